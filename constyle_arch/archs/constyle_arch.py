@@ -1,0 +1,75 @@
+"""ConStyle, the encoder of IRConStyle (arXiv 2402.15784, section 3.2)."""
+
+from typing import NamedTuple
+
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import Tensor, nn
+
+CODE_CHANNELS = 128
+FEATURE_CHANNELS = (32, 64, 128)
+
+
+class Codes(NamedTuple):
+    """The two codes of an image batch, each (N, 128): c1 after the first projection, c2 after the second."""
+
+    c1: Tensor
+    c2: Tensor
+
+
+class Encoding(NamedTuple):
+    """What ConStyle makes of an image batch.
+
+    `features` are (N, 32, H/2, W/2), (N, 64, H/4, W/4) and (N, 128, H/8, W/8).
+    """
+
+    codes: Codes
+    features: tuple[Tensor, Tensor, Tensor]
+
+
+def convolutions(in_channels: int, *out_channels: int) -> nn.Sequential:
+    """One stage: 3×3 convolutions, each with LeakyReLU 0.1; the last one halves height and width."""
+    layers: list[nn.Module] = []
+    for position, channels in enumerate(out_channels, start=1):
+        stride = 2 if position == len(out_channels) else 1
+        layers += [nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False), nn.LeakyReLU(0.1)]
+        in_channels = channels
+    return nn.Sequential(*layers)
+
+
+def projection(in_channels: int, out_channels: int) -> nn.Sequential:
+    """Linear, BatchNorm, GELU: makes one code from the pooled features or from the other code."""
+    return nn.Sequential(nn.Linear(in_channels, out_channels), nn.BatchNorm1d(out_channels), nn.GELU())
+
+
+@ARCH_REGISTRY.register()
+class ConStyle(nn.Module):
+    """Encodes an image's degradation as features at three scales and two codes of 128 numbers.
+
+    Source: arXiv 2402.15784, section 3.2.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(
+            [
+                convolutions(3, 16, 16, FEATURE_CHANNELS[0]),
+                convolutions(FEATURE_CHANNELS[0], 32, FEATURE_CHANNELS[1]),
+                convolutions(FEATURE_CHANNELS[1], 128, FEATURE_CHANNELS[2]),
+                convolutions(FEATURE_CHANNELS[2], 256, 256),
+            ]
+        )
+        self.projections = nn.ModuleList([projection(256, CODE_CHANNELS), projection(CODE_CHANNELS, CODE_CHANNELS)])
+
+    def forward(self, image: Tensor) -> Encoding:
+        """Encode `image` (N, 3, H, W) with values in [0, 1].
+
+        In training mode the codes pass batch statistics, so N must be at least 2.
+        """
+        features = []
+        x = image
+        for stage in self.stages:
+            x = stage(x)
+            features.append(x)
+        c1 = self.projections[0](x.mean(dim=(2, 3)))
+        c2 = self.projections[1](c1)
+        return Encoding(Codes(c1, c2), (features[0], features[1], features[2]))

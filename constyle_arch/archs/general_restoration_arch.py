@@ -1,0 +1,154 @@
+"""The general restoration network of IRConStyle (arXiv 2402.15784, section 3.3): a U-Net that ConStyle guides.
+
+The network reads top to bottom as the paper's figure: preprocess, three stages down that take in ConStyle's
+features, a bottleneck that takes in its code, three stages up, refinement, and the input added at the end.
+What a stage computes is the *operator*, a parameter; `restormer_arch.py` shows one.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from constyle_arch.archs.constyle_arch import CODE_CHANNELS, FEATURE_CHANNELS, Codes, ConStyle
+from constyle_arch.archs.layers import pad_to_multiple
+
+Operator = Callable[[int, int], nn.Module]
+"""Makes one block from its channels and its level: 0 at full resolution, 3 at the bottleneck (1/8)."""
+
+
+class Downsample(nn.Module):
+    """DC, downsample and concat: (N, C, H, W) and a feature (N, D, H/2, W/2) to (N, C + D, H/2, W/2)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.reduce = nn.Conv2d(channels, channels // 4, 3, padding=1, bias=False)
+        self.unshuffle = nn.PixelUnshuffle(2)
+
+    def forward(self, x: Tensor, feature: Tensor) -> Tensor:
+        """Halve `x` and append `feature`."""
+        return torch.cat([self.unshuffle(self.reduce(x)), feature], dim=1)
+
+
+class Upsample(nn.Module):
+    """UC, upsample and concat: (N, C, H, W) and a skip (N, S, 2H, 2W) to (N, out_channels, 2H, 2W)."""
+
+    def __init__(self, channels: int, skip_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.expand = nn.Conv2d(channels, 4 * channels, 3, padding=1, bias=False)
+        self.shuffle = nn.PixelShuffle(2)
+        self.join = nn.Conv2d(channels + skip_channels, out_channels, 1, bias=False)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """Double `x`, append `skip` and mix."""
+        return self.join(torch.cat([self.shuffle(self.expand(x)), skip], dim=1))
+
+
+class GeneralRestorationNetwork(nn.Module):
+    """U-Net guided by ConStyle, with the operator of its stages left open.
+
+    Source: arXiv 2402.15784, section 3.3.
+
+    Args:
+        operator: makes a block from (channels, level); the block keeps the shape of its input.
+        dim: channels at full resolution; a multiple of 4.
+        num_blocks_down: blocks of the three stages on the way down, fine to coarse.
+        num_blocks_bottleneck: blocks at 1/8 of the resolution.
+        num_blocks_up: blocks of the three stages on the way up, coarse to fine.
+        num_refinement_blocks: blocks after the last stage, at full resolution.
+        bias: whether the output convolution has a bias.
+        feature_activation: makes the activation after each projection of a ConStyle feature, from the channels.
+
+    Raises:
+        ValueError: `dim` is not a multiple of 4, or a list of blocks does not have three entries of at least 0.
+    """
+
+    multiple = 8
+    """Height and width the stages can halve; `forward` pads to it and crops back."""
+
+    def __init__(
+        self,
+        operator: Operator,
+        *,
+        dim: int = 48,
+        num_blocks_down: Sequence[int] = (4, 6, 6),
+        num_blocks_bottleneck: int = 8,
+        num_blocks_up: Sequence[int] = (6, 6, 4),
+        num_refinement_blocks: int = 0,
+        bias: bool = False,
+        feature_activation: Callable[[int], nn.Module] = lambda channels: nn.LeakyReLU(0.1),
+    ) -> None:
+        super().__init__()
+        if dim <= 0 or dim % 4:
+            raise ValueError(f"dim is {dim}; it must be a positive multiple of 4 (a level's channels are quartered).")
+        for option, numbers in (("num_blocks_down", num_blocks_down), ("num_blocks_up", num_blocks_up)):
+            if len(numbers) != 3 or min(numbers) < 0:
+                raise ValueError(f"{option} is {list(numbers)}; it must list the blocks of three stages.")
+
+        def stage(channels: int, level: int, num_blocks: int) -> nn.Sequential:
+            return nn.Sequential(*(operator(channels, level) for _ in range(num_blocks)))
+
+        self.encoder = ConStyle()
+        self.project_features = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(channels, dim, 1, bias=False), feature_activation(dim))
+            for channels in FEATURE_CHANNELS
+        )
+        self.project_code = nn.Linear(CODE_CHANNELS, 4 * dim)
+
+        self.preprocess = nn.Conv2d(3, dim, 3, padding=1, bias=False)
+        self.down = nn.ModuleList(
+            stage((level + 1) * dim, level, num_blocks) for level, num_blocks in enumerate(num_blocks_down)
+        )
+        self.downsample = nn.ModuleList(Downsample((level + 1) * dim) for level in range(3))
+        self.bottleneck = stage(4 * dim, 3, num_blocks_bottleneck)
+        self.fuse = nn.Conv2d(8 * dim, 3 * dim, 1, bias=False)
+        self.upsample = nn.ModuleList(
+            [Upsample(3 * dim, 3 * dim, 4 * dim), Upsample(4 * dim, 2 * dim, 3 * dim), Upsample(3 * dim, dim, 2 * dim)]
+        )
+        self.up = nn.ModuleList(
+            stage(channels, level, num_blocks)
+            for channels, level, num_blocks in zip((4 * dim, 3 * dim, 2 * dim), (2, 1, 0), num_blocks_up, strict=True)
+        )
+        self.refine = stage(2 * dim, 0, num_refinement_blocks)
+        self.output = nn.Conv2d(2 * dim, 3, 3, padding=1, bias=bias)
+
+    def forward(self, lq: Tensor, return_codes: bool = False) -> Any:  # noqa: ANN401  (one call serves both modes)
+        """Restore `lq` (N, 3, H, W) with values in [0, 1], of any height and width.
+
+        Args:
+            lq: the degraded images.
+            return_codes: also return ConStyle's codes of `lq`, which its losses need in training.
+
+        Returns:
+            The restored images (N, 3, H, W), not clamped; with `return_codes`, the pair (images, `Codes`).
+
+        Raises:
+            ValueError: `lq` does not have three channels.
+        """
+        if lq.dim() != 4 or lq.shape[1] != 3:
+            raise ValueError(f"The input has shape {tuple(lq.shape)}; wanted (N, 3, H, W), RGB in [0, 1].")
+        image = pad_to_multiple(lq, self.multiple)
+        codes, features = self.encoder(image)
+        restored = self.restore(image, codes, features) + image
+        restored = restored[..., : lq.shape[2], : lq.shape[3]]
+        return (restored, codes) if return_codes else restored
+
+    def restore(self, image: Tensor, codes: Codes, features: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """The residual (N, 3, H, W) that turns `image` into the clean one; H and W divisible by `multiple`."""
+        x = self.preprocess(image)
+        skips = []
+        for stage, downsample, project, feature in zip(
+            self.down, self.downsample, self.project_features, features, strict=True
+        ):
+            x = stage(x)
+            skips.append(x)
+            x = downsample(x, project(feature))
+
+        x = self.bottleneck(x)
+        code = self.project_code(codes.c2)[:, :, None, None]
+        x = self.fuse(torch.cat([x, x * code], dim=1))
+
+        for upsample, stage, skip in zip(self.upsample, self.up, reversed(skips), strict=True):
+            x = stage(upsample(x, skip))
+        return self.output(self.refine(x))

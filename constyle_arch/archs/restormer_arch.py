@@ -1,0 +1,157 @@
+"""Restormer's operator (Zamir et al., CVPR 2022, arXiv 2111.09881) and ConStyle-Restormer (arXiv 2402.15784)."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from basicsr.utils.registry import ARCH_REGISTRY
+from einops import rearrange
+from torch import Tensor, nn
+
+from constyle_arch.archs.general_restoration_arch import GeneralRestorationNetwork
+from constyle_arch.archs.layers import LayerNorm2d
+
+LAYER_NORM_EPS = 1e-5
+
+
+class BiasFreeLayerNorm2d(nn.Module):
+    """Divides each pixel of (N, C, H, W) by the standard deviation of its channels; the mean stays."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise each pixel of `x` over its channels."""
+        variance = x.var(dim=1, keepdim=True, unbiased=False)
+        return x * torch.rsqrt(variance + LAYER_NORM_EPS) * self.weight[:, None, None]
+
+
+def layer_norm(kind: str, channels: int) -> nn.Module:
+    """The layer norm called `WithBias` or `BiasFree` in Restormer's options."""
+    if kind == "WithBias":
+        return LayerNorm2d(channels, eps=LAYER_NORM_EPS)
+    if kind == "BiasFree":
+        return BiasFreeLayerNorm2d(channels)
+    raise ValueError(f"layer_norm is {kind!r}; it must be 'WithBias' or 'BiasFree'.")
+
+
+class TransposedAttention(nn.Module):
+    """MDTA: self-attention between channels instead of pixels (Restormer, section 3.1)."""
+
+    def __init__(self, channels: int, heads: int, bias: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1, bias=bias)
+        self.qkv_dwconv = nn.Conv2d(3 * channels, 3 * channels, 3, padding=1, groups=3 * channels, bias=bias)
+        self.project_out = nn.Conv2d(channels, channels, 1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend over the channels of `x` (N, C, H, W)."""
+        height, width = x.shape[-2:]
+        q, k, v = rearrange(
+            self.qkv_dwconv(self.qkv(x)), "n (three h c) y x -> three n h c (y x)", three=3, h=self.heads
+        )
+        attention = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).mT * self.temperature
+        out = attention.softmax(dim=-1) @ v
+        return self.project_out(rearrange(out, "n h c (y x) -> n (h c) y x", y=height, x=width))
+
+
+class GatedFeedForward(nn.Module):
+    """GDFN: a depthwise-convolved feed-forward layer, one half gating the other (Restormer, section 3.2)."""
+
+    def __init__(self, channels: int, expansion_factor: float, bias: bool) -> None:
+        super().__init__()
+        hidden = int(expansion_factor * channels)
+        self.project_in = nn.Conv2d(channels, 2 * hidden, 1, bias=bias)
+        self.dwconv = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden, bias=bias)
+        self.project_out = nn.Conv2d(hidden, channels, 1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Transform each pixel of `x` (N, C, H, W) with its neighbours."""
+        gate, value = self.dwconv(self.project_in(x)).chunk(2, dim=1)
+        return self.project_out(F.gelu(gate) * value)
+
+
+class TransformerBlock(nn.Module):
+    """Restormer's operator: attention and feed-forward, each after a layer norm and inside a residual.
+
+    Args:
+        channels: of the input and the output.
+        heads: attention heads; they divide `channels`.
+        ffn_expansion_factor: hidden channels of the feed-forward layer, as a multiple of `channels`.
+        bias: whether the convolutions have biases.
+        layer_norm_type: `WithBias` or `BiasFree`.
+
+    Raises:
+        ValueError: `heads` do not divide `channels`, or the layer norm is unknown.
+    """
+
+    def __init__(
+        self, channels: int, heads: int, ffn_expansion_factor: float, bias: bool, layer_norm_type: str
+    ) -> None:
+        super().__init__()
+        if heads < 1 or channels % heads:
+            raise ValueError(f"heads is {heads} on a level of {channels} channels; heads must divide the channels.")
+        self.norm1 = layer_norm(layer_norm_type, channels)
+        self.attn = TransposedAttention(channels, heads, bias)
+        self.norm2 = layer_norm(layer_norm_type, channels)
+        self.ffn = GatedFeedForward(channels, ffn_expansion_factor, bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Transform `x` (N, C, H, W)."""
+        x = x + self.attn(self.norm1(x))
+        return x + self.ffn(self.norm2(x))
+
+
+@ARCH_REGISTRY.register()
+class ConStyleRestormer(GeneralRestorationNetwork):
+    """ConStyle-Restormer: the general restoration network with Restormer's operator (15.575 M parameters).
+
+    Source: arXiv 2402.15784, section 4; the defaults are the paper's.
+
+    Args:
+        dim: channels at full resolution.
+        num_blocks_down: blocks of the three stages on the way down, fine to coarse.
+        num_blocks_bottleneck: blocks at 1/8 of the resolution.
+        num_blocks_up: blocks of the three stages on the way up, coarse to fine.
+        num_refinement_blocks: blocks after the last stage.
+        heads: attention heads on each level, from full resolution to the bottleneck.
+        ffn_expansion_factor: hidden channels of the feed-forward layer, as a multiple of its channels.
+        bias: whether the operator's and the output convolutions have biases.
+        layer_norm_type: `WithBias` or `BiasFree` (as for Gaussian denoising in Restormer).
+
+    Raises:
+        ValueError: an argument does not fit; the message names it, its value and the wanted one.
+    """
+
+    def __init__(
+        self,
+        *,
+        dim: int = 48,
+        num_blocks_down: Sequence[int] = (4, 6, 6),
+        num_blocks_bottleneck: int = 8,
+        num_blocks_up: Sequence[int] = (6, 6, 4),
+        num_refinement_blocks: int = 4,
+        heads: Sequence[int] = (1, 2, 4, 8),
+        ffn_expansion_factor: float = 2.66,
+        bias: bool = False,
+        layer_norm_type: str = "WithBias",
+    ) -> None:
+        if len(heads) != 4:
+            raise ValueError(f"heads is {list(heads)}; it must list the heads of four levels.")
+
+        def transformer_block(channels: int, level: int) -> nn.Module:
+            return TransformerBlock(channels, heads[level], ffn_expansion_factor, bias, layer_norm_type)
+
+        super().__init__(
+            transformer_block,
+            dim=dim,
+            num_blocks_down=num_blocks_down,
+            num_blocks_bottleneck=num_blocks_bottleneck,
+            num_blocks_up=num_blocks_up,
+            num_refinement_blocks=num_refinement_blocks,
+            bias=bias,
+            feature_activation=nn.PReLU,
+        )

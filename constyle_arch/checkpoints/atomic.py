@@ -1,0 +1,31 @@
+"""Writing a checkpoint so that its file is either whole or not there."""
+
+import os
+from pathlib import Path
+
+import torch
+
+from constyle_arch.errors import RunError
+
+
+def save_atomically(content: object, path: Path) -> None:
+    """Write `content` with `torch.save`; the file appears under its name once it is complete and on disk.
+
+    Raises:
+        RunError: the file cannot be written (disk full, no permission); what was there before is untouched.
+    """
+    unfinished = path.with_name(path.name + ".unfinished")
+    try:
+        with unfinished.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except (OSError, RuntimeError) as error:
+        unfinished.unlink(missing_ok=True)
+        raise RunError(f"The checkpoint {path} cannot be written: {error}. Earlier checkpoints are untouched.") from error

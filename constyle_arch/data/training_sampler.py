@@ -1,0 +1,84 @@
+"""What training reads and in which order: whole batches, and a seed of its own for every sample."""
+
+import math
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, Sampler
+
+
+class WholeBatchSampler(Sampler[tuple[int, int]]):
+    """Shuffles a data set anew each epoch and fills the epoch up to whole batches on every rank.
+
+    It yields (index, seed): the seed decides the sample's crop and augmentation, so that these depend on the run's
+    seed, the epoch and the position alone, whatever the number of workers.
+
+    Args:
+        num_images: length of the data set.
+        batch_size: samples of one rank in one iteration.
+        num_replicas: number of ranks.
+        rank: this process's rank.
+        enlarge_ratio: how often an epoch goes through the data set.
+        seed: the run's seed.
+    """
+
+    def __init__(
+        self, num_images: int, batch_size: int, num_replicas: int, rank: int, enlarge_ratio: float, seed: int
+    ) -> None:
+        self.num_images = num_images
+        self.num_replicas = num_replicas
+        self.rank = rank
+        self.seed = seed
+        self.epoch = 0
+        self.batches = math.ceil(num_images * enlarge_ratio / (batch_size * num_replicas))
+        self.num_samples = self.batches * batch_size
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """This rank's samples of the current epoch."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        total = self.num_samples * self.num_replicas
+        order = torch.randperm(total, generator=generator) % self.num_images
+        seeds = torch.randint(2**32, (total,), generator=generator)
+        mine = slice(self.rank, total, self.num_replicas)
+        yield from zip(order[mine].tolist(), seeds[mine].tolist(), strict=True)
+
+    def __len__(self) -> int:
+        """Samples of this rank in one epoch."""
+        return self.num_samples
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch the next iteration is about."""
+        self.epoch = epoch
+
+
+class SeededDataset(Dataset[Any]):
+    """Reads a sample under its own seed and leaves the process's random state as it was.
+
+    Args:
+        dataset: a BasicSR data set, which draws crops and augmentations from `random`, NumPy or torch.
+    """
+
+    def __init__(self, dataset: Any) -> None:  # noqa: ANN401  (BasicSR's data sets have no common type)
+        self.dataset = dataset
+        self.opt = dataset.opt
+
+    def __len__(self) -> int:
+        """Length of the data set inside."""
+        return len(self.dataset)
+
+    def __getitem__(self, sample: tuple[int, int]) -> Any:  # noqa: ANN401
+        """The item of `sample`, a pair (index, seed) as `WholeBatchSampler` yields it."""
+        index, seed = sample
+        states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        try:
+            return self.dataset[index]
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+            torch.set_rng_state(states[2])

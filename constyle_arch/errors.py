@@ -1,0 +1,20 @@
+"""The errors this package shows to its users."""
+
+
+class UserError(Exception):
+    """Something the user can put right: the command line prints the message alone and exits with 2.
+
+    The message names the file or option, the value found, the value wanted and what to do.
+    """
+
+
+class OptionsError(UserError):
+    """An option file cannot be run; the message lists every problem found."""
+
+
+class DataError(UserError):
+    """A data set on disk is missing, incomplete or unreadable."""
+
+
+class RunError(UserError):
+    """A run could not do what its options promise."""

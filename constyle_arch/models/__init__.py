@@ -1,0 +1,6 @@
+"""Models: what a training step and a validation do."""
+
+from constyle_arch.models.constyle_model import ConStyleModel
+from constyle_arch.models.restoration_model import RestorationModel
+
+__all__ = ["ConStyleModel", "RestorationModel"]

@@ -1,0 +1,101 @@
+"""`ConStyleModel`: restoration training with ConStyle's contrast (arXiv 2402.15784, section 3.2)."""
+
+from typing import Any
+
+from basicsr.utils import get_root_logger
+from basicsr.utils.registry import MODEL_REGISTRY
+from torch import Tensor
+
+from constyle_arch.archs.constyle_arch import Codes
+from constyle_arch.archs.general_restoration_arch import GeneralRestorationNetwork
+from constyle_arch.errors import RunError
+from constyle_arch.models.momentum_contrast import MomentumContrast, contrast_health
+from constyle_arch.models.restoration_model import Options, RestorationModel
+
+
+@MODEL_REGISTRY.register()
+class ConStyleModel(RestorationModel):
+    """`RestorationModel` for networks guided by ConStyle.
+
+    A step with the contrast on: update the momentum encoder, encode the clean images with it, restore, compute the
+    losses, step, put the degraded images' codes into the queue. After `constyle_iter` iterations the encoder is
+    frozen, with its BatchNorm statistics, the momentum encoder and the queue, and only the restoration losses stay.
+
+    Options under `train`, besides those of `RestorationModel`:
+        contrastive_opt, content_opt, style_opt: ConStyle's losses; each may be left out.
+        constyle_iter: iterations in which ConStyle trains. Default: all.
+        contrast: `queue_size` (default 65760), `momentum` (0.999), `normalize` (false); see `MomentumContrast`.
+    """
+
+    def init_training_settings(self) -> None:
+        """Build the contrast and its losses besides what restoration needs."""
+        super().init_training_settings()
+        train_opt = self.opt["train"]
+        self.cri_contrastive = self.build_optional_loss("contrastive_opt")
+        self.cri_content = self.build_optional_loss("content_opt")
+        self.cri_style = self.build_optional_loss("style_opt")
+        self.constyle_iter = int(train_opt.get("constyle_iter") or train_opt["total_iter"])
+        self.constyle_frozen = False
+        self.contrast = MomentumContrast(self._network().encoder, **train_opt.get("contrast") or {}).to(self.device)
+        self.contrast.share_queue()
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        """One training step, with the contrast until `constyle_iter`."""
+        if current_iter > self.constyle_iter and not self.constyle_frozen:
+            self._freeze_constyle()
+        super().optimize_parameters(current_iter)
+        if self.constyle_frozen:
+            return
+        query = self.codes.c2.detach()
+        if current_iter % self.opt["logger"]["print_freq"] == 0:
+            self.measured.update(contrast_health(query, self.positive, self.contrast.queue))
+        self.contrast.enqueue(query)
+
+    def compute_losses(self) -> dict[str, Tensor]:
+        """Restore the batch; return ConStyle's losses while it trains, and those of the restored images."""
+        if self.constyle_frozen:
+            return super().compute_losses()
+        self.contrast.update_encoder(self._network().encoder)
+        self.positive = self.contrast.positive(self.gt)
+        self.output, codes = self.net_g(self.lq, return_codes=True)
+        self.codes = self.contrast.prepared(codes)
+        return {**self.restoration_losses(), **self.constyle_losses(self.codes, self.positive)}
+
+    def constyle_losses(self, codes: Codes, positive: Tensor) -> dict[str, Tensor]:
+        """ConStyle's weighted losses of a batch: its `codes` and the `positive` of each (B, 128)."""
+        losses = {}
+        if self.cri_contrastive:
+            losses["l_contrastive"] = self.cri_contrastive(codes.c2, positive, self.contrast.queue)
+        if self.cri_content:
+            losses["l_content"] = self.cri_content(codes.c2, positive)
+        if self.cri_style:
+            losses["l_style"] = self.cri_style(codes, self.contrast.negatives(len(positive)))
+        return losses
+
+    def training_state(self) -> dict[str, Any]:
+        """`RestorationModel`'s state with the momentum encoder and the queue."""
+        return {**super().training_state(), "contrast": self.contrast.state_dict()}
+
+    def resume_training(self, resume_state: dict[str, Any]) -> None:
+        """Go on from a state that `save_training_state` wrote."""
+        super().resume_training(resume_state)
+        if "contrast" not in resume_state:
+            raise RunError("The training state holds no momentum encoder and queue: another model_type wrote it.")
+        self.contrast.load_state_dict(resume_state["contrast"])
+
+    def set_train_mode(self) -> None:
+        """Put the network back into training mode; a frozen encoder stays in evaluation mode."""
+        super().set_train_mode()
+        if self.constyle_frozen:
+            self._network().encoder.eval()
+
+    def _freeze_constyle(self) -> None:
+        get_root_logger().info(f"ConStyle is frozen: it trained train.constyle_iter {self.constyle_iter} iterations.")
+        self.constyle_frozen = True
+        self._network().encoder.requires_grad_(False)
+        if self.opt["dist"]:
+            self.net_g = self.model_to_device(self._network())  # DDP waits for every gradient it was built with
+        self.set_train_mode()
+
+    def _network(self) -> GeneralRestorationNetwork:
+        return self.get_bare_model(self.net_g)  # type: ignore[no-any-return]

@@ -1,0 +1,129 @@
+"""What contrastive training keeps besides the network: the momentum encoder and the queue of negatives.
+
+Source: arXiv 2402.15784, section 3.2, after MoCo (arXiv 1911.05722).
+"""
+
+from copy import deepcopy
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, distributed, nn
+
+from constyle_arch.archs.constyle_arch import CODE_CHANNELS, Codes, ConStyle
+
+
+class MomentumContrast(nn.Module):
+    """Momentum encoder and queue.
+
+    Its state dict holds all of its state: `encoder.…`, `queue` (128, K) and `pointer`, the column the next code
+    goes to. Any batch size goes with any K: the queue is a ring.
+
+    Args:
+        encoder: the query encoder; the momentum encoder starts as its copy.
+        queue_size: K, the number of past codes.
+        momentum: share of the momentum encoder that an update keeps.
+        normalize: L2-normalise the codes that the losses and the queue see. The published recipe does not.
+
+    Raises:
+        ValueError: `queue_size` is below 1 or `momentum` outside [0, 1].
+    """
+
+    queue: Tensor
+    pointer: Tensor
+
+    def __init__(
+        self, encoder: ConStyle, *, queue_size: int = 65_760, momentum: float = 0.999, normalize: bool = False
+    ) -> None:
+        super().__init__()
+        if queue_size < 1:
+            raise ValueError(f"queue_size is {queue_size}; it must be at least 1.")
+        if not 0 <= momentum <= 1:
+            raise ValueError(f"momentum is {momentum}; it must lie in [0, 1].")
+        self.momentum = momentum
+        self.normalize = normalize
+        self.encoder = deepcopy(encoder).requires_grad_(False).train()
+        queue = torch.randn(CODE_CHANNELS, queue_size)
+        self.register_buffer("queue", F.normalize(queue, dim=0) if normalize else queue)
+        self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
+
+    @torch.no_grad()
+    def update_encoder(self, encoder: ConStyle) -> None:
+        """Move the momentum encoder a step of 1 − momentum towards `encoder`."""
+        torch._foreach_lerp_(list(self.encoder.parameters()), list(encoder.parameters()), 1 - self.momentum)
+
+    @torch.no_grad()
+    def positive(self, gt: Tensor) -> Tensor:
+        """The momentum encoder's second code (B, 128) of the clean images `gt` (B, 3, H, W)."""
+        return self.prepared(self.encoder(gt).codes).c2
+
+    def prepared(self, codes: Codes) -> Codes:
+        """`codes` as losses and queue take them: L2-normalised with `normalize`, else as they are."""
+        return Codes(*(F.normalize(code, dim=1) for code in codes)) if self.normalize else codes
+
+    def negatives(self, batch_size: int) -> Codes:
+        """Past codes for the style loss, (batch_size, 128) each, a copy.
+
+        c2's are the entries at the pointer, about to be replaced; c1's are those after them. Across ranks the
+        entries about to be replaced are dealt out in the order in which the ranks' codes replace them.
+        """
+        ranks, rank = _ranks()
+        start = int(self.pointer) + rank * batch_size
+        return Codes(c1=self._entries(start + ranks * batch_size, batch_size), c2=self._entries(start, batch_size))
+
+    @torch.no_grad()
+    def enqueue(self, codes: Tensor) -> None:
+        """Replace the entries at the pointer by `codes` (B, 128) of every rank, and move the pointer on."""
+        codes = _gathered(codes)
+        size = self.queue.shape[1]
+        end = int(self.pointer) + len(codes)
+        newest = codes[-size:]  # a batch longer than the queue laps it
+        columns = torch.arange(end - len(newest), end, device=codes.device) % size
+        self.queue[:, columns] = newest.T
+        self.pointer.fill_(end % size)
+
+    def share_queue(self) -> None:
+        """Give every rank the queue of rank 0."""
+        if _ranks()[0] > 1:
+            distributed.broadcast(self.queue, src=0)
+
+    def _entries(self, start: int, count: int) -> Tensor:
+        columns = torch.arange(start, start + count, device=self.queue.device) % self.queue.shape[1]
+        return self.queue[:, columns].T
+
+
+@torch.no_grad()
+def contrast_health(query: Tensor, positive: Tensor, queue: Tensor) -> dict[str, Tensor]:
+    """Numbers that tell a healthy contrast from a collapsed one; `docs/training.md` says how to read them.
+
+    Args:
+        query: codes of the degraded images (B, D).
+        positive: their positives (B, D).
+        queue: the negatives (D, K).
+
+    Returns:
+        `cos_positive`, the mean cosine of each query and its positive; `cos_negatives`, that of queries and
+        negatives; `code_std`, the standard deviation of the code over the batch, its mean over the D entries.
+    """
+    mean_negative = F.normalize(queue, dim=0).mean(dim=1)
+    return {
+        "cos_positive": F.cosine_similarity(query, positive, dim=1).mean(),
+        "cos_negatives": (F.normalize(query, dim=1) @ mean_negative).mean(),
+        "code_std": query.std(dim=0).mean(),
+    }
+
+
+def _ranks() -> tuple[int, int]:
+    """The number of ranks and this one's."""
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_world_size(), distributed.get_rank()
+    return 1, 0
+
+
+def _gathered(codes: Tensor) -> Tensor:
+    """The codes of all ranks, one rank after the other."""
+    ranks, _ = _ranks()
+    if ranks == 1:
+        return codes
+    every = [torch.empty_like(codes) for _ in range(ranks)]
+    distributed.all_gather(every, codes.contiguous())
+    return torch.cat(every)

@@ -1,0 +1,279 @@
+"""`RestorationModel`: trains and tests any network that maps a degraded image to a clean one of its size."""
+
+import csv
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from basicsr.losses import build_loss
+from basicsr.metrics import calculate_metric
+from basicsr.models.sr_model import SRModel
+from basicsr.utils import get_root_logger, imwrite, tensor2img
+from basicsr.utils.dist_util import master_only
+from basicsr.utils.registry import MODEL_REGISTRY
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from constyle_arch.checkpoints.atomic import save_atomically
+from constyle_arch.errors import RunError
+from constyle_arch.models.mixup import Mixup
+from constyle_arch.pictures import side_by_side
+
+Options = dict[str, Any]
+
+
+@MODEL_REGISTRY.register()
+class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no types
+    """BasicSR's `SRModel` for restoration: losses from YAML, mixup, clipping, EMA, best checkpoint, test report.
+
+    Options under `train`, besides BasicSR's:
+        pixel_opt, perceptual_opt: losses of the restored image; each may be left out.
+        mixing_augs: `mixup` (default false), `mixup_beta` (1.2), `use_identity` (true); see `Mixup`.
+        grad_clip_norm: largest total norm of the gradient; left out, gradients are not clipped.
+
+    Options under `val`, besides BasicSR's:
+        save_comparison: write pictures of input, restored and clean image side by side (default false).
+    """
+
+    net_g: nn.Module
+
+    def __init__(self, opt: Options) -> None:
+        self.current_iter = 0
+        self.validated_at: dict[str, int] = {}
+        super().__init__(opt)
+
+    def init_training_settings(self) -> None:
+        """Build what training needs besides the network: EMA, losses, optimizer, schedule."""
+        train_opt = self.opt["train"]
+        self.net_g.train()
+        self.ema_decay = train_opt.get("ema_decay", 0)
+        if self.ema_decay > 0:
+            self.net_g_ema = deepcopy(self.get_bare_model(self.net_g)).requires_grad_(False).eval()
+            load_path = self.opt["path"].get("pretrain_network_g")
+            if load_path is not None:
+                self.load_network(
+                    self.net_g_ema, load_path, self.opt["path"].get("strict_load_g", True), "params_ema"
+                )
+        self.cri_pix = self.build_optional_loss("pixel_opt")
+        self.cri_perceptual = self.build_optional_loss("perceptual_opt")
+        mixing = dict(train_opt.get("mixing_augs") or {})
+        self.mixup = Mixup(**mixing) if mixing.pop("mixup", False) else None
+        self.grad_clip_norm = train_opt.get("grad_clip_norm")
+        self.setup_optimizers()
+        self.setup_schedulers()
+
+    def build_optional_loss(self, option: str) -> nn.Module | None:
+        """The loss that `train.<option>` describes, or None where the option is left out."""
+        loss_opt = self.opt["train"].get(option)
+        return build_loss(loss_opt).to(self.device) if loss_opt else None
+
+    def print_network(self, net: nn.Module) -> None:
+        """Log the network's name and number of parameters."""
+        parameters = sum(parameter.numel() for parameter in net.parameters())
+        get_root_logger().info(f"Network: {type(self.get_bare_model(net)).__name__}, with parameters: {parameters:,d}")
+
+    def feed_data(self, data: Mapping[str, Any]) -> None:
+        """Take the images of a batch: `lq`, and `gt` where there is one, (N, 3, H, W) in [0, 1]."""
+        self.lq = data["lq"].to(self.device, non_blocking=True)
+        self.gt = data["gt"].to(self.device, non_blocking=True) if "gt" in data else None
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        """One training step: losses, gradients, optimizer, then EMA."""
+        self.current_iter = current_iter
+        if self.mixup:
+            self.lq, self.gt = self.mixup(self.lq, self.gt)
+        losses = self.compute_losses()
+        self.measured = {name: loss.detach() for name, loss in losses.items()}
+        self.optimizer_g.zero_grad(set_to_none=True)
+        torch.stack(list(losses.values())).sum().backward()
+        if self.grad_clip_norm is not None:
+            self.measured["grad_norm"] = nn.utils.clip_grad_norm_(self.net_g.parameters(), self.grad_clip_norm)
+        self.optimizer_g.step()
+        if self.ema_decay > 0:
+            self.model_ema(decay=self.ema_decay)
+
+    def compute_losses(self) -> dict[str, Tensor]:
+        """Restore the batch and return the weighted losses to add up, by their names in the log."""
+        self.output = self.net_g(self.lq)
+        return self.restoration_losses()
+
+    def restoration_losses(self) -> dict[str, Tensor]:
+        """The losses of the restored images against the clean ones."""
+        losses = {}
+        if self.cri_pix:
+            losses["l_pix"] = self.cri_pix(self.output, self.gt)
+        if self.cri_perceptual:
+            perceptual, style = self.cri_perceptual(self.output, self.gt)
+            if perceptual is not None:
+                losses["l_percep"] = perceptual
+            if style is not None:
+                losses["l_percep_style"] = style
+        return losses
+
+    def get_current_log(self) -> dict[str, float]:
+        """The last step's measurements, averaged over the ranks; only here are they read from the device."""
+        return self.reduce_loss_dict(self.measured)  # type: ignore[no-any-return]
+
+    def test(self) -> None:
+        """Restore the images fed last, with the EMA network where there is one."""
+        net = self.net_g_ema if hasattr(self, "net_g_ema") else self.get_bare_model(self.net_g)
+        net.eval()
+        with torch.inference_mode():
+            self.output = net(self.lq)
+        if self.is_train and net is not self.__dict__.get("net_g_ema"):
+            self.set_train_mode()
+
+    def set_train_mode(self) -> None:
+        """Put the network back into training mode after a validation."""
+        self.net_g.train()
+
+    def nondist_validation(
+        self, dataloader: DataLoader[Any], current_iter: int | str, tb_logger: Any, save_img: bool  # noqa: ANN401
+    ) -> None:
+        """Restore every image of a data set, score it at its original size and log the means.
+
+        In training the best network by the first metric of the first data set is kept as `net_g_best.pth`. In a
+        test the input is scored as well and all scores go to `<data set>_scores.csv` in the results folder.
+        """
+        dataset_name = dataloader.dataset.opt["name"]  # type: ignore[attr-defined]
+        if self.is_train:
+            current_iter = self.current_iter
+            if self.validated_at.get(dataset_name) == current_iter:
+                return  # the runner validates once more after the last iteration
+            self.validated_at[dataset_name] = current_iter
+
+        metrics = self.opt["val"].get("metrics") or {}
+        scores: list[dict[str, Any]] = []
+        for data in tqdm(dataloader, desc=dataset_name, unit="image", disable=not self.opt["val"].get("pbar", False)):
+            name = Path(data["lq_path"][0]).stem if "/" in data["lq_path"][0] else data["lq_path"][0]
+            self.feed_data(data)
+            self.test()
+            images = {label: tensor2img(image.cpu()) for label, image in self.current_images().items()}
+            if metrics and "clean" not in images:
+                raise RunError(f"val.metrics is set but the data set {dataset_name} has no clean images to measure with.")
+            row = {"image": name}
+            for metric, metric_opt in metrics.items():
+                if not self.is_train:
+                    row[f"input_{metric}"] = _score(images["input"], images["clean"], metric_opt)
+                row[metric] = _score(images["restored"], images["clean"], metric_opt)
+            scores.append(row)
+            self._save_pictures(images, dataset_name, name, current_iter, save_img)
+        self.lq = self.gt = self.output = None
+        if metrics:
+            self._report(scores, dataset_name, current_iter, tb_logger)
+
+    def current_images(self) -> dict[str, Tensor]:
+        """The images of the last test: `input`, `restored` and, where there is one, `clean`."""
+        images = {"input": self.lq, "restored": self.output, "clean": self.gt}
+        return {label: image for label, image in images.items() if image is not None}
+
+    def _save_pictures(
+        self, images: Mapping[str, Any], dataset_name: str, name: str, current_iter: int | str, save_img: bool
+    ) -> None:
+        folder = Path(self.opt["path"]["visualization"]) / dataset_name
+        if self.is_train:
+            stem = f"{name}/{name}_{current_iter}"
+        else:
+            stem = f"{name}_{self.opt['val'].get('suffix') or self.opt['name']}"
+        if save_img:
+            imwrite(images["restored"], str(folder / f"{stem}.png"))
+        if self.opt["val"].get("save_comparison", False):
+            imwrite(side_by_side(images), str(folder / f"{stem}_comparison.png"))
+
+    def _report(
+        self, scores: list[dict[str, Any]], dataset_name: str, current_iter: int | str, tb_logger: Any  # noqa: ANN401
+    ) -> None:
+        columns = [column for column in scores[0] if column != "image"]
+        means = {column: sum(row[column] for row in scores) / len(scores) for column in columns}
+        self.metric_results = {metric: means[metric] for metric in self.opt["val"]["metrics"]}
+        if self.is_train:
+            self._initialize_best_metric_results(dataset_name)
+            for metric, value in self.metric_results.items():
+                self._update_best_metric_result(dataset_name, metric, value, current_iter)
+            self._log_validation_metric_values(current_iter, dataset_name, tb_logger)
+            self._keep_best_network(dataset_name, int(current_iter))
+            return
+        path = Path(self.opt["path"]["results_root"]) / f"{dataset_name}_scores.csv"
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, ["image", *columns])
+            writer.writeheader()
+            writer.writerows([*scores, {"image": "mean", **means}])
+        get_root_logger().info(
+            f"{dataset_name}\n{_table([*scores, {'image': 'mean', **means}], list(self.metric_results))}\n"
+            f"These scores are in {path}"
+        )
+
+    def _keep_best_network(self, dataset_name: str, current_iter: int) -> None:
+        first_dataset, records = next(iter(self.best_metric_results.items()))
+        first_record = next(iter(records.values()))
+        if dataset_name == first_dataset and first_record["iter"] == current_iter:
+            self._save_networks("best")
+
+    def save(self, epoch: int, current_iter: int) -> None:
+        """Write the networks and the training state of this iteration; -1 stands for the end of the run.
+
+        Raises:
+            RunError: the run ended before `train.total_iter` iterations, or a file cannot be written.
+        """
+        total_iter = int(self.opt["train"]["total_iter"])
+        if current_iter == -1 and self.current_iter < total_iter:
+            raise RunError(f"The run ended after {self.current_iter} of train.total_iter {total_iter} iterations.")
+        self._save_networks("latest" if current_iter == -1 else str(current_iter))
+        self.save_training_state(epoch, current_iter)
+
+    def _save_networks(self, version: str) -> None:
+        if hasattr(self, "net_g_ema"):
+            self.save_network([self.net_g, self.net_g_ema], "net_g", version, param_key=["params", "params_ema"])
+        else:
+            self.save_network([self.net_g], "net_g", version, param_key=["params"])
+
+    @master_only  # type: ignore[untyped-decorator]
+    def save_network(self, nets: list[nn.Module], label: str, version: str, param_key: list[str]) -> None:
+        """Write the weights of `nets` under their `param_key` to `<label>_<version>.pth`."""
+        weights = {
+            key: {name: tensor.cpu() for name, tensor in self.get_bare_model(net).state_dict().items()}
+            for key, net in zip(param_key, nets, strict=True)
+        }
+        save_atomically(weights, Path(self.opt["path"]["models"]) / f"{label}_{version}.pth")
+
+    @master_only  # type: ignore[untyped-decorator]
+    def save_training_state(self, epoch: int, current_iter: int) -> None:
+        """Write what resuming needs besides the weights to `<iteration>.state`."""
+        if current_iter != -1:
+            state = {"epoch": epoch, "iter": current_iter, **self.training_state()}
+            save_atomically(state, Path(self.opt["path"]["training_states"]) / f"{current_iter}.state")
+
+    def training_state(self) -> dict[str, Any]:
+        """What `resume_training` takes back: optimizers, schedules and best metrics."""
+        return {
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
+            "best_metric_results": getattr(self, "best_metric_results", {}),
+        }
+
+    def resume_training(self, resume_state: dict[str, Any]) -> None:
+        """Go on from a state that `save_training_state` wrote."""
+        super().resume_training(resume_state)
+        self.current_iter = resume_state["iter"]
+        self.best_metric_results = resume_state.get("best_metric_results", {})
+
+
+def _score(image: Any, clean: Any, metric_opt: Options) -> float:  # noqa: ANN401
+    return float(calculate_metric({"img": image, "img2": clean}, metric_opt))
+
+
+def _table(rows: list[dict[str, Any]], metrics: list[str]) -> str:
+    """Scores as text: a line for each image, and for each metric the input's, the restored one's and the gain."""
+    width = max(len(row["image"]) for row in rows)
+    header = " ".join(f"{metric + ' input':>14} {'restored':>10} {'gain':>8}" for metric in metrics)
+    lines = [f"{'image':<{width}} {header}"]
+    for row in rows:
+        cells = " ".join(
+            f"{row[f'input_{metric}']:>14.4f} {row[metric]:>10.4f} {row[metric] - row[f'input_{metric}']:>+8.4f}"
+            for metric in metrics
+        )
+        lines.append(f"{row['image']:<{width}} {cells}")
+    return "\n".join(lines)

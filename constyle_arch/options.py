@@ -1,0 +1,191 @@
+"""Reading a run's options: the command line's flags and the YAML file, as BasicSR means them but safely."""
+
+import argparse
+import os
+import random
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from constyle_arch.errors import OptionsError
+
+Options = dict[str, Any]
+
+FLOAT = re.compile(r"[-+]?(\d[\d_]*\.?[\d_]*([eE][-+]?\d+)|\.\d+([eE][-+]?\d+)?|\d[\d_]*\.[\d_]*)")
+
+
+class OptionLoader(yaml.SafeLoader):
+    """YAML without code, in which `1e-3` is a number and a key stands once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping as a dict, refusing a key that stands twice."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        repeated = {key for key in keys if keys.count(key) > 1}
+        if repeated:
+            raise yaml.constructor.ConstructorError(
+                problem=f"the key {sorted(map(str, repeated))[0]!r} stands twice", problem_mark=node.start_mark
+            )
+        return super().construct_mapping(node, deep)
+
+
+OptionLoader.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+0123456789."))
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add BasicSR's flags of a training or test run."""
+    parser.add_argument("-opt", required=True, metavar="FILE", help="the option file (YAML)")
+    parser.add_argument(
+        "--launcher",
+        choices=["none", "pytorch", "slurm"],
+        default="none",
+        help="how the processes were started; torchrun is noticed without it (default: none)",
+    )
+    parser.add_argument("--auto_resume", action="store_true", help="go on from the newest state of this experiment")
+    parser.add_argument("--debug", action="store_true", help="validate, log and save every few iterations")
+    parser.add_argument("--local_rank", type=int, default=0, help=argparse.SUPPRESS)  # launchers of old pass it
+    parser.add_argument(
+        "--force_yml",
+        nargs="+",
+        metavar="KEY:KEY=VALUE",
+        help="replace options of the file, e.g. train:total_iter=1000 datasets:train:gt_size=64",
+    )
+
+
+def read_option_file(path: str) -> Options:
+    """The options in a YAML file.
+
+    Raises:
+        OptionsError: the file is missing, is not YAML, holds a key twice or is not a mapping.
+    """
+    try:
+        options = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=OptionLoader)  # noqa: S506  (a SafeLoader)
+    except FileNotFoundError:
+        raise OptionsError(f"The option file {path} does not exist.") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise OptionsError(f"The option file {path} cannot be read: {error}") from error
+    if not isinstance(options, dict):
+        raise OptionsError(f"The option file {path} holds no options; it must be a mapping of keys to values.")
+    return options
+
+
+def force_options(options: Options, entries: list[str]) -> None:
+    """Replace options by entries `key:key=value`; a key that is new is announced.
+
+    Raises:
+        OptionsError: an entry has no `=` or leads through a key that is not there.
+    """
+    for entry in entries:
+        keys, separator, text = entry.partition("=")
+        if not separator:
+            raise OptionsError(f"--force_yml {entry!r} has no '='; write key:key=value.")
+        *parents, last = (key.strip() for key in keys.split(":"))
+        place = options
+        for key in parents:
+            if not isinstance(place.get(key), dict):
+                raise OptionsError(f"--force_yml {entry!r}: the option file has no section {key!r}.")
+            place = place[key]
+        if last not in place:
+            print(f"--force_yml adds {keys}, which the option file does not have.", flush=True)
+        value = text.strip()
+        try:
+            place[last] = None if value.lower() == "none" else yaml.load(value, Loader=OptionLoader)  # noqa: S506
+        except yaml.YAMLError as error:
+            raise OptionsError(f"--force_yml {entry!r}: the value cannot be read: {error}") from error
+
+
+def parse_options(root_path: str, is_train: bool = True) -> tuple[Options, argparse.Namespace]:
+    """BasicSR's `parse_options`: read the flags and the option file, check them, seed, and fill in paths.
+
+    Nothing is created before every check has passed.
+
+    Args:
+        root_path: the directory below which experiments and results go.
+        is_train: whether this is a training run or a test.
+
+    Returns:
+        The options as BasicSR's pipelines expect them, and the flags.
+
+    Raises:
+        OptionsError: the options cannot be run; the message lists every problem.
+    """
+    import torch
+    from basicsr.utils import set_random_seed
+    from basicsr.utils.dist_util import get_dist_info
+    from basicsr.utils.options import init_dist
+
+    from constyle_arch.preflight import check_options
+
+    parser = argparse.ArgumentParser()
+    add_run_arguments(parser)
+    flags = parser.parse_args(sys.argv[1:])
+    options = read_option_file(flags.opt)
+    force_options(options, flags.force_yml or [])
+    launcher = flags.launcher
+    if launcher == "none" and "TORCHELASTIC_RUN_ID" in os.environ:
+        launcher = "pytorch"
+    options["dist"] = launcher != "none"
+    options["auto_resume"] = flags.auto_resume
+    options["is_train"] = is_train
+    options.setdefault("path", {})
+    options.setdefault("manual_seed", None)
+    if options.get("num_gpu") == "auto":
+        options["num_gpu"] = min(torch.cuda.device_count(), 1)  # of this process; torchrun starts one for each GPU
+    if flags.debug and not str(options.get("name", "")).startswith("debug"):
+        options["name"] = f"debug_{options.get('name')}"
+    _complete_datasets(options)
+    check_options(options)
+
+    if options["dist"]:
+        init_dist(launcher, **(options.get("dist_params") or {} if launcher == "slurm" else {}))
+    options["rank"], options["world_size"] = get_dist_info()
+    if options["manual_seed"] is None:
+        options["manual_seed"] = _shared_seed(options["dist"])
+    set_random_seed(options["manual_seed"] + options["rank"])
+    _complete_paths(options, Path(root_path))
+    if is_train and "debug" in options["name"]:
+        options["logger"].update(print_freq=1, save_checkpoint_freq=8)
+        if options.get("val"):
+            options["val"]["val_freq"] = 8
+    return options, flags
+
+
+def _complete_datasets(options: Options) -> None:
+    for phase, dataset in (options.get("datasets") or {}).items():
+        if not isinstance(dataset, dict):
+            continue
+        dataset["phase"] = phase.split("_")[0]
+        if "scale" in options:
+            dataset["scale"] = options["scale"]
+        for side in ("dataroot_gt", "dataroot_lq"):
+            if dataset.get(side):
+                dataset[side] = str(Path(dataset[side]).expanduser())
+
+
+def _complete_paths(options: Options, root: Path) -> None:
+    path = options["path"]
+    for key, value in path.items():
+        if value is not None and ("resume_state" in key or "pretrain_network" in key):
+            path[key] = str(Path(value).expanduser())
+    if options["is_train"]:
+        home = root / "experiments" / options["name"]
+        path["experiments_root"] = str(home)
+        path["models"] = str(home / "models")
+        path["training_states"] = str(home / "training_states")
+    else:
+        home = root / "results" / options["name"]
+        path["results_root"] = str(home)
+    path["log"] = str(home)
+    path["visualization"] = str(home / "visualization")
+
+
+def _shared_seed(distributed_run: bool) -> int:
+    """A random seed, the same on every rank."""
+    from torch import distributed
+
+    seeds = [random.randint(1, 10000)]
+    if distributed_run:
+        distributed.broadcast_object_list(seeds, src=0)
+    return seeds[0]

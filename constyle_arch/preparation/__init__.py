@@ -1,0 +1,1 @@
+"""Preparation: making and writing data sets, for `basicsr prepare`."""

@@ -1,0 +1,126 @@
+"""A small dehazing data set from the photographs in scikit-image's wheel."""
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from basicsr.utils.lmdb_util import make_lmdb_from_imgs
+from tqdm import tqdm
+
+from constyle_arch.data.haze import FloatImage, add_haze, depth_from_disparity, smooth_depth
+from constyle_arch.errors import UserError
+
+TRAIN_PHOTOGRAPHS = ("astronaut.png", "coffee.png", "motorcycle_left.png", "motorcycle_right.png", "retina.jpg", "ihc.png")
+TEST_PHOTOGRAPHS = ("chelsea.png", "rocket.jpg")
+STEREO_PAIR = ("motorcycle_left.png", "motorcycle_right.png")
+
+SHORT_SIDE = 256
+"""Photographs are reduced to this many pixels on their shorter side, so that a small crop shows much of a scene."""
+
+HAZES_PER_TRAIN_PHOTOGRAPH = 16
+HAZES_PER_TEST_PHOTOGRAPH = 3
+BETA = (0.8, 2.0)
+AIRLIGHT = (0.75, 1.0)
+SEED = 0
+
+
+def prepare_sample(output: str) -> None:
+    """Write the sample below `output`, or say that it is there already.
+
+    `dehaze/train` and `dehaze/test` hold the folders `hazy` and `clean`; `dehaze/train_hazy.lmdb` and
+    `dehaze/train_clean.lmdb` hold the training pairs again. A hazy image is named after its clean one, its airlight
+    and its β, as in RESIDE. The folder appears under its name once it is complete.
+
+    Raises:
+        UserError: scikit-image is not installed, or `output` cannot be written.
+    """
+    finished = Path(output) / "dehaze"
+    if finished.exists():
+        print(f"{finished} is there already; remove it to make it anew.")
+        return
+    photographs = _photograph_folder()
+    unfinished = finished.with_name("dehaze.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    rng = np.random.default_rng(SEED)
+    try:
+        unfinished.mkdir(parents=True)
+        _write_hazed(photographs, TRAIN_PHOTOGRAPHS, HAZES_PER_TRAIN_PHOTOGRAPH, unfinished / "train", rng)
+        _write_hazed(photographs, TEST_PHOTOGRAPHS, HAZES_PER_TEST_PHOTOGRAPH, unfinished / "test", rng)
+        for kind in ("hazy", "clean"):
+            _write_lmdb(unfinished / "train" / kind, unfinished / f"train_{kind}.lmdb")
+        unfinished.rename(finished)
+    except OSError as error:
+        raise UserError(f"The sample cannot be written to {finished}: {error}") from error
+    print(f"The sample is in {finished}.")
+
+
+def _photograph_folder() -> Path:
+    try:
+        import skimage
+    except ImportError as error:
+        raise UserError("The sample's photographs come with scikit-image: pip install 'constyle-arch[sample]'.") from error
+    return Path(skimage.__file__).parent / "data"
+
+
+def _write_hazed(
+    photographs: Path, names: Iterable[str], hazes: int, folder: Path, rng: np.random.Generator
+) -> None:
+    for kind in ("hazy", "clean"):
+        (folder / kind).mkdir(parents=True)
+    for name in tqdm(list(names), desc=f"hazing {folder.name} photographs", unit="photograph"):
+        photograph = cv2.imread(str(photographs / name), cv2.IMREAD_COLOR)
+        if photograph is None:
+            raise UserError(f"The photograph {photographs / name} is not in this version of scikit-image.")
+        clean = _reduced(photograph)
+        stem = Path(name).stem
+        _write(folder / "clean" / f"{stem}.png", clean)
+        for _ in range(hazes):
+            depth = _depth(photographs, name, clean, rng)
+            beta, airlight = rng.uniform(*BETA), rng.uniform(*AIRLIGHT)
+            hazy = add_haze(clean.astype(np.float32) / 255, depth, beta, airlight)
+            quantised = np.uint8(np.round(255 * hazy))
+            _write(folder / "hazy" / f"{stem}_{airlight:.3f}_{beta:.3f}.png", quantised)
+
+
+def _depth(photographs: Path, name: str, clean: np.ndarray, rng: np.random.Generator) -> FloatImage:
+    """The stereo pair's own depth, seen from the left or mirrored to the right view; else a smooth random one."""
+    height, width = clean.shape[:2]
+    if name not in STEREO_PAIR:
+        return smooth_depth(height, width, rng)
+    with np.load(photographs / "motorcycle_disp.npz") as archive:
+        disparity = archive["arr_0"]
+    if name == "motorcycle_right.png":
+        disparity = _seen_from_the_right(disparity)
+    return cv2.resize(depth_from_disparity(disparity), (width, height), interpolation=cv2.INTER_AREA)
+
+
+def _seen_from_the_right(disparity: FloatImage) -> FloatImage:
+    """Move each pixel of the left view's disparity map to where the right view sees it; the nearest one wins."""
+    right = np.full_like(disparity, np.inf)
+    rows, columns = np.nonzero(np.isfinite(disparity))
+    values = disparity[rows, columns]
+    targets = np.round(columns - values).astype(int)
+    inside = targets >= 0
+    far_to_near = np.argsort(values[inside], kind="stable")
+    right[rows[inside][far_to_near], targets[inside][far_to_near]] = values[inside][far_to_near]
+    return right
+
+
+def _reduced(photograph: np.ndarray) -> np.ndarray:
+    scale = SHORT_SIDE / min(photograph.shape[:2])
+    return cv2.resize(photograph, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+
+
+def _write(path: Path, image: np.ndarray) -> None:
+    if not cv2.imwrite(str(path), image):
+        raise UserError(f"The image {path} cannot be written.")
+
+
+def _write_lmdb(folder: Path, lmdb: Path) -> None:
+    files = sorted(folder.glob("*.png"))
+    pixels = sum(3 * np.prod(cv2.imread(str(file)).shape[:2]) for file in files)
+    make_lmdb_from_imgs(
+        str(folder), str(lmdb), [file.name for file in files], [file.stem for file in files], map_size=2 * int(pixels) + 2**20
+    )

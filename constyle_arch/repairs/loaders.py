@@ -1,0 +1,101 @@
+"""Repairs of how a run reads its data."""
+
+import logging
+import math
+import os
+from typing import Any, ClassVar
+
+import basicsr.train
+import lmdb
+from basicsr.data import build_dataloader, build_dataset
+from basicsr.utils.file_client import FileClient, LmdbBackend
+from torch.utils.data import DataLoader
+
+from constyle_arch.data.training_sampler import SeededDataset, WholeBatchSampler
+
+Options = dict[str, Any]
+
+
+def train_whole_epochs() -> None:
+    """Epochs are counted with `ceil` but the loader drops the last batch; and workers draw alike every epoch.
+
+    So a run stopped early or, with fewer images than a batch, never trained, and still ended without an error; and
+    with two workers every epoch saw the same crops and flips.
+    """
+    basicsr.train.create_train_val_dataloader = create_train_val_dataloader
+
+
+def share_lmdb_environments() -> None:
+    """Two data sets that read one LMDB fail: lmdb opens a file once in a process."""
+    FileClient._backends["lmdb"] = SharedLmdbBackend
+
+
+def create_train_val_dataloader(
+    opt: Options, logger: logging.Logger
+) -> tuple[DataLoader[Any], WholeBatchSampler, list[DataLoader[Any]], int, int]:
+    """Build the loaders of a training run.
+
+    Returns:
+        The training loader, its sampler, the validation loaders, the number of epochs and of iterations.
+    """
+    train_opt = opt["datasets"]["train"]
+    if train_opt.get("num_worker_per_gpu", 0) > 0:
+        train_opt.setdefault("persistent_workers", True)
+    dataset = build_dataset(train_opt)
+    sampler = WholeBatchSampler(
+        num_images=len(dataset),
+        batch_size=train_opt["batch_size_per_gpu"],
+        num_replicas=opt["world_size"],
+        rank=opt["rank"],
+        enlarge_ratio=train_opt.get("dataset_enlarge_ratio", 1),
+        seed=opt["manual_seed"],
+    )
+    train_loader = build_dataloader(
+        SeededDataset(dataset), train_opt, num_gpu=min(opt["num_gpu"], 1), dist=opt["dist"], sampler=sampler
+    )
+    total_iters = int(opt["train"]["total_iter"])
+    total_epochs = math.ceil(total_iters / sampler.batches)
+    logger.info(
+        "Training statistics:"
+        f"\n\tNumber of train images: {len(dataset)}"
+        f"\n\tDataset enlarge ratio: {train_opt.get('dataset_enlarge_ratio', 1)}"
+        f"\n\tBatch size per process: {train_opt['batch_size_per_gpu']}"
+        f"\n\tNumber of processes: {opt['world_size']}"
+        f"\n\tIterations per epoch: {sampler.batches}"
+        f"\n\tTotal epochs: {total_epochs}; iterations: {total_iters}."
+    )
+
+    val_loaders = []
+    for phase, dataset_opt in opt["datasets"].items():
+        if phase.split("_")[0] == "val":
+            val_set = build_dataset(dataset_opt)
+            logger.info(f"Number of val images in {dataset_opt['name']}: {len(val_set)}")
+            val_loaders.append(build_dataloader(val_set, dataset_opt, num_gpu=opt["num_gpu"], dist=opt["dist"]))
+    return train_loader, sampler, val_loaders, total_epochs, total_iters
+
+
+class SharedLmdbBackend(LmdbBackend):  # type: ignore[misc]  # BasicSR publishes no types
+    """BasicSR's LMDB backend, with one read-only environment a path in each process."""
+
+    _environments: ClassVar[dict[str, lmdb.Environment]] = {}
+
+    def __init__(self, db_paths: list[str], client_keys: list[str], **kwargs: Any) -> None:  # noqa: ANN401
+        self.db_paths = db_paths
+        self._client = {key: self._environment(path) for key, path in zip(client_keys, db_paths, strict=True)}
+
+    @classmethod
+    def _environment(cls, path: str) -> lmdb.Environment:
+        path = os.path.realpath(path)
+        if path not in cls._environments:
+            cls._environments[path] = lmdb.open(path, readonly=True, lock=False, readahead=False)
+        return cls._environments[path]
+
+    @classmethod
+    def close_environments(cls) -> None:
+        """Close what this process has open; a forked worker must, before it opens anything itself."""
+        for environment in cls._environments.values():
+            environment.close()
+        cls._environments.clear()
+
+
+os.register_at_fork(after_in_child=SharedLmdbBackend.close_environments)

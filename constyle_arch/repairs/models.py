@@ -1,0 +1,90 @@
+"""Repairs of what BasicSR's models share: optimizers, schedules, EMA."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from basicsr.models import lr_scheduler as basicsr_schedulers
+from basicsr.models.base_model import BaseModel
+from torch import nn
+from torch.optim import Optimizer, lr_scheduler
+
+from constyle_arch.errors import OptionsError
+from constyle_arch.models.lr_scheduler import CosineAnnealingRestartCyclicLR
+
+BASICSR_SCHEDULERS = {
+    "MultiStepLR": basicsr_schedulers.MultiStepRestartLR,
+    "MultiStepRestartLR": basicsr_schedulers.MultiStepRestartLR,
+    "CosineAnnealingRestartLR": basicsr_schedulers.CosineAnnealingRestartLR,
+    "CosineAnnealingRestartCyclicLR": CosineAnnealingRestartCyclicLR,
+}
+
+
+def accept_every_optimizer() -> None:
+    """`get_optimizer` knows Adam alone; the recipes train with AdamW."""
+    BaseModel.get_optimizer = get_optimizer
+
+
+def accept_every_schedule() -> None:
+    """`setup_schedulers` knows two schedules; the recipes use a third."""
+    BaseModel.setup_schedulers = setup_schedulers
+
+
+def average_buffers() -> None:
+    """`model_ema` averages parameters only: BatchNorm statistics stay at their start, and validation suffers."""
+    BaseModel.model_ema = model_ema
+
+
+def find_optimizer(name: str) -> type[Optimizer]:
+    """The optimizer of torch called `name`.
+
+    Raises:
+        OptionsError: torch has none of that name.
+    """
+    found = getattr(torch.optim, name, None)
+    if not (isinstance(found, type) and issubclass(found, Optimizer)):
+        raise OptionsError(f"train.optim_g.type is {name!r}; it must be an optimizer of torch.optim, such as AdamW.")
+    return found
+
+
+def find_scheduler(name: str) -> type[lr_scheduler.LRScheduler]:
+    """The schedule called `name`: one of BasicSR's, this project's, or torch's.
+
+    Raises:
+        OptionsError: there is none of that name.
+    """
+    found = BASICSR_SCHEDULERS.get(name) or getattr(lr_scheduler, name, None)
+    if not (isinstance(found, type) and issubclass(found, lr_scheduler.LRScheduler)):
+        raise OptionsError(
+            f"train.scheduler.type is {name!r}; it must be one of {', '.join(BASICSR_SCHEDULERS)} or a schedule of "
+            "torch.optim.lr_scheduler."
+        )
+    return found
+
+
+def get_optimizer(
+    self: BaseModel, optim_type: str, params: Iterable[nn.Parameter], lr: float, **kwargs: Any  # noqa: ANN401
+) -> Optimizer:
+    """The optimizer of torch called `optim_type`."""
+    return find_optimizer(optim_type)(params, lr=lr, **kwargs)  # type: ignore[call-arg]  # every optimizer's own
+
+
+def setup_schedulers(self: BaseModel) -> None:
+    """Give every optimizer the schedule of `train.scheduler`."""
+    options = dict(self.opt["train"]["scheduler"])
+    scheduler = find_scheduler(options.pop("type"))
+    self.schedulers += [scheduler(optimizer, **options) for optimizer in self.optimizers]
+
+
+@torch.no_grad()
+def model_ema(self: BaseModel, decay: float = 0.999) -> None:
+    """Update the EMA network: θ' ← decay·θ' + (1 − decay)·θ for parameters and floating buffers; counters are copied."""
+    net = self.get_bare_model(self.net_g)
+    averages, values = [], []
+    for average, value in zip(self.net_g_ema.state_dict().values(), net.state_dict().values(), strict=True):
+        if average.is_floating_point():
+            averages.append(average)
+            values.append(value)
+        else:
+            average.copy_(value)
+    torch._foreach_lerp_(averages, values, 1 - decay)

@@ -1,0 +1,74 @@
+"""Repairs of devices and process groups."""
+
+import os
+from typing import Any
+
+import basicsr.utils.dist_util
+import basicsr.utils.options
+import torch
+from basicsr.models.base_model import BaseModel
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+def start_processes_without_cuda() -> None:
+    """`init_dist` divides by the number of GPUs and asks for nccl: no CPU run, and no right GPU on a second node."""
+    basicsr.utils.dist_util.init_dist = init_dist
+    basicsr.utils.options.init_dist = init_dist
+
+
+def wrap_networks_without_cuda() -> None:
+    """`model_to_device` asks for a CUDA device of every distributed run."""
+    BaseModel.model_to_device = model_to_device
+
+
+def init_dist(launcher: str, backend: str | None = None, **kwargs: Any) -> None:  # noqa: ANN401
+    """Join the process group a launcher describes: with nccl and the local rank's GPU, or with gloo on CPUs.
+
+    Args:
+        launcher: `pytorch` (torchrun) or `slurm`.
+        backend: of torch.distributed; chosen by the machine if left out.
+        **kwargs: passed on; `port` for Slurm as BasicSR reads it.
+
+    Raises:
+        ValueError: the launcher is unknown.
+    """
+    if launcher == "slurm":
+        _describe_slurm_job(kwargs.pop("port", None))
+    elif launcher != "pytorch":
+        raise ValueError(f"launcher is {launcher!r}; it must be 'pytorch' or 'slurm'.")
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+    distributed.init_process_group(backend or ("nccl" if torch.cuda.is_available() else "gloo"), **kwargs)
+
+
+def leave_process_group() -> None:
+    """End this process's part in its group, which BasicSR leaves open: runs then die at exit now and then."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
+
+
+def model_to_device(self: BaseModel, net: nn.Module) -> nn.Module:
+    """Move `net` to the model's device and wrap it for a distributed run, as BasicSR does, on CPUs too."""
+    net = net.to(self.device)
+    if not self.opt["dist"]:
+        return net
+    return DistributedDataParallel(
+        net,
+        device_ids=[torch.cuda.current_device()] if self.device.type == "cuda" else None,
+        find_unused_parameters=self.opt.get("find_unused_parameters", False),
+    )
+
+
+def _describe_slurm_job(port: int | None) -> None:
+    import subprocess
+
+    nodes = subprocess.run(
+        ["scontrol", "show", "hostnames", os.environ["SLURM_NODELIST"]], capture_output=True, text=True, check=True
+    ).stdout.split()
+    os.environ["MASTER_ADDR"] = nodes[0]
+    os.environ["MASTER_PORT"] = str(port or os.environ.get("MASTER_PORT", 29500))
+    os.environ["RANK"] = os.environ["SLURM_PROCID"]
+    os.environ["WORLD_SIZE"] = os.environ["SLURM_NTASKS"]
+    os.environ["LOCAL_RANK"] = os.environ.get("SLURM_LOCALID", "0")

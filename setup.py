@@ -1,0 +1,40 @@
+"""Metadata of the package. Tools are configured in pyproject.toml, tested versions stand in constraints.txt."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name="constyle-arch",
+    version="0.1.0",
+    description="IRConStyle image restoration for BasicSR: ConStyle networks, contrastive training, one command",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["constyle_arch", "constyle_arch.*"]),
+    package_data={"constyle_arch": ["py.typed"]},
+    install_requires=[
+        "basicsr>=1.4.2",
+        "torch>=2.6",
+        "torchvision",
+        "numpy",
+        "scipy<2",  # BasicSR 1.4.2 imports scipy.ndimage.filters, which SciPy 2 removes
+        "opencv-python",
+        "lmdb",
+        "pyyaml",
+        "einops",
+        "tqdm",
+    ],
+    extras_require={
+        "sample": ["scikit-image>=0.22"],  # the photographs that `basicsr prepare sample` hazes
+        "dev": ["scikit-image>=0.22", "pytest", "ruff", "mypy", "types-PyYAML", "types-tqdm"],
+    },
+    entry_points={"console_scripts": ["basicsr = constyle_arch.cli:main"]},
+    classifiers=[
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Topic :: Scientific/Engineering :: Image Processing",
+    ],
+)
