@@ -61,7 +61,7 @@ def read_option_file(path: str) -> Options:
         OptionsError: the file is missing, is not YAML, holds a key twice or is not a mapping.
     """
     try:
-        options = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=OptionLoader)  # noqa: S506  (a SafeLoader)
+        options = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=OptionLoader)
     except FileNotFoundError:
         raise OptionsError(f"The option file {path} does not exist.") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -89,11 +89,19 @@ def force_options(options: Options, entries: list[str]) -> None:
             place = place[key]
         if last not in place:
             print(f"--force_yml adds {keys}, which the option file does not have.", flush=True)
-        value = text.strip()
-        try:
-            place[last] = None if value.lower() == "none" else yaml.load(value, Loader=OptionLoader)  # noqa: S506
-        except yaml.YAMLError as error:
-            raise OptionsError(f"--force_yml {entry!r}: the value cannot be read: {error}") from error
+        place[last] = _forced_value(entry, text.strip())
+
+
+def _forced_value(entry: str, text: str) -> Any:
+    """A number, boolean, list or text, as YAML reads it; `none` is nothing, and braces are text as in BasicSR."""
+    if text.lower() == "none":
+        return None
+    if text.startswith("{"):
+        return text
+    try:
+        return yaml.load(text, Loader=OptionLoader)
+    except yaml.YAMLError as error:
+        raise OptionsError(f"--force_yml {entry!r}: the value cannot be read: {error}") from error
 
 
 def parse_options(root_path: str, is_train: bool = True) -> tuple[Options, argparse.Namespace]:

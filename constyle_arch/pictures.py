@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
+"""(H, W, 3), BGR."""
 
 CAPTION_HEIGHT = 24
 GAP = 6

@@ -52,7 +52,12 @@ def check_options(options: Options) -> None:
 
 def _check_sections(options: Options) -> Problems:
     wanted: dict[str, type | tuple[type, ...]] = {
-        "name": str, "model_type": str, "num_gpu": int, "datasets": dict, "network_g": dict, "path": dict
+        "name": str,
+        "model_type": str,
+        "num_gpu": int,
+        "datasets": dict,
+        "network_g": dict,
+        "path": dict,
     }
     if options["is_train"]:
         wanted |= {"train": dict, "logger": dict}
@@ -82,7 +87,7 @@ def _check_device(options: Options) -> Problems:
     if not isinstance(num_gpu, int):
         return
     if num_gpu > 0 and not torch.cuda.is_available():
-        yield f"num_gpu is {num_gpu}, but torch {torch.__version__} finds no GPU here; set num_gpu: auto, or 0 for the CPU."
+        yield f"num_gpu is {num_gpu}, but torch {torch.__version__} finds no GPU; set num_gpu to auto, or to 0 for CPU."
     elif num_gpu > 1 and not options["dist"]:
         yield f"num_gpu is {num_gpu} in one process; start with torchrun --nproc-per-node {num_gpu} -m constyle_arch."
 
@@ -110,8 +115,8 @@ def _check_metrics(options: Options) -> Problems:
     val = options.get("val") or {}
     for name, metric in (val.get("metrics") or {}).items():
         yield from _registered(METRIC_REGISTRY, metric.get("type"), f"val.metrics.{name}.type")
-    if options["is_train"] and val and not isinstance(val.get("val_freq"), int):
-        yield f"val.val_freq is {val.get('val_freq')!r}; it must be the iterations between two validations."
+    if options["is_train"] and val:
+        yield from _positive_integers(val, "val", "val_freq")
     if val and "save_img" not in val:
         yield "val.save_img is missing; set it to true or false."
 
@@ -197,8 +202,8 @@ def _check_schedule(train: Options) -> Problems:
         yield f"train.scheduler: {error}"
     else:
         periods, total_iter = schedule_opt.get("periods"), train.get("total_iter")
-        if periods and isinstance(total_iter, int) and sum(periods) < total_iter:
-            yield f"train.scheduler.periods {periods} end after {sum(periods)} of train.total_iter {total_iter} iterations."
+        if periods and isinstance(total_iter, (int, float)) and sum(periods) < total_iter:
+            yield f"train.scheduler.periods {periods} end after {sum(periods)} of {total_iter} iterations (total_iter)."
 
 
 def _check_batch(options: Options) -> Problems:
@@ -209,7 +214,9 @@ def _check_batch(options: Options) -> Problems:
 
 
 def _positive_integers(section: Options, where: str, *keys: str) -> Problems:
+    """Options files write large numbers as `!!float 1e4`, so a float without fraction will do."""
     for key in keys:
         value = section.get(key)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is None or not is_number or value < 1 or not float(value).is_integer():
             yield f"{where}.{key} is {value!r}; it must be a whole number, at least 1."

@@ -113,7 +113,7 @@ class GeneralRestorationNetwork(nn.Module):
         self.refine = stage(2 * dim, 0, num_refinement_blocks)
         self.output = nn.Conv2d(2 * dim, 3, 3, padding=1, bias=bias)
 
-    def forward(self, lq: Tensor, return_codes: bool = False) -> Any:  # noqa: ANN401  (one call serves both modes)
+    def forward(self, lq: Tensor, return_codes: bool = False) -> Any:
         """Restore `lq` (N, 3, H, W) with values in [0, 1], of any height and width.
 
         Args:

@@ -28,4 +28,6 @@ def save_atomically(content: object, path: Path) -> None:
             os.close(directory)
     except (OSError, RuntimeError) as error:
         unfinished.unlink(missing_ok=True)
-        raise RunError(f"The checkpoint {path} cannot be written: {error}. Earlier checkpoints are untouched.") from error
+        raise RunError(
+            f"The checkpoint {path} cannot be written: {error}. Earlier checkpoints are untouched."
+        ) from error

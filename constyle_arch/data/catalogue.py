@@ -12,4 +12,4 @@ OWN_IMAGES = "Images of your own"
 
 def how_to_get(name: str) -> str:
     """Where a user reads how to get the data set `name`."""
-    return f"datasets/README.md, section \"{SECTIONS.get(name, OWN_IMAGES)}\", says how to get it"
+    return f'datasets/README.md, section "{SECTIONS.get(name, OWN_IMAGES)}", says how to get it'

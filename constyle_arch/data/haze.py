@@ -1,5 +1,7 @@
 """The atmospheric scattering model, and depth maps to haze a photograph with."""
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -28,18 +30,17 @@ def smooth_depth(height: int, width: int, rng: np.random.Generator) -> FloatImag
     rise = np.linspace(1, 0, height, dtype=np.float32)[:, None] * rng.uniform(0.5, 1)
     coarse = rng.random((4, 4), dtype=np.float32)
     hills = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-    return _scaled(rise + rng.uniform(0.3, 0.8) * hills)
+    return _scaled(rise + rng.uniform(0.3, 0.8) * np.asarray(hills))
 
 
 def depth_from_disparity(disparity: FloatImage) -> FloatImage:
     """Depth (H, W) in [0.3, 1] of a stereo view: the inverse of `disparity`, holes (non-finite) filled in."""
     holes = ~np.isfinite(disparity)
-    depth = _scaled(1 / np.where(holes, disparity[~holes].max(), disparity).astype(np.float32))
-    filled = cv2.inpaint(np.uint8(np.round(255 * depth)), holes.astype(np.uint8), 5, cv2.INPAINT_TELEA)
-    smoothed = cv2.medianBlur(filled, 5)
-    return smoothed.astype(np.float32) / 255
+    depth = _scaled(1 / np.where(holes, disparity[~holes].max(), disparity))
+    filled = cv2.inpaint(np.round(255 * depth).astype(np.uint8), holes.astype(np.uint8), 5, cv2.INPAINT_TELEA)
+    return np.asarray(cv2.medianBlur(filled, 5), np.float32) / np.float32(255)
 
 
-def _scaled(depth: FloatImage) -> FloatImage:
+def _scaled(depth: NDArray[Any]) -> FloatImage:
     low, high = float(depth.min()), float(depth.max())
     return (0.3 + 0.7 * (depth - low) / max(high - low, 1e-6)).astype(np.float32)

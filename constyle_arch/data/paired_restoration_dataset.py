@@ -9,14 +9,12 @@ import numpy as np
 from basicsr.data.transforms import augment
 from basicsr.utils import FileClient, img2tensor
 from basicsr.utils.registry import DATASET_REGISTRY
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from constyle_arch.data.pairing import image_files, lmdb_keys, match_names
 from constyle_arch.errors import DataError
-
-Image = NDArray[np.uint8]
+from constyle_arch.pictures import Image
 
 
 @DATASET_REGISTRY.register()
@@ -44,15 +42,14 @@ class PairedRestorationDataset(Dataset[dict[str, Tensor | str]]):
         self.roots = {side: _existing_folder(opt, f"dataroot_{side}") for side in ("lq", "gt")}
         in_lmdb = [root.suffix == ".lmdb" for root in self.roots.values()]
         if any(in_lmdb) != all(in_lmdb):
-            raise DataError(f"dataroot_lq {self.roots['lq']} and dataroot_gt {self.roots['gt']}: both or neither "
-                            "must end in .lmdb.")
+            raise DataError(
+                f"dataroot_lq {self.roots['lq']} and dataroot_gt {self.roots['gt']}: both or neither must end in .lmdb."
+            )
         self.in_lmdb = all(in_lmdb)
         self.file_client: FileClient | None = None  # opened where it is used: an LMDB must not cross a fork
 
         locations = {side: self._locations(side) for side in self.roots}
-        pairs = match_names(
-            locations["lq"], locations["gt"], opt.get("lq_name", "{}"), opt.get("gt_name", "{}")
-        )
+        pairs = match_names(locations["lq"], locations["gt"], opt.get("lq_name", "{}"), opt.get("gt_name", "{}"))
         self.pairs = [(locations["lq"][lq], locations["gt"][gt]) for lq, gt in pairs]
 
     def __len__(self) -> int:
@@ -64,8 +61,10 @@ class PairedRestorationDataset(Dataset[dict[str, Tensor | str]]):
         lq_path, gt_path = self.pairs[index]
         lq, gt = self._read("lq", lq_path), self._read("gt", gt_path)
         if lq.shape != gt.shape:
-            raise DataError(f"{self.roots['lq'] / lq_path} is {_size(lq)} but its clean partner "
-                            f"{self.roots['gt'] / gt_path} is {_size(gt)} pixels; a pair must be of one size.")
+            raise DataError(
+                f"{self.roots['lq'] / lq_path} is {_size(lq)} but its clean partner "
+                f"{self.roots['gt'] / gt_path} is {_size(gt)} pixels; a pair must be of one size."
+            )
         if self.opt["phase"] == "train":
             lq, gt = self._random_crop(lq, gt, self.roots["lq"] / lq_path)
             lq, gt = augment([lq.copy(), gt.copy()], self.opt.get("use_hflip", True), self.opt.get("use_rot", True))
@@ -88,10 +87,12 @@ class PairedRestorationDataset(Dataset[dict[str, Tensor | str]]):
         if self.file_client is None:
             self.file_client = self._open_file_client()
         content = self.file_client.get(location, side)
-        image = None if not content else cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        if content is None:
+            raise DataError(f"{self.roots[side]} holds no image under the key {location}.")
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
         if image is None:
             raise DataError(f"{self.roots[side] / location} cannot be decoded as an image; it may be damaged.")
-        return image
+        return np.asarray(image, np.uint8)
 
     def _open_file_client(self) -> FileClient:
         if not self.in_lmdb:

@@ -61,7 +61,7 @@ class SeededDataset(Dataset[Any]):
         dataset: a BasicSR data set, which draws crops and augmentations from `random`, NumPy or torch.
     """
 
-    def __init__(self, dataset: Any) -> None:  # noqa: ANN401  (BasicSR's data sets have no common type)
+    def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
         self.opt = dataset.opt
 
@@ -69,7 +69,7 @@ class SeededDataset(Dataset[Any]):
         """Length of the data set inside."""
         return len(self.dataset)
 
-    def __getitem__(self, sample: tuple[int, int]) -> Any:  # noqa: ANN401
+    def __getitem__(self, sample: tuple[int, int]) -> Any:
         """The item of `sample`, a pair (index, seed) as `WholeBatchSampler` yields it."""
         index, seed = sample
         states = random.getstate(), np.random.get_state(), torch.get_rng_state()

@@ -10,7 +10,7 @@ from constyle_arch.archs.constyle_arch import Codes
 from constyle_arch.archs.general_restoration_arch import GeneralRestorationNetwork
 from constyle_arch.errors import RunError
 from constyle_arch.models.momentum_contrast import MomentumContrast, contrast_health
-from constyle_arch.models.restoration_model import Options, RestorationModel
+from constyle_arch.models.restoration_model import RestorationModel
 
 
 @MODEL_REGISTRY.register()
@@ -98,4 +98,4 @@ class ConStyleModel(RestorationModel):
         self.set_train_mode()
 
     def _network(self) -> GeneralRestorationNetwork:
-        return self.get_bare_model(self.net_g)  # type: ignore[no-any-return]
+        return self.get_bare_model(self.net_g)

@@ -5,6 +5,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import accumulate
 
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -46,7 +47,7 @@ class CosineAnnealingRestartCyclicLR(LRScheduler):
         self.ends = list(accumulate(periods))
         super().__init__(optimizer, last_epoch)
 
-    def get_lr(self) -> list[float]:  # type: ignore[override]  # torch says list[float | Tensor]
+    def get_lr(self) -> list[float | Tensor]:
         """The rate of each parameter group at iteration `last_epoch`."""
         iteration = min(self.last_epoch, self.ends[-1])
         index = bisect_left(self.ends, iteration)

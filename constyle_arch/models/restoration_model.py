@@ -39,6 +39,9 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
     """
 
     net_g: nn.Module
+    lq: Tensor
+    gt: Tensor  # absent where a data set to test on has no clean images
+    output: Tensor
 
     def __init__(self, opt: Options) -> None:
         self.current_iter = 0
@@ -54,9 +57,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
             self.net_g_ema = deepcopy(self.get_bare_model(self.net_g)).requires_grad_(False).eval()
             load_path = self.opt["path"].get("pretrain_network_g")
             if load_path is not None:
-                self.load_network(
-                    self.net_g_ema, load_path, self.opt["path"].get("strict_load_g", True), "params_ema"
-                )
+                self.load_network(self.net_g_ema, load_path, self.opt["path"].get("strict_load_g", True), "params_ema")
         self.cri_pix = self.build_optional_loss("pixel_opt")
         self.cri_perceptual = self.build_optional_loss("perceptual_opt")
         mixing = dict(train_opt.get("mixing_augs") or {})
@@ -78,7 +79,8 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
     def feed_data(self, data: Mapping[str, Any]) -> None:
         """Take the images of a batch: `lq`, and `gt` where there is one, (N, 3, H, W) in [0, 1]."""
         self.lq = data["lq"].to(self.device, non_blocking=True)
-        self.gt = data["gt"].to(self.device, non_blocking=True) if "gt" in data else None
+        if "gt" in data:
+            self.gt = data["gt"].to(self.device, non_blocking=True)
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One training step: losses, gradients, optimizer, then EMA."""
@@ -88,7 +90,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         losses = self.compute_losses()
         self.measured = {name: loss.detach() for name, loss in losses.items()}
         self.optimizer_g.zero_grad(set_to_none=True)
-        torch.stack(list(losses.values())).sum().backward()
+        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
         if self.grad_clip_norm is not None:
             self.measured["grad_norm"] = nn.utils.clip_grad_norm_(self.net_g.parameters(), self.grad_clip_norm)
         self.optimizer_g.step()
@@ -115,7 +117,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
 
     def get_current_log(self) -> dict[str, float]:
         """The last step's measurements, averaged over the ranks; only here are they read from the device."""
-        return self.reduce_loss_dict(self.measured)  # type: ignore[no-any-return]
+        return self.reduce_loss_dict(self.measured)
 
     def test(self) -> None:
         """Restore the images fed last, with the EMA network where there is one."""
@@ -131,7 +133,11 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         self.net_g.train()
 
     def nondist_validation(
-        self, dataloader: DataLoader[Any], current_iter: int | str, tb_logger: Any, save_img: bool  # noqa: ANN401
+        self,
+        dataloader: DataLoader[Any],
+        current_iter: int | str,
+        tb_logger: Any,
+        save_img: bool,
     ) -> None:
         """Restore every image of a data set, score it at its original size and log the means.
 
@@ -153,22 +159,29 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
             self.test()
             images = {label: tensor2img(image.cpu()) for label, image in self.current_images().items()}
             if metrics and "clean" not in images:
-                raise RunError(f"val.metrics is set but the data set {dataset_name} has no clean images to measure with.")
+                raise RunError(
+                    f"val.metrics is set but the data set {dataset_name} has no clean images to measure with."
+                )
             row = {"image": name}
             for metric, metric_opt in metrics.items():
                 if not self.is_train:
                     row[f"input_{metric}"] = _score(images["input"], images["clean"], metric_opt)
                 row[metric] = _score(images["restored"], images["clean"], metric_opt)
             scores.append(row)
+            self.forget_images()
             self._save_pictures(images, dataset_name, name, current_iter, save_img)
-        self.lq = self.gt = self.output = None
         if metrics:
             self._report(scores, dataset_name, current_iter, tb_logger)
 
+    def forget_images(self) -> None:
+        """Let go of the images of the last test: large ones need not stay, nor a `gt` be taken for the next one's."""
+        for attribute in ("lq", "gt", "output"):
+            self.__dict__.pop(attribute, None)
+
     def current_images(self) -> dict[str, Tensor]:
         """The images of the last test: `input`, `restored` and, where there is one, `clean`."""
-        images = {"input": self.lq, "restored": self.output, "clean": self.gt}
-        return {label: image for label, image in images.items() if image is not None}
+        images = {"input": self.lq, "restored": self.output}
+        return {**images, "clean": self.gt} if hasattr(self, "gt") else images
 
     def _save_pictures(
         self, images: Mapping[str, Any], dataset_name: str, name: str, current_iter: int | str, save_img: bool
@@ -184,7 +197,11 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
             imwrite(side_by_side(images), str(folder / f"{stem}_comparison.png"))
 
     def _report(
-        self, scores: list[dict[str, Any]], dataset_name: str, current_iter: int | str, tb_logger: Any  # noqa: ANN401
+        self,
+        scores: list[dict[str, Any]],
+        dataset_name: str,
+        current_iter: int | str,
+        tb_logger: Any,
     ) -> None:
         columns = [column for column in scores[0] if column != "image"]
         means = {column: sum(row[column] for row in scores) / len(scores) for column in columns}
@@ -261,7 +278,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         self.best_metric_results = resume_state.get("best_metric_results", {})
 
 
-def _score(image: Any, clean: Any, metric_opt: Options) -> float:  # noqa: ANN401
+def _score(image: Any, clean: Any, metric_opt: Options) -> float:
     return float(calculate_metric({"img": image, "img2": clean}, metric_opt))
 
 

@@ -11,8 +11,17 @@ from tqdm import tqdm
 
 from constyle_arch.data.haze import FloatImage, add_haze, depth_from_disparity, smooth_depth
 from constyle_arch.errors import UserError
+from constyle_arch.pictures import Image
 
-TRAIN_PHOTOGRAPHS = ("astronaut.png", "coffee.png", "motorcycle_left.png", "motorcycle_right.png", "retina.jpg", "ihc.png")
+TRAIN_PHOTOGRAPHS = (
+    "astronaut.png",
+    "coffee.png",
+    "motorcycle_left.png",
+    "motorcycle_right.png",
+    "hubble_deep_field.jpg",
+    "ihc.png",
+    "retina.jpg",
+)
 TEST_PHOTOGRAPHS = ("chelsea.png", "rocket.jpg")
 STEREO_PAIR = ("motorcycle_left.png", "motorcycle_right.png")
 
@@ -60,31 +69,27 @@ def _photograph_folder() -> Path:
     try:
         import skimage
     except ImportError as error:
-        raise UserError("The sample's photographs come with scikit-image: pip install 'constyle-arch[sample]'.") from error
+        raise UserError(
+            "The sample's photographs come with scikit-image: pip install 'constyle-arch[sample]'."
+        ) from error
     return Path(skimage.__file__).parent / "data"
 
 
-def _write_hazed(
-    photographs: Path, names: Iterable[str], hazes: int, folder: Path, rng: np.random.Generator
-) -> None:
+def _write_hazed(photographs: Path, names: Iterable[str], hazes: int, folder: Path, rng: np.random.Generator) -> None:
     for kind in ("hazy", "clean"):
         (folder / kind).mkdir(parents=True)
     for name in tqdm(list(names), desc=f"hazing {folder.name} photographs", unit="photograph"):
-        photograph = cv2.imread(str(photographs / name), cv2.IMREAD_COLOR)
-        if photograph is None:
-            raise UserError(f"The photograph {photographs / name} is not in this version of scikit-image.")
-        clean = _reduced(photograph)
+        clean = _reduced(_read(photographs / name))
         stem = Path(name).stem
         _write(folder / "clean" / f"{stem}.png", clean)
         for _ in range(hazes):
             depth = _depth(photographs, name, clean, rng)
             beta, airlight = rng.uniform(*BETA), rng.uniform(*AIRLIGHT)
-            hazy = add_haze(clean.astype(np.float32) / 255, depth, beta, airlight)
-            quantised = np.uint8(np.round(255 * hazy))
-            _write(folder / "hazy" / f"{stem}_{airlight:.3f}_{beta:.3f}.png", quantised)
+            hazy = add_haze(clean.astype(np.float32) / np.float32(255), depth, beta, airlight)
+            _write(folder / "hazy" / f"{stem}_{airlight:.3f}_{beta:.3f}.png", np.round(255 * hazy).astype(np.uint8))
 
 
-def _depth(photographs: Path, name: str, clean: np.ndarray, rng: np.random.Generator) -> FloatImage:
+def _depth(photographs: Path, name: str, clean: Image, rng: np.random.Generator) -> FloatImage:
     """The stereo pair's own depth, seen from the left or mirrored to the right view; else a smooth random one."""
     height, width = clean.shape[:2]
     if name not in STEREO_PAIR:
@@ -93,7 +98,8 @@ def _depth(photographs: Path, name: str, clean: np.ndarray, rng: np.random.Gener
         disparity = archive["arr_0"]
     if name == "motorcycle_right.png":
         disparity = _seen_from_the_right(disparity)
-    return cv2.resize(depth_from_disparity(disparity), (width, height), interpolation=cv2.INTER_AREA)
+    depth = cv2.resize(depth_from_disparity(disparity), (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(depth, np.float32)
 
 
 def _seen_from_the_right(disparity: FloatImage) -> FloatImage:
@@ -108,19 +114,26 @@ def _seen_from_the_right(disparity: FloatImage) -> FloatImage:
     return right
 
 
-def _reduced(photograph: np.ndarray) -> np.ndarray:
+def _reduced(photograph: Image) -> Image:
     scale = SHORT_SIDE / min(photograph.shape[:2])
-    return cv2.resize(photograph, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(photograph, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _write(path: Path, image: np.ndarray) -> None:
+def _read(path: Path) -> Image:
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise UserError(f"The photograph {path} is not in this version of scikit-image.")
+    return np.asarray(image, np.uint8)
+
+
+def _write(path: Path, image: Image) -> None:
     if not cv2.imwrite(str(path), image):
         raise UserError(f"The image {path} cannot be written.")
 
 
 def _write_lmdb(folder: Path, lmdb: Path) -> None:
     files = sorted(folder.glob("*.png"))
-    pixels = sum(3 * np.prod(cv2.imread(str(file)).shape[:2]) for file in files)
+    size = sum(_read(file).nbytes for file in files)  # uncompressed, so more than the LMDB will hold
     make_lmdb_from_imgs(
-        str(folder), str(lmdb), [file.name for file in files], [file.stem for file in files], map_size=2 * int(pixels) + 2**20
+        str(folder), str(lmdb), [file.name for file in files], [file.stem for file in files], map_size=2 * size + 2**20
     )

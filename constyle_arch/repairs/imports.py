@@ -20,18 +20,17 @@ def declare_torchvision_operators() -> None:
     exist". BasicSR's image path calls none of these operators, so declaring their schemas is enough.
     """
     try:
-        import torchvision  # noqa: F401
+        import torchvision
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
             raise
         import torch
 
         global _torchvision_library
-        _torchvision_library = torch.library.Library("torchvision", "DEF")
-        _torchvision_library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _torchvision_library.define(
-            "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-        )
+        _torchvision_library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
+        for name in ("nms", "qnms"):
+            schema = f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+            _torchvision_library.define(schema)  # type: ignore[no-untyped-call]
         for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
             del sys.modules[name]  # what the failed import left half-made
         import torchvision  # noqa: F401
@@ -50,9 +49,7 @@ _torchvision_library = None
 class _BeforeBasicSR(MetaPathFinder):
     """Finds nothing; notices the import of `basicsr` and repairs what it is about to need."""
 
-    def find_spec(
-        self, fullname: str, path: object = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+    def find_spec(self, fullname: str, path: object = None, target: ModuleType | None = None) -> ModuleSpec | None:
         if fullname == "basicsr":
             sys.meta_path.remove(self)
             declare_torchvision_operators()

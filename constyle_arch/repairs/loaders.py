@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import basicsr.train
 import lmdb
 from basicsr.data import build_dataloader, build_dataset
-from basicsr.utils.file_client import FileClient, LmdbBackend
+from basicsr.utils.file_client import BaseStorageBackend, FileClient
 from torch.utils.data import DataLoader
 
 from constyle_arch.data.training_sampler import SeededDataset, WholeBatchSampler
@@ -74,18 +74,28 @@ def create_train_val_dataloader(
     return train_loader, sampler, val_loaders, total_epochs, total_iters
 
 
-class SharedLmdbBackend(LmdbBackend):  # type: ignore[misc]  # BasicSR publishes no types
-    """BasicSR's LMDB backend, with one read-only environment a path in each process."""
+class SharedLmdbBackend(BaseStorageBackend):  # type: ignore[misc]  # BasicSR publishes no types
+    """LMDB backend with one read-only environment a path in each process; it may cross a fork or be pickled."""
 
     _environments: ClassVar[dict[str, lmdb.Environment]] = {}
 
-    def __init__(self, db_paths: list[str], client_keys: list[str], **kwargs: Any) -> None:  # noqa: ANN401
-        self.db_paths = db_paths
-        self._client = {key: self._environment(path) for key, path in zip(client_keys, db_paths, strict=True)}
+    def __init__(self, db_paths: list[str] | str, client_keys: list[str] | str = "default", **_: Any) -> None:
+        paths = [db_paths] if isinstance(db_paths, str) else db_paths
+        keys = [client_keys] if isinstance(client_keys, str) else client_keys
+        self.paths = {key: os.path.realpath(path) for key, path in zip(keys, paths, strict=True)}
+
+    def get(self, filepath: str, client_key: str) -> bytes | None:
+        """The content under the key `filepath` of the LMDB called `client_key`, or None."""
+        with self._environment(self.paths[client_key]).begin() as transaction:
+            content: bytes | None = transaction.get(str(filepath).encode())
+        return content
+
+    def get_text(self, filepath: str) -> str:
+        """Not offered, as in BasicSR."""
+        raise NotImplementedError
 
     @classmethod
     def _environment(cls, path: str) -> lmdb.Environment:
-        path = os.path.realpath(path)
         if path not in cls._environments:
             cls._environments[path] = lmdb.open(path, readonly=True, lock=False, readahead=False)
         return cls._environments[path]

@@ -63,7 +63,11 @@ def find_scheduler(name: str) -> type[lr_scheduler.LRScheduler]:
 
 
 def get_optimizer(
-    self: BaseModel, optim_type: str, params: Iterable[nn.Parameter], lr: float, **kwargs: Any  # noqa: ANN401
+    self: BaseModel,
+    optim_type: str,
+    params: Iterable[nn.Parameter],
+    lr: float,
+    **kwargs: Any,
 ) -> Optimizer:
     """The optimizer of torch called `optim_type`."""
     return find_optimizer(optim_type)(params, lr=lr, **kwargs)  # type: ignore[call-arg]  # every optimizer's own
@@ -78,7 +82,7 @@ def setup_schedulers(self: BaseModel) -> None:
 
 @torch.no_grad()
 def model_ema(self: BaseModel, decay: float = 0.999) -> None:
-    """Update the EMA network: θ' ← decay·θ' + (1 − decay)·θ for parameters and floating buffers; counters are copied."""
+    """Update the EMA network: θ' ← decay·θ' + (1 − decay)·θ, for floating buffers too; counters are copied."""
     net = self.get_bare_model(self.net_g)
     averages, values = [], []
     for average, value in zip(self.net_g_ema.state_dict().values(), net.state_dict().values(), strict=True):

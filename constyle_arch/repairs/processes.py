@@ -22,7 +22,7 @@ def wrap_networks_without_cuda() -> None:
     BaseModel.model_to_device = model_to_device
 
 
-def init_dist(launcher: str, backend: str | None = None, **kwargs: Any) -> None:  # noqa: ANN401
+def init_dist(launcher: str, backend: str | None = None, **kwargs: Any) -> None:
     """Join the process group a launcher describes: with nccl and the local rank's GPU, or with gloo on CPUs.
 
     Args:

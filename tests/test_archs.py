@@ -1,0 +1,154 @@
+"""The networks against golden data, and on inputs of every size."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from constyle_arch.archs import ConStyle, ConStyleRestormer, GeneralRestorationNetwork
+from constyle_arch.archs.layers import LayerNorm2d, pad_to_multiple
+from constyle_arch.archs.restormer_arch import BiasFreeLayerNorm2d
+from constyle_arch.checkpoints.published_names import from_published
+from tests.golden.formula_weights import formula_input, formula_tensor
+
+GOLDEN = Path(__file__).parent / "golden"
+SHAPES = json.loads((GOLDEN / "state_dict_shapes.json").read_text())
+SMALL = {
+    "dim": 16,
+    "num_blocks_down": (1, 2, 1),
+    "num_blocks_bottleneck": 2,
+    "num_blocks_up": (2, 1, 1),
+    "num_refinement_blocks": 1,
+    "layer_norm_type": "BiasFree",
+}
+NETWORKS = {
+    "ConStyleRestormer": lambda: ConStyleRestormer(),
+    "ConStyleRestormer_small": lambda: ConStyleRestormer(**SMALL),
+}
+
+
+def published_state_dict(name: str) -> dict[str, Tensor]:
+    return {
+        tensor: torch.from_numpy(np.asarray(formula_tensor(tensor, shape))) for tensor, shape in SHAPES[name].items()
+    }
+
+
+def assert_agrees(actual: Tensor, golden: np.ndarray) -> None:
+    """To 1e-4 of the golden values' standard deviation."""
+    expected = torch.from_numpy(golden)
+    assert (actual - expected).abs().max() < 1e-4 * expected.std()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_network_agrees_with_golden_data(name):
+    golden = np.load(GOLDEN / "golden.npz")
+    network = NETWORKS[name]()
+    network.load_state_dict(from_published(published_state_dict(name)), strict=True)
+    lq = torch.from_numpy(formula_input(golden[f"{name}/input_shape"], int(golden[f"{name}/input_seed"])))
+    network.eval()
+    with torch.no_grad():
+        restored, codes = network(lq, return_codes=True)
+        features = network.encoder(lq).features
+    assert_agrees(restored, golden[f"{name}/output"])
+    assert_agrees(codes.c1, golden[f"{name}/code1"])
+    assert_agrees(codes.c2, golden[f"{name}/code2"])
+    for index, feature in enumerate(features):
+        measured = torch.stack([feature.mean(), feature.std(unbiased=False)])
+        torch.testing.assert_close(
+            measured, torch.from_numpy(golden[f"{name}/feat{index}_mean_std"]), rtol=1e-4, atol=0
+        )
+
+
+def test_parameter_counts_are_the_papers():
+    assert round(sum(p.numel() for p in ConStyleRestormer().parameters()) / 1e6, 3) == 15.575
+
+
+def test_network_holds_only_what_inference_needs():
+    names = ConStyleRestormer(**SMALL).state_dict()
+    assert not [name for name in names if "queue" in name or "encoder_k" in name or "momentum" in name]
+    assert len(names) == len(SHAPES["ConStyleRestormer_small"])
+
+
+def test_momentum_encoder_and_queue_of_published_weights_are_left_out():
+    published = published_state_dict("ConStyleRestormer_small")
+    extras = {"ConStyle.queue": torch.zeros(128, 8), "ConStyle.queue_ptr": torch.zeros(1)}
+    extras |= {
+        name.replace("encoder_q", "encoder_k"): tensor for name, tensor in published.items() if "encoder_q" in name
+    }
+    ConStyleRestormer(**SMALL).load_state_dict(from_published({**published, **extras}), strict=True)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 3), (16, 16), (17, 31), (8, 65)])
+def test_any_size_is_restored_like_its_padded_image(size):
+    network = ConStyleRestormer(**SMALL).eval()
+    lq = torch.rand(2, 3, *size)
+    with torch.no_grad():
+        restored = network(lq)
+        padded = network(pad_to_multiple(lq, 8))
+    assert restored.shape == lq.shape
+    torch.testing.assert_close(restored, padded[..., : size[0], : size[1]])
+
+
+def test_padding_mirrors_the_border_and_keeps_the_image():
+    image = torch.arange(30.0).reshape(1, 1, 5, 6)
+    padded = pad_to_multiple(image, 8)
+    expected = np.pad(image[0, 0].numpy(), ((0, 3), (0, 2)), mode="reflect")
+    np.testing.assert_array_equal(padded[0, 0].numpy(), expected)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 32, 32), (1, 4, 32, 32), (3, 32, 32)])
+def test_wrong_number_of_channels_is_named(shape):
+    with pytest.raises(ValueError, match=r"wanted \(N, 3, H, W\)"):
+        ConStyleRestormer(**SMALL)(torch.rand(shape))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dim": 18}, "dim is 18"),
+        ({"dim": 0}, "dim is 0"),
+        ({"num_blocks_down": (1, 2)}, "num_blocks_down"),
+        ({"num_blocks_up": (1, 2, -1)}, "num_blocks_up"),
+        ({"heads": (1, 2, 4)}, "four levels"),
+        ({"heads": (1, 2, 5, 8)}, "heads is 5 on a level of 48 channels"),
+        ({"layer_norm_type": "Batch"}, "'WithBias' or 'BiasFree'"),
+    ],
+)
+def test_wrong_hyperparameters_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        ConStyleRestormer(**{**SMALL, **options})
+
+
+def test_layer_norms_equal_their_formulas():
+    x = torch.randn(2, 8, 3, 5)
+    variance, mean = torch.var_mean(x, dim=1, keepdim=True, unbiased=False)
+    with_bias, bias_free = LayerNorm2d(8, eps=1e-5), BiasFreeLayerNorm2d(8)
+    torch.testing.assert_close(with_bias(x), (x - mean) / (variance + 1e-5).sqrt())
+    torch.testing.assert_close(bias_free(x), x / (variance + 1e-5).sqrt())
+
+
+def test_general_restoration_network_takes_any_operator():
+    levels = []
+
+    def operator(channels: int, level: int) -> nn.Module:
+        levels.append((channels, level))
+        return nn.Conv2d(channels, channels, 3, padding=1)
+
+    network = GeneralRestorationNetwork(
+        operator, dim=8, num_blocks_down=(1, 1, 2), num_blocks_bottleneck=1, num_blocks_up=(1, 1, 1)
+    )
+    assert sorted(levels) == sorted([(8, 0), (16, 1), (24, 2), (24, 2), (32, 3), (32, 2), (24, 1), (16, 0)])
+    restored = network(torch.rand(2, 3, 20, 24))
+    restored.mean().backward()
+    unused = [name for name, parameter in network.named_parameters() if parameter.grad is None]
+    assert not unused
+
+
+def test_encoder_code_ignores_image_size_but_features_follow_it():
+    encoder = ConStyle().eval()
+    codes, features = encoder(torch.rand(2, 3, 64, 48))
+    assert codes.c1.shape == codes.c2.shape == (2, 128)
+    assert [tuple(feature.shape) for feature in features] == [(2, 32, 32, 24), (2, 64, 16, 12), (2, 128, 8, 6)]

@@ -1,0 +1,243 @@
+"""One training step does what the paper says, against a second way of computing it."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from constyle_arch.archs.constyle_arch import Codes, ConStyle
+from constyle_arch.losses import ContentLoss, InfoNCELoss, StyleLoss
+from constyle_arch.models.momentum_contrast import MomentumContrast, contrast_health
+
+QUEUE = 12
+BATCH = 5  # does not divide the queue, so that it wraps around
+
+
+def batch(seed: int, size: int = BATCH) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    lq, gt = torch.rand(2, size, 3, 16, 16, generator=generator)
+    return {"lq": lq, "gt": gt}
+
+
+class ReferenceTraining:
+    """SPEC in plain tensor arithmetic, sharing with the model under test only the network's forward pass."""
+
+    def __init__(self, model):
+        self.net = deepcopy(model.net_g)
+        self.ema = {name: tensor.clone() for name, tensor in model.net_g_ema.state_dict().items()}
+        self.key_encoder = deepcopy(self.net.encoder)
+        self.queue = model.contrast.queue.clone()
+        self.pointer = 0
+        self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=0.001, weight_decay=0.0001)
+
+    def step(self, lq, gt):
+        with torch.no_grad():
+            for key, query in zip(self.key_encoder.parameters(), self.net.encoder.parameters(), strict=True):
+                key.copy_(0.999 * key + 0.001 * query)
+            positive = self.key_encoder(gt).codes.c2
+        restored, (c1, c2) = self.net(lq, return_codes=True)
+        about_to_leave = [(self.pointer + i) % QUEUE for i in range(BATCH)]
+        after_those = [(self.pointer + BATCH + i) % QUEUE for i in range(BATCH)]
+        n2 = torch.stack([self.queue[:, i] for i in about_to_leave])
+        n1 = torch.stack([self.queue[:, i] for i in after_those])
+
+        contrastive = 0
+        for query, key in zip(c2, positive, strict=True):
+            scores = torch.stack([query @ key, *(query @ self.queue[:, i] for i in range(QUEUE))]) / 0.07
+            contrastive = contrastive + (scores.logsumexp(dim=0) - scores[0]) / BATCH
+        content = ((c2 - positive) ** 2).sum() / (BATCH * 128)
+        style = 0
+        for i in range(BATCH):
+            for j in range(BATCH):
+                for code, negative in ((c1, n1), (c2, n2)):
+                    difference = (code[i] @ code[j] - negative[i] @ negative[j]) / (BATCH * 128)
+                    style = style - difference**2 / BATCH**2
+        losses = {
+            "l_pix": (restored - gt).abs().mean(),
+            "l_contrastive": contrastive,
+            "l_content": content,
+            "l_style": style,
+        }
+        self.optimizer.zero_grad()
+        sum(losses.values()).backward()
+        self.optimizer.step()
+        for name, tensor in self.net.state_dict().items():
+            averaged = 0.9 * self.ema[name] + 0.1 * tensor if tensor.is_floating_point() else tensor
+            self.ema[name] = averaged.clone()
+        for i, code in zip(about_to_leave, c2.detach(), strict=True):
+            self.queue[:, i] = code
+        self.pointer = (self.pointer + BATCH) % QUEUE
+        return {name: loss.item() for name, loss in losses.items()}
+
+
+def test_training_steps_equal_an_independent_computation(make_model):
+    model = make_model(contrast={"queue_size": QUEUE})
+    for module in (model.net_g, model.net_g_ema, model.contrast):
+        module.double()  # AdamW's first steps are signs of gradients: float32 rounding would decide some of them
+    reference = ReferenceTraining(model)
+    for iteration in range(1, 5):  # 20 codes: once and a half around the queue
+        images = {name: image.double() for name, image in batch(iteration).items()}
+        model.feed_data(images)
+        model.optimize_parameters(iteration)
+        losses = reference.step(**images)
+
+        logged = model.get_current_log()
+        for name, loss in losses.items():
+            assert logged[name] == pytest.approx(loss, rel=1e-9), (iteration, name)
+        assert int(model.contrast.pointer) == reference.pointer
+        torch.testing.assert_close(model.contrast.queue, reference.queue)
+        for actual, expected in (
+            (model.net_g, reference.net.state_dict()),
+            (model.contrast.encoder, reference.key_encoder.state_dict()),
+            (model.net_g_ema, reference.ema),
+        ):
+            for name, tensor in actual.state_dict().items():
+                torch.testing.assert_close(
+                    tensor, expected[name], rtol=1e-3, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}"
+                )
+
+
+def snapshot(module):
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
+def changed(before, module):
+    return {name for name, tensor in module.state_dict().items() if not torch.equal(tensor, before[name])}
+
+
+def test_constyle_is_frozen_after_constyle_iter(make_model):
+    model = make_model(constyle_iter=2)
+    for iteration in (1, 2):
+        model.feed_data(batch(iteration))
+        model.optimize_parameters(iteration)
+    assert set(model.get_current_log()) >= {"l_pix", "l_contrastive", "l_content", "l_style"}
+
+    network, contrast = snapshot(model.net_g), snapshot(model.contrast)
+    model.test()  # a validation in between must not thaw it
+    for iteration in (3, 4):
+        model.feed_data(batch(iteration))
+        model.optimize_parameters(iteration)
+    assert not changed(contrast, model.contrast)
+    moved = changed(network, model.net_g)
+    assert moved
+    assert not [name for name in moved if name.startswith("encoder.")]
+    assert "preprocess.weight" in moved
+    assert set(model.get_current_log()) == {"l_pix"}
+
+
+def test_constyle_trains_the_whole_run_by_default(make_model):
+    model = make_model(total_iter=3)
+    before = snapshot(model.contrast)
+    for iteration in (1, 2, 3):
+        encoder = snapshot(model.net_g.encoder)
+        model.feed_data(batch(iteration))
+        model.optimize_parameters(iteration)
+        assert changed(encoder, model.net_g.encoder)
+    assert changed(before, model.contrast) >= {"queue", "pointer", "encoder.stages.0.0.weight"}
+
+
+@pytest.mark.parametrize("missing", ["pixel_opt", "contrastive_opt", "content_opt", "style_opt"])
+def test_each_loss_may_be_left_out(make_model, missing):
+    model = make_model(**{missing: None})
+    model.feed_data(batch(1))
+    model.optimize_parameters(1)
+    names = {
+        "pixel_opt": "l_pix",
+        "contrastive_opt": "l_contrastive",
+        "content_opt": "l_content",
+        "style_opt": "l_style",
+    }
+    logged = {name for name in model.get_current_log() if name.startswith("l_")}
+    assert logged == set(names.values()) - {names[missing]}
+
+
+def test_loss_weights_scale_the_losses():
+    codes = Codes(torch.randn(4, 128), torch.randn(4, 128))
+    others = Codes(torch.randn(4, 128), torch.randn(4, 128))
+    queue = torch.randn(128, 10)
+    for loss, inputs in (
+        (InfoNCELoss, (codes.c2, others.c2, queue)),
+        (ContentLoss, (codes.c2, others.c2)),
+        (StyleLoss, (codes, others)),
+    ):
+        torch.testing.assert_close(loss(loss_weight=2.5)(*inputs), 2.5 * loss()(*inputs))
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 7, 10, 23])
+def test_any_batch_size_goes_with_any_queue(batch_size):
+    contrast = MomentumContrast(ConStyle(), queue_size=7)
+    ring = [contrast.queue[:, i].clone() for i in range(7)]
+    pointer = 0
+    for _ in range(5):
+        negatives = contrast.negatives(batch_size)
+        expected_c2 = [ring[(pointer + i) % 7] for i in range(batch_size)]
+        expected_c1 = [ring[(pointer + batch_size + i) % 7] for i in range(batch_size)]
+        torch.testing.assert_close(negatives.c2, torch.stack(expected_c2))
+        torch.testing.assert_close(negatives.c1, torch.stack(expected_c1))
+        codes = torch.randn(batch_size, 128)
+        contrast.enqueue(codes)
+        for code in codes:
+            ring[pointer] = code
+            pointer = (pointer + 1) % 7
+        torch.testing.assert_close(contrast.queue, torch.stack(ring, dim=1))
+        assert int(contrast.pointer) == pointer
+
+
+def test_normalised_codes_have_unit_length_everywhere():
+    contrast = MomentumContrast(ConStyle(), queue_size=6, normalize=True)
+    torch.testing.assert_close(contrast.queue.norm(dim=0), torch.ones(6))
+    torch.testing.assert_close(contrast.positive(torch.rand(3, 3, 16, 16)).norm(dim=1), torch.ones(3))
+    prepared = contrast.prepared(Codes(torch.randn(3, 128), torch.randn(3, 128)))
+    torch.testing.assert_close(prepared.c1.norm(dim=1), torch.ones(3))
+
+
+def test_published_codes_are_not_normalised():
+    codes = Codes(torch.randn(3, 128), torch.randn(3, 128))
+    assert MomentumContrast(ConStyle(), queue_size=6).prepared(codes) is codes
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), [({"queue_size": 0}, "queue_size is 0"), ({"momentum": 1.5}, "momentum is 1.5")]
+)
+def test_wrong_contrast_options_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        MomentumContrast(ConStyle(), **options)
+
+
+def test_contrast_health_equals_its_definition():
+    query, positive, queue = torch.randn(6, 128), torch.randn(6, 128), torch.randn(128, 9)
+    health = contrast_health(query, positive, queue)
+    cosines = [F.cosine_similarity(q, n, dim=0) for q in query for n in queue.T]
+    torch.testing.assert_close(health["cos_negatives"], torch.stack(cosines).mean())
+    diagonal = [F.cosine_similarity(q, k, dim=0) for q, k in zip(query, positive, strict=True)]
+    torch.testing.assert_close(health["cos_positive"], torch.stack(diagonal).mean())
+    assert contrast_health(query[:1].expand(6, -1), positive, queue)["code_std"] < 1e-6
+
+
+def test_contrast_is_resumed_and_the_network_loads_strictly_for_test(make_model, tmp_path):
+    model = make_model()
+    model.best_metric_results = {"pairs": {"psnr": {"better": "higher", "val": 20.0, "iter": 1}}}
+    for iteration in (1, 2):
+        model.feed_data(batch(iteration))
+        model.optimize_parameters(iteration)
+    model.save(epoch=0, current_iter=2)
+
+    resumed = make_model(seed=1)
+    resumed.resume_training(torch.load(tmp_path / "2.state", weights_only=True))
+    assert not changed(snapshot(model.contrast), resumed.contrast)
+    assert resumed.best_metric_results == model.best_metric_results
+
+    checkpoint = torch.load(tmp_path / "net_g_2.pth", weights_only=True)
+    for key, net in (("params", model.net_g), ("params_ema", model.net_g_ema)):
+        resumed.net_g.load_state_dict(checkpoint[key], strict=True)
+        assert not changed(snapshot(net), resumed.net_g)
+
+
+def test_gradients_are_clipped_to_the_norm_asked_for(make_model):
+    model = make_model(grad_clip_norm=1e-3)
+    model.feed_data(batch(1))
+    model.optimize_parameters(1)
+    gradients = [parameter.grad.norm() for parameter in model.net_g.parameters() if parameter.grad is not None]
+    assert torch.stack(gradients).norm() == pytest.approx(1e-3, rel=1e-3)
+    assert model.get_current_log()["grad_norm"] > 1e-3

@@ -1,0 +1,184 @@
+"""Reading option files safely, and refusing what cannot be run before anything is touched."""
+
+import copy
+
+import pytest
+import yaml
+
+from constyle_arch.errors import OptionsError
+from constyle_arch.options import force_options, read_option_file
+from tests.conftest import run_command, training_options, write_options, write_pairs
+
+
+def read(tmp_path, text):
+    path = tmp_path / "options.yml"
+    path.write_text(text)
+    return read_option_file(str(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 0.001),
+        ("3E4", 30000.0),
+        ("!!float 2e2", 200.0),
+        (".5", 0.5),
+        ("1.", 1.0),
+        ("16", 16),
+        ("~", None),
+        ("1e", "1e"),
+    ],
+)
+def test_numbers_are_read_as_meant(tmp_path, text, value):
+    assert read(tmp_path, f"lr: {text}") == {"lr": value}
+
+
+def test_yaml_runs_no_code(tmp_path):
+    marker = tmp_path / "marker"
+    with pytest.raises(OptionsError, match="cannot be read"):
+        read(tmp_path, f"x: !!python/object/apply:os.system ['touch {marker}']")
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\na: 2", "the key 'a' stands twice"),
+        ("a: [1", "cannot be read"),
+        ("- a", "must be a mapping"),
+        ("", "must be a mapping"),
+    ],
+)
+def test_unreadable_files_are_explained(tmp_path, text, message):
+    with pytest.raises(OptionsError, match=message):
+        read(tmp_path, text)
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(OptionsError, match=r"nowhere\.yml does not exist"):
+        read_option_file(str(tmp_path / "nowhere.yml"))
+
+
+def test_forced_options_replace_those_of_the_file(capsys):
+    options = {"train": {"lr": 1.0, "betas": [0.9]}, "name": "x", "flag": True}
+    force_options(options, ["train:lr=1e-4", "train:betas=[0.9, 0.99]", "name=none", "flag=false", "train:new=a{}"])
+    assert options == {"train": {"lr": 1e-4, "betas": [0.9, 0.99], "new": "a{}"}, "name": None, "flag": False}
+    assert "adds train:new" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("entry", ["train", "trian:lr=1", "name:x=1", "a=[1"])
+def test_wrong_forced_options_are_refused(entry):
+    with pytest.raises(OptionsError, match="--force_yml"):
+        force_options({"train": {"lr": 1.0}, "name": "x"}, [entry])
+
+
+def test_forced_options_run_no_code(tmp_path):
+    marker = tmp_path / "marker"
+    injection = f'name"]=1;__import__("pathlib").Path("{marker}").touch()#'
+    options = {"name": "x"}
+    force_options(options, [f"{injection}=1", f"name=[__import__('pathlib').Path('{marker}').touch()]"])
+    assert not marker.exists()
+
+
+def broken(options, path, value):
+    """`options` with the value at `path` (keys joined by dots) replaced, or removed for the value `...`."""
+    options = copy.deepcopy(options)
+    *parents, last = path.split(".")
+    place = options
+    for key in parents:
+        place = place[key]
+    if value is ...:
+        del place[last]
+    else:
+        place[last] = value
+    return options
+
+
+BROKEN = [
+    ("num_gpu", ..., "num_gpu is missing"),
+    ("num_gpu", 1, "finds no GPU"),
+    ("name", ..., "name is missing"),
+    ("train", ..., "train is missing"),
+    ("datasets", ..., "datasets is missing"),
+    ("datasets.train", ..., "one of them must be 'train'"),
+    ("network_g.type", "ConStyleRestorme", "network_g.type is 'ConStyleRestorme', which is not registered"),
+    ("network_g.dim", 7, "dim is 7"),
+    ("network_g.dmi", 8, "unexpected keyword argument 'dmi'"),
+    ("model_type", "NoModel", "model_type is 'NoModel'"),
+    ("datasets.train.type", "NoData", "datasets.train.type is 'NoData'"),
+    ("datasets.train.gt_size", 400, "smaller than the crops of gt_size 400"),
+    ("datasets.train.batch_size_per_gpu", 0, "batch_size_per_gpu is 0"),
+    ("datasets.train.batch_size_per_gpu", 1, "at least 2 images"),
+    ("datasets.train.num_worker_per_gpu", None, "num_worker_per_gpu is None"),
+    ("train.total_iter", "many", "train.total_iter is 'many'"),
+    ("train.optim_g.type", "AdmaW", "train.optim_g.type is 'AdmaW'"),
+    ("train.optim_g.lr", "fast", "train.optim_g"),
+    ("train.scheduler.type", "Cosine", "train.scheduler.type is 'Cosine'"),
+    ("train.scheduler.periods", [1, 1], "end after 2 of 4 iterations"),
+    ("train.scheduler.eta_mins", [1], "must be of one length"),
+    ("train.style_opt.type", "Style", "train.style_opt.type is 'Style'"),
+    ("logger.print_freq", ..., "logger.print_freq is None"),
+    ("val.metrics.psnr.type", "psnr", "val.metrics.psnr.type is 'psnr'"),
+    ("val.val_freq", 0, "val.val_freq is 0"),
+    ("path.pretrain_network_g", "no.pth", "the file no.pth does not exist"),
+]
+
+
+def check(tmp_path, options):
+    """Run the command, expecting a refusal that leaves the directory as it was; returns what it printed."""
+    file = write_options(tmp_path / "run.yml", options)
+    before = sorted(tmp_path.rglob("*"))
+    result = run_command("train", "-opt", file, cwd=tmp_path)
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+    return result.stderr
+
+
+@pytest.mark.parametrize(("path", "value", "message"), BROKEN, ids=[f"{path}={value}" for path, value, _ in BROKEN])
+def test_options_that_cannot_run_are_reported(ten_pairs, path, value, message):
+    from constyle_arch.preflight import check_options
+
+    options = broken(training_options(ten_pairs, ten_pairs), path, value)
+    options |= {"is_train": True, "dist": False}
+    for phase, dataset in options.get("datasets", {}).items():
+        dataset["phase"] = phase
+    with pytest.raises(OptionsError) as error:
+        check_options(options)
+    assert message in str(error.value)
+
+
+def test_all_problems_stand_in_one_report_and_nothing_is_created(tmp_path, ten_pairs):
+    options = training_options(ten_pairs, ten_pairs)
+    options["network_g"]["type"] = "NoNet"
+    options["train"]["optim_g"]["type"] = "NoOptimizer"
+    options["datasets"]["val"]["dataroot_lq"] = str(tmp_path / "nowhere")
+    report = check(tmp_path, options)
+    assert "network_g.type is 'NoNet'" in report
+    assert "train.optim_g.type is 'NoOptimizer'" in report
+    assert f"datasets.val: dataroot_lq: the folder {tmp_path / 'nowhere'} does not exist" in report
+
+
+def test_missing_data_set_names_folder_option_and_section_and_keeps_the_old_experiment(tmp_path):
+    from constyle_arch.data.catalogue import SECTIONS
+    from tests.conftest import REPOSITORY
+
+    old = tmp_path / "experiments" / "dehaze_constyle_restormer" / "models"
+    old.mkdir(parents=True)
+    (old / "net_g_latest.pth").write_text("weeks of work")
+    options = yaml.safe_load((REPOSITORY / "options" / "dehaze_constyle_restormer.yml").read_text())
+    report = check(tmp_path, options)
+    for name, option, folder in (
+        ("OTS", "datasets.train: dataroot_gt", "OTS/clear.lmdb"),
+        ("SOTS-outdoor", "datasets.val: dataroot_gt", "SOTS/outdoor/gt"),
+    ):
+        assert f"{option}: the folder datasets/{folder} does not exist" in report
+        assert f'datasets/README.md, section "{SECTIONS[name]}"' in report
+        assert f"# {SECTIONS[name]}" in (REPOSITORY / "datasets" / "README.md").read_text()
+
+
+def test_damaged_training_image_is_reported_before_the_run(tmp_path):
+    data = write_pairs(tmp_path / "data", 3)
+    (data / "lq" / "002.png").write_bytes(b"broken")
+    report = check(tmp_path, training_options(data))
+    assert "002.png cannot be decoded" in report

@@ -1,0 +1,161 @@
+"""Whole runs through the `basicsr` command, each in a process and a directory of its own."""
+
+import csv
+import sys
+
+import pytest
+import torch
+import yaml
+
+from tests.conftest import REPOSITORY, paired_dataset, run_command, training_options, write_options, write_pairs
+
+
+def log_of(home):
+    return next(home.glob("train_*.log")).read_text()
+
+
+def trained(options, cwd, *flags, launcher=()):
+    result = run_command("train", "-opt", write_options(cwd / "run.yml", options), *flags, cwd=cwd, launcher=launcher)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return cwd / "experiments" / options["name"]
+
+
+def test_twenty_iterations_on_ten_images_with_batch_sixteen(tmp_path, ten_pairs):
+    options = training_options(ten_pairs, total_iter=20)
+    options["datasets"]["train"]["batch_size_per_gpu"] = 16
+    options["logger"]["save_checkpoint_freq"] = 10
+    home = trained(options, tmp_path)
+    log = log_of(home)
+    assert [f"iter:{i:8,d}" in log for i in (1, 19, 20, 21)] == [True, True, True, False]
+    state = torch.load(home / "training_states" / "20.state", weights_only=True)
+    assert state["iter"] == 20
+    assert {float(moments["step"]) for moments in state["optimizers"][0]["state"].values()} == {20.0}
+
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory, ten_pairs, two_pairs):
+    cwd = tmp_path_factory.mktemp("finished")
+    options = training_options(ten_pairs, two_pairs, total_iter=5, constyle_iter=3)
+    options["datasets"]["train"]["num_worker_per_gpu"] = 2
+    options["logger"]["use_tb_logger"] = True
+    options["val"] |= {"save_img": True, "save_comparison": True}
+    return cwd, trained(options, cwd)
+
+
+def test_training_leaves_checkpoints_and_logs_below_the_working_directory(finished_run):
+    cwd, home = finished_run
+    assert {path.name for path in (home / "models").iterdir()} == {
+        "net_g_2.pth",
+        "net_g_4.pth",
+        "net_g_latest.pth",
+        "net_g_best.pth",
+    }
+    assert list((cwd / "tb_logger" / "tiny").iterdir())
+    log = log_of(home)
+    for key in ("l_pix", "l_contrastive", "l_content", "l_style", "cos_positive", "cos_negatives", "code_std"):
+        assert f"{key}: " in log
+    assert "ConStyle is frozen" in log
+    assert log.count("Validation pairs") == 3  # at 2, at 4, at the end
+    assert {path.name for path in (home / "visualization" / "pairs" / "000").iterdir()} == {
+        f"000_{i}{suffix}.png" for i in (2, 4, 5) for suffix in ("", "_comparison")
+    }
+
+
+def test_trained_network_is_tested_on_whole_images(finished_run, two_pairs):
+    cwd, home = finished_run
+    options = yaml.safe_load((home / "run.yml").read_text())
+    for key in ("train", "logger"):
+        del options[key]
+    options["datasets"] = {"test": paired_dataset(two_pairs)}
+    options["path"] = {
+        "pretrain_network_g": str(home / "models/net_g_best.pth"),
+        "param_key_g": "params_ema",
+        "strict_load_g": True,
+    }
+    options["val"] = {**options["val"], "val_freq": None}
+    result = run_command("test", "-opt", write_options(cwd / "test.yml", options), cwd=cwd)
+    assert result.returncode == 0, result.stderr[-3000:]
+
+    results = cwd / "results" / "tiny"
+    rows = {row["image"]: row for row in csv.DictReader((results / "pairs_scores.csv").open())}
+    assert set(rows) == {"000", "001", "mean"}
+    import cv2
+    from skimage.metrics import peak_signal_noise_ratio
+
+    for name in ("000", "001"):
+        clean, lq = (cv2.imread(str(two_pairs / side / f"{name}.png")) for side in ("gt", "lq"))
+        restored = cv2.imread(str(results / "visualization" / "pairs" / f"{name}_tiny.png"))
+        assert restored.shape == clean.shape == (37, 51, 3)
+        assert float(rows[name]["psnr"]) == pytest.approx(peak_signal_noise_ratio(clean, restored), abs=1e-6)
+        assert float(rows[name]["input_psnr"]) == pytest.approx(peak_signal_noise_ratio(clean, lq), abs=1e-6)
+    assert float(rows["mean"]["psnr"]) == pytest.approx((float(rows["000"]["psnr"]) + float(rows["001"]["psnr"])) / 2)
+
+
+def test_best_checkpoint_is_the_network_of_the_best_validation(finished_run):
+    _, home = finished_run
+    log = log_of(home)
+    best = int(log.rsplit("Best: ", 1)[1].split("@ ")[1].split()[0])
+    name = "latest" if best == 5 else str(best)
+    stored = [
+        torch.load(home / "models" / f"net_g_{version}.pth", weights_only=True)["params"] for version in ("best", name)
+    ]
+    assert all(torch.equal(tensor, stored[1][key]) for key, tensor in stored[0].items())
+
+
+def test_run_goes_on_where_it_was(tmp_path, ten_pairs):
+    trained(training_options(ten_pairs, total_iter=4), tmp_path)
+    home = trained(training_options(ten_pairs, total_iter=6), tmp_path, "--auto_resume")
+    assert [path.name for path in (tmp_path / "experiments").iterdir()] == ["tiny"]
+    logs = sorted(path.read_text() for path in home.glob("train_*.log"))
+    assert any("Resuming training from epoch: 1, iter: 4" in log for log in logs)
+    assert (home / "training_states" / "6.state").is_file()
+
+
+def test_two_processes_share_the_queue(tmp_path, ten_pairs):
+    options = training_options(ten_pairs, total_iter=3, constyle_iter=2)
+    torchrun = (
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "constyle_arch",
+    )
+    home = trained(options, tmp_path, launcher=torchrun)
+    assert "Number of processes: 2" in log_of(home)
+    state = torch.load(home / "training_states" / "2.state", weights_only=True)
+    assert int(state["contrast"]["pointer"]) == 16  # two iterations, two processes, four images each
+    assert (home / "models" / "net_g_latest.pth").is_file()
+
+
+def test_full_size_recipe_runs_two_iterations_and_a_validation(tmp_path, two_pairs):
+    data = write_pairs(tmp_path / "data", 2, height=128, width=128)
+    options = yaml.safe_load((REPOSITORY / "options" / "dehaze_constyle_restormer.yml").read_text())
+    overrides = [
+        *(f"datasets:{phase}:dataroot_{side}={data / side}" for phase in ("train", "val") for side in ("gt", "lq")),
+        *(f"datasets:{phase}:lq_name={{}}" for phase in ("train", "val")),
+        "datasets:train:io_backend:type=disk",
+        "datasets:train:gt_name={}",
+        "datasets:train:num_worker_per_gpu=0",
+        "datasets:train:batch_size_per_gpu=2",
+        "train:total_iter=2",
+        "val:val_freq=2",
+        "logger:print_freq=1",
+    ]
+    result = run_command(
+        "train",
+        "-opt",
+        REPOSITORY / "options" / "dehaze_constyle_restormer.yml",
+        "--force_yml",
+        *overrides,
+        cwd=tmp_path,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    home = tmp_path / "experiments" / options["name"]
+    log = log_of(home)
+    assert "with parameters: 15,574,960" in log
+    assert "iter:       2" in log
+    assert "Validation SOTS-outdoor" in log
+    assert (home / "models" / "net_g_latest.pth").is_file()
