@@ -141,8 +141,8 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[Options, argpa
     options.setdefault("manual_seed", None)
     if options.get("num_gpu") == "auto":
         options["num_gpu"] = min(torch.cuda.device_count(), 1)  # of this process; torchrun starts one for each GPU
-    if flags.debug and not str(options.get("name", "")).startswith("debug"):
-        options["name"] = f"debug_{options.get('name')}"
+    if flags.debug and "name" in options and not str(options["name"]).startswith("debug"):
+        options["name"] = f"debug_{options['name']}"
     _complete_datasets(options)
     check_options(options)
 

@@ -3,8 +3,11 @@
 Every check returns the problems it finds, so that one report holds all of them.
 """
 
+import logging
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +22,13 @@ from basicsr.utils.registry import (
     Registry,
 )
 
+from constyle_arch.archs import ConStyle, GeneralRestorationNetwork
 from constyle_arch.data.catalogue import how_to_get
 from constyle_arch.data.pairing import listed
 from constyle_arch.errors import DataError, OptionsError
 from constyle_arch.models.constyle_model import ConStyleModel
+from constyle_arch.models.mixup import Mixup
+from constyle_arch.models.momentum_contrast import MomentumContrast
 from constyle_arch.repairs.models import find_optimizer, find_scheduler
 
 Options = dict[str, Any]
@@ -40,14 +46,27 @@ def check_options(options: Options) -> None:
     Raises:
         OptionsError: with every problem found, one a line.
     """
-    checks: list[Callable[[Options], Problems]] = [_check_sections, _check_device]
-    problems = [problem for check in checks for problem in check(options)]
-    if not problems:  # the sections are there: look into them
-        checks = [_check_network, _check_metrics, _check_datasets, _check_checkpoint]
-        checks += [_check_training] if options["is_train"] else []
-        problems = [problem for check in checks for problem in check(deepcopy(options))]
+    with _no_logger_left_behind():
+        problems = [*_check_sections(options), *_check_device(options)]
+        if not problems:  # the sections are there: look into them
+            checks = [_check_network, _check_metrics, _check_datasets, _check_checkpoint]
+            checks += [_check_training] if options["is_train"] else []
+            problems = [problem for check in checks for problem in check(deepcopy(options))]
     if problems:
         raise OptionsError("These options cannot be run:\n" + "\n".join(f"  - {problem}" for problem in problems))
+
+
+@contextmanager
+def _no_logger_left_behind() -> Iterator[None]:
+    """Undo the making of BasicSR's logger: one made before the run has its folder would never write a log file."""
+    logger = logging.getLogger("basicsr")
+    handlers, initialized = list(logger.handlers), dict(basicsr_logger.initialized_logger)
+    try:
+        yield
+    finally:
+        logger.handlers[:] = handlers
+        basicsr_logger.initialized_logger.clear()
+        basicsr_logger.initialized_logger.update(initialized)
 
 
 def _check_sections(options: Options) -> Problems:
@@ -105,10 +124,7 @@ def _check_network(options: Options) -> Problems:
     unregistered = list(_registered(ARCH_REGISTRY, name, "network_g.type"))
     yield from unregistered
     if not unregistered:
-        try:
-            ARCH_REGISTRY.get(name)(**network)
-        except (TypeError, ValueError, AssertionError) as error:
-            yield f"network_g: {name} cannot be built from these options: {error}"
+        yield from _buildable(ARCH_REGISTRY.get(name), network, f"network_g ({name})")
 
 
 def _check_metrics(options: Options) -> Problems:
@@ -143,7 +159,6 @@ def _first_and_last_items(dataset_opt: Options) -> Problems:
         if dataset_opt.get(root) and not Path(dataset_opt[root]).exists():
             yield f"{root}: the folder {dataset_opt[root]} does not exist"
             return
-    loggers_before = dict(basicsr_logger.initialized_logger)
     try:
         dataset = DATASET_REGISTRY.get(dataset_opt["type"])(dataset_opt)
         if len(dataset) == 0:
@@ -154,9 +169,6 @@ def _first_and_last_items(dataset_opt: Options) -> Problems:
         yield str(error).removesuffix(".")
     except Exception as error:  # whatever a data set of another project raises is its answer
         yield f"its first or last item cannot be read: {type(error).__name__}: {error}"
-    finally:
-        basicsr_logger.initialized_logger.clear()  # a logger made now would miss the run's log file
-        basicsr_logger.initialized_logger.update(loggers_before)
 
 
 def _check_checkpoint(options: Options) -> Problems:
@@ -171,46 +183,72 @@ def _check_training(options: Options) -> Problems:
     yield from _positive_integers(log, "logger", "print_freq", "save_checkpoint_freq")
     if "use_tb_logger" not in log:
         yield "logger.use_tb_logger is missing; set it to true or false."
-    for loss in LOSSES:
-        if train.get(loss):
-            yield from _registered(LOSS_REGISTRY, train[loss].get("type"), f"train.{loss}.type")
-    if not any(train.get(loss) for loss in LOSSES):
-        yield f"train has no loss; give at least one of {', '.join(LOSSES)}."
+    yield from _check_losses(train)
     yield from _check_optimizer(train)
     yield from _check_schedule(train)
-    yield from _check_batch(options)
+    yield from _check_contrast(options)
+
+
+def _check_losses(train: Options) -> Problems:
+    if not any(train.get(option) for option in LOSSES):
+        yield f"train has no loss; give at least one of {', '.join(LOSSES)}."
+    for option in LOSSES:
+        loss_opt = dict(train.get(option) or {})
+        if not loss_opt:
+            continue
+        name = loss_opt.pop("type", None)
+        unregistered = list(_registered(LOSS_REGISTRY, name, f"train.{option}.type"))
+        yield from unregistered
+        if not unregistered and option != "perceptual_opt":  # which would load its network
+            yield from _buildable(LOSS_REGISTRY.get(name), loss_opt, f"train.{option}")
+    mixing = dict(train.get("mixing_augs") or {})
+    mixing.pop("mixup", None)
+    yield from _buildable(Mixup, mixing, "train.mixing_augs")
 
 
 def _check_optimizer(train: Options) -> Problems:
     optimizer_opt = dict(train.get("optim_g") or {})
     try:
-        find_optimizer(str(optimizer_opt.pop("type", None)))([torch.nn.Parameter(torch.zeros(1))], **optimizer_opt)
+        optimizer = find_optimizer(str(optimizer_opt.pop("type", None)))
     except OptionsError as error:
         yield str(error)
-    except (TypeError, ValueError) as error:
-        yield f"train.optim_g: {error}"
+    else:
+        yield from _buildable(partial(optimizer, [torch.nn.Parameter(torch.zeros(1))]), optimizer_opt, "train.optim_g")
 
 
 def _check_schedule(train: Options) -> Problems:
     schedule_opt = dict(train.get("scheduler") or {})
     try:
         scheduler = find_scheduler(str(schedule_opt.pop("type", None)))
-        scheduler(torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1), **schedule_opt)
     except OptionsError as error:
         yield str(error)
-    except (TypeError, ValueError, AssertionError) as error:
-        yield f"train.scheduler: {error}"
     else:
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1)
+        yield from _buildable(partial(scheduler, optimizer), schedule_opt, "train.scheduler")
         periods, total_iter = schedule_opt.get("periods"), train.get("total_iter")
         if periods and isinstance(total_iter, (int, float)) and sum(periods) < total_iter:
             yield f"train.scheduler.periods {periods} end after {sum(periods)} of {total_iter} iterations (total_iter)."
 
 
-def _check_batch(options: Options) -> Problems:
+def _check_contrast(options: Options) -> Problems:
     model = dict(iter(MODEL_REGISTRY)).get(options["model_type"])
-    batch_size = options["datasets"]["train"].get("batch_size_per_gpu")
-    if isinstance(model, type) and issubclass(model, ConStyleModel) and batch_size == 1:
+    if not (isinstance(model, type) and issubclass(model, ConStyleModel)):
+        return
+    if options["datasets"]["train"].get("batch_size_per_gpu") == 1:
         yield "datasets.train.batch_size_per_gpu is 1; ConStyle's BatchNorm needs at least 2 images to train on."
+    network = dict(iter(ARCH_REGISTRY)).get(options["network_g"].get("type"))
+    if isinstance(network, type) and not issubclass(network, GeneralRestorationNetwork):
+        yield f"network_g.type {network.__name__} is not guided by ConStyle; train it with model_type RestorationModel."
+    yield from _buildable(
+        partial(MomentumContrast, ConStyle()), options["train"].get("contrast") or {}, "train.contrast"
+    )
+
+
+def _buildable(factory: Callable[..., object], arguments: Options, where: str) -> Problems:
+    try:
+        factory(**arguments)
+    except (TypeError, ValueError, AssertionError) as error:
+        yield f"{where}: {error}"
 
 
 def _positive_integers(section: Options, where: str, *keys: str) -> Problems:

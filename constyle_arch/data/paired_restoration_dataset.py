@@ -22,7 +22,7 @@ class PairedRestorationDataset(Dataset[dict[str, Tensor | str]]):
     """Degraded and clean images of equal size, matched by name.
 
     Folders are read recursively; two paths that end in `.lmdb` are read as BasicSR's LMDBs. An item holds `lq` and
-    `gt` (3, H, W), RGB in [0, 1], with `lq_path` and `gt_path`.
+    `gt` (3, H, W), RGB in [0, 1], with their `lq_path` and `gt_path`, and the degraded image's `name`.
 
     Options, besides BasicSR's `name`, `type`, `phase`:
         dataroot_lq, dataroot_gt: folders of the degraded and the clean images.
@@ -50,7 +50,7 @@ class PairedRestorationDataset(Dataset[dict[str, Tensor | str]]):
 
         locations = {side: self._locations(side) for side in self.roots}
         pairs = match_names(locations["lq"], locations["gt"], opt.get("lq_name", "{}"), opt.get("gt_name", "{}"))
-        self.pairs = [(locations["lq"][lq], locations["gt"][gt]) for lq, gt in pairs]
+        self.pairs = [(lq, locations["lq"][lq], locations["gt"][gt]) for lq, gt in pairs]
 
     def __len__(self) -> int:
         """How many degraded images there are."""
@@ -58,7 +58,7 @@ class PairedRestorationDataset(Dataset[dict[str, Tensor | str]]):
 
     def __getitem__(self, index: int) -> dict[str, Tensor | str]:
         """Read, and in training crop and augment, the pair at `index`."""
-        lq_path, gt_path = self.pairs[index]
+        name, lq_path, gt_path = self.pairs[index]
         lq, gt = self._read("lq", lq_path), self._read("gt", gt_path)
         if lq.shape != gt.shape:
             raise DataError(
@@ -69,7 +69,7 @@ class PairedRestorationDataset(Dataset[dict[str, Tensor | str]]):
             lq, gt = self._random_crop(lq, gt, self.roots["lq"] / lq_path)
             lq, gt = augment([lq.copy(), gt.copy()], self.opt.get("use_hflip", True), self.opt.get("use_rot", True))
         lq_tensor, gt_tensor = img2tensor([lq.astype(np.float32) / 255, gt.astype(np.float32) / 255])
-        return {"lq": lq_tensor, "gt": gt_tensor, "lq_path": lq_path, "gt_path": gt_path}
+        return {"lq": lq_tensor, "gt": gt_tensor, "name": name, "lq_path": lq_path, "gt_path": gt_path}
 
     def _locations(self, side: str) -> dict[str, str]:
         """Where each image of a side lies, by its name: a path on disk or a key of the LMDB."""

@@ -34,7 +34,8 @@ class ConStyleModel(RestorationModel):
         self.cri_contrastive = self.build_optional_loss("contrastive_opt")
         self.cri_content = self.build_optional_loss("content_opt")
         self.cri_style = self.build_optional_loss("style_opt")
-        self.constyle_iter = int(train_opt.get("constyle_iter") or train_opt["total_iter"])
+        constyle_iter = train_opt.get("constyle_iter")
+        self.constyle_iter = int(train_opt["total_iter"] if constyle_iter is None else constyle_iter)
         self.constyle_frozen = False
         self.contrast = MomentumContrast(self._network().encoder, **train_opt.get("contrast") or {}).to(self.device)
         self.contrast.share_queue()

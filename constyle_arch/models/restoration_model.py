@@ -122,10 +122,11 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
     def test(self) -> None:
         """Restore the images fed last, with the EMA network where there is one."""
         net = self.net_g_ema if hasattr(self, "net_g_ema") else self.get_bare_model(self.net_g)
+        was_training = net.training
         net.eval()
         with torch.inference_mode():
             self.output = net(self.lq)
-        if self.is_train and net is not self.__dict__.get("net_g_ema"):
+        if was_training:
             self.set_train_mode()
 
     def set_train_mode(self) -> None:
@@ -154,7 +155,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         metrics = self.opt["val"].get("metrics") or {}
         scores: list[dict[str, Any]] = []
         for data in tqdm(dataloader, desc=dataset_name, unit="image", disable=not self.opt["val"].get("pbar", False)):
-            name = Path(data["lq_path"][0]).stem if "/" in data["lq_path"][0] else data["lq_path"][0]
+            name = data["name"][0] if "name" in data else Path(data["lq_path"][0]).stem
             self.feed_data(data)
             self.test()
             images = {label: tensor2img(image.cpu()) for label, image in self.current_images().items()}
@@ -188,7 +189,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
     ) -> None:
         folder = Path(self.opt["path"]["visualization"]) / dataset_name
         if self.is_train:
-            stem = f"{name}/{name}_{current_iter}"
+            stem = f"{name}/{Path(name).name}_{current_iter}"
         else:
             stem = f"{name}_{self.opt['val'].get('suffix') or self.opt['name']}"
         if save_img:

@@ -1,7 +1,8 @@
 """A small dehazing data set from the photographs in scikit-image's wheel."""
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Sequence
+from itertools import permutations
 from pathlib import Path
 
 import cv2
@@ -15,23 +16,26 @@ from constyle_arch.pictures import Image
 
 TRAIN_PHOTOGRAPHS = (
     "astronaut.png",
-    "coffee.png",
+    "rocket.jpg",
     "motorcycle_left.png",
     "motorcycle_right.png",
     "hubble_deep_field.jpg",
     "ihc.png",
     "retina.jpg",
 )
-TEST_PHOTOGRAPHS = ("chelsea.png", "rocket.jpg")
+TEST_PHOTOGRAPHS = ("chelsea.png", "coffee.png")
 STEREO_PAIR = ("motorcycle_left.png", "motorcycle_right.png")
 
 SHORT_SIDE = 256
-"""Photographs are reduced to this many pixels on their shorter side, so that a small crop shows much of a scene."""
+"""Photographs are reduced to this many pixels on their shorter side, so that a crop shows much of a scene."""
 
-HAZES_PER_TRAIN_PHOTOGRAPH = 16
-HAZES_PER_TEST_PHOTOGRAPH = 3
-BETA = (0.8, 2.0)
-AIRLIGHT = (0.75, 1.0)
+CHANNEL_ORDERS = ["".join(order) for order in permutations("rgb")]
+"""Haze has no colour, so a training photograph with its channels exchanged is as good as another photograph."""
+
+HAZES_PER_TRAIN_IMAGE = 4
+HAZES_PER_TEST_IMAGE = 3
+BETA = (0.8, 1.8)
+AIRLIGHT = (0.75, 0.95)
 SEED = 0
 
 
@@ -55,8 +59,9 @@ def prepare_sample(output: str) -> None:
     rng = np.random.default_rng(SEED)
     try:
         unfinished.mkdir(parents=True)
-        _write_hazed(photographs, TRAIN_PHOTOGRAPHS, HAZES_PER_TRAIN_PHOTOGRAPH, unfinished / "train", rng)
-        _write_hazed(photographs, TEST_PHOTOGRAPHS, HAZES_PER_TEST_PHOTOGRAPH, unfinished / "test", rng)
+        train, test = unfinished / "train", unfinished / "test"
+        _write_hazed(photographs, TRAIN_PHOTOGRAPHS, CHANNEL_ORDERS, HAZES_PER_TRAIN_IMAGE, train, rng)
+        _write_hazed(photographs, TEST_PHOTOGRAPHS, ["rgb"], HAZES_PER_TEST_IMAGE, test, rng)
         for kind in ("hazy", "clean"):
             _write_lmdb(unfinished / "train" / kind, unfinished / f"train_{kind}.lmdb")
         unfinished.rename(finished)
@@ -75,18 +80,24 @@ def _photograph_folder() -> Path:
     return Path(skimage.__file__).parent / "data"
 
 
-def _write_hazed(photographs: Path, names: Iterable[str], hazes: int, folder: Path, rng: np.random.Generator) -> None:
+def _write_hazed(
+    photographs: Path, names: Sequence[str], orders: Sequence[str], hazes: int, folder: Path, rng: np.random.Generator
+) -> None:
+    """Write each photograph, once in each order of its channels, and `hazes` hazy versions of each."""
     for kind in ("hazy", "clean"):
         (folder / kind).mkdir(parents=True)
-    for name in tqdm(list(names), desc=f"hazing {folder.name} photographs", unit="photograph"):
-        clean = _reduced(_read(photographs / name))
-        stem = Path(name).stem
-        _write(folder / "clean" / f"{stem}.png", clean)
-        for _ in range(hazes):
-            depth = _depth(photographs, name, clean, rng)
-            beta, airlight = rng.uniform(*BETA), rng.uniform(*AIRLIGHT)
-            hazy = add_haze(clean.astype(np.float32) / np.float32(255), depth, beta, airlight)
-            _write(folder / "hazy" / f"{stem}_{airlight:.3f}_{beta:.3f}.png", np.round(255 * hazy).astype(np.uint8))
+    for name in tqdm(names, desc=f"hazing {folder.name} photographs", unit="photograph"):
+        photograph = _reduced(_read(photographs / name))
+        for order in orders:
+            clean = photograph[..., ["bgr".index(channel) for channel in reversed(order)]]
+            stem = Path(name).stem if order == "rgb" else f"{Path(name).stem}-{order}"
+            _write(folder / "clean" / f"{stem}.png", clean)
+            for _ in range(hazes):
+                depth = _depth(photographs, name, clean, rng)
+                beta, airlight = rng.uniform(*BETA), rng.uniform(*AIRLIGHT)
+                hazy = add_haze(clean.astype(np.float32) / np.float32(255), depth, beta, airlight)
+                quantised = np.round(255 * hazy).astype(np.uint8)
+                _write(folder / "hazy" / f"{stem}_{airlight:.3f}_{beta:.3f}.png", quantised)
 
 
 def _depth(photographs: Path, name: str, clean: Image, rng: np.random.Generator) -> FloatImage:

@@ -1,0 +1,51 @@
+# `make demo` and `make test` set up what they need in .venv; nothing else on the machine is touched.
+#
+# A torch without CUDA saves gigabytes: take the index of CPU wheels that pytorch.org's selector shows for pip and run
+#   make demo PIP_EXTRA_INDEX_URL=<that index>
+
+PYTHON ?= python3
+TASK ?= dehaze
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+READY := $(VENV)/.ready
+DEMO := demo_$(TASK)_constyle_restormer
+
+.PHONY: setup demo test test-all lint types clean
+
+setup: $(READY)
+
+# BasicSR has no wheel and its setup.py imports torch: built in isolation it would download torch a second time.
+$(READY): setup.py pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || \
+		{ echo "$(PYTHON) is not Python 3.11 or 3.12, which BasicSR 1.4.2 builds on; choose one: make PYTHON=python3.11 …"; exit 1; }
+	@echo "Setting up $(VENV): torch, BasicSR and this package, with the versions of constraints.txt"
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) torch numpy cython setuptools wheel
+	$(PIP) torchvision
+	$(PIP) --no-build-isolation basicsr
+	$(PIP) --no-build-isolation --editable '.[dev]'
+	@touch $(READY)
+
+demo: $(READY)
+	$(BIN)/basicsr prepare sample
+	$(BIN)/basicsr train -opt options/$(DEMO).yml
+	$(BIN)/basicsr test -opt options/test/$(DEMO).yml
+	@echo "Input, restored and clean photographs side by side:"
+	@ls results/$(DEMO)/visualization/*/*_comparison.png
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+test-all: $(READY)
+	$(BIN)/python -m pytest -m ''
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
