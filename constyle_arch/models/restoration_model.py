@@ -126,7 +126,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         net.eval()
         with torch.inference_mode():
             self.output = net(self.lq)
-        if was_training:
+        if was_training and self.is_train:
             self.set_train_mode()
 
     def set_train_mode(self) -> None:
