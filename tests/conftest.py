@@ -109,11 +109,15 @@ def write_options(path: Path, options: dict[str, Any]) -> Path:
     return path
 
 
-def run_command(*arguments: str | Path, cwd: Path, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+def run_command(
+    *arguments: str | Path, cwd: Path, launcher: tuple[str, ...] = (), seconds: float = 300
+) -> subprocess.CompletedProcess[str]:
     """Run the `basicsr` command as a user does, in a process of its own; `launcher` starts it instead of Python."""
     command = [*(launcher or (sys.executable, "-m", "constyle_arch")), *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=seconds, check=False
+    )
 
 
 @pytest.fixture(scope="session")
