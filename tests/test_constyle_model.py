@@ -2,13 +2,17 @@
 
 from copy import deepcopy
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from constyle_arch.archs.constyle_arch import Codes, ConStyle
+from constyle_arch.checkpoints.published_names import from_published
 from constyle_arch.losses import ContentLoss, InfoNCELoss, StyleLoss
 from constyle_arch.models.momentum_contrast import MomentumContrast, contrast_health
+from tests.golden.formula_weights import formula_input
+from tests.test_archs import GOLDEN, SMALL_NAFNET, published_state_dict
 
 QUEUE = 12
 BATCH = 5  # does not divide the queue, so that it wraps around
@@ -241,3 +245,39 @@ def test_gradients_are_clipped_to_the_norm_asked_for(make_model):
     gradients = [parameter.grad.norm() for parameter in model.net_g.parameters() if parameter.grad is not None]
     assert torch.stack(gradients).norm() == pytest.approx(1e-3, rel=1e-3)
     assert model.get_current_log()["grad_norm"] > 1e-3
+
+
+def test_three_steps_reproduce_the_golden_training(make_model):
+    """ConStyle-NAFNet (dim 16) from the formula weights, as the authors' code trained it."""
+    golden = np.load(GOLDEN / "golden.npz")
+    network = {"type": "ConStyleNAFNet", **SMALL_NAFNET}
+    optimizer = {"type": "AdamW", "lr": 3e-4, "weight_decay": 1e-4, "betas": [0.9, 0.999]}
+    model = make_model(network_g=network, optim_g=optimizer, contrast={"queue_size": 96}, grad_clip_norm=float("inf"))
+    published = published_state_dict("ConStyleNAFNet_small_train")
+    model.net_g.load_state_dict(from_published(published), strict=True)
+    model.contrast.encoder.load_state_dict(model.net_g.encoder.state_dict())  # the recorded run starts from a copy
+    model.contrast.queue.copy_(published["ConStyle.queue"])
+
+    lq_seed, gt_seed = golden["train/lq_gt_seed"]
+    for step, expected in enumerate(golden["train/losses_pix_con_content_style_gradnorm_ptr"]):
+        images = (torch.from_numpy(formula_input((4, 3, 32, 32), seed + step)) for seed in (lq_seed, gt_seed))
+        model.feed_data(dict(zip(("lq", "gt"), images, strict=True)))
+        model.optimize_parameters(step + 1)
+        logged = model.get_current_log()
+        names = ("l_pix", "l_contrastive", "l_content", "l_style", "grad_norm")
+        tolerance = 1e-4 if step == 0 else 2e-3
+        assert [logged[name] for name in names] == pytest.approx(expected[:5].tolist(), rel=tolerance), step
+        assert int(model.contrast.pointer) == expected[5]
+
+    model.net_g.eval()
+    model.contrast.encoder.eval()
+    image = torch.from_numpy(formula_input((1, 3, 32, 32), 7))
+    with torch.no_grad():
+        actual = {
+            "queue_after": model.contrast.queue,
+            "output_after": model.net_g(image),
+            "key_code2_after": model.contrast.encoder(image).codes.c2,
+        }
+    for name, tensor in actual.items():
+        expected = torch.from_numpy(golden[f"train/{name}"])
+        assert (tensor - expected).abs().max() < 2e-3 * expected.std(), name

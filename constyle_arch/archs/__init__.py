@@ -2,6 +2,7 @@
 
 from constyle_arch.archs.constyle_arch import ConStyle
 from constyle_arch.archs.general_restoration_arch import GeneralRestorationNetwork
-from constyle_arch.archs.restormer_arch import ConStyleRestormer
+from constyle_arch.archs.nafnet_arch import ConStyleNAFNet, NAFNet
+from constyle_arch.archs.restormer_arch import ConStyleRestormer, Restormer
 
-__all__ = ["ConStyle", "ConStyleRestormer", "GeneralRestorationNetwork"]
+__all__ = ["ConStyle", "ConStyleNAFNet", "ConStyleRestormer", "GeneralRestorationNetwork", "NAFNet", "Restormer"]

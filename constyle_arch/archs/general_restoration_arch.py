@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from constyle_arch.archs.constyle_arch import CODE_CHANNELS, FEATURE_CHANNELS, Codes, ConStyle
-from constyle_arch.archs.layers import pad_to_multiple
+from constyle_arch.archs.layers import checked_image, pad_to_multiple
 
 Operator = Callable[[int, int], nn.Module]
 """Makes one block from its channels and its level: 0 at full resolution, 3 at the bottleneck (1/8)."""
@@ -126,9 +126,7 @@ class GeneralRestorationNetwork(nn.Module):
         Raises:
             ValueError: `lq` does not have three channels.
         """
-        if lq.dim() != 4 or lq.shape[1] != 3:
-            raise ValueError(f"The input has shape {tuple(lq.shape)}; wanted (N, 3, H, W), RGB in [0, 1].")
-        image = pad_to_multiple(lq, self.multiple)
+        image = pad_to_multiple(checked_image(lq), self.multiple)
         codes, features = self.encoder(image)
         restored = self.restore(image, codes, features) + image
         restored = restored[..., : lq.shape[2], : lq.shape[3]]

@@ -12,6 +12,17 @@ class LayerNorm2d(nn.LayerNorm):
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
+def checked_image(image: Tensor) -> Tensor:
+    """`image`, if it is a batch of RGB images.
+
+    Raises:
+        ValueError: its shape is not (N, 3, H, W).
+    """
+    if image.dim() != 4 or image.shape[1] != 3:
+        raise ValueError(f"The input has shape {tuple(image.shape)}; wanted (N, 3, H, W), RGB in [0, 1].")
+    return image
+
+
 def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
     """Extend `image` (N, C, H, W) at its bottom and right until both sides are divisible by `multiple`.
 

@@ -1,4 +1,4 @@
-"""Restormer's operator (Zamir et al., CVPR 2022, arXiv 2111.09881) and ConStyle-Restormer (arXiv 2402.15784)."""
+"""Restormer (Zamir et al., CVPR 2022, arXiv 2111.09881), its operator, and ConStyle-Restormer (arXiv 2402.15784)."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from constyle_arch.archs.general_restoration_arch import GeneralRestorationNetwork
-from constyle_arch.archs.layers import LayerNorm2d
+from constyle_arch.archs.layers import LayerNorm2d, checked_image, pad_to_multiple
 
 LAYER_NORM_EPS = 1e-5
 
@@ -155,3 +155,92 @@ class ConStyleRestormer(GeneralRestorationNetwork):
             bias=bias,
             feature_activation=nn.PReLU,
         )
+
+
+@ARCH_REGISTRY.register()
+class Restormer(nn.Module):
+    """Restormer, the original ConStyle-Restormer is compared with (26.127 M parameters by default).
+
+    Source: arXiv 2111.09881, section 3; the defaults are its own.
+
+    Args:
+        dim: channels at full resolution; a multiple of 4.
+        num_blocks: blocks of the four levels, on the way down and (without the last) up.
+        num_refinement_blocks: blocks after the last level.
+        heads: attention heads on each level.
+        ffn_expansion_factor: hidden channels of the feed-forward layer, as a multiple of its channels.
+        bias: whether convolutions have biases.
+        layer_norm_type: `WithBias` or `BiasFree`.
+
+    Raises:
+        ValueError: an argument does not fit; the message names it, its value and the wanted one.
+    """
+
+    multiple = 8
+
+    def __init__(
+        self,
+        *,
+        dim: int = 48,
+        num_blocks: Sequence[int] = (4, 6, 6, 8),
+        num_refinement_blocks: int = 4,
+        heads: Sequence[int] = (1, 2, 4, 8),
+        ffn_expansion_factor: float = 2.66,
+        bias: bool = False,
+        layer_norm_type: str = "WithBias",
+    ) -> None:
+        super().__init__()
+        for option, numbers in (("num_blocks", num_blocks), ("heads", heads)):
+            if len(numbers) != 4:
+                raise ValueError(f"{option} is {list(numbers)}; it must list four levels.")
+        if dim <= 0 or dim % 4:
+            raise ValueError(f"dim is {dim}; it must be a positive multiple of 4.")
+
+        def stage(channels: int, level: int, blocks: int) -> nn.Sequential:
+            return nn.Sequential(
+                *(
+                    TransformerBlock(channels, heads[level], ffn_expansion_factor, bias, layer_norm_type)
+                    for _ in range(blocks)
+                )
+            )
+
+        widths = [dim, 2 * dim, 4 * dim, 8 * dim]
+        self.patch_embed = nn.Conv2d(3, dim, 3, padding=1, bias=bias)
+        self.encoders = nn.ModuleList(stage(widths[level], level, num_blocks[level]) for level in range(3))
+        self.downs = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(width, width // 2, 3, padding=1, bias=False), nn.PixelUnshuffle(2))
+            for width in widths[:3]
+        )
+        self.latent = stage(widths[3], 3, num_blocks[3])
+        self.ups = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(width, 2 * width, 3, padding=1, bias=False), nn.PixelShuffle(2))
+            for width in (8 * dim, 4 * dim, 2 * dim)
+        )
+        # at full resolution the skip is appended without a reduction, and the width stays 2·dim
+        self.reduces = nn.ModuleList(nn.Conv2d(2 * width, width, 1, bias=bias) for width in (4 * dim, 2 * dim))
+        self.decoders = nn.ModuleList(
+            stage(width, level, num_blocks[level]) for width, level in ((4 * dim, 2), (2 * dim, 1), (2 * dim, 0))
+        )
+        self.refinement = stage(2 * dim, 0, num_refinement_blocks)
+        self.output = nn.Conv2d(2 * dim, 3, 3, padding=1, bias=bias)
+
+    def forward(self, lq: Tensor) -> Tensor:
+        """Restore `lq` (N, 3, H, W) with values in [0, 1], of any height and width; the result is not clamped.
+
+        Raises:
+            ValueError: `lq` does not have three channels.
+        """
+        image = pad_to_multiple(checked_image(lq), self.multiple)
+        x = self.patch_embed(image)
+        skips = []
+        for encoder, down in zip(self.encoders, self.downs, strict=True):
+            x = encoder(x)
+            skips.append(x)
+            x = down(x)
+        x = self.latent(x)
+        for up, reduce, decoder, skip in zip(
+            self.ups, (*self.reduces, nn.Identity()), self.decoders, reversed(skips), strict=True
+        ):
+            x = decoder(reduce(torch.cat([up(x), skip], dim=1)))
+        restored = self.output(self.refinement(x)) + image
+        return restored[..., : lq.shape[2], : lq.shape[3]]

@@ -1,4 +1,4 @@
-"""The tensor names of the authors' release, and this project's names for the same tensors.
+"""The tensor names of published weights, and this project's names for the same tensors.
 
 The mapping is a list of rules per part of the network, so that it holds for every width and depth.
 """
@@ -29,7 +29,19 @@ _NETWORK_RULES = [
     (r"Finetune_Module\.", lambda m: "refine."),
 ]
 
-_BLOCK_RULES = [(r"(norm\d)\.body\.", lambda m: f"{m[1]}.")]
+_RESTORMER_RULES = [
+    (r"patch_embed\.proj\.", lambda m: "patch_embed."),
+    (r"encoder_level(\d)\.", lambda m: f"encoders.{int(m[1]) - 1}."),
+    (r"down(\d)_\d\.body\.", lambda m: f"downs.{int(m[1]) - 1}."),
+    (r"up(\d)_\d\.body\.", lambda m: f"ups.{4 - int(m[1])}."),
+    (r"reduce_chan_level(\d)\.", lambda m: f"reduces.{3 - int(m[1])}."),
+    (r"decoder_level(\d)\.", lambda m: f"decoders.{3 - int(m[1])}."),
+]
+
+_BLOCK_RULES = [
+    (r"(norm\d)\.body\.", lambda m: f"{m[1]}."),
+    (r"\.sca\.1\.", lambda m: ".sca."),
+]
 
 _TRAINING_ONLY = re.compile(r"ConStyle\.(encoder_k\.|queue)")
 """The momentum encoder and the queue, which a network for inference does not hold."""
@@ -39,16 +51,16 @@ def from_published(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename a published state dict to this project's names, leaving out what only training needs.
 
     Args:
-        state_dict: tensors under the names of the authors' release.
+        state_dict: tensors under the names of the authors' release, or of Restormer's or NAFNet's.
 
     Returns:
-        The same tensors, in the same order, under the names `GeneralRestorationNetwork` loads strictly.
+        The same tensors, in the same order, under the names that the network of this package loads strictly.
     """
     return {_rename(name): tensor for name, tensor in state_dict.items() if not _TRAINING_ONLY.match(name)}
 
 
 def _rename(name: str) -> str:
-    for pattern, replacement in _NETWORK_RULES:
+    for pattern, replacement in _NETWORK_RULES + _RESTORMER_RULES:
         name, replaced = re.subn("^" + pattern, replacement, name)
         if replaced:
             break

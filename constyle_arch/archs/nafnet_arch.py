@@ -1,0 +1,155 @@
+"""NAFNet's operator and NAFNet (Chen et al., ECCV 2022, arXiv 2204.04676), and ConStyle-NAFNet (arXiv 2402.15784)."""
+
+from collections.abc import Sequence
+
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import Tensor, nn
+
+from constyle_arch.archs.general_restoration_arch import GeneralRestorationNetwork
+from constyle_arch.archs.layers import LayerNorm2d, checked_image, pad_to_multiple
+
+LAYER_NORM_EPS = 1e-6
+
+
+def simple_gate(x: Tensor) -> Tensor:
+    """One half of the channels times the other: (N, 2C, H, W) to (N, C, H, W)."""
+    a, b = x.chunk(2, dim=1)
+    return a * b
+
+
+class NAFBlock(nn.Module):
+    """NAFNet's operator: convolutions gated by products, without activations (NAFNet, section 3).
+
+    Both residuals are scaled by factors β and γ that start at 0, so that a new block changes nothing.
+
+    Args:
+        channels: of the input and the output.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm1 = LayerNorm2d(channels, eps=LAYER_NORM_EPS)
+        self.conv1 = nn.Conv2d(channels, 2 * channels, 1)
+        self.conv2 = nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels)
+        self.sca = nn.Conv2d(channels, channels, 1)
+        self.conv3 = nn.Conv2d(channels, channels, 1)
+        self.beta = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        self.norm2 = LayerNorm2d(channels, eps=LAYER_NORM_EPS)
+        self.conv4 = nn.Conv2d(channels, 2 * channels, 1)
+        self.conv5 = nn.Conv2d(channels, channels, 1)
+        self.gamma = nn.Parameter(torch.zeros(1, channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Transform `x` (N, C, H, W)."""
+        y = simple_gate(self.conv2(self.conv1(self.norm1(x))))
+        y = y * self.sca(y.mean(dim=(2, 3), keepdim=True))  # simplified channel attention
+        x = x + self.beta * self.conv3(y)
+        return x + self.gamma * self.conv5(simple_gate(self.conv4(self.norm2(x))))
+
+
+def naf_blocks(channels: int, num_blocks: int) -> nn.Sequential:
+    """A stage of NAFNet."""
+    return nn.Sequential(*(NAFBlock(channels) for _ in range(num_blocks)))
+
+
+@ARCH_REGISTRY.register()
+class ConStyleNAFNet(GeneralRestorationNetwork):
+    """ConStyle-NAFNet: the general restoration network with NAFNet's operator (12.740 M parameters).
+
+    Source: arXiv 2402.15784, section 4; the defaults are the paper's.
+
+    Args:
+        dim: channels at full resolution; a multiple of 4.
+        num_blocks_down: blocks of the three stages on the way down, fine to coarse.
+        num_blocks_bottleneck: blocks at 1/8 of the resolution.
+        num_blocks_up: blocks of the three stages on the way up, coarse to fine.
+        num_refinement_blocks: blocks after the last stage.
+
+    Raises:
+        ValueError: an argument does not fit; the message names it, its value and the wanted one.
+    """
+
+    def __init__(
+        self,
+        *,
+        dim: int = 48,
+        num_blocks_down: Sequence[int] = (7, 8, 9),
+        num_blocks_bottleneck: int = 9,
+        num_blocks_up: Sequence[int] = (9, 8, 7),
+        num_refinement_blocks: int = 0,
+    ) -> None:
+        super().__init__(
+            lambda channels, level: NAFBlock(channels),
+            dim=dim,
+            num_blocks_down=num_blocks_down,
+            num_blocks_bottleneck=num_blocks_bottleneck,
+            num_blocks_up=num_blocks_up,
+            num_refinement_blocks=num_refinement_blocks,
+        )
+
+
+@ARCH_REGISTRY.register()
+class NAFNet(nn.Module):
+    """NAFNet, the original ConStyle-NAFNet is compared with (87.404 M parameters by default).
+
+    Source: arXiv 2204.04676; the defaults are those of the comparison in arXiv 2402.15784.
+
+    Args:
+        width: channels at full resolution; each stage down doubles them.
+        enc_blk_nums: blocks of each stage on the way down, fine to coarse.
+        middle_blk_num: blocks of the bottleneck.
+        dec_blk_nums: blocks of each stage on the way up, coarse to fine; as many stages as down.
+
+    Raises:
+        ValueError: the two lists differ in length.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int = 64,
+        enc_blk_nums: Sequence[int] = (5, 6, 7, 7),
+        middle_blk_num: int = 7,
+        dec_blk_nums: Sequence[int] = (5, 6, 7, 7),
+    ) -> None:
+        super().__init__()
+        if len(enc_blk_nums) != len(dec_blk_nums):
+            raise ValueError(
+                f"enc_blk_nums {list(enc_blk_nums)} and dec_blk_nums {list(dec_blk_nums)} must be of one length."
+            )
+        widths = [width * 2**level for level in range(len(enc_blk_nums) + 1)]
+        self.multiple = 2 ** len(enc_blk_nums)
+        self.intro = nn.Conv2d(3, width, 3, padding=1)
+        self.encoders = nn.ModuleList(
+            naf_blocks(channels, blocks) for channels, blocks in zip(widths[:-1], enc_blk_nums, strict=True)
+        )
+        self.downs = nn.ModuleList(nn.Conv2d(channels, 2 * channels, 2, stride=2) for channels in widths[:-1])
+        self.middle_blks = naf_blocks(widths[-1], middle_blk_num)
+        self.ups = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(channels, 2 * channels, 1, bias=False), nn.PixelShuffle(2))
+            for channels in reversed(widths[1:])
+        )
+        self.decoders = nn.ModuleList(
+            naf_blocks(channels, blocks) for channels, blocks in zip(reversed(widths[:-1]), dec_blk_nums, strict=True)
+        )
+        self.ending = nn.Conv2d(width, 3, 3, padding=1)
+
+    def forward(self, lq: Tensor) -> Tensor:
+        """Restore `lq` (N, 3, H, W) with values in [0, 1], of any height and width; the result is not clamped.
+
+        Raises:
+            ValueError: `lq` does not have three channels.
+        """
+        image = pad_to_multiple(checked_image(lq), self.multiple)
+        x = self.intro(image)
+        skips = []
+        for encoder, down in zip(self.encoders, self.downs, strict=True):
+            x = encoder(x)
+            skips.append(x)
+            x = down(x)
+        x = self.middle_blks(x)
+        for up, decoder, skip in zip(self.ups, self.decoders, reversed(skips), strict=True):
+            x = decoder(up(x) + skip)
+        restored = self.ending(x) + image
+        return restored[..., : lq.shape[2], : lq.shape[3]]
