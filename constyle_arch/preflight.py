@@ -22,7 +22,8 @@ from basicsr.utils.registry import (
     Registry,
 )
 
-from constyle_arch.archs import ConStyle, GeneralRestorationNetwork
+from constyle_arch.archs.constyle_arch import ConStyle
+from constyle_arch.archs.general_restoration_arch import GuidedNetwork
 from constyle_arch.data.catalogue import how_to_get
 from constyle_arch.data.pairing import listed
 from constyle_arch.errors import DataError, OptionsError
@@ -237,7 +238,7 @@ def _check_contrast(options: Options) -> Problems:
     if options["datasets"]["train"].get("batch_size_per_gpu") == 1:
         yield "datasets.train.batch_size_per_gpu is 1; ConStyle's BatchNorm needs at least 2 images to train on."
     network = dict(iter(ARCH_REGISTRY)).get(options["network_g"].get("type"))
-    if isinstance(network, type) and not issubclass(network, GeneralRestorationNetwork):
+    if isinstance(network, type) and not issubclass(network, GuidedNetwork):
         yield f"network_g.type {network.__name__} is not guided by ConStyle; train it with model_type RestorationModel."
     yield from _buildable(
         partial(MomentumContrast, ConStyle()), options["train"].get("contrast") or {}, "train.contrast"

@@ -2,7 +2,17 @@
 
 from constyle_arch.archs.constyle_arch import ConStyle
 from constyle_arch.archs.general_restoration_arch import GeneralRestorationNetwork
+from constyle_arch.archs.maxim_arch import ConStyleMaxim, Maxim
 from constyle_arch.archs.nafnet_arch import ConStyleNAFNet, NAFNet
 from constyle_arch.archs.restormer_arch import ConStyleRestormer, Restormer
 
-__all__ = ["ConStyle", "ConStyleNAFNet", "ConStyleRestormer", "GeneralRestorationNetwork", "NAFNet", "Restormer"]
+__all__ = [
+    "ConStyle",
+    "ConStyleMaxim",
+    "ConStyleNAFNet",
+    "ConStyleRestormer",
+    "GeneralRestorationNetwork",
+    "Maxim",
+    "NAFNet",
+    "Restormer",
+]

@@ -18,6 +18,11 @@ Operator = Callable[[int, int], nn.Module]
 """Makes one block from its channels and its level: 0 at full resolution, 3 at the bottleneck (1/8)."""
 
 
+def leaky_relu(channels: int) -> nn.Module:
+    """The activation after a projected feature, where a network does not choose its own."""
+    return nn.LeakyReLU(0.1)
+
+
 class Downsample(nn.Module):
     """DC, downsample and concat: (N, C, H, W) and a feature (N, D, H/2, W/2) to (N, C + D, H/2, W/2)."""
 
@@ -45,7 +50,72 @@ class Upsample(nn.Module):
         return self.join(torch.cat([self.shuffle(self.expand(x)), skip], dim=1))
 
 
-class GeneralRestorationNetwork(nn.Module):
+class GuidedNetwork(nn.Module):
+    """What every network guided by ConStyle has: the encoder, and where its features and its code enter.
+
+    A subclass says in `restore` how the image is restored between them.
+
+    Args:
+        dim: d, the channels at full resolution; a multiple of 4.
+        feature_activation: makes the activation after each projection of a ConStyle feature, from the channels.
+
+    Raises:
+        ValueError: `dim` is not a positive multiple of 4.
+    """
+
+    multiple: int
+    """Height and width must be divisible by it inside; `forward` pads to it and crops back."""
+
+    def __init__(self, dim: int, feature_activation: Callable[[int], nn.Module] = leaky_relu) -> None:
+        super().__init__()
+        if dim <= 0 or dim % 4:
+            raise ValueError(f"dim is {dim}; it must be a positive multiple of 4 (a level's channels are quartered).")
+        self.encoder = ConStyle()
+        self.project_features = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(channels, dim, 1, bias=False), feature_activation(dim))
+            for channels in FEATURE_CHANNELS
+        )
+        self.project_code = nn.Linear(CODE_CHANNELS, 4 * dim)
+        self.downsample = nn.ModuleList(Downsample((level + 1) * dim) for level in range(3))
+        self.fuse = nn.Conv2d(8 * dim, 3 * dim, 1, bias=False)
+
+    def forward(self, lq: Tensor, return_codes: bool = False) -> Any:
+        """Restore `lq` (N, 3, H, W) with values in [0, 1], of any height and width.
+
+        Args:
+            lq: the degraded images.
+            return_codes: also return ConStyle's codes of `lq`, which its losses need in training.
+
+        Returns:
+            The restored images (N, 3, H, W), not clamped; with `return_codes`, the pair (images, `Codes`).
+
+        Raises:
+            ValueError: `lq` does not have three channels.
+        """
+        image = pad_to_multiple(checked_image(lq), self.multiple)
+        codes, features = self.encoder(image)
+        guides = [project(feature) for project, feature in zip(self.project_features, features, strict=True)]
+        restored = self.restore(image, guides, codes) + image
+        restored = restored[..., : lq.shape[2], : lq.shape[3]]
+        return (restored, codes) if return_codes else restored
+
+    def restore(self, image: Tensor, guides: Sequence[Tensor], codes: Codes) -> Tensor:
+        """The residual (N, 3, H, W) that turns `image` into the clean one; H and W are divisible by `multiple`.
+
+        Args:
+            image: the padded input (N, 3, H, W).
+            guides: ConStyle's projected features (N, dim, H/2, W/2), (…, H/4, W/4), (…, H/8, W/8).
+            codes: ConStyle's codes of the image.
+        """
+        raise NotImplementedError
+
+    def fuse_code(self, x: Tensor, codes: Codes) -> Tensor:
+        """Let the code weigh the channels of the bottleneck: (N, 4·dim, h, w) to (N, 3·dim, h, w)."""
+        code = self.project_code(codes.c2)[:, :, None, None]
+        return self.fuse(torch.cat([x, x * code], dim=1))
+
+
+class GeneralRestorationNetwork(GuidedNetwork):
     """U-Net guided by ConStyle, with the operator of its stages left open.
 
     Source: arXiv 2402.15784, section 3.3.
@@ -65,7 +135,6 @@ class GeneralRestorationNetwork(nn.Module):
     """
 
     multiple = 8
-    """Height and width the stages can halve; `forward` pads to it and crops back."""
 
     def __init__(
         self,
@@ -77,11 +146,9 @@ class GeneralRestorationNetwork(nn.Module):
         num_blocks_up: Sequence[int] = (6, 6, 4),
         num_refinement_blocks: int = 0,
         bias: bool = False,
-        feature_activation: Callable[[int], nn.Module] = lambda channels: nn.LeakyReLU(0.1),
+        feature_activation: Callable[[int], nn.Module] = leaky_relu,
     ) -> None:
-        super().__init__()
-        if dim <= 0 or dim % 4:
-            raise ValueError(f"dim is {dim}; it must be a positive multiple of 4 (a level's channels are quartered).")
+        super().__init__(dim, feature_activation)
         for option, numbers in (("num_blocks_down", num_blocks_down), ("num_blocks_up", num_blocks_up)):
             if len(numbers) != 3 or min(numbers) < 0:
                 raise ValueError(f"{option} is {list(numbers)}; it must list the blocks of three stages.")
@@ -89,20 +156,11 @@ class GeneralRestorationNetwork(nn.Module):
         def stage(channels: int, level: int, num_blocks: int) -> nn.Sequential:
             return nn.Sequential(*(operator(channels, level) for _ in range(num_blocks)))
 
-        self.encoder = ConStyle()
-        self.project_features = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(channels, dim, 1, bias=False), feature_activation(dim))
-            for channels in FEATURE_CHANNELS
-        )
-        self.project_code = nn.Linear(CODE_CHANNELS, 4 * dim)
-
         self.preprocess = nn.Conv2d(3, dim, 3, padding=1, bias=False)
         self.down = nn.ModuleList(
             stage((level + 1) * dim, level, num_blocks) for level, num_blocks in enumerate(num_blocks_down)
         )
-        self.downsample = nn.ModuleList(Downsample((level + 1) * dim) for level in range(3))
         self.bottleneck = stage(4 * dim, 3, num_blocks_bottleneck)
-        self.fuse = nn.Conv2d(8 * dim, 3 * dim, 1, bias=False)
         self.upsample = nn.ModuleList(
             [Upsample(3 * dim, 3 * dim, 4 * dim), Upsample(4 * dim, 2 * dim, 3 * dim), Upsample(3 * dim, dim, 2 * dim)]
         )
@@ -113,40 +171,15 @@ class GeneralRestorationNetwork(nn.Module):
         self.refine = stage(2 * dim, 0, num_refinement_blocks)
         self.output = nn.Conv2d(2 * dim, 3, 3, padding=1, bias=bias)
 
-    def forward(self, lq: Tensor, return_codes: bool = False) -> Any:
-        """Restore `lq` (N, 3, H, W) with values in [0, 1], of any height and width.
-
-        Args:
-            lq: the degraded images.
-            return_codes: also return ConStyle's codes of `lq`, which its losses need in training.
-
-        Returns:
-            The restored images (N, 3, H, W), not clamped; with `return_codes`, the pair (images, `Codes`).
-
-        Raises:
-            ValueError: `lq` does not have three channels.
-        """
-        image = pad_to_multiple(checked_image(lq), self.multiple)
-        codes, features = self.encoder(image)
-        restored = self.restore(image, codes, features) + image
-        restored = restored[..., : lq.shape[2], : lq.shape[3]]
-        return (restored, codes) if return_codes else restored
-
-    def restore(self, image: Tensor, codes: Codes, features: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        """The residual (N, 3, H, W) that turns `image` into the clean one; H and W divisible by `multiple`."""
+    def restore(self, image: Tensor, guides: Sequence[Tensor], codes: Codes) -> Tensor:
+        """Down with the guides, through the bottleneck with the code, and up with the skips."""
         x = self.preprocess(image)
         skips = []
-        for stage, downsample, project, feature in zip(
-            self.down, self.downsample, self.project_features, features, strict=True
-        ):
+        for stage, downsample, guide in zip(self.down, self.downsample, guides, strict=True):
             x = stage(x)
             skips.append(x)
-            x = downsample(x, project(feature))
-
-        x = self.bottleneck(x)
-        code = self.project_code(codes.c2)[:, :, None, None]
-        x = self.fuse(torch.cat([x, x * code], dim=1))
-
+            x = downsample(x, guide)
+        x = self.fuse_code(self.bottleneck(x), codes)
         for upsample, stage, skip in zip(self.upsample, self.up, reversed(skips), strict=True):
             x = stage(upsample(x, skip))
         return self.output(self.refine(x))

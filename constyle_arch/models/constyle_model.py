@@ -7,7 +7,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor
 
 from constyle_arch.archs.constyle_arch import Codes
-from constyle_arch.archs.general_restoration_arch import GeneralRestorationNetwork
+from constyle_arch.archs.general_restoration_arch import GuidedNetwork
 from constyle_arch.errors import RunError
 from constyle_arch.models.momentum_contrast import MomentumContrast, contrast_health
 from constyle_arch.models.restoration_model import RestorationModel
@@ -98,5 +98,5 @@ class ConStyleModel(RestorationModel):
             self.net_g = self.model_to_device(self._network())  # DDP waits for every gradient it was built with
         self.set_train_mode()
 
-    def _network(self) -> GeneralRestorationNetwork:
+    def _network(self) -> GuidedNetwork:
         return self.get_bare_model(self.net_g)

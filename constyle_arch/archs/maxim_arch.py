@@ -1,0 +1,418 @@
+"""MAXIM's operators and MAXIM-1S (Tu et al., CVPR 2022, arXiv 2201.02973), and ConStyle-MAXIM (arXiv 2402.15784).
+
+Blocks take and return (N, C, H, W); inside, what mixes pixels works on (N, groups, tokens, C).
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from basicsr.utils.registry import ARCH_REGISTRY
+from einops import rearrange
+from torch import Tensor, nn
+
+from constyle_arch.archs.constyle_arch import Codes
+from constyle_arch.archs.general_restoration_arch import GuidedNetwork
+from constyle_arch.archs.layers import LayerNorm2d, checked_image, pad_to_multiple
+
+LAYER_NORM_EPS = 1e-6
+TOKENS_PER_SIDE = (16, 16, 8, 8)
+"""Sides of a block in pixels, and of the grid in cells, on each level from full resolution to 1/8."""
+
+
+def on_blocks(mix: Callable[[Tensor], Tensor], x: Tensor, side: int) -> Tensor:
+    """Apply `mix` (N, groups, tokens, C) to the pixels of each window of side×side of `x` (N, C, H, W)."""
+    rows, columns = x.shape[2] // side, x.shape[3] // side
+    groups = rearrange(x, "n c (row y) (column x) -> n (row column) (y x) c", y=side, x=side)
+    return rearrange(
+        mix(groups), "n (row column) (y x) c -> n c (row y) (column x)", row=rows, column=columns, y=side, x=side
+    )
+
+
+def on_grid(mix: Callable[[Tensor], Tensor], x: Tensor, side: int) -> Tensor:
+    """Apply `mix` (N, groups, tokens, C) to the pixels at one place of all side×side cells of `x` (N, C, H, W)."""
+    height, width = x.shape[2] // side, x.shape[3] // side
+    groups = rearrange(x, "n c (row y) (column x) -> n (y x) (row column) c", row=side, column=side)
+    return rearrange(
+        mix(groups), "n (y x) (row column) c -> n c (row y) (column x)", row=side, column=side, y=height, x=width
+    )
+
+
+class Dense(nn.Linear):
+    """The same linear map at every pixel of (N, C, H, W)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_features, H, W) to (N, out_features, H, W)."""
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class SpatialGatingUnit(nn.Module):
+    """u·(v + 1) of the halves u, v of the channels, v normalised and mixed over the tokens (MAXIM, section 3.2)."""
+
+    def __init__(self, channels: int, tokens: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels, eps=LAYER_NORM_EPS)
+        self.mix = nn.Linear(tokens, tokens)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, groups, tokens, 2C) to (N, groups, tokens, C)."""
+        u, v = x.chunk(2, dim=-1)
+        v = self.mix(self.norm(v).transpose(-1, -2)).transpose(-1, -2)
+        return u * (v + 1)
+
+
+class GatedMLP(nn.Module):
+    """gMLP layer over tokens: norm, expand, GELU, spatial gating unit, reduce, residual."""
+
+    def __init__(self, channels: int, tokens: int, bias: bool) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels, eps=LAYER_NORM_EPS)
+        self.expand = nn.Linear(channels, 2 * channels, bias=bias)
+        self.gate = SpatialGatingUnit(channels, tokens)
+        self.reduce = nn.Linear(channels, channels, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Transform `x` (N, groups, tokens, C)."""
+        return x + self.reduce(self.gate(F.gelu(self.expand(self.norm(x)))))
+
+
+class MultiAxisGatedMLP(nn.Module):
+    """Half of the channels mixed over the grid, half over blocks (MAXIM, section 3.2)."""
+
+    def __init__(self, channels: int, side: int, bias: bool) -> None:
+        super().__init__()
+        self.side = side
+        self.norm = LayerNorm2d(channels, eps=LAYER_NORM_EPS)
+        self.expand = Dense(channels, 2 * channels, bias)
+        self.grid = GatedMLP(channels, side * side, bias)
+        self.block = GatedMLP(channels, side * side, bias)
+        self.reduce = Dense(2 * channels, channels, bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Transform `x` (N, C, H, W)."""
+        u, v = F.gelu(self.expand(self.norm(x))).chunk(2, dim=1)
+        mixed = torch.cat([on_grid(self.grid, u, self.side), on_blocks(self.block, v, self.side)], dim=1)
+        return x + self.reduce(mixed)
+
+
+class ChannelAttention(nn.Module):
+    """Squeeze and excitation: each channel weighed by what the whole image says."""
+
+    def __init__(self, channels: int, bias: bool) -> None:
+        super().__init__()
+        self.squeeze = nn.Conv2d(channels, channels // 4, 1, bias=bias)
+        self.excite = nn.Conv2d(channels // 4, channels, 1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Weigh the channels of `x` (N, C, H, W)."""
+        return x * self.excite(F.relu(self.squeeze(x.mean(dim=(2, 3), keepdim=True)))).sigmoid()
+
+
+class ResidualConvAttention(nn.Module):
+    """RCAB: two 3×3 convolutions and channel attention inside a residual."""
+
+    def __init__(self, channels: int, bias: bool) -> None:
+        super().__init__()
+        self.norm = LayerNorm2d(channels, eps=LAYER_NORM_EPS)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=bias)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=bias)
+        self.attention = ChannelAttention(channels, bias=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Transform `x` (N, C, H, W)."""
+        return x + self.attention(self.conv2(F.leaky_relu(self.conv1(self.norm(x)), 0.2)))
+
+
+class ResidualDenseAttention(nn.Module):
+    """RDCAB: two pointwise maps and channel attention inside a residual."""
+
+    def __init__(self, channels: int, bias: bool) -> None:
+        super().__init__()
+        self.norm = LayerNorm2d(channels, eps=LAYER_NORM_EPS)
+        self.dense1 = Dense(channels, channels, bias)
+        self.dense2 = Dense(channels, channels, bias)
+        self.attention = ChannelAttention(channels, bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Transform `x` (N, C, H, W)."""
+        return x + self.attention(self.dense2(F.gelu(self.dense1(self.norm(x)))))
+
+
+class EncoderBlock(nn.Module):
+    """Mixes `x` and `skip`, then twice multi-axis gMLP and RCAB, inside a residual; used down and up."""
+
+    def __init__(self, in_channels: int, channels: int, side: int, bias: bool) -> None:
+        super().__init__()
+        self.project = nn.Conv2d(in_channels, channels, 1, bias=bias)
+        self.body = nn.Sequential(
+            MultiAxisGatedMLP(channels, side, bias),
+            ResidualConvAttention(channels, bias),
+            MultiAxisGatedMLP(channels, side, bias),
+            ResidualConvAttention(channels, bias),
+        )
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """(N, A, H, W) and (N, in_channels − A, H, W) to (N, channels, H, W)."""
+        x = self.project(torch.cat([x, skip], dim=1))
+        return x + self.body(x)
+
+
+class BottleneckBlock(nn.Module):
+    """A pointwise map, then twice multi-axis gMLP and RDCAB, inside a residual."""
+
+    def __init__(self, channels: int, side: int, bias: bool) -> None:
+        super().__init__()
+        self.project = nn.Conv2d(channels, channels, 1)
+        self.body = nn.Sequential(
+            MultiAxisGatedMLP(channels, side, bias),
+            ResidualDenseAttention(channels, bias),
+            MultiAxisGatedMLP(channels, side, bias),
+            ResidualDenseAttention(channels, bias),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Transform `x` (N, C, H, W)."""
+        x = self.project(x)
+        return x + self.body(x)
+
+
+class GatingWeights(nn.Module):
+    """The weights one input of a cross gating block gives the other."""
+
+    def __init__(self, channels: int, side: int, bias: bool) -> None:
+        super().__init__()
+        self.side = side
+        self.norm = LayerNorm2d(channels, eps=LAYER_NORM_EPS)
+        self.expand = Dense(channels, 2 * channels, bias)
+        self.grid = nn.Linear(side * side, side * side, bias=bias)
+        self.block = nn.Linear(side * side, side * side, bias=bias)
+        self.reduce = Dense(2 * channels, channels, bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Weights (N, C, H, W) from `x` (N, C, H, W)."""
+        u, v = F.gelu(self.expand(self.norm(x))).chunk(2, dim=1)
+        u = on_grid(lambda tokens: self.grid(tokens.transpose(-1, -2)).transpose(-1, -2), u, self.side)
+        v = on_blocks(lambda tokens: self.block(tokens.transpose(-1, -2)).transpose(-1, -2), v, self.side)
+        return self.reduce(torch.cat([u, v], dim=1))
+
+
+class CrossGating(nn.Module):
+    """Gates encoder features with a coarser gate signal and the other way round (MAXIM, section 3.3).
+
+    Args:
+        x_channels: of the encoder features.
+        y_channels: of the gate signal, at half the resolution.
+        channels: of both results.
+        side: see `TOKENS_PER_SIDE`.
+        bias: whether convolutions and dense layers have biases.
+    """
+
+    def __init__(self, x_channels: int, y_channels: int, channels: int, side: int, bias: bool) -> None:
+        super().__init__()
+        self.upsample = nn.ConvTranspose2d(y_channels, channels, 2, stride=2, bias=bias)
+        self.project_x = nn.Conv2d(x_channels, channels, 1, bias=bias)
+        self.project_y = nn.Conv2d(channels, channels, 1, bias=bias)
+        self.norm_x = LayerNorm2d(channels, eps=LAYER_NORM_EPS)
+        self.norm_y = LayerNorm2d(channels, eps=LAYER_NORM_EPS)
+        self.expand_x = Dense(channels, channels, bias)
+        self.expand_y = Dense(channels, channels, bias)
+        self.weights_x = GatingWeights(channels, side, bias)
+        self.weights_y = GatingWeights(channels, side, bias)
+        self.reduce_x = Dense(channels, channels, bias)
+        self.reduce_y = Dense(channels, channels, bias)
+
+    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (N, x_channels, H, W) and gate (N, y_channels, H/2, W/2) to both at (N, channels, H, W)."""
+        x, y = self.project_x(x), self.project_y(self.upsample(y))
+        hidden_x, hidden_y = F.gelu(self.expand_x(self.norm_x(x))), F.gelu(self.expand_y(self.norm_y(y)))
+        y = y + self.reduce_y(hidden_y * self.weights_x(hidden_x))
+        x = x + self.reduce_x(hidden_x * self.weights_y(hidden_y)) + y
+        return x, y
+
+
+def resize_to(x: Tensor, like: Tensor) -> Tensor:
+    """Resize `x` (N, C, h, w) to the height and width of `like`: bilinear, antialiased where it shrinks."""
+    if x.shape[-2:] == like.shape[-2:]:
+        return x
+    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False, antialias=True)
+
+
+class ResizeAndConcat(nn.ModuleList):
+    """Features of several levels brought to one: each resized and passed through its module, then concatenated."""
+
+    def forward(self, features: Sequence[Tensor], like: Tensor) -> Tensor:
+        """Features (N, C_i, h_i, w_i) to (N, ΣC'_i, H, W) at the height and width of `like`."""
+        return torch.cat([module(resize_to(x, like)) for module, x in zip(self, features, strict=True)], dim=1)
+
+
+def scales_of(image: Tensor) -> list[Tensor]:
+    """`image` (N, 3, H, W) at scales 1, ½ and ¼, by nearest neighbour."""
+    return [image, image[..., 1::2, 1::2], image[..., 2::4, 2::4]]
+
+
+@ARCH_REGISTRY.register()
+class ConStyleMaxim(GuidedNetwork):
+    """ConStyle-MAXIM, of MAXIM-1S.
+
+    It has 6.573 M parameters: the published 8.102 M less 1.529 M that no forward pass touches.
+    Source: arXiv 2402.15784, section 4; the defaults are the paper's.
+
+    Args:
+        dim: channels at full resolution; a multiple of 4.
+        num_blocks_bottleneck: blocks at 1/8 of the resolution.
+        bias: whether convolutions and dense layers have biases, those that MAXIM always gives one aside.
+
+    Raises:
+        ValueError: `dim` is not a multiple of 4.
+    """
+
+    multiple = 64
+
+    def __init__(self, *, dim: int = 32, num_blocks_bottleneck: int = 2, bias: bool = False) -> None:
+        super().__init__(dim)
+        fine, half, quarter, eighth = TOKENS_PER_SIDE
+        self.preprocess = nn.ModuleList(nn.Conv2d(3, dim, 3, padding=1, bias=bias) for _ in range(3))
+        self.down = nn.ModuleList(
+            [
+                EncoderBlock(2 * dim, dim, fine, bias),
+                EncoderBlock(3 * dim, 2 * dim, half, bias),
+                EncoderBlock(4 * dim, 3 * dim, quarter, bias),
+            ]
+        )
+        self.bottleneck = nn.Sequential(*(BottleneckBlock(4 * dim, eighth, bias) for _ in range(num_blocks_bottleneck)))
+        # from coarse (1/4) to fine, as the way up goes
+        self.signals = nn.ModuleList(
+            ResizeAndConcat(
+                [
+                    nn.Identity(),
+                    nn.Conv2d(2 * dim, dim, 1, bias=bias),
+                    nn.Conv2d(3 * dim, dim, 1, bias=bias),
+                ]
+            )
+            for _ in range(3)
+        )
+        self.cross_gating = nn.ModuleList(
+            [
+                CrossGating(3 * dim, 3 * dim, dim, quarter, bias),
+                CrossGating(3 * dim, dim, dim, half, bias),
+                CrossGating(3 * dim, dim, dim, fine, bias),
+            ]
+        )
+        self.upsample = nn.ModuleList(
+            nn.Sequential(
+                OrderedDict(
+                    expand=nn.Conv2d(channels, 4 * channels, 3, padding=1, bias=False), shuffle=nn.PixelShuffle(2)
+                )
+            )
+            for channels in (3 * dim, 3 * dim, 2 * dim)
+        )
+        self.up = nn.ModuleList(
+            [
+                EncoderBlock(6 * dim, 3 * dim, quarter, bias),
+                EncoderBlock(6 * dim, 2 * dim, half, bias),
+                EncoderBlock(5 * dim, 2 * dim, fine, bias),
+            ]
+        )
+        self.output = nn.Conv2d(2 * dim, 3, 3, padding=1, bias=bias)
+
+    def restore(self, image: Tensor, guides: Sequence[Tensor], codes: Codes) -> Tensor:
+        """Down with the image's scales and the guides, then gate the encoders' outputs, and up with them."""
+        scales = [conv(scale) for conv, scale in zip(self.preprocess, scales_of(image), strict=True)]
+        x = scales[0]
+        encoded = []
+        for stage, scale, downsample, guide in zip(self.down, scales, self.downsample, guides, strict=True):
+            x = stage(x, scale)
+            encoded.append(x)
+            x = downsample(x, guide)
+        x = self.fuse_code(self.bottleneck(x), codes)
+
+        gate = x
+        skips = []
+        for signal, gating, level in zip(self.signals, self.cross_gating, reversed(encoded), strict=True):
+            skip, gate = gating(signal(encoded, level), gate)
+            skips.append(skip)
+        for upsample, stage in zip(self.upsample, self.up, strict=True):
+            x = upsample(x)
+            x = stage(x, torch.cat([resize_to(skip, x) for skip in skips], dim=1))
+        return self.output(x)
+
+
+@ARCH_REGISTRY.register()
+class Maxim(nn.Module):
+    """MAXIM-1S, the original ConStyle-MAXIM is compared with.
+
+    It has the published 8.176 M parameters less those that no forward pass touches (see the README's table).
+    Source: arXiv 2201.02973, section 3; the defaults are MAXIM-1S's.
+
+    Args:
+        dim: channels at full resolution; each level down doubles them; a multiple of 4.
+        num_blocks_bottleneck: blocks at 1/8 of the resolution.
+        bias: whether convolutions and dense layers have biases, those that always have one aside.
+
+    Raises:
+        ValueError: `dim` is not a positive multiple of 4.
+    """
+
+    multiple = 64
+
+    def __init__(self, *, dim: int = 32, num_blocks_bottleneck: int = 2, bias: bool = True) -> None:
+        super().__init__()
+        if dim <= 0 or dim % 4:
+            raise ValueError(f"dim is {dim}; it must be a positive multiple of 4 (channel attention quarters it).")
+        widths = [dim, 2 * dim, 4 * dim]
+        sides = TOKENS_PER_SIDE[:3]
+        coarse_to_fine = list(zip(reversed(widths), reversed(sides), strict=True))
+
+        def to_width(width: int, of: Sequence[int]) -> ResizeAndConcat:
+            return ResizeAndConcat(nn.Conv2d(channels, width, 1, bias=bias) for channels in of)
+
+        self.preprocess = nn.ModuleList(nn.Conv2d(3, width, 3, padding=1, bias=bias) for width in widths)
+        self.down = nn.ModuleList(
+            EncoderBlock(below + width, width, side, bias)
+            for below, width, side in zip([dim, *widths[:-1]], widths, sides, strict=True)
+        )
+        self.downsample = nn.ModuleList(nn.Conv2d(width, width, 4, 2, padding=1, bias=bias) for width in widths)
+        self.bottleneck = nn.Sequential(
+            *(BottleneckBlock(widths[-1], TOKENS_PER_SIDE[3], bias) for _ in range(num_blocks_bottleneck))
+        )
+        self.signals = nn.ModuleList(to_width(width, widths) for width, _ in coarse_to_fine)
+        gates = [widths[-1], *reversed(widths[1:])]
+        self.cross_gating = nn.ModuleList(
+            CrossGating(3 * width, gate, width, side, bias)
+            for gate, (width, side) in zip(gates, coarse_to_fine, strict=True)
+        )
+        self.skips = nn.ModuleList(to_width(width, widths[::-1]) for width, _ in coarse_to_fine)
+        self.upsample = nn.ModuleList(
+            nn.ConvTranspose2d(gate, width, 2, stride=2, bias=bias)
+            for gate, (width, _) in zip(gates, coarse_to_fine, strict=True)
+        )
+        self.up = nn.ModuleList(EncoderBlock(4 * width, width, side, bias) for width, side in coarse_to_fine)
+        self.output = nn.Conv2d(dim, 3, 3, padding=1, bias=bias)
+
+    def forward(self, lq: Tensor) -> Tensor:
+        """Restore `lq` (N, 3, H, W) with values in [0, 1], of any height and width; the result is not clamped.
+
+        Raises:
+            ValueError: `lq` does not have three channels.
+        """
+        image = pad_to_multiple(checked_image(lq), self.multiple)
+        scales = [conv(scale) for conv, scale in zip(self.preprocess, scales_of(image), strict=True)]
+        x = scales[0]
+        encoded = []
+        for stage, scale, downsample in zip(self.down, scales, self.downsample, strict=True):
+            x = stage(x, scale)
+            encoded.append(x)
+            x = downsample(x)
+        x = self.bottleneck(x)
+
+        gate = x
+        skips = []
+        for signal, gating, level in zip(self.signals, self.cross_gating, reversed(encoded), strict=True):
+            skip, gate = gating(signal(encoded, level), gate)
+            skips.append(skip)
+        for signal, upsample, stage in zip(self.skips, self.upsample, self.up, strict=True):
+            x = upsample(x)
+            x = stage(x, signal(skips, x))
+        restored = self.output(x) + image
+        return restored[..., : lq.shape[2], : lq.shape[3]]
