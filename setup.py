@@ -23,6 +23,7 @@ setup(
         "opencv-python",
         "lmdb",
         "pyyaml",
+        "safetensors",
         "einops",
         "tqdm",
     ],

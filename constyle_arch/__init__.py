@@ -5,12 +5,25 @@ Importing this package is cheap and makes `import basicsr` work on today's PyTor
 `constyle_arch.register()` imports all four.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from constyle_arch.repairs.imports import repair_before_import
 
-__all__ = ["__version__", "register"]
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["__version__", "load_network", "register"]
 __version__ = "0.1.0"
 
 repair_before_import()
+
+
+def load_network(*args: Any, **kwargs: Any) -> "nn.Module":
+    """The network a checkpoint holds, ready to call; see `constyle_arch.checkpoints.loading.load_network`."""
+    register()
+    from constyle_arch.checkpoints import loading
+
+    return loading.load_network(*args, **kwargs)
 
 
 def register() -> None:

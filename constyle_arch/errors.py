@@ -18,3 +18,7 @@ class DataError(UserError):
 
 class RunError(UserError):
     """A run could not do what its options promise."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint cannot be read, or does not fit the network it is to be loaded into."""

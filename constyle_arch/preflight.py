@@ -24,12 +24,15 @@ from basicsr.utils.registry import (
 
 from constyle_arch.archs.constyle_arch import ConStyle
 from constyle_arch.archs.general_restoration_arch import GuidedNetwork
+from constyle_arch.checkpoints.loading import fill, own_names
+from constyle_arch.checkpoints.reading import read_state_dict
 from constyle_arch.data.catalogue import how_to_get
 from constyle_arch.data.pairing import listed
-from constyle_arch.errors import DataError, OptionsError
+from constyle_arch.errors import CheckpointError, DataError, OptionsError
 from constyle_arch.models.constyle_model import ConStyleModel
 from constyle_arch.models.mixup import Mixup
 from constyle_arch.models.momentum_contrast import MomentumContrast
+from constyle_arch.models.restoration_model import RestorationModel
 from constyle_arch.repairs.models import find_optimizer, find_scheduler
 
 Options = dict[str, Any]
@@ -126,6 +129,8 @@ def _check_network(options: Options) -> Problems:
     yield from unregistered
     if not unregistered:
         yield from _buildable(ARCH_REGISTRY.get(name), network, f"network_g ({name})")
+    if not options["is_train"] and not options["path"].get("pretrain_network_g"):
+        yield "path.pretrain_network_g is missing; it names the weights to test."
 
 
 def _check_metrics(options: Options) -> Problems:
@@ -173,9 +178,22 @@ def _first_and_last_items(dataset_opt: Options) -> Problems:
 
 
 def _check_checkpoint(options: Options) -> Problems:
-    for key, value in options["path"].items():
+    path = options["path"]
+    for key, value in path.items():
         if "pretrain_network" in key and value is not None and not Path(value).expanduser().is_file():
             yield f"path.{key}: the file {value} does not exist."
+            return
+    model, arch = dict(iter(MODEL_REGISTRY)).get(options["model_type"]), options["network_g"].pop("type", None)
+    if not path.get("pretrain_network_g") or not _is_subclass(model, RestorationModel) or arch not in ARCH_REGISTRY:
+        return
+    source = str(Path(path["pretrain_network_g"]).expanduser())
+    try:
+        weights = own_names(read_state_dict(source, path.get("param_key_g", "params")))
+        fill(ARCH_REGISTRY.get(arch)(**options["network_g"]), weights, source, path.get("strict_load_g", True))
+    except CheckpointError as error:
+        yield f"path.pretrain_network_g: {error}"
+    except (TypeError, ValueError, AssertionError):
+        return  # the network cannot be built, which _check_network reports
 
 
 def _check_training(options: Options) -> Problems:
@@ -232,17 +250,20 @@ def _check_schedule(train: Options) -> Problems:
 
 
 def _check_contrast(options: Options) -> Problems:
-    model = dict(iter(MODEL_REGISTRY)).get(options["model_type"])
-    if not (isinstance(model, type) and issubclass(model, ConStyleModel)):
+    if not _is_subclass(dict(iter(MODEL_REGISTRY)).get(options["model_type"]), ConStyleModel):
         return
     if options["datasets"]["train"].get("batch_size_per_gpu") == 1:
         yield "datasets.train.batch_size_per_gpu is 1; ConStyle's BatchNorm needs at least 2 images to train on."
     network = dict(iter(ARCH_REGISTRY)).get(options["network_g"].get("type"))
-    if isinstance(network, type) and not issubclass(network, GuidedNetwork):
+    if isinstance(network, type) and not _is_subclass(network, GuidedNetwork):
         yield f"network_g.type {network.__name__} is not guided by ConStyle; train it with model_type RestorationModel."
     yield from _buildable(
         partial(MomentumContrast, ConStyle()), options["train"].get("contrast") or {}, "train.contrast"
     )
+
+
+def _is_subclass(candidate: object, parent: type) -> bool:
+    return isinstance(candidate, type) and issubclass(candidate, parent)
 
 
 def _buildable(factory: Callable[..., object], arguments: Options, where: str) -> Problems:

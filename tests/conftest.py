@@ -134,14 +134,19 @@ def two_pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_model(ten_pairs: Path, tmp_path: Path) -> Callable[..., Any]:
     """Build a training model in this process, as BasicSR's pipeline does."""
 
-    def make(seed: int = 0, network_g: dict[str, Any] | None = None, **train_options: Any) -> Any:
+    def make(
+        seed: int = 0,
+        network_g: dict[str, Any] | None = None,
+        path: dict[str, Any] | None = None,
+        **train_options: Any,
+    ) -> Any:
         import torch
         from basicsr.models import build_model
 
         options = training_options(ten_pairs, **train_options)
         options["network_g"] = network_g or options["network_g"]
         options |= {"is_train": True, "dist": False, "rank": 0, "world_size": 1}
-        options["path"] |= {"models": str(tmp_path), "training_states": str(tmp_path)}
+        options["path"] |= {**(path or {}), "models": str(tmp_path), "training_states": str(tmp_path)}
         torch.manual_seed(seed)
         return build_model(options)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from constyle_arch.errors import UserError
+from constyle_arch.errors import CheckpointError
 
 Rule = tuple[str, str | Callable[[re.Match[str]], str]]
 """A regular expression and what replaces it, as `re.sub` takes them."""
@@ -20,7 +20,7 @@ class Publication:
     """How one release names its tensors.
 
     Attributes:
-        marker: the beginning of a name that only this release has.
+        marker: matches the beginning of a name that only this release has.
         rules: applied to every name, one after the other.
         left_out: matches the tensors that a network for inference does not hold.
     """
@@ -62,7 +62,7 @@ _MAXIM_BLOCK_RULES: list[Rule] = [
 ]
 
 _CONSTYLE = Publication(
-    marker="ConStyle.encoder_q.",
+    marker=r"ConStyle\.encoder_q\.",
     left_out=r"ConStyle\.(encoder_k\.|queue)|Process_Module_\w\d\..*cross_gating_block\.",
     rules=[
         (
@@ -91,11 +91,11 @@ _CONSTYLE = Publication(
 )
 
 _CONSTYLE_MAXIM = Publication(
-    marker="stage_input_conv_0.", left_out=_CONSTYLE.left_out, rules=_CONSTYLE.rules + _MAXIM_BLOCK_RULES
+    marker=r"stage_input_conv_0\.", left_out=_CONSTYLE.left_out, rules=_CONSTYLE.rules + _MAXIM_BLOCK_RULES
 )
 
 _RESTORMER = Publication(
-    marker="patch_embed.proj.",
+    marker=r"patch_embed\.proj\.",
     rules=[
         (r"^patch_embed\.proj\.", "patch_embed."),
         (r"^encoder_level(\d)\.", lambda m: f"encoders.{_shifted(m[1], -1)}."),
@@ -107,10 +107,10 @@ _RESTORMER = Publication(
     ],
 )
 
-_NAFNET = Publication(marker="intro.", rules=[(r"\.sca\.1\.", ".sca.")])
+_NAFNET = Publication(marker=r"(encoders|middle_blks|decoders)\..*\.sca\.1\.", rules=[(r"\.sca\.1\.", ".sca.")])
 
 _MAXIM = Publication(
-    marker="stage_0_input_conv_0.",
+    marker=r"stage_0_input_conv_0\.",
     left_out=r"stage_0_(en|de)coder_block_.*cross_gating_block\.|stage_0_decoder_block_\d\.UNetEncoderBlock_0\.Conv_1\.",
     rules=[
         (r"^stage_0_input_conv_(\d)\.", r"preprocess.\1."),
@@ -131,6 +131,11 @@ PUBLICATIONS = (_CONSTYLE_MAXIM, _CONSTYLE, _RESTORMER, _NAFNET, _MAXIM)
 """In the order in which their markers are looked for."""
 
 
+def is_published(state_dict: Mapping[str, Tensor]) -> bool:
+    """Whether the names are a release's and not this project's."""
+    return _publication(state_dict) is not None
+
+
 def from_published(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename a published state dict to this project's names, leaving out what inference does not need.
 
@@ -141,16 +146,43 @@ def from_published(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         The same tensors, in the same order, under the names that the network of this package loads strictly.
 
     Raises:
-        UserError: the names are of none of these releases.
+        CheckpointError: the names are of none of these releases.
     """
+    publication = _publication(state_dict)
+    if publication is None:
+        raise CheckpointError(f"No release is known that names a tensor {next(iter(state_dict), None)!r}.")
+    return {
+        _renamed(name, publication.rules): tensor
+        for name, tensor in state_dict.items()
+        if not re.match(publication.left_out, name)
+    }
+
+
+def contrast_from_published(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The momentum encoder and the queue among published weights, as the state of a `MomentumContrast`.
+
+    Args:
+        state_dict: tensors under the names of the authors' release.
+
+    Returns:
+        `encoder.…`, `queue` and `pointer`; nothing where the release was stripped of them.
+    """
+    renamed = {
+        _renamed(name.replace("encoder_k", "encoder_q"), _CONSTYLE.rules): tensor
+        for name, tensor in state_dict.items()
+        if name.startswith("ConStyle.encoder_k.")
+    }
+    if "ConStyle.queue" in state_dict:
+        renamed["queue"] = state_dict["ConStyle.queue"]
+        renamed["pointer"] = state_dict["ConStyle.queue_ptr"].reshape(())
+    return renamed
+
+
+def _publication(state_dict: Mapping[str, Tensor]) -> Publication | None:
     for publication in PUBLICATIONS:
-        if any(name.startswith(publication.marker) for name in state_dict):
-            return {
-                _renamed(name, publication.rules): tensor
-                for name, tensor in state_dict.items()
-                if not re.match(publication.left_out, name)
-            }
-    raise UserError(f"No release is known that names a tensor {next(iter(state_dict), None)!r}.")
+        if any(re.match(publication.marker, name) for name in state_dict):
+            return publication
+    return None
 
 
 def _renamed(name: str, rules: list[Rule]) -> str:

@@ -8,7 +8,9 @@ from torch import Tensor
 
 from constyle_arch.archs.constyle_arch import Codes
 from constyle_arch.archs.general_restoration_arch import GuidedNetwork
-from constyle_arch.errors import RunError
+from constyle_arch.checkpoints.published_names import contrast_from_published
+from constyle_arch.checkpoints.reading import read_state_dict
+from constyle_arch.errors import OptionsError, RunError
 from constyle_arch.models.momentum_contrast import MomentumContrast, contrast_health
 from constyle_arch.models.restoration_model import RestorationModel
 
@@ -38,7 +40,23 @@ class ConStyleModel(RestorationModel):
         self.constyle_iter = int(train_opt["total_iter"] if constyle_iter is None else constyle_iter)
         self.constyle_frozen = False
         self.contrast = MomentumContrast(self._network().encoder, **train_opt.get("contrast") or {}).to(self.device)
+        self._load_published_contrast()
         self.contrast.share_queue()
+
+    def _load_published_contrast(self) -> None:
+        """Go on with the momentum encoder and the queue where the pretrained weights are a release that has them."""
+        load_path = self.opt["path"].get("pretrain_network_g")
+        if load_path is None:
+            return
+        state = contrast_from_published(read_state_dict(load_path, self.opt["path"].get("param_key_g", "params")))
+        if "queue" in state and state["queue"].shape != self.contrast.queue.shape:
+            raise OptionsError(
+                f"{load_path} holds a queue of {state['queue'].shape[1]} codes and train.contrast.queue_size is "
+                f"{self.contrast.queue.shape[1]}; set it to {state['queue'].shape[1]}."
+            )
+        if state:
+            self.contrast.load_state_dict(state, strict=False)
+            get_root_logger().info(f"Momentum encoder and queue are those of {load_path}.")
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One training step, with the contrast until `constyle_iter`."""

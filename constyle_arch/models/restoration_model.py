@@ -18,6 +18,8 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from constyle_arch.checkpoints.atomic import save_atomically
+from constyle_arch.checkpoints.loading import fill, own_names
+from constyle_arch.checkpoints.reading import read_checkpoint, read_state_dict
 from constyle_arch.errors import RunError
 from constyle_arch.models.mixup import Mixup
 from constyle_arch.pictures import side_by_side
@@ -56,7 +58,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         if self.ema_decay > 0:
             self.net_g_ema = deepcopy(self.get_bare_model(self.net_g)).requires_grad_(False).eval()
             load_path = self.opt["path"].get("pretrain_network_g")
-            if load_path is not None:
+            if load_path is not None and "params_ema" in read_checkpoint(load_path):
                 self.load_network(self.net_g_ema, load_path, self.opt["path"].get("strict_load_g", True), "params_ema")
         self.cri_pix = self.build_optional_loss("pixel_opt")
         self.cri_perceptual = self.build_optional_loss("perceptual_opt")
@@ -75,6 +77,24 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         """Log the network's name and number of parameters."""
         parameters = sum(parameter.numel() for parameter in net.parameters())
         get_root_logger().info(f"Network: {type(self.get_bare_model(net)).__name__}, with parameters: {parameters:,d}")
+
+    def load_network(
+        self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = "params"
+    ) -> None:
+        """Fill `net` from a checkpoint of this package, of BasicSR or a published one; see `checkpoints.loading`.
+
+        Args:
+            net: the network, wrapped or not.
+            load_path: the file.
+            strict: every tensor must fit; otherwise those that do are loaded.
+            param_key: the section of the file; None takes the first of those usual.
+
+        Raises:
+            CheckpointError: the file cannot be read or does not fit; `net` is untouched then.
+        """
+        net = self.get_bare_model(net)
+        loaded = fill(net, own_names(read_state_dict(load_path, param_key)), load_path, strict)
+        get_root_logger().info(f"{type(net).__name__}: {loaded} from {load_path} [{param_key}].")
 
     def feed_data(self, data: Mapping[str, Any]) -> None:
         """Take the images of a batch: `lq`, and `gt` where there is one, (N, 3, H, W) in [0, 1]."""

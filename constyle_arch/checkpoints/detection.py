@@ -1,0 +1,134 @@
+"""Working out a network and its hyperparameters from the names and shapes of its weights."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from constyle_arch.errors import CheckpointError
+
+Options = dict[str, Any]
+
+
+def detect_network(state_dict: Mapping[str, Tensor]) -> tuple[str, Options]:
+    """Which network of this package has these weights, and with which options it was built.
+
+    Args:
+        state_dict: weights under this project's names.
+
+    Returns:
+        The architecture's name and the constructor's arguments.
+
+    Raises:
+        CheckpointError: the weights are of no network of this package.
+    """
+    weights = _Weights(state_dict)
+    guided = "encoder.stages.0.0.weight" in state_dict
+    if guided and "preprocess.0.weight" in state_dict:
+        return "ConStyleMaxim", _maxim(weights)
+    if guided and weights.has("attn.qkv.weight"):
+        return "ConStyleRestormer", {**_guided(weights), **_transformer(weights, _GUIDED_LEVELS)}
+    if guided and weights.has("sca.weight"):
+        return "ConStyleNAFNet", _guided(weights)
+    if "patch_embed.weight" in state_dict and weights.has("attn.qkv.weight"):
+        return "Restormer", _restormer(weights)
+    if "intro.weight" in state_dict and weights.has("sca.weight"):
+        return "NAFNet", _nafnet(weights)
+    if "preprocess.0.weight" in state_dict and weights.has("gate.mix.weight"):
+        return "Maxim", _maxim(weights)
+    raise CheckpointError(
+        f"These {len(state_dict)} weights are of no network of this package; the first is called "
+        f"{next(iter(state_dict), None)!r}. Name the architecture with `type`."
+    )
+
+
+_GUIDED_LEVELS = {"down.0": 0, "down.1": 1, "down.2": 2, "bottleneck": 3, "up.0": 2, "up.1": 1, "up.2": 0, "refine": 0}
+_RESTORMER_LEVELS = {"encoders.0": 0, "encoders.1": 1, "encoders.2": 2, "latent": 3, "refinement": 0}
+
+
+class _Weights:
+    """Questions about a state dict's names and shapes."""
+
+    def __init__(self, state_dict: Mapping[str, Tensor]) -> None:
+        self.shapes = {name: tuple(tensor.shape) for name, tensor in state_dict.items()}
+
+    def has(self, ending: str) -> bool:
+        """Whether a name ends so."""
+        return any(name.endswith("." + ending) for name in self.shapes)
+
+    def width(self, name: str) -> int:
+        """Length of the first axis."""
+        return self.shapes[name][0]
+
+    def blocks(self, stage: str) -> int:
+        """How many numbered children `stage` has."""
+        numbers = {int(match[1]) for name in self.shapes if (match := re.match(re.escape(stage) + r"\.(\d+)\.", name))}
+        return len(numbers)
+
+    def find(self, pattern: str) -> list[tuple[re.Match[str], tuple[int, ...]]]:
+        """The names that match from their beginning to their end, with their shapes."""
+        return [(match, shape) for name, shape in self.shapes.items() if (match := re.fullmatch(pattern, name))]
+
+
+def _guided(weights: _Weights) -> Options:
+    return {
+        "dim": weights.width("fuse.weight") // 3,
+        "num_blocks_down": [weights.blocks(f"down.{stage}") for stage in range(3)],
+        "num_blocks_bottleneck": weights.blocks("bottleneck"),
+        "num_blocks_up": [weights.blocks(f"up.{stage}") for stage in range(3)],
+        "num_refinement_blocks": weights.blocks("refine"),
+    }
+
+
+def _maxim(weights: _Weights) -> Options:
+    return {
+        "dim": weights.width("preprocess.0.weight"),
+        "num_blocks_bottleneck": weights.blocks("bottleneck"),
+        "bias": "preprocess.0.bias" in weights.shapes,
+    }
+
+
+def _restormer(weights: _Weights) -> Options:
+    return {
+        "dim": weights.width("patch_embed.weight"),
+        "num_blocks": [weights.blocks(stage) for stage in ("encoders.0", "encoders.1", "encoders.2", "latent")],
+        "num_refinement_blocks": weights.blocks("refinement"),
+        **_transformer(weights, _RESTORMER_LEVELS),
+    }
+
+
+def _nafnet(weights: _Weights) -> Options:
+    levels = weights.blocks("downs")
+    return {
+        "width": weights.width("intro.weight"),
+        "enc_blk_nums": [weights.blocks(f"encoders.{level}") for level in range(levels)],
+        "middle_blk_num": weights.blocks("middle_blks"),
+        "dec_blk_nums": [weights.blocks(f"decoders.{level}") for level in range(levels)],
+    }
+
+
+def _transformer(weights: _Weights, levels: Mapping[str, int]) -> Options:
+    """Options of Restormer's operator; a level without blocks keeps the default number of heads."""
+    heads = [1, 2, 4, 8]
+    for match, shape in weights.find(r"(.+)\.\d+\.attn\.temperature"):
+        if match[1] in levels:
+            heads[levels[match[1]]] = shape[0]
+    return {
+        "heads": heads,
+        "ffn_expansion_factor": _expansion_factor(weights),
+        "bias": weights.has("attn.qkv.bias"),
+        "layer_norm_type": "WithBias" if weights.has("norm1.bias") else "BiasFree",
+    }
+
+
+def _expansion_factor(weights: _Weights) -> float:
+    """The shortest decimal number f for which int(f·C) is the hidden width of every block with C channels."""
+    widths = {(shape[0], shape[1]) for _, shape in weights.find(r".+\.ffn\.project_out\.weight")}
+    low = max(hidden / channels for channels, hidden in widths)
+    for digits in range(10):
+        factor = math.ceil(round(low * 10**digits, 6)) / 10**digits
+        if all(int(factor * channels) == hidden for channels, hidden in widths):
+            return factor
+    raise CheckpointError(f"No expansion factor gives the feed-forward widths (channels, hidden) {sorted(widths)}.")

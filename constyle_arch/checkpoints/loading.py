@@ -1,0 +1,89 @@
+"""Loading a checkpoint into a network: all of it, or an error that says what does not fit."""
+
+from pathlib import Path
+from typing import Any
+
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import nn
+
+from constyle_arch.checkpoints.detection import detect_network
+from constyle_arch.checkpoints.published_names import from_published, is_published
+from constyle_arch.checkpoints.reading import StateDict, read_state_dict
+from constyle_arch.data.pairing import listed
+from constyle_arch.errors import CheckpointError
+
+
+def load_network(path: str | Path, type: str | None = None, *, key: str | None = None, **options: Any) -> nn.Module:
+    """The network a checkpoint holds, in evaluation mode, on the CPU.
+
+    Args:
+        path: a `.pth` or `.safetensors` file: this package's, BasicSR's, or a published one (IRConStyle, Restormer,
+            NAFNet, MAXIM).
+        type: the architecture's name; left out, it and its options are worked out from the weights.
+        key: the section of the file to take; left out, `params_ema`, `params` or `state_dict`.
+        **options: of the architecture; those left out are worked out where the weights are of that architecture.
+
+    Raises:
+        CheckpointError: the file cannot be read, or does not fit the network.
+    """
+    weights = own_names(read_state_dict(path, key))
+    if type is None:
+        type, detected = detect_network(weights)
+        options = {**detected, **options}
+    elif type not in dict(iter(ARCH_REGISTRY)):
+        raise CheckpointError(
+            f"There is no architecture {type!r}; there are {listed(sorted(dict(iter(ARCH_REGISTRY))))}."
+        )
+    network: nn.Module = ARCH_REGISTRY.get(type)(**options)
+    fill(network, weights, str(path))
+    return network.eval()
+
+
+def own_names(weights: StateDict) -> StateDict:
+    """`weights` under this project's names, if they have published ones; else as they are."""
+    return from_published(weights) if is_published(weights) else weights
+
+
+def fill(network: nn.Module, weights: StateDict, source: str, strict: bool = True) -> str:
+    """Load `weights` into `network`.
+
+    Args:
+        network: what to fill; untouched if this fails.
+        weights: under this project's names.
+        source: where they are from, for the message.
+        strict: every tensor must fit; otherwise those that do are loaded.
+
+    Returns:
+        How much was loaded, in words.
+
+    Raises:
+        CheckpointError: the weights do not fit; the message lists up to ten names of each kind of difference.
+    """
+    wanted = network.state_dict()
+    fitting = {name for name, tensor in weights.items() if name in wanted and wanted[name].shape == tensor.shape}
+    share = sum(wanted[name].numel() for name in fitting) / sum(tensor.numel() for tensor in wanted.values())
+    matched = f"{len(fitting)} of its {len(wanted)} tensors match, {share:.1%} of its numbers"
+    if len(fitting) == len(wanted) == len(weights) or (fitting and not strict):
+        network.load_state_dict({name: weights[name] for name in fitting}, strict=strict)
+        return matched
+    differences = {
+        "missing": [name for name in wanted if name not in weights],
+        "not in the network": [name for name in weights if name not in wanted],
+        "of another shape": [
+            f"{name} {tuple(tensor.shape)} instead of {tuple(wanted[name].shape)}"
+            for name, tensor in weights.items()
+            if name in wanted and name not in fitting
+        ],
+    }
+    report = "".join(f"\n  {len(names)} {kind}: {listed(names)}" for kind, names in differences.items() if names)
+    raise CheckpointError(
+        f"{source} does not fit {type(network).__name__}: {matched}.{report}\n  The file holds {_description(weights)}."
+    )
+
+
+def _description(weights: StateDict) -> str:
+    try:
+        name, options = detect_network(weights)
+    except CheckpointError:
+        return f"{len(weights)} tensors of no network of this package"
+    return f"a {name} with {', '.join(f'{option} {value}' for option, value in options.items())}"

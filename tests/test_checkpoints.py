@@ -1,0 +1,240 @@
+"""Reading checkpoints of every origin, and refusing those that do not fit."""
+
+import random
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY
+
+import constyle_arch
+from constyle_arch.archs import ConStyleNAFNet, ConStyleRestormer
+from constyle_arch.checkpoints.detection import detect_network
+from constyle_arch.checkpoints.loading import fill, load_network
+from constyle_arch.checkpoints.published_names import from_published
+from constyle_arch.errors import CheckpointError, OptionsError
+from tests.conftest import paired_dataset, run_command, small_network, training_options, write_options
+from tests.test_archs import SMALL, SMALL_NAFNET, TINY, published_state_dict
+
+RANDOM_OPTIONS = {
+    "ConStyleRestormer": lambda draw: {
+        "dim": 4 * draw.randint(2, 6),
+        "num_blocks_down": [draw.randint(0, 2) for _ in range(3)],
+        "num_blocks_bottleneck": draw.randint(1, 2),
+        "num_blocks_up": [draw.randint(0, 2) for _ in range(3)],
+        "num_refinement_blocks": draw.randint(0, 2),
+        "heads": [draw.choice([1, 2, 4]) for _ in range(4)],
+        "ffn_expansion_factor": draw.choice([2, 2.66, 1.5, 3.141]),
+        "bias": draw.random() < 0.5,
+        "layer_norm_type": draw.choice(["WithBias", "BiasFree"]),
+    },
+    "ConStyleNAFNet": lambda draw: {
+        "dim": 4 * draw.randint(2, 6),
+        "num_blocks_down": [draw.randint(0, 2) for _ in range(3)],
+        "num_blocks_bottleneck": draw.randint(1, 2),
+        "num_blocks_up": [draw.randint(0, 2) for _ in range(3)],
+        "num_refinement_blocks": draw.randint(0, 2),
+    },
+    "ConStyleMaxim": lambda draw: {
+        "dim": 4 * draw.randint(1, 4),
+        "num_blocks_bottleneck": draw.randint(0, 3),
+        "bias": draw.random() < 0.5,
+    },
+    "Restormer": lambda draw: {
+        "dim": 4 * draw.randint(2, 6),
+        "num_blocks": [draw.randint(0, 2) for _ in range(3)] + [draw.randint(1, 2)],
+        "num_refinement_blocks": draw.randint(0, 2),
+        "heads": [draw.choice([1, 2, 4]) for _ in range(4)],
+        "ffn_expansion_factor": draw.choice([2, 2.66, 1.5]),
+        "bias": draw.random() < 0.5,
+        "layer_norm_type": draw.choice(["WithBias", "BiasFree"]),
+    },
+    "NAFNet": lambda draw: {
+        "width": draw.randint(4, 12),
+        "enc_blk_nums": (levels := [draw.randint(0, 2) for _ in range(draw.randint(1, 4))]),
+        "middle_blk_num": draw.randint(1, 2),
+        "dec_blk_nums": levels[::-1],
+    },
+    "Maxim": lambda draw: {
+        "dim": 4 * draw.randint(1, 4),
+        "num_blocks_bottleneck": draw.randint(0, 3),
+        "bias": draw.random() < 0.5,
+    },
+}
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("name", RANDOM_OPTIONS)
+def test_network_is_recognised_by_its_weights(name, seed):
+    options = RANDOM_OPTIONS[name](random.Random(seed))
+    weights = ARCH_REGISTRY.get(name)(**options).state_dict()
+    detected_name, detected = detect_network(weights)
+    assert detected_name == name
+    rebuilt = ARCH_REGISTRY.get(name)(**detected).state_dict()
+    assert {key: tensor.shape for key, tensor in rebuilt.items()} == {
+        key: tensor.shape for key, tensor in weights.items()
+    }
+    for option, value in detected.items():
+        if option not in ("heads", "ffn_expansion_factor"):  # a level without blocks has none; several factors may do
+            assert value == options[option], option
+
+
+def save_as(form: str, weights: dict, folder: Path) -> Path:
+    if form == "safetensors":
+        safetensors.torch.save_file(weights, folder / "w.safetensors")
+        return folder / "w.safetensors"
+    content = {
+        "bare": weights,
+        "module": {f"module.{name}": tensor for name, tensor in weights.items()},
+        "state_dict": {"state_dict": weights, "epoch": 3},
+        "params": {"params": weights},
+        "params_ema": {"params": {name: tensor + 1 for name, tensor in weights.items()}, "params_ema": weights},
+    }[form]
+    torch.save(content, folder / "w.pth")
+    return folder / "w.pth"
+
+
+@pytest.mark.parametrize("names", ["own", "published"])
+@pytest.mark.parametrize("form", ["safetensors", "bare", "module", "state_dict", "params", "params_ema"])
+def test_weights_are_read_from_every_form_of_file(tmp_path, form, names):
+    published = published_state_dict("ConStyleNAFNet_small")
+    expected = from_published(published)
+    path = save_as(form, published if names == "published" else expected, tmp_path)
+    network = constyle_arch.load_network(path)
+    assert not network.training
+    assert isinstance(network, ConStyleNAFNet)
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, expected[name])
+
+
+def test_architecture_and_options_may_be_given(tmp_path):
+    network = TINY["ConStyleRestormer"]()
+    torch.save(network.state_dict(), tmp_path / "w.pth")
+    loaded = load_network(tmp_path / "w.pth", "ConStyleRestormer", **SMALL)
+    assert torch.equal(loaded.fuse.weight, network.fuse.weight)
+    with pytest.raises(CheckpointError, match="no architecture 'Nonesuch'"):
+        load_network(tmp_path / "w.pth", "Nonesuch")
+
+
+def test_training_extras_of_a_release_are_skipped_for_inference(tmp_path):
+    torch.save({"params": published_state_dict("ConStyleNAFNet_small_train")}, tmp_path / "w.pth")
+    network = load_network(tmp_path / "w.pth")
+    assert not [name for name in network.state_dict() if "queue" in name or "encoder_k" in name]
+
+
+@pytest.fixture
+def release(tmp_path):
+    torch.save({"params": published_state_dict("ConStyleNAFNet_small_train")}, tmp_path / "release.pth")
+    return tmp_path / "release.pth"
+
+
+def test_training_goes_on_with_a_releases_momentum_encoder_and_queue(make_model, release):
+    network = {"type": "ConStyleNAFNet", **SMALL_NAFNET}
+    model = make_model(network_g=network, contrast={"queue_size": 96}, path={"pretrain_network_g": str(release)})
+    published = published_state_dict("ConStyleNAFNet_small_train")
+    assert torch.equal(model.contrast.queue, published["ConStyle.queue"])
+    assert int(model.contrast.pointer) == int(published["ConStyle.queue_ptr"])
+    key_weight = published["ConStyle.encoder_k.stage3.1.0.weight"]
+    assert torch.equal(model.contrast.encoder.stages[2][2].weight, key_weight)
+    assert not torch.equal(model.net_g.encoder.stages[2][2].weight, key_weight)
+    assert torch.equal(model.net_g_ema.encoder.stages[2][2].weight, model.net_g.encoder.stages[2][2].weight)
+
+
+def test_queue_of_another_length_names_the_option(make_model, release):
+    with pytest.raises(OptionsError, match=r"queue of 96 codes and train\.contrast\.queue_size is 24; set it to 96"):
+        make_model(network_g={"type": "ConStyleNAFNet", **SMALL_NAFNET}, path={"pretrain_network_g": str(release)})
+
+
+def test_weights_that_do_not_fit_are_described_and_nothing_is_loaded(tmp_path):
+    network = ConStyleRestormer(**SMALL)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    other = ConStyleRestormer(**{**SMALL, "num_refinement_blocks": 2, "num_blocks_bottleneck": 1}).state_dict()
+    with pytest.raises(CheckpointError) as error:
+        fill(network, other, "w.pth")
+    message = str(error.value)
+    assert "w.pth does not fit ConStyleRestormer" in message
+    assert "missing: bottleneck.1.norm1.weight" in message
+    assert "not in the network: refine.1.norm1.weight" in message
+    assert "The file holds a ConStyleRestormer with dim 16" in message
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+    wider = ConStyleRestormer(**{**SMALL, "dim": 24}).state_dict()
+    with pytest.raises(CheckpointError, match=r"of another shape: .*instead of .* and \d+ more"):
+        fill(network, wider, "w.pth")
+
+
+def test_partial_loading_fills_what_fits_but_not_nothing():
+    network = ConStyleRestormer(**SMALL)
+    other = ConStyleRestormer(**{**SMALL, "num_refinement_blocks": 2}).state_dict()
+    fill(network, other, "w.pth", strict=False)
+    assert torch.equal(network.fuse.weight, other["fuse.weight"])
+    with pytest.raises(CheckpointError, match="0 of its 142 tensors match"):
+        fill(network, {"a": torch.zeros(1)}, "w.pth", strict=False)
+
+
+class Malicious:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return Path.touch, (self.marker,)
+
+
+def damaged_files(folder):
+    torch.save({"params": TINY["NAFNet"]().state_dict()}, folder / "whole.pth")
+    (folder / "truncated.pth").write_bytes((folder / "whole.pth").read_bytes()[:-5000])
+    (folder / "text.pth").write_text("not a checkpoint")
+    (folder / "empty.pth").write_bytes(b"")
+    (folder / "text.safetensors").write_text("not a checkpoint")
+    torch.save({"params": Malicious(folder / "marker")}, folder / "malicious.pth")
+    torch.save([1, 2], folder / "list.pth")
+    torch.save({"optimizer": {}}, folder / "no_weights.pth")
+    torch.save({"params": {"lr": 1}}, folder / "numbers.pth")
+    torch.save({"params": {"x.weight": torch.zeros(2)}}, folder / "foreign.pth")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("missing.pth", "does not exist"),
+        ("truncated.pth", "damaged or no checkpoint"),
+        ("text.pth", "damaged"),
+        ("empty.pth", "damaged or no checkpoint"),
+        ("text.safetensors", "damaged or no checkpoint"),
+        ("malicious.pth", "holds more than weights"),
+        ("list.pth", "holds a list"),
+        ("no_weights.pth", "it has optimizer"),
+        ("numbers.pth", "not a set of weights"),
+        ("foreign.pth", "of no network of this package"),
+    ],
+)
+def test_files_that_are_no_checkpoints_are_refused(tmp_path, name, message):
+    damaged_files(tmp_path)
+    with pytest.raises(CheckpointError, match=message):
+        load_network(tmp_path / name)
+    assert not (tmp_path / "marker").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ({"param_key_g": "params_em"}, "has no key 'params_em'; it has params"),
+        ({"pretrain_network_g": None}, "path.pretrain_network_g is missing"),
+        ({"pretrain_network_g": "wide.pth"}, "does not fit ConStyleRestormer"),
+        ({"pretrain_network_g": "truncated.pth"}, "damaged or no checkpoint"),
+    ],
+)
+def test_wrong_weights_are_reported_before_a_test_starts(tmp_path, two_pairs, path, message):
+    damaged_files(tmp_path)
+    network = small_network()
+    kind = network.pop("type")
+    torch.save({"params": ARCH_REGISTRY.get(kind)(**network).state_dict()}, tmp_path / "w.pth")
+    torch.save({"params": ARCH_REGISTRY.get(kind)(**{**network, "dim": 16}).state_dict()}, tmp_path / "wide.pth")
+    options = training_options(two_pairs, two_pairs)
+    options["datasets"] = {"test": paired_dataset(two_pairs)}
+    options["path"] = {"pretrain_network_g": "w.pth", "param_key_g": "params", **path}
+    result = run_command("test", "-opt", write_options(tmp_path / "test.yml", options), cwd=tmp_path)
+    assert result.returncode == 2, result.stderr
+    assert message in result.stderr
+    assert not (tmp_path / "results").exists()
