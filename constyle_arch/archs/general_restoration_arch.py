@@ -24,16 +24,20 @@ def leaky_relu(channels: int) -> nn.Module:
 
 
 class Downsample(nn.Module):
-    """DC, downsample and concat: (N, C, H, W) and a feature (N, D, H/2, W/2) to (N, C + D, H/2, W/2)."""
+    """DC, downsample and concat: (N, C, H, W) to (N, out_channels, H/2, W/2).
 
-    def __init__(self, channels: int) -> None:
+    A guide, if there is one, takes the last channels; what it leaves comes from `x`.
+    """
+
+    def __init__(self, channels: int, guide_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.reduce = nn.Conv2d(channels, channels // 4, 3, padding=1, bias=False)
+        self.reduce = nn.Conv2d(channels, (out_channels - guide_channels) // 4, 3, padding=1, bias=False)
         self.unshuffle = nn.PixelUnshuffle(2)
 
-    def forward(self, x: Tensor, feature: Tensor) -> Tensor:
-        """Halve `x` and append `feature`."""
-        return torch.cat([self.unshuffle(self.reduce(x)), feature], dim=1)
+    def forward(self, x: Tensor, guide: Tensor | None) -> Tensor:
+        """Halve `x` and append `guide` (N, guide_channels, H/2, W/2)."""
+        x = self.unshuffle(self.reduce(x))
+        return x if guide is None else torch.cat([x, guide], dim=1)
 
 
 class Upsample(nn.Module):
@@ -58,6 +62,9 @@ class GuidedNetwork(nn.Module):
     Args:
         dim: d, the channels at full resolution; a multiple of 4.
         feature_activation: makes the activation after each projection of a ConStyle feature, from the channels.
+        use_features: whether ConStyle's features enter on the way down. Without them the convolutions of the way
+            down make up for their channels.
+        use_code: whether ConStyle's code weighs the channels of the bottleneck.
 
     Raises:
         ValueError: `dim` is not a positive multiple of 4.
@@ -66,18 +73,27 @@ class GuidedNetwork(nn.Module):
     multiple: int
     """Height and width must be divisible by it inside; `forward` pads to it and crops back."""
 
-    def __init__(self, dim: int, feature_activation: Callable[[int], nn.Module] = leaky_relu) -> None:
+    def __init__(
+        self,
+        dim: int,
+        *,
+        feature_activation: Callable[[int], nn.Module] = leaky_relu,
+        use_features: bool = True,
+        use_code: bool = True,
+    ) -> None:
         super().__init__()
         if dim <= 0 or dim % 4:
             raise ValueError(f"dim is {dim}; it must be a positive multiple of 4 (a level's channels are quartered).")
         self.encoder = ConStyle()
         self.project_features = nn.ModuleList(
             nn.Sequential(nn.Conv2d(channels, dim, 1, bias=False), feature_activation(dim))
-            for channels in FEATURE_CHANNELS
+            for channels in (FEATURE_CHANNELS if use_features else ())
         )
-        self.project_code = nn.Linear(CODE_CHANNELS, 4 * dim)
-        self.downsample = nn.ModuleList(Downsample((level + 1) * dim) for level in range(3))
-        self.fuse = nn.Conv2d(8 * dim, 3 * dim, 1, bias=False)
+        self.downsample = nn.ModuleList(
+            Downsample((level + 1) * dim, dim if use_features else 0, (level + 2) * dim) for level in range(3)
+        )
+        self.project_code = nn.Linear(CODE_CHANNELS, 4 * dim) if use_code else None
+        self.fuse = nn.Conv2d(8 * dim if use_code else 4 * dim, 3 * dim, 1, bias=False)
 
     def forward(self, lq: Tensor, return_codes: bool = False) -> Any:
         """Restore `lq` (N, 3, H, W) with values in [0, 1], of any height and width.
@@ -94,25 +110,27 @@ class GuidedNetwork(nn.Module):
         """
         image = pad_to_multiple(checked_image(lq), self.multiple)
         codes, features = self.encoder(image)
-        guides = [project(feature) for project, feature in zip(self.project_features, features, strict=True)]
-        restored = self.restore(image, guides, codes) + image
+        guides = [project(feature) for project, feature in zip(self.project_features, features, strict=False)]
+        restored = self.restore(image, guides or [None] * len(features), codes) + image
         restored = restored[..., : lq.shape[2], : lq.shape[3]]
         return (restored, codes) if return_codes else restored
 
-    def restore(self, image: Tensor, guides: Sequence[Tensor], codes: Codes) -> Tensor:
+    def restore(self, image: Tensor, guides: Sequence[Tensor | None], codes: Codes) -> Tensor:
         """The residual (N, 3, H, W) that turns `image` into the clean one; H and W are divisible by `multiple`.
 
         Args:
             image: the padded input (N, 3, H, W).
-            guides: ConStyle's projected features (N, dim, H/2, W/2), (…, H/4, W/4), (…, H/8, W/8).
+            guides: ConStyle's projected features (N, dim, H/2, W/2), (…, H/4, W/4), (…, H/8, W/8); or three None.
             codes: ConStyle's codes of the image.
         """
         raise NotImplementedError
 
     def fuse_code(self, x: Tensor, codes: Codes) -> Tensor:
         """Let the code weigh the channels of the bottleneck: (N, 4·dim, h, w) to (N, 3·dim, h, w)."""
-        code = self.project_code(codes.c2)[:, :, None, None]
-        return self.fuse(torch.cat([x, x * code], dim=1))
+        if self.project_code is not None:
+            code = self.project_code(codes.c2)[:, :, None, None]
+            x = torch.cat([x, x * code], dim=1)
+        return self.fuse(x)
 
 
 class GeneralRestorationNetwork(GuidedNetwork):
@@ -129,6 +147,8 @@ class GeneralRestorationNetwork(GuidedNetwork):
         num_refinement_blocks: blocks after the last stage, at full resolution.
         bias: whether the output convolution has a bias.
         feature_activation: makes the activation after each projection of a ConStyle feature, from the channels.
+        use_features: whether ConStyle's features enter on the way down.
+        use_code: whether ConStyle's code enters at the bottleneck.
 
     Raises:
         ValueError: `dim` is not a multiple of 4, or a list of blocks does not have three entries of at least 0.
@@ -147,8 +167,10 @@ class GeneralRestorationNetwork(GuidedNetwork):
         num_refinement_blocks: int = 0,
         bias: bool = False,
         feature_activation: Callable[[int], nn.Module] = leaky_relu,
+        use_features: bool = True,
+        use_code: bool = True,
     ) -> None:
-        super().__init__(dim, feature_activation)
+        super().__init__(dim, feature_activation=feature_activation, use_features=use_features, use_code=use_code)
         for option, numbers in (("num_blocks_down", num_blocks_down), ("num_blocks_up", num_blocks_up)):
             if len(numbers) != 3 or min(numbers) < 0:
                 raise ValueError(f"{option} is {list(numbers)}; it must list the blocks of three stages.")
@@ -171,7 +193,7 @@ class GeneralRestorationNetwork(GuidedNetwork):
         self.refine = stage(2 * dim, 0, num_refinement_blocks)
         self.output = nn.Conv2d(2 * dim, 3, 3, padding=1, bias=bias)
 
-    def restore(self, image: Tensor, guides: Sequence[Tensor], codes: Codes) -> Tensor:
+    def restore(self, image: Tensor, guides: Sequence[Tensor | None], codes: Codes) -> Tensor:
         """Down with the guides, through the bottleneck with the code, and up with the skips."""
         x = self.preprocess(image)
         skips = []

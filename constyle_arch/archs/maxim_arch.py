@@ -262,6 +262,8 @@ class ConStyleMaxim(GuidedNetwork):
         dim: channels at full resolution; a multiple of 4.
         num_blocks_bottleneck: blocks at 1/8 of the resolution.
         bias: whether convolutions and dense layers have biases, those that MAXIM always gives one aside.
+        use_features: whether ConStyle's features enter on the way down.
+        use_code: whether ConStyle's code enters at the bottleneck.
 
     Raises:
         ValueError: `dim` is not a multiple of 4.
@@ -269,8 +271,16 @@ class ConStyleMaxim(GuidedNetwork):
 
     multiple = 64
 
-    def __init__(self, *, dim: int = 32, num_blocks_bottleneck: int = 2, bias: bool = False) -> None:
-        super().__init__(dim)
+    def __init__(
+        self,
+        *,
+        dim: int = 32,
+        num_blocks_bottleneck: int = 2,
+        bias: bool = False,
+        use_features: bool = True,
+        use_code: bool = True,
+    ) -> None:
+        super().__init__(dim, use_features=use_features, use_code=use_code)
         fine, half, quarter, eighth = TOKENS_PER_SIDE
         self.preprocess = nn.ModuleList(nn.Conv2d(3, dim, 3, padding=1, bias=bias) for _ in range(3))
         self.down = nn.ModuleList(
@@ -316,7 +326,7 @@ class ConStyleMaxim(GuidedNetwork):
         )
         self.output = nn.Conv2d(2 * dim, 3, 3, padding=1, bias=bias)
 
-    def restore(self, image: Tensor, guides: Sequence[Tensor], codes: Codes) -> Tensor:
+    def restore(self, image: Tensor, guides: Sequence[Tensor | None], codes: Codes) -> Tensor:
         """Down with the image's scales and the guides, then gate the encoders' outputs, and up with them."""
         scales = [conv(scale) for conv, scale in zip(self.preprocess, scales_of(image), strict=True)]
         x = scales[0]

@@ -65,6 +65,8 @@ class ConStyleNAFNet(GeneralRestorationNetwork):
         num_blocks_bottleneck: blocks at 1/8 of the resolution.
         num_blocks_up: blocks of the three stages on the way up, coarse to fine.
         num_refinement_blocks: blocks after the last stage.
+        use_features: whether ConStyle's features enter on the way down.
+        use_code: whether ConStyle's code enters at the bottleneck.
 
     Raises:
         ValueError: an argument does not fit; the message names it, its value and the wanted one.
@@ -78,6 +80,8 @@ class ConStyleNAFNet(GeneralRestorationNetwork):
         num_blocks_bottleneck: int = 9,
         num_blocks_up: Sequence[int] = (9, 8, 7),
         num_refinement_blocks: int = 0,
+        use_features: bool = True,
+        use_code: bool = True,
     ) -> None:
         super().__init__(
             lambda channels, level: NAFBlock(channels),
@@ -86,6 +90,8 @@ class ConStyleNAFNet(GeneralRestorationNetwork):
             num_blocks_bottleneck=num_blocks_bottleneck,
             num_blocks_up=num_blocks_up,
             num_refinement_blocks=num_refinement_blocks,
+            use_features=use_features,
+            use_code=use_code,
         )
 
 

@@ -121,6 +121,8 @@ class ConStyleRestormer(GeneralRestorationNetwork):
         ffn_expansion_factor: hidden channels of the feed-forward layer, as a multiple of its channels.
         bias: whether the operator's and the output convolutions have biases.
         layer_norm_type: `WithBias` or `BiasFree` (as for Gaussian denoising in Restormer).
+        use_features: whether ConStyle's features enter on the way down.
+        use_code: whether ConStyle's code enters at the bottleneck.
 
     Raises:
         ValueError: an argument does not fit; the message names it, its value and the wanted one.
@@ -138,6 +140,8 @@ class ConStyleRestormer(GeneralRestorationNetwork):
         ffn_expansion_factor: float = 2.66,
         bias: bool = False,
         layer_norm_type: str = "WithBias",
+        use_features: bool = True,
+        use_code: bool = True,
     ) -> None:
         if len(heads) != 4:
             raise ValueError(f"heads is {list(heads)}; it must list the heads of four levels.")
@@ -154,6 +158,8 @@ class ConStyleRestormer(GeneralRestorationNetwork):
             num_refinement_blocks=num_refinement_blocks,
             bias=bias,
             feature_activation=nn.PReLU,
+            use_features=use_features,
+            use_code=use_code,
         )
 
 

@@ -27,7 +27,7 @@ def detect_network(state_dict: Mapping[str, Tensor]) -> tuple[str, Options]:
     weights = _Weights(state_dict)
     guided = "encoder.stages.0.0.weight" in state_dict
     if guided and "preprocess.0.weight" in state_dict:
-        return "ConStyleMaxim", _maxim(weights)
+        return "ConStyleMaxim", {**_maxim(weights), **_guides(weights)}
     if guided and weights.has("attn.qkv.weight"):
         return "ConStyleRestormer", {**_guided(weights), **_transformer(weights, _GUIDED_LEVELS)}
     if guided and weights.has("sca.weight"):
@@ -72,6 +72,13 @@ class _Weights:
         return [(match, shape) for name, shape in self.shapes.items() if (match := re.fullmatch(pattern, name))]
 
 
+def _guides(weights: _Weights) -> Options:
+    return {
+        "use_features": "project_features.0.0.weight" in weights.shapes,
+        "use_code": "project_code.weight" in weights.shapes,
+    }
+
+
 def _guided(weights: _Weights) -> Options:
     return {
         "dim": weights.width("fuse.weight") // 3,
@@ -79,6 +86,7 @@ def _guided(weights: _Weights) -> Options:
         "num_blocks_bottleneck": weights.blocks("bottleneck"),
         "num_blocks_up": [weights.blocks(f"up.{stage}") for stage in range(3)],
         "num_refinement_blocks": weights.blocks("refine"),
+        **_guides(weights),
     }
 
 
