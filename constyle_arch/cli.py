@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             from constyle_arch.runner import run_pipeline
 
-            run_pipeline(parsed.command, arguments[1:])
+            run_pipeline(parsed.command, arguments[1:], parsed.plugin)
     except UserError as error:
         if os.environ.get("RANK", "0") == "0":
             print(f"basicsr: error: {error}", file=sys.stderr)

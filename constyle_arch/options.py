@@ -43,6 +43,13 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         default="none",
         help="how the processes were started; torchrun is noticed without it (default: none)",
     )
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="FILE.py",
+        help="run this Python file first; it may register architectures, data sets, losses or models of your own",
+    )
     parser.add_argument("--auto_resume", action="store_true", help="go on from the newest state of this experiment")
     parser.add_argument("--debug", action="store_true", help="validate, log and save every few iterations")
     parser.add_argument("--local_rank", type=int, default=0, help=argparse.SUPPRESS)  # launchers of old pass it

@@ -257,9 +257,15 @@ def _check_contrast(options: Options) -> Problems:
     network = dict(iter(ARCH_REGISTRY)).get(options["network_g"].get("type"))
     if isinstance(network, type) and not _is_subclass(network, GuidedNetwork):
         yield f"network_g.type {network.__name__} is not guided by ConStyle; train it with model_type RestorationModel."
-    yield from _buildable(
-        partial(MomentumContrast, ConStyle()), options["train"].get("contrast") or {}, "train.contrast"
-    )
+    contrast_opt = dict(options["train"].get("contrast") or {})
+    positive = contrast_opt.pop("positive", "clean")
+    if positive not in ("clean", "degraded"):
+        yield f"train.contrast.positive is {positive!r}; it must be 'clean' or 'degraded'."
+    if positive == "degraded" and not options["datasets"]["train"].get("second_crop"):
+        yield "train.contrast.positive is 'degraded', which needs datasets.train.second_crop: true."
+    if positive == "degraded" and (options["train"].get("mixing_augs") or {}).get("mixup"):
+        yield "train.contrast.positive is 'degraded', which mixup does not go with; set train.mixing_augs.mixup: false."
+    yield from _buildable(partial(MomentumContrast, ConStyle()), contrast_opt, "train.contrast")
 
 
 def _is_subclass(candidate: object, parent: type) -> bool:

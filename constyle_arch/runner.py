@@ -1,16 +1,20 @@
 """Running BasicSR's own pipelines, repaired, below the working directory."""
 
+import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from constyle_arch.errors import OptionsError
 
-def run_pipeline(command: str, flags: Sequence[str]) -> None:
+
+def run_pipeline(command: str, flags: Sequence[str], plugins: Sequence[str] = ()) -> None:
     """Run BasicSR's `train_pipeline` or `test_pipeline`.
 
     Args:
         command: `train` or `test`.
         flags: the command line after the command, as `options.add_run_arguments` describes it.
+        plugins: Python files to import first.
 
     Raises:
         UserError: the run cannot start or cannot do what its options promise.
@@ -20,6 +24,8 @@ def run_pipeline(command: str, flags: Sequence[str]) -> None:
 
     constyle_arch.register()
     repairs.apply()
+    for number, file in enumerate(plugins):
+        _import_file(file, f"constyle_plugin_{number}")
     from basicsr.test import test_pipeline
     from basicsr.train import train_pipeline
 
@@ -29,3 +35,15 @@ def run_pipeline(command: str, flags: Sequence[str]) -> None:
     pipeline = train_pipeline if command == "train" else test_pipeline
     pipeline(str(Path.cwd()))
     leave_process_group()
+
+
+def _import_file(file: str, name: str) -> None:
+    """Import a Python file under `name`, so that what it defines can be pickled for loader workers."""
+    if not Path(file).is_file():
+        raise OptionsError(f"--plugin: the file {file} does not exist.")
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise OptionsError(f"--plugin: {file} is not a Python file; its name must end in .py.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)

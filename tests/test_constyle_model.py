@@ -12,7 +12,7 @@ from constyle_arch.checkpoints.published_names import from_published
 from constyle_arch.losses import ContentLoss, InfoNCELoss, StyleLoss
 from constyle_arch.models.momentum_contrast import MomentumContrast, contrast_health
 from tests.golden.formula_weights import formula_input
-from tests.test_archs import GOLDEN, SMALL_NAFNET, published_state_dict
+from tests.test_archs import GOLDEN, SMALL_NAFNET, TINY, published_state_dict
 
 QUEUE = 12
 BATCH = 5  # does not divide the queue, so that it wraps around
@@ -154,6 +154,44 @@ def test_each_loss_may_be_left_out(make_model, missing):
     }
     logged = {name for name in model.get_current_log() if name.startswith("l_")}
     assert logged == set(names.values()) - {names[missing]}
+
+
+def optimized_once(model, **more):
+    model.feed_data({**batch(1), **more})
+    model.optimize_parameters(1)
+    return {name: parameter.grad for name, parameter in model.net_g.named_parameters()}
+
+
+@pytest.mark.parametrize("kind", ["ConStyleRestormer", "ConStyleNAFNet", "ConStyleMaxim"])
+@pytest.mark.parametrize(
+    "ablation", [{"use_code": False}, {"use_features": False}, {"use_code": False, "use_features": False}]
+)
+def test_network_without_code_or_features_trains(make_model, kind, ablation):
+    network = {"type": kind, "dim": 8, "num_blocks_bottleneck": 1, **ablation}
+    if kind != "ConStyleMaxim":
+        network |= {"num_blocks_down": [1, 1, 1], "num_blocks_up": [1, 1, 1]}
+    gradients = optimized_once(make_model(network_g=network))
+    assert all(gradient is not None for gradient in gradients.values())
+    assert ("project_code.weight" in gradients) == ablation.get("use_code", True)
+    assert ("project_features.0.0.weight" in gradients) == ablation.get("use_features", True)
+
+
+def test_code_and_features_reach_the_image_only_where_they_are_used():
+    for ablation, linked in (({}, True), ({"use_code": False, "use_features": False}, False)):
+        network = TINY["ConStyleNAFNet"](**ablation).train()
+        image = torch.rand(2, 3, 16, 16)
+        assert (
+            torch.autograd.grad(network(image).sum(), network.encoder.stages[0][0].weight, allow_unused=True)[0]
+            is not None
+        ) == linked
+
+
+def test_positive_may_be_another_crop_of_the_degraded_image(make_model):
+    model = make_model(contrast={"queue_size": 24, "positive": "degraded"})
+    other = torch.rand(BATCH, 3, 16, 16)
+    encoder = deepcopy(model.contrast.encoder)
+    optimized_once(model, lq_other=other)
+    torch.testing.assert_close(model.positive, encoder(other).codes.c2)
 
 
 def test_loss_weights_scale_the_losses():

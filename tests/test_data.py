@@ -125,6 +125,28 @@ def test_crops_of_a_pair_lie_at_one_place(tmp_path):
         assert torch.equal(item["lq"], item["gt"])
 
 
+def test_second_crop_is_of_the_same_degraded_image(tmp_path):
+    write_pairs(tmp_path, 1, height=16, width=64)
+    opt = options(tmp_path) | {
+        "phase": "train",
+        "gt_size": 16,
+        "use_hflip": False,
+        "use_rot": False,
+        "second_crop": True,
+    }
+    whole = PairedRestorationDataset(options(tmp_path))[0]["lq"]
+    dataset = PairedRestorationDataset(opt)
+    places = set()
+    for _ in range(10):
+        item = dataset[0]
+        found = [
+            [x for x in range(49) if torch.equal(whole[..., x : x + 16], item[side])] for side in ("lq", "lq_other")
+        ]
+        assert all(found)
+        places.add(found[0] == found[1])
+    assert False in places  # elsewhere than the first crop
+
+
 def test_workers_of_a_loader_read_an_lmdb_their_parent_has_open(tmp_path):
     write_pairs(tmp_path, 4)
     dataset = PairedRestorationDataset(to_lmdb(tmp_path))

@@ -118,6 +118,8 @@ BROKEN = [
     ("train.scheduler.eta_mins", [1], "must be of one length"),
     ("train.style_opt.loss_wieght", 2, "train.style_opt: "),
     ("train.contrast", {"queue_sise": 3}, "train.contrast: "),
+    ("train.contrast", {"positive": "dirty"}, "train.contrast.positive is 'dirty'"),
+    ("train.contrast", {"positive": "degraded"}, "needs datasets.train.second_crop"),
     ("train.contrast", {"momentum": 3}, "momentum is 3"),
     ("train.mixing_augs", {"mixup": True, "beta": 1}, "train.mixing_augs: "),
     ("network_g", {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3}, "train it with model_type RestorationModel"),

@@ -111,6 +111,20 @@ def test_run_goes_on_where_it_was(tmp_path, ten_pairs):
     assert (home / "training_states" / "6.state").is_file()
 
 
+def test_network_of_ones_own_operator_trains_as_the_docs_show(tmp_path, ten_pairs):
+    page = (REPOSITORY / "docs" / "networks.md").read_text()
+    (tmp_path / "my_network.py").write_text(page.split("```python\n# my_network.py")[1].split("```")[0])
+    options = training_options(ten_pairs, total_iter=6)
+    options |= yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])
+    home = trained(options, tmp_path, "--plugin", "my_network.py")
+    assert "Network: ConStyleResidual" in log_of(home)
+    weights = torch.load(home / "models" / "net_g_latest.pth", weights_only=True)["params"]
+    assert weights["down.0.0.body.0.weight"].shape == (16, 16, 3, 3)
+    missing = run_command("train", "-opt", "run.yml", "--plugin", "nowhere.py", cwd=tmp_path)
+    assert missing.returncode == 2
+    assert "nowhere.py does not exist" in missing.stderr
+
+
 def test_two_processes_share_the_queue(tmp_path, ten_pairs):
     options = training_options(ten_pairs, total_iter=3, constyle_iter=2)
     torchrun = (

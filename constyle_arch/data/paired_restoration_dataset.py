@@ -29,6 +29,7 @@ class PairedRestorationDataset(Dataset[dict[str, Tensor | str]]):
         lq_name, gt_name: forms of their names, see `pairing.match_names`. Default: `{}` for both.
         gt_size: side of the square crops, in pixels (training only).
         use_hflip, use_rot: flips, and rotations by 90 degrees (training only). Default: true.
+        second_crop: add `lq_other`, another crop of the same degraded image (training only). Default: false.
 
     Raises:
         DataError: a folder is missing or empty, names do not match, a file cannot be decoded, a pair differs in
@@ -65,11 +66,14 @@ class PairedRestorationDataset(Dataset[dict[str, Tensor | str]]):
                 f"{self.roots['lq'] / lq_path} is {_size(lq)} but its clean partner "
                 f"{self.roots['gt'] / gt_path} is {_size(gt)} pixels; a pair must be of one size."
             )
+        images = {"lq": lq, "gt": gt}
         if self.opt["phase"] == "train":
-            lq, gt = self._random_crop(lq, gt, self.roots["lq"] / lq_path)
-            lq, gt = augment([lq.copy(), gt.copy()], self.opt.get("use_hflip", True), self.opt.get("use_rot", True))
-        lq_tensor, gt_tensor = img2tensor([lq.astype(np.float32) / 255, gt.astype(np.float32) / 255])
-        return {"lq": lq_tensor, "gt": gt_tensor, "name": name, "lq_path": lq_path, "gt_path": gt_path}
+            path = self.roots["lq"] / lq_path
+            images = dict(zip(("lq", "gt"), self._augmented_crops([lq, gt], path), strict=True))
+            if self.opt.get("second_crop", False):
+                (images["lq_other"],) = self._augmented_crops([lq], path)
+        tensors = {side: img2tensor(image.astype(np.float32) / 255) for side, image in images.items()}
+        return {**tensors, "name": name, "lq_path": lq_path, "gt_path": gt_path}
 
     def _locations(self, side: str) -> dict[str, str]:
         """Where each image of a side lies, by its name: a path on disk or a key of the LMDB."""
@@ -99,14 +103,16 @@ class PairedRestorationDataset(Dataset[dict[str, Tensor | str]]):
             return FileClient("disk")
         return FileClient("lmdb", db_paths=[str(root) for root in self.roots.values()], client_keys=list(self.roots))
 
-    def _random_crop(self, lq: Image, gt: Image, lq_path: Path) -> tuple[Image, Image]:
+    def _augmented_crops(self, images: list[Image], path: Path) -> list[Image]:
+        """One random window of all images, flipped and rotated alike."""
         size = self.opt["gt_size"]
-        height, width = lq.shape[:2]
+        height, width = images[0].shape[:2]
         if min(height, width) < size:
-            raise DataError(f"{lq_path} is {_size(lq)} pixels, smaller than the crops of gt_size {size}.")
+            raise DataError(f"{path} is {_size(images[0])} pixels, smaller than the crops of gt_size {size}.")
         top, left = random.randint(0, height - size), random.randint(0, width - size)
-        window = slice(top, top + size), slice(left, left + size)
-        return lq[window], gt[window]
+        crops = [image[top : top + size, left : left + size].copy() for image in images]
+        augmented = augment(crops, self.opt.get("use_hflip", True), self.opt.get("use_rot", True))
+        return augmented if len(crops) > 1 else [augmented]
 
 
 def _existing_folder(opt: dict[str, Any], option: str) -> Path:

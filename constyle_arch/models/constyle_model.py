@@ -1,5 +1,6 @@
 """`ConStyleModel`: restoration training with ConStyle's contrast (arXiv 2402.15784, section 3.2)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from basicsr.utils import get_root_logger
@@ -27,6 +28,8 @@ class ConStyleModel(RestorationModel):
         contrastive_opt, content_opt, style_opt: ConStyle's losses; each may be left out.
         constyle_iter: iterations in which ConStyle trains. Default: all.
         contrast: `queue_size` (default 65760), `momentum` (0.999), `normalize` (false); see `MomentumContrast`.
+        contrast.positive: `clean` (default), the clean image of a degraded one, or `degraded`, another crop of it, as
+            in MoCo, DASR and AirNet; the data set gives that crop with `second_crop: true`.
     """
 
     def init_training_settings(self) -> None:
@@ -39,7 +42,9 @@ class ConStyleModel(RestorationModel):
         constyle_iter = train_opt.get("constyle_iter")
         self.constyle_iter = int(train_opt["total_iter"] if constyle_iter is None else constyle_iter)
         self.constyle_frozen = False
-        self.contrast = MomentumContrast(self._network().encoder, **train_opt.get("contrast") or {}).to(self.device)
+        contrast_opt = dict(train_opt.get("contrast") or {})
+        self.positive_image = {"clean": "gt", "degraded": "lq_other"}[contrast_opt.pop("positive", "clean")]
+        self.contrast = MomentumContrast(self._network().encoder, **contrast_opt).to(self.device)
         self._load_published_contrast()
         self.contrast.share_queue()
 
@@ -58,6 +63,12 @@ class ConStyleModel(RestorationModel):
             self.contrast.load_state_dict(state, strict=False)
             get_root_logger().info(f"Momentum encoder and queue are those of {load_path}.")
 
+    def feed_data(self, data: Mapping[str, Any]) -> None:
+        """Take the images of a batch, with `lq_other` where the data set gives it."""
+        super().feed_data(data)
+        if "lq_other" in data:
+            self.lq_other = data["lq_other"].to(self.device, non_blocking=True)
+
     def optimize_parameters(self, current_iter: int) -> None:
         """One training step, with the contrast until `constyle_iter`."""
         if current_iter > self.constyle_iter and not self.constyle_frozen:
@@ -75,7 +86,7 @@ class ConStyleModel(RestorationModel):
         if self.constyle_frozen:
             return super().compute_losses()
         self.contrast.update_encoder(self._network().encoder)
-        self.positive = self.contrast.positive(self.gt)
+        self.positive = self.contrast.positive(getattr(self, self.positive_image))
         self.output, codes = self.net_g(self.lq, return_codes=True)
         self.codes = self.contrast.prepared(codes)
         return {**self.restoration_losses(), **self.constyle_losses(self.codes, self.positive)}
