@@ -9,6 +9,7 @@ from torch import nn
 from constyle_arch.checkpoints.detection import detect_network
 from constyle_arch.checkpoints.published_names import from_published, is_published
 from constyle_arch.checkpoints.reading import StateDict, read_state_dict
+from constyle_arch.checkpoints.warm_start import is_warm_start, warm_start
 from constyle_arch.data.pairing import listed
 from constyle_arch.errors import CheckpointError
 
@@ -51,7 +52,8 @@ def fill(network: nn.Module, weights: StateDict, source: str, strict: bool = Tru
         network: what to fill; untouched if this fails.
         weights: under this project's names.
         source: where they are from, for the message.
-        strict: every tensor must fit; otherwise those that do are loaded.
+        strict: every tensor must fit; otherwise those that do are loaded, from an original of the network's family
+            (Restormer, NAFNet) block by block: a warm start.
 
     Returns:
         How much was loaded, in words.
@@ -59,6 +61,9 @@ def fill(network: nn.Module, weights: StateDict, source: str, strict: bool = Tru
     Raises:
         CheckpointError: the weights do not fit; the message lists up to ten names of each kind of difference.
     """
+    original = is_warm_start(network, weights)
+    if original and not strict:
+        return warm_start(network, weights, source)
     wanted = network.state_dict()
     fitting = {name for name, tensor in weights.items() if name in wanted and wanted[name].shape == tensor.shape}
     share = sum(wanted[name].numel() for name in fitting) / sum(tensor.numel() for tensor in wanted.values())
@@ -76,8 +81,10 @@ def fill(network: nn.Module, weights: StateDict, source: str, strict: bool = Tru
         ],
     }
     report = "".join(f"\n  {len(names)} {kind}: {listed(names)}" for kind, names in differences.items() if names)
+    advice = "\n  Set path.strict_load_g: false for a warm start from it." if original else ""
     raise CheckpointError(
-        f"{source} does not fit {type(network).__name__}: {matched}.{report}\n  The file holds {_description(weights)}."
+        f"{source} does not fit {type(network).__name__}: {matched}.{report}\n"
+        f"  The file holds {_description(weights)}.{advice}"
     )
 
 
