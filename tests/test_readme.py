@@ -1,0 +1,38 @@
+"""What README says that can be computed."""
+
+import re
+
+import cv2
+import numpy as np
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY
+
+from tests.conftest import REPOSITORY, small_network
+
+README = (REPOSITORY / "README.md").read_text()
+
+
+def parameters(name):
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in ARCH_REGISTRY.get(name)().parameters())
+
+
+def test_parameter_counts_are_those_of_the_networks():
+    rows = re.findall(r"^\| `(\w+)` \| ([\d.]+) M \| ([\d.]+) M \|", README, re.MULTILINE)
+    assert len(rows) == 6
+    for name, count, published in rows:
+        assert count == f"{parameters(name) / 1e6:.3f}"
+        assert float(published) >= float(count)
+    share = 1 - parameters("ConStyleNAFNet") / parameters("NAFNet")
+    assert f"ConStyle-NAFNet has {share:.1%}".replace("%", " %") in README
+
+
+def test_python_example_restores_a_photograph(tmp_path, monkeypatch):
+    options = small_network()
+    checkpoint = tmp_path / "experiments" / "demo_dehaze_constyle_restormer" / "models" / "net_g_latest.pth"
+    checkpoint.parent.mkdir(parents=True)
+    torch.save({"params_ema": ARCH_REGISTRY.get(options.pop("type"))(**options).state_dict()}, checkpoint)
+    cv2.imwrite(str(tmp_path / "hazy.png"), np.random.default_rng(0).integers(0, 256, (37, 50, 3), np.uint8))
+    monkeypatch.chdir(tmp_path)
+    exec(re.search(r"```python\n(.*?)```", README, re.DOTALL)[1], {})
+    assert cv2.imread(str(tmp_path / "restored.png")).shape == (37, 50, 3)
