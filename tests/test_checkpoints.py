@@ -32,6 +32,7 @@ RANDOM_OPTIONS = {
         "layer_norm_type": draw.choice(["WithBias", "BiasFree"]),
     },
     "ConStyleNAFNet": lambda draw: {
+        "bias": draw.random() < 0.5,
         "dim": 4 * draw.randint(2, 6),
         "num_blocks_down": [draw.randint(0, 2) for _ in range(3)],
         "num_blocks_bottleneck": draw.randint(1, 2),

@@ -146,9 +146,7 @@ class GeneralRestorationNetwork(GuidedNetwork):
         num_blocks_up: blocks of the three stages on the way up, coarse to fine.
         num_refinement_blocks: blocks after the last stage, at full resolution.
         bias: whether the output convolution has a bias.
-        feature_activation: makes the activation after each projection of a ConStyle feature, from the channels.
-        use_features: whether ConStyle's features enter on the way down.
-        use_code: whether ConStyle's code enters at the bottleneck.
+        **options: `GuidedNetwork`'s: feature_activation, use_features, use_code.
 
     Raises:
         ValueError: `dim` is not a multiple of 4, or a list of blocks does not have three entries of at least 0.
@@ -166,11 +164,9 @@ class GeneralRestorationNetwork(GuidedNetwork):
         num_blocks_up: Sequence[int] = (6, 6, 4),
         num_refinement_blocks: int = 0,
         bias: bool = False,
-        feature_activation: Callable[[int], nn.Module] = leaky_relu,
-        use_features: bool = True,
-        use_code: bool = True,
+        **options: Any,
     ) -> None:
-        super().__init__(dim, feature_activation=feature_activation, use_features=use_features, use_code=use_code)
+        super().__init__(dim, **options)
         for option, numbers in (("num_blocks_down", num_blocks_down), ("num_blocks_up", num_blocks_up)):
             if len(numbers) != 3 or min(numbers) < 0:
                 raise ValueError(f"{option} is {list(numbers)}; it must list the blocks of three stages.")

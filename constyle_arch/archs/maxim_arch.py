@@ -5,6 +5,7 @@ Blocks take and return (N, C, H, W); inside, what mixes pixels works on (N, grou
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -262,8 +263,7 @@ class ConStyleMaxim(GuidedNetwork):
         dim: channels at full resolution; a multiple of 4.
         num_blocks_bottleneck: blocks at 1/8 of the resolution.
         bias: whether convolutions and dense layers have biases, those that MAXIM always gives one aside.
-        use_features: whether ConStyle's features enter on the way down.
-        use_code: whether ConStyle's code enters at the bottleneck.
+        **options: `GuidedNetwork`'s: use_features, use_code.
 
     Raises:
         ValueError: `dim` is not a multiple of 4.
@@ -277,10 +277,9 @@ class ConStyleMaxim(GuidedNetwork):
         dim: int = 32,
         num_blocks_bottleneck: int = 2,
         bias: bool = False,
-        use_features: bool = True,
-        use_code: bool = True,
+        **options: Any,
     ) -> None:
-        super().__init__(dim, use_features=use_features, use_code=use_code)
+        super().__init__(dim, **options)
         fine, half, quarter, eighth = TOKENS_PER_SIDE
         self.preprocess = nn.ModuleList(nn.Conv2d(3, dim, 3, padding=1, bias=bias) for _ in range(3))
         self.down = nn.ModuleList(

@@ -1,6 +1,7 @@
 """NAFNet's operator and NAFNet (Chen et al., ECCV 2022, arXiv 2204.04676), and ConStyle-NAFNet (arXiv 2402.15784)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
@@ -60,13 +61,10 @@ class ConStyleNAFNet(GeneralRestorationNetwork):
     Source: arXiv 2402.15784, section 4; the defaults are the paper's.
 
     Args:
-        dim: channels at full resolution; a multiple of 4.
         num_blocks_down: blocks of the three stages on the way down, fine to coarse.
         num_blocks_bottleneck: blocks at 1/8 of the resolution.
         num_blocks_up: blocks of the three stages on the way up, coarse to fine.
-        num_refinement_blocks: blocks after the last stage.
-        use_features: whether ConStyle's features enter on the way down.
-        use_code: whether ConStyle's code enters at the bottleneck.
+        **options: `GeneralRestorationNetwork`'s: dim, num_refinement_blocks, bias, use_features, use_code.
 
     Raises:
         ValueError: an argument does not fit; the message names it, its value and the wanted one.
@@ -75,23 +73,17 @@ class ConStyleNAFNet(GeneralRestorationNetwork):
     def __init__(
         self,
         *,
-        dim: int = 48,
         num_blocks_down: Sequence[int] = (7, 8, 9),
         num_blocks_bottleneck: int = 9,
         num_blocks_up: Sequence[int] = (9, 8, 7),
-        num_refinement_blocks: int = 0,
-        use_features: bool = True,
-        use_code: bool = True,
+        **options: Any,
     ) -> None:
         super().__init__(
             lambda channels, level: NAFBlock(channels),
-            dim=dim,
             num_blocks_down=num_blocks_down,
             num_blocks_bottleneck=num_blocks_bottleneck,
             num_blocks_up=num_blocks_up,
-            num_refinement_blocks=num_refinement_blocks,
-            use_features=use_features,
-            use_code=use_code,
+            **options,
         )
 
 

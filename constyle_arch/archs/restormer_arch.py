@@ -1,6 +1,7 @@
 """Restormer (Zamir et al., CVPR 2022, arXiv 2111.09881), its operator, and ConStyle-Restormer (arXiv 2402.15784)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -112,17 +113,12 @@ class ConStyleRestormer(GeneralRestorationNetwork):
     Source: arXiv 2402.15784, section 4; the defaults are the paper's.
 
     Args:
-        dim: channels at full resolution.
-        num_blocks_down: blocks of the three stages on the way down, fine to coarse.
-        num_blocks_bottleneck: blocks at 1/8 of the resolution.
-        num_blocks_up: blocks of the three stages on the way up, coarse to fine.
         num_refinement_blocks: blocks after the last stage.
         heads: attention heads on each level, from full resolution to the bottleneck.
         ffn_expansion_factor: hidden channels of the feed-forward layer, as a multiple of its channels.
         bias: whether the operator's and the output convolutions have biases.
         layer_norm_type: `WithBias` or `BiasFree` (as for Gaussian denoising in Restormer).
-        use_features: whether ConStyle's features enter on the way down.
-        use_code: whether ConStyle's code enters at the bottleneck.
+        **options: `GeneralRestorationNetwork`'s: dim, numbers of blocks, use_features, use_code.
 
     Raises:
         ValueError: an argument does not fit; the message names it, its value and the wanted one.
@@ -131,17 +127,12 @@ class ConStyleRestormer(GeneralRestorationNetwork):
     def __init__(
         self,
         *,
-        dim: int = 48,
-        num_blocks_down: Sequence[int] = (4, 6, 6),
-        num_blocks_bottleneck: int = 8,
-        num_blocks_up: Sequence[int] = (6, 6, 4),
         num_refinement_blocks: int = 4,
         heads: Sequence[int] = (1, 2, 4, 8),
         ffn_expansion_factor: float = 2.66,
         bias: bool = False,
         layer_norm_type: str = "WithBias",
-        use_features: bool = True,
-        use_code: bool = True,
+        **options: Any,
     ) -> None:
         if len(heads) != 4:
             raise ValueError(f"heads is {list(heads)}; it must list the heads of four levels.")
@@ -151,15 +142,10 @@ class ConStyleRestormer(GeneralRestorationNetwork):
 
         super().__init__(
             transformer_block,
-            dim=dim,
-            num_blocks_down=num_blocks_down,
-            num_blocks_bottleneck=num_blocks_bottleneck,
-            num_blocks_up=num_blocks_up,
             num_refinement_blocks=num_refinement_blocks,
             bias=bias,
             feature_activation=nn.PReLU,
-            use_features=use_features,
-            use_code=use_code,
+            **options,
         )
 
 

@@ -31,7 +31,7 @@ def detect_network(state_dict: Mapping[str, Tensor]) -> tuple[str, Options]:
     if guided and weights.has("attn.qkv.weight"):
         return "ConStyleRestormer", {**_guided(weights), **_transformer(weights, _GUIDED_LEVELS)}
     if guided and weights.has("sca.weight"):
-        return "ConStyleNAFNet", _guided(weights)
+        return "ConStyleNAFNet", {**_guided(weights), "bias": "output.bias" in state_dict}
     if "patch_embed.weight" in state_dict and weights.has("attn.qkv.weight"):
         return "Restormer", _restormer(weights)
     if "intro.weight" in state_dict and weights.has("sca.weight"):
