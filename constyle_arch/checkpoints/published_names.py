@@ -1,18 +1,59 @@
 """The tensor names of published weights, and this project's names for the same tensors.
 
-The mapping is a list of rules for each publication, so that it holds for every width and depth.
+Each release has a list of pairs of templates, published and ours, read both ways and in the same order, so that the
+mapping holds for every width and depth. A template that begins with a dot stands anywhere in a name, another one at its
+beginning; `$` is the name's end. `{a}` is a number, and `{a-1}` or `{a*-1+3}` what it is called on our side.
 """
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 from torch import Tensor
 
 from constyle_arch.errors import CheckpointError
 
-Rule = tuple[str, str | Callable[[re.Match[str]], str]]
-"""A regular expression and what replaces it, as `re.sub` takes them."""
+PLACEHOLDER = re.compile(r"\{(\w)(?:\*(-?\d+))?([+-]\d+)?\}")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A published template and ours."""
+
+    published: str
+    own: str
+
+    def to_own(self, name: str) -> str:
+        """`name`, published, with its part that fits renamed."""
+        return self._pattern(self.published).sub(lambda match: self._filled(match, self.published, self.own), name)
+
+    def to_published(self, name: str) -> str:
+        """`name`, ours, with its part that fits renamed."""
+        return self._pattern(self.own).sub(lambda match: self._filled(match, self.own, self.published), name)
+
+    @staticmethod
+    def _pattern(template: str) -> re.Pattern[str]:
+        body = template.removesuffix("$")
+        parts = PLACEHOLDER.split(body)  # literal, name, factor, offset, literal, …
+        pattern = re.escape(parts[0])
+        for index in range(1, len(parts), 4):
+            pattern += rf"(?P<{parts[index]}>\d+)" + re.escape(parts[index + 3])
+        return re.compile(("" if body.startswith(".") else "^") + pattern + ("$" if template.endswith("$") else ""))
+
+    @staticmethod
+    def _filled(match: re.Match[str], found: str, wanted: str) -> str:
+        numbers = {}
+        for name, factor, offset in PLACEHOLDER.findall(found):
+            value, remainder = divmod(int(match[name]) - int(offset or 0), int(factor or 1))
+            if remainder or value < 0:
+                return match[0]  # a number this pair is not about
+            numbers[name] = value
+
+        def written(placeholder: re.Match[str]) -> str:
+            return str(numbers[placeholder[1]] * int(placeholder[2] or 1) + int(placeholder[3] or 0))
+
+        return PLACEHOLDER.sub(written, wanted.removesuffix("$"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,115 +61,188 @@ class Publication:
     """How one release names its tensors.
 
     Attributes:
-        marker: matches the beginning of a name that only this release has.
-        rules: applied to every name, one after the other.
-        left_out: matches the tensors that a network for inference does not hold.
+        network: the network whose weights they are.
+        marker: matches a published name that only this release has.
+        pairs: of templates.
+        left_out: matches published names of tensors that a network for inference does not hold.
+        numbered_output: the release counts the output convolution as one more refinement block.
     """
 
+    network: str
     marker: str
-    rules: list[Rule]
+    pairs: list[Pair] = field(default_factory=list)
     left_out: str = r"(?!)"
+    numbered_output: bool = False
+
+    @cached_property
+    def left_out_pattern(self) -> re.Pattern[str]:
+        """`left_out`, compiled."""
+        return re.compile(self.left_out)
+
+    def all_pairs(self, num_refinement_blocks: int) -> list[Pair]:
+        """The pairs for a network with so many refinement blocks."""
+        if not self.numbered_output:
+            return self.pairs
+        output = Pair(f"Finetune_Module.{num_refinement_blocks}.", "output.")
+        return [output, Pair("Finetune_Module.", "refine."), *self.pairs]
 
 
-def _shifted(number: str, offset: int) -> int:
-    return int(number) + offset
+def _norms(published: str, own: str) -> list[Pair]:
+    return [Pair(f"{published}.gamma$", f"{own}.weight$"), Pair(f"{published}.beta$", f"{own}.bias$")]
 
 
-_MAXIM_BLOCK_RULES: list[Rule] = [
-    (r"\.UNetEncoderBlock_0\.", "."),
-    (r"\.input_proj\.", ".project."),
-    (r"^((?:down|up)\.\d)\.Conv_0\.", r"\1.project."),
-    (r"\.SplitHeadMultiAxisGmlpLayer_(\d)\.", lambda m: f".body.{2 * int(m[1])}."),
-    (r"\.channel_attention_block_1_?(\d)\.", lambda m: f".body.{2 * int(m[1]) + 1}."),
-    (r"\.channel_mixing\.Dense_(\d)\.", lambda m: f".dense{_shifted(m[1], 1)}."),
-    (r"\.channel_attention\.Conv_0\.", ".attention.squeeze."),
-    (r"\.channel_attention\.Conv_1\.", ".attention.excite."),
-    (r"\.(?:Grid|Block)GatingUnit\.Dense_0\.", ".gate.mix."),
-    (r"\.(?:Grid|Block)GatingUnit\.intermediate_layernorm\.", ".gate.norm."),
-    (r"\.GridGmlpLayer\.", ".grid."),
-    (r"\.BlockGmlpLayer\.", ".block."),
-    (r"\.ConvTranspose_0\.", ".upsample."),
-    (r"^(cross_gating\.\d)\.Conv_0\.", r"\1.project_x."),
-    (r"^(cross_gating\.\d)\.Conv_1\.", r"\1.project_y."),
-    (r"\.SplitHeadMultiAxisGating_([xy])\.", r".weights_\1."),
-    (r"(\.weights_[xy])\.Dense_0\.", r"\1.grid."),
-    (r"(\.weights_[xy])\.Dense_1\.", r"\1.block."),
-    (r"\.in_project(_[xy])?\.", lambda m: f".expand{m[1] or ''}."),
-    (r"\.out_project(_[xy])?\.", lambda m: f".reduce{m[1] or ''}."),
-    (r"\.LayerNorm(?:_in)?\.", ".norm."),
-    (r"\.LayerNorm_([xy])\.", r".norm_\1."),
-    (r"\.gamma$", ".weight"),
-    (r"\.beta$", ".bias"),
+_MAXIM_BLOCK_PAIRS = [
+    *_norms(".SplitHeadMultiAxisGmlpLayer_{a}.LayerNorm_in", ".body.{a*2}.norm"),
+    *_norms(".SplitHeadMultiAxisGating_x.LayerNorm_in", ".weights_x.norm"),
+    *_norms(".SplitHeadMultiAxisGating_y.LayerNorm_in", ".weights_y.norm"),
+    *_norms(".GridGmlpLayer.GridGatingUnit.intermediate_layernorm", ".grid.gate.norm"),
+    *_norms(".BlockGmlpLayer.BlockGatingUnit.intermediate_layernorm", ".block.gate.norm"),
+    *_norms(".LayerNorm_x", ".norm_x"),
+    *_norms(".LayerNorm_y", ".norm_y"),
+    *_norms(".LayerNorm", ".norm"),
+    Pair(".SplitHeadMultiAxisGating_x.Dense_0.", ".weights_x.grid."),
+    Pair(".SplitHeadMultiAxisGating_x.Dense_1.", ".weights_x.block."),
+    Pair(".SplitHeadMultiAxisGating_y.Dense_0.", ".weights_y.grid."),
+    Pair(".SplitHeadMultiAxisGating_y.Dense_1.", ".weights_y.block."),
+    Pair(".SplitHeadMultiAxisGating_x.", ".weights_x."),
+    Pair(".SplitHeadMultiAxisGating_y.", ".weights_y."),
+    Pair(".GridGmlpLayer.GridGatingUnit.Dense_0.", ".grid.gate.mix."),
+    Pair(".BlockGmlpLayer.BlockGatingUnit.Dense_0.", ".block.gate.mix."),
+    Pair(".GridGmlpLayer.", ".grid."),
+    Pair(".BlockGmlpLayer.", ".block."),
+    Pair(".channel_mixing.Dense_{a}.", ".dense{a+1}."),
+    Pair(".channel_attention.Conv_0.", ".attention.squeeze."),
+    Pair(".channel_attention.Conv_1.", ".attention.excite."),
+    Pair(".SplitHeadMultiAxisGmlpLayer_{a}.", ".body.{a*2}."),
+    Pair(".channel_attention_block_1{a}.", ".body.{a*2+1}."),
+    Pair(".in_project_x.", ".expand_x."),
+    Pair(".in_project_y.", ".expand_y."),
+    Pair(".in_project.", ".expand."),
+    Pair(".out_project_x.", ".reduce_x."),
+    Pair(".out_project_y.", ".reduce_y."),
+    Pair(".out_project.", ".reduce."),
 ]
 
-_CONSTYLE = Publication(
-    marker=r"ConStyle\.encoder_q\.",
-    left_out=r"ConStyle\.(encoder_k\.|queue)|Process_Module_\w\d\..*cross_gating_block\.",
-    rules=[
-        (
-            r"^ConStyle\.encoder_q\.stage(\d)\.(\d)\.0\.",
-            lambda m: f"encoder.stages.{_shifted(m[1], -1)}.{2 * int(m[2])}.",
-        ),
-        (r"^ConStyle\.encoder_q\.mlp(\d)\.", lambda m: f"encoder.projections.{_shifted(m[1], -1)}."),
-        (r"^AffineTransform(\d)\.", r"project_features.\1."),
-        (r"^mlp\.0\.", "project_code."),
-        (r"^Preprocess_Module\.(proj|0)\.", "preprocess."),
-        (r"^stage_input_conv_(\d)\.", r"preprocess.\1."),
-        (r"^Process_Module_l(\d)\.", lambda m: f"down.{_shifted(m[1], -1)}."),
-        (r"^DC(\d)\.down\.0\.", lambda m: f"downsample.{_shifted(m[1], -1)}.reduce."),
-        (r"^Process_Module_bottom\.", "bottleneck."),
-        (r"^local_fusion\.", "fuse."),
-        (r"^UpSampleRatio_(\d)\.Conv_0\.", lambda m: f"signals.{int(m[1]) // 3}.{int(m[1]) % 3}."),
-        (r"^cross_gating_block_(\d)\.", lambda m: f"cross_gating.{2 - int(m[1])}."),
-        (r"^UC(\d)\.up\.0\.", lambda m: f"upsample.{3 - int(m[1])}.expand."),
-        (r"^UC(\d)\.down\.", lambda m: f"upsample.{3 - int(m[1])}.join."),
-        (r"^Process_Module_r(\d)\.", lambda m: f"up.{3 - int(m[1])}."),
-        (r"^Finetune_Module\.\d+\.(weight|bias)$", r"output.\1"),
-        (r"^Finetune_Module\.", "refine."),
-        (r"\.(norm\d)\.body\.", r".\1."),
-        (r"\.sca\.1\.", ".sca."),
-    ],
+
+def _cross_gating(published: str) -> list[Pair]:
+    own = "cross_gating.{a*-1+2}"
+    return [
+        Pair(f"{published}.ConvTranspose_0.", f"{own}.upsample."),
+        Pair(f"{published}.Conv_0.", f"{own}.project_x."),
+        Pair(f"{published}.Conv_1.", f"{own}.project_y."),
+        Pair(f"{published}.", f"{own}."),
+    ]
+
+
+def _blocks(
+    published: str, own: str, project: str = "Conv_0", attention: str = "channel_attention_block_1{b}"
+) -> list[Pair]:
+    """A stage of MAXIM blocks: their projection and channel attention are called by the stage's kind."""
+    return [
+        Pair(f"{published}.{project}.", f"{own}.project."),
+        *_norms(f"{published}.{attention}.LayerNorm", own + ".body.{b*2+1}.norm"),
+        Pair(f"{published}.{attention}.channel_mixing.Dense_0.", own + ".body.{b*2+1}.dense1."),
+        Pair(f"{published}.{attention}.channel_mixing.Dense_1.", own + ".body.{b*2+1}.dense2."),
+        Pair(f"{published}.{attention}.channel_attention.Conv_0.", own + ".body.{b*2+1}.attention.squeeze."),
+        Pair(f"{published}.{attention}.channel_attention.Conv_1.", own + ".body.{b*2+1}.attention.excite."),
+        Pair(f"{published}.{attention}.", own + ".body.{b*2+1}."),
+        Pair(f"{published}.", f"{own}."),
+    ]
+
+
+_ENCODER_PAIRS = [
+    Pair("ConStyle.encoder_q.stage{a}.{b}.0.", "encoder.stages.{a-1}.{b*2}."),
+    Pair("ConStyle.encoder_q.mlp{a}.", "encoder.projections.{a-1}."),
+]
+
+_GUIDED_PAIRS = [
+    *_ENCODER_PAIRS,
+    Pair("AffineTransform{a}.", "project_features.{a}."),
+    Pair("mlp.0.", "project_code."),
+    Pair("DC{a}.down.0.", "downsample.{a-1}.reduce."),
+    Pair("local_fusion.", "fuse."),
+    Pair("UC{a}.up.0.", "upsample.{a*-1+3}.expand."),
+]
+
+_UNET_PAIRS = [
+    *_GUIDED_PAIRS,
+    Pair("Process_Module_l{a}.", "down.{a-1}."),
+    Pair("Process_Module_bottom.", "bottleneck."),
+    Pair("UC{a}.down.", "upsample.{a*-1+3}.join."),
+    Pair("Process_Module_r{a}.", "up.{a*-1+3}."),
+]
+
+_TRAINING_ONLY = r"ConStyle\.(encoder_k\.|queue)"
+"""The momentum encoder and the queue."""
+
+PUBLICATIONS = (
+    Publication(
+        network="ConStyleMaxim",
+        marker=r"stage_input_conv_0\.",
+        left_out=_TRAINING_ONLY + r"|Process_Module_\w\d\..*cross_gating_block\.",
+        numbered_output=True,
+        pairs=[
+            *_GUIDED_PAIRS,
+            Pair("stage_input_conv_{a}.", "preprocess.{a}."),
+            *_blocks("Process_Module_l{a}", "down.{a-1}"),
+            *_blocks("Process_Module_bottom.{a}", "bottleneck.{a}", "input_proj", "channel_attention_block_1_{b}"),
+            *_blocks("Process_Module_r{a}.UNetEncoderBlock_0", "up.{a*-1+3}"),
+            *(Pair(f"UpSampleRatio_{i}.Conv_0.", f"signals.{i // 3}.{i % 3}.") for i in range(9)),
+            *_cross_gating("cross_gating_block_{a}"),
+            *_MAXIM_BLOCK_PAIRS,
+        ],
+    ),
+    Publication(
+        network="ConStyleRestormer",
+        marker=r"Preprocess_Module\.proj\.",
+        left_out=_TRAINING_ONLY,
+        numbered_output=True,
+        pairs=[*_UNET_PAIRS, Pair("Preprocess_Module.proj.", "preprocess."), Pair(".norm{a}.body.", ".norm{a}.")],
+    ),
+    Publication(
+        network="ConStyleNAFNet",
+        marker=r"Preprocess_Module\.0\.",
+        left_out=_TRAINING_ONLY,
+        numbered_output=True,
+        pairs=[*_UNET_PAIRS, Pair("Preprocess_Module.0.", "preprocess."), Pair(".sca.1.", ".sca.")],
+    ),
+    Publication(
+        network="Restormer",
+        marker=r"patch_embed\.proj\.",
+        pairs=[
+            Pair("patch_embed.proj.", "patch_embed."),
+            Pair("encoder_level{a}.", "encoders.{a-1}."),
+            *(Pair(f"down{i}_{i + 1}.body.", f"downs.{i - 1}.") for i in (1, 2, 3)),
+            *(Pair(f"up{i}_{i - 1}.body.", f"ups.{4 - i}.") for i in (4, 3, 2)),
+            Pair("reduce_chan_level{a}.", "reduces.{a*-1+3}."),
+            Pair("decoder_level{a}.", "decoders.{a*-1+3}."),
+            Pair(".norm{a}.body.", ".norm{a}."),
+        ],
+    ),
+    Publication(
+        network="NAFNet",
+        marker=r"(encoders|middle_blks|decoders)\..*\.sca\.1\.",
+        pairs=[Pair(".sca.1.", ".sca.")],
+    ),
+    Publication(
+        network="Maxim",
+        marker=r"stage_0_input_conv_0\.",
+        left_out=r"stage_0_(en|de)coder_block_.*cross_gating_block\.|stage_0_decoder_block_\d\.UNetEncoderBlock_0\.Conv_1\.",
+        pairs=[
+            Pair("stage_0_input_conv_{a}.", "preprocess.{a}."),
+            Pair("stage_0_encoder_block_{a}.Conv_1.", "downsample.{a}."),
+            *_blocks("stage_0_encoder_block_{a}", "down.{a}"),
+            *_blocks("stage_0_global_block_{a}", "bottleneck.{a}", "input_proj", "channel_attention_block_1_{b}"),
+            Pair("stage_0_decoder_block_{a}.ConvTranspose_0.", "upsample.{a*-1+2}."),
+            *_blocks("stage_0_decoder_block_{a}.UNetEncoderBlock_0", "up.{a*-1+2}"),
+            *(Pair(f"UpSampleRatio_{i}.Conv_0.", f"signals.{i // 3}.{i % 3}.") for i in range(9)),
+            *(Pair(f"UpSampleRatio_{i}.Conv_0.", f"skips.{i // 3 - 3}.{i % 3}.") for i in range(9, 18)),
+            *_cross_gating("stage_0_cross_gating_block_{a}"),
+            Pair("stage_0_output_conv_0.", "output."),
+            *_MAXIM_BLOCK_PAIRS,
+        ],
+    ),
 )
-
-_CONSTYLE_MAXIM = Publication(
-    marker=r"stage_input_conv_0\.", left_out=_CONSTYLE.left_out, rules=_CONSTYLE.rules + _MAXIM_BLOCK_RULES
-)
-
-_RESTORMER = Publication(
-    marker=r"patch_embed\.proj\.",
-    rules=[
-        (r"^patch_embed\.proj\.", "patch_embed."),
-        (r"^encoder_level(\d)\.", lambda m: f"encoders.{_shifted(m[1], -1)}."),
-        (r"^down(\d)_\d\.body\.", lambda m: f"downs.{_shifted(m[1], -1)}."),
-        (r"^up(\d)_\d\.body\.", lambda m: f"ups.{4 - int(m[1])}."),
-        (r"^reduce_chan_level(\d)\.", lambda m: f"reduces.{3 - int(m[1])}."),
-        (r"^decoder_level(\d)\.", lambda m: f"decoders.{3 - int(m[1])}."),
-        (r"\.(norm\d)\.body\.", r".\1."),
-    ],
-)
-
-_NAFNET = Publication(marker=r"(encoders|middle_blks|decoders)\..*\.sca\.1\.", rules=[(r"\.sca\.1\.", ".sca.")])
-
-_MAXIM = Publication(
-    marker=r"stage_0_input_conv_0\.",
-    left_out=r"stage_0_(en|de)coder_block_.*cross_gating_block\.|stage_0_decoder_block_\d\.UNetEncoderBlock_0\.Conv_1\.",
-    rules=[
-        (r"^stage_0_input_conv_(\d)\.", r"preprocess.\1."),
-        (r"^stage_0_encoder_block_(\d)\.Conv_1\.", r"downsample.\1."),
-        (r"^stage_0_encoder_block_(\d)\.", r"down.\1."),
-        (r"^stage_0_global_block_(\d)\.", r"bottleneck.\1."),
-        (r"^UpSampleRatio_([0-8])\.Conv_0\.", lambda m: f"signals.{int(m[1]) // 3}.{int(m[1]) % 3}."),
-        (r"^UpSampleRatio_(\d+)\.Conv_0\.", lambda m: f"skips.{int(m[1]) // 3 - 3}.{int(m[1]) % 3}."),
-        (r"^stage_0_cross_gating_block_(\d)\.", lambda m: f"cross_gating.{2 - int(m[1])}."),
-        (r"^stage_0_decoder_block_(\d)\.ConvTranspose_0\.", lambda m: f"upsample.{2 - int(m[1])}."),
-        (r"^stage_0_decoder_block_(\d)\.", lambda m: f"up.{2 - int(m[1])}."),
-        (r"^stage_0_output_conv_0\.", "output."),
-        *_MAXIM_BLOCK_RULES,
-    ],
-)
-
-PUBLICATIONS = (_CONSTYLE_MAXIM, _CONSTYLE, _RESTORMER, _NAFNET, _MAXIM)
-"""In the order in which their markers are looked for."""
 
 
 def is_published(state_dict: Mapping[str, Tensor]) -> bool:
@@ -151,11 +265,41 @@ def from_published(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     publication = _publication(state_dict)
     if publication is None:
         raise CheckpointError(f"No release is known that names a tensor {next(iter(state_dict), None)!r}.")
+    numbers = [int(match[1]) for name in state_dict if (match := re.match(r"Finetune_Module\.(\d+)\.", name))]
+    pairs = publication.all_pairs(max(numbers, default=0))
     return {
-        _renamed(name, publication.rules): tensor
+        _renamed(name, [pair.to_own for pair in pairs]): tensor
         for name, tensor in state_dict.items()
-        if not re.match(publication.left_out, name)
+        if not publication.left_out_pattern.match(name)
     }
+
+
+def left_out_of(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What `from_published` leaves out, under its published names: training's extras, and what nothing calls."""
+    publication = _publication(state_dict)
+    return {
+        name: tensor
+        for name, tensor in state_dict.items()
+        if publication is not None and publication.left_out_pattern.match(name)
+    }
+
+
+def to_published(state_dict: Mapping[str, Tensor], network: str) -> dict[str, Tensor]:
+    """Rename a state dict of this project to the published names; the inverse of `from_published`.
+
+    Args:
+        state_dict: tensors under this project's names.
+        network: the architecture's name.
+
+    Raises:
+        CheckpointError: no release has this network.
+    """
+    publication = next((publication for publication in PUBLICATIONS if publication.network == network), None)
+    if publication is None:
+        raise CheckpointError(f"There are no published names for the network {network}.")
+    blocks = {match[1] for name in state_dict if (match := re.match(r"refine\.(\d+)\.", name))}
+    pairs = publication.all_pairs(len(blocks))
+    return {_renamed(name, [pair.to_published for pair in pairs]): tensor for name, tensor in state_dict.items()}
 
 
 def contrast_from_published(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -168,7 +312,7 @@ def contrast_from_published(state_dict: Mapping[str, Tensor]) -> dict[str, Tenso
         `encoder.…`, `queue` and `pointer`; nothing where the release was stripped of them.
     """
     renamed = {
-        _renamed(name.replace("encoder_k", "encoder_q"), _CONSTYLE.rules): tensor
+        _renamed(name.replace("encoder_k", "encoder_q"), [pair.to_own for pair in _ENCODER_PAIRS]): tensor
         for name, tensor in state_dict.items()
         if name.startswith("ConStyle.encoder_k.")
     }
@@ -185,7 +329,7 @@ def _publication(state_dict: Mapping[str, Tensor]) -> Publication | None:
     return None
 
 
-def _renamed(name: str, rules: list[Rule]) -> str:
-    for pattern, replacement in rules:
-        name = re.sub(pattern, replacement, name)
+def _renamed(name: str, renamings: list[Callable[[str], str]]) -> str:
+    for rename in renamings:
+        name = rename(name)
     return name
