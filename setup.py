@@ -11,11 +11,11 @@ setup(
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.10",
+    python_requires=">=3.11,<3.13",
     packages=find_packages(include=["constyle_arch", "constyle_arch.*"]),
     package_data={"constyle_arch": ["py.typed"]},
     install_requires=[
-        "basicsr>=1.4.2",
+        "basicsr==1.4.2",
         "torch>=2.6",
         "torchvision",
         "numpy",
@@ -33,7 +33,6 @@ setup(
     },
     entry_points={"console_scripts": ["basicsr = constyle_arch.cli:main"]},
     classifiers=[
-        "Programming Language :: Python :: 3.10",
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
         "Topic :: Scientific/Engineering :: Image Processing",

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from constyle_arch import __version__
-from constyle_arch.errors import UserError
+from constyle_arch.errors import OptionsError, UserError
 from constyle_arch.options import add_run_arguments
 
 DESCRIPTION = """\
@@ -33,7 +33,8 @@ Writes, below the working directory:
   experiments/NAME/training_states/  what resuming needs
   tb_logger/NAME/                 tensorboard logs
 
-All options are checked before anything is written.
+The options are checked before anything is written. An experiment of the same name that is there already is moved to
+experiments/NAME_archived_TIME, unless --auto_resume goes on with it.
 """
 
 TRAIN_EPILOG = """\
@@ -101,10 +102,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             run_pipeline(parsed.command, arguments[1:], parsed.plugin)
     except UserError as error:
-        if os.environ.get("RANK", "0") == "0":
-            print(f"basicsr: error: {error}", file=sys.stderr)
+        rank = os.environ.get("RANK", "0")
+        if rank == "0" or not isinstance(error, OptionsError):  # options fail on every rank alike
+            print(f"basicsr: error{'' if rank == '0' else f' (process {rank})'}: {_plain(error)}", file=sys.stderr)
         return 2
     return 0
+
+
+def _plain(error: UserError) -> str:
+    """The message alone, where a loader worker has wrapped it in its traceback."""
+    return str(error).rsplit(f"{type(error).__name__}: ", 1)[-1].strip()
 
 
 class _Parser(argparse.ArgumentParser):

@@ -150,11 +150,14 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[Options, argpa
         options["num_gpu"] = min(torch.cuda.device_count(), 1)  # of this process; torchrun starts one for each GPU
     if flags.debug and "name" in options and not str(options["name"]).startswith("debug"):
         options["name"] = f"debug_{options['name']}"
-    _complete_datasets(options)
+    complete_datasets(options)
     check_options(options)
 
     if options["dist"]:
-        init_dist(launcher, **(options.get("dist_params") or {} if launcher == "slurm" else {}))
+        settings = dict(options.get("dist_params") or {}) if launcher == "slurm" else {}
+        if options["num_gpu"] == 0:
+            settings["backend"] = "gloo"
+        init_dist(launcher, **settings)
     options["rank"], options["world_size"] = get_dist_info()
     if options["manual_seed"] is None:
         options["manual_seed"] = _shared_seed(options["dist"])
@@ -167,15 +170,17 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[Options, argpa
     return options, flags
 
 
-def _complete_datasets(options: Options) -> None:
-    for phase, dataset in (options.get("datasets") or {}).items():
+def complete_datasets(options: Options) -> None:
+    """Fill in what BasicSR adds to every data set: its phase, the run's scale, the home folder for `~`."""
+    datasets = options.get("datasets")
+    for phase, dataset in datasets.items() if isinstance(datasets, dict) else ():
         if not isinstance(dataset, dict):
-            continue
-        dataset["phase"] = phase.split("_")[0]
+            continue  # which preflight reports
+        dataset["phase"] = str(phase).split("_")[0]
         if "scale" in options:
             dataset["scale"] = options["scale"]
         for side in ("dataroot_gt", "dataroot_lq"):
-            if dataset.get(side):
+            if isinstance(dataset.get(side), str):
                 dataset[side] = str(Path(dataset[side]).expanduser())
 
 

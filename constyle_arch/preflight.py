@@ -1,6 +1,7 @@
 """Checking a run's options before anything is created, archived or trained.
 
-Every check returns the problems it finds, so that one report holds all of them.
+Every check yields the problems it finds, so that one report holds all of them. First come the sections and the kinds of
+values; once these are right, what the options name is looked up, built and tried out.
 """
 
 import logging
@@ -11,7 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from basicsr.metrics import calculate_metric
 from basicsr.utils import logger as basicsr_logger
 from basicsr.utils.registry import (
     ARCH_REGISTRY,
@@ -21,13 +24,14 @@ from basicsr.utils.registry import (
     MODEL_REGISTRY,
     Registry,
 )
+from torch import nn
 
 from constyle_arch.archs.constyle_arch import ConStyle
 from constyle_arch.archs.general_restoration_arch import GuidedNetwork
 from constyle_arch.checkpoints.loading import fill, own_names
 from constyle_arch.checkpoints.reading import read_state_dict
 from constyle_arch.data.catalogue import how_to_get
-from constyle_arch.data.pairing import listed
+from constyle_arch.data.paired_restoration_dataset import PairedRestorationDataset
 from constyle_arch.errors import CheckpointError, DataError, OptionsError
 from constyle_arch.models.constyle_model import ConStyleModel
 from constyle_arch.models.mixup import Mixup
@@ -38,23 +42,25 @@ from constyle_arch.repairs.models import find_optimizer, find_scheduler
 Options = dict[str, Any]
 Problems = Iterator[str]
 
-LOSSES = ("pixel_opt", "perceptual_opt", "contrastive_opt", "content_opt", "style_opt")
+RESTORATION_LOSSES = ("pixel_opt", "perceptual_opt")
+LOSSES = (*RESTORATION_LOSSES, "contrastive_opt", "content_opt", "style_opt")
 
 
 def check_options(options: Options) -> None:
     """Refuse options that cannot be run.
 
     Args:
-        options: as read from the file, with `is_train` and the data sets' phases filled in.
+        options: as read from the file, with `is_train`, `dist`, `auto_resume` and the data sets' phases filled in.
 
     Raises:
         OptionsError: with every problem found, one a line.
     """
     with _no_logger_left_behind():
-        problems = [*_check_sections(options), *_check_device(options)]
-        if not problems:  # the sections are there: look into them
-            checks = [_check_network, _check_metrics, _check_datasets, _check_checkpoint]
-            checks += [_check_training] if options["is_train"] else []
+        problems = list(_check_structure(options))
+        if not problems:  # everything stands where it should: look into it
+            checks = [_check_device, _check_network, _check_metrics, _check_datasets]
+            if options["is_train"]:
+                checks += [_check_optimizer, _check_schedule, _check_losses, _check_contrast, _check_logger]
             problems = [problem for check in checks for problem in check(deepcopy(options))]
     if problems:
         raise OptionsError("These options cannot be run:\n" + "\n".join(f"  - {problem}" for problem in problems))
@@ -73,144 +79,258 @@ def _no_logger_left_behind() -> Iterator[None]:
         basicsr_logger.initialized_logger.update(initialized)
 
 
-def _check_sections(options: Options) -> Problems:
-    wanted: dict[str, type | tuple[type, ...]] = {
-        "name": str,
-        "model_type": str,
-        "num_gpu": int,
-        "datasets": dict,
-        "network_g": dict,
-        "path": dict,
-    }
-    if options["is_train"]:
-        wanted |= {"train": dict, "logger": dict}
-    else:
-        wanted |= {"val": dict}
-    for key, kind in wanted.items():
-        if key not in options:
-            yield f"{key} is missing."
-        elif not isinstance(options[key], kind):
-            yield f"{key} is {options[key]!r}; it must be a {_words(kind)}."
-    if not options["is_train"] or not isinstance(options.get("datasets"), dict):
+# Structure: which sections and values there must be, and of which kind.
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_count(value: object) -> bool:
+    """Option files write large numbers as `!!float 1e4`, so a float without a fraction counts too."""
+    return isinstance(value, int | float) and _is_number(value) and value >= 1 and float(value).is_integer()
+
+
+KINDS: dict[str, Callable[[Any], bool]] = {
+    "a section of keys and values": lambda value: isinstance(value, dict),
+    "text": lambda value: isinstance(value, str) and bool(value),
+    "a whole number, at least 1": _is_count,
+    "a whole number, at least 1, without a decimal point": lambda value: _is_count(value) and isinstance(value, int),
+    "a whole number, 0 or more": lambda value: isinstance(value, int) and _is_number(value) and value >= 0,
+    "a whole number": lambda value: isinstance(value, int) and _is_number(value),
+    "a number above 0": lambda value: _is_number(value) and value > 0,
+    "a number in [0, 1)": lambda value: _is_number(value) and 0 <= value < 1,
+    "true or false": lambda value: isinstance(value, bool),
+}
+SECTION, TEXT, COUNT, INTEGER, FROM_ZERO, WHOLE, POSITIVE, DECAY, BOOLEAN = KINDS
+
+REQUIRED = {
+    "name": TEXT,
+    "model_type": TEXT,
+    "num_gpu": FROM_ZERO,
+    "datasets": SECTION,
+    "network_g": SECTION,
+    "network_g.type": TEXT,
+    "path": SECTION,
+}
+REQUIRED_TO_TRAIN = {
+    "datasets.train": SECTION,
+    "datasets.train.batch_size_per_gpu": INTEGER,
+    "datasets.train.num_worker_per_gpu": FROM_ZERO,
+    "train": SECTION,
+    "train.total_iter": COUNT,
+    "train.optim_g": SECTION,
+    "train.scheduler": SECTION,
+    "logger": SECTION,
+    "logger.print_freq": COUNT,
+    "logger.save_checkpoint_freq": COUNT,
+    "logger.use_tb_logger": BOOLEAN,
+}
+REQUIRED_TO_TEST = {"val": SECTION, "val.save_img": BOOLEAN, "path.pretrain_network_g": TEXT}
+OPTIONAL = {
+    "manual_seed": WHOLE,
+    "val": SECTION,
+    "val.metrics": SECTION,
+    "val.pbar": BOOLEAN,
+    "val.save_comparison": BOOLEAN,
+    "path.pretrain_network_g": TEXT,
+    "path.param_key_g": TEXT,
+    "path.strict_load_g": BOOLEAN,
+    "path.resume_state": TEXT,
+    "datasets.train.dataset_enlarge_ratio": POSITIVE,
+    "datasets.train.persistent_workers": BOOLEAN,
+    "train.warmup_iter": WHOLE,
+    "train.ema_decay": DECAY,
+    "train.constyle_iter": FROM_ZERO,
+    "train.grad_clip_norm": POSITIVE,
+    "train.contrast": SECTION,
+    "train.mixing_augs": SECTION,
+    "train.mixing_augs.mixup": BOOLEAN,
+    "train.mixing_augs.mixup_beta": POSITIVE,
+    **{f"train.{loss}": SECTION for loss in LOSSES},
+}
+
+
+def _check_structure(options: Options) -> Problems:
+    required = REQUIRED | (REQUIRED_TO_TRAIN if options["is_train"] else REQUIRED_TO_TEST)
+    if options["is_train"] and options.get("val"):
+        required |= {"val.val_freq": COUNT, "val.save_img": BOOLEAN}
+    if isinstance(options.get("datasets"), dict):
+        required |= {f"datasets.{phase}": SECTION for phase in options["datasets"]}
+        required |= {f"datasets.{phase}.{key}": TEXT for phase in options["datasets"] for key in ("name", "type")}
+    for path, kind in required.items():
+        parent, _, key = path.rpartition(".")
+        section = _value_at(options, parent)
+        if isinstance(section, dict):  # else the problem is the section's
+            if key not in section:
+                yield f"{path} is missing; it must be {kind}."
+            elif not KINDS[kind](section[key]):
+                yield f"{path} is {section[key]!r}; it must be {kind}."
+    for path, kind in OPTIONAL.items():
+        value = _value_at(options, path)
+        if path not in required and value is not None and not KINDS[kind](value):
+            yield f"{path} is {value!r}; it must be {kind}, or left out."
+    yield from _check_phases(options)
+
+
+def _check_phases(options: Options) -> Problems:
+    if not isinstance(options.get("datasets"), dict):
         return
-    phases = [phase.split("_")[0] for phase in options["datasets"]]
-    if phases.count("train") != 1:
-        yield f"datasets has the sections {listed(list(options['datasets']))}; one of them must be 'train'."
-    for phase in options["datasets"]:
-        if phase.split("_")[0] not in ("train", "val"):
-            yield f"datasets.{phase} is not a section of a training run; those are train, val and val_…."
+    phases = [str(phase) for phase in options["datasets"]]
+    allowed = ("train", "val") if options["is_train"] else ("test", "val")
+    for phase in phases:
+        if phase.split("_")[0] not in allowed or phase.startswith("train_"):
+            wanted = "train, val and val_…" if options["is_train"] else "test and test_…"
+            yield f"datasets.{phase} is not a section of this run; those are {wanted}."
+    if not phases:
+        yield "datasets has no section."
+    names = [_value_at(options, f"datasets.{phase}.name") for phase in phases if phase != "train"]
+    for name in {name for name in names if names.count(name) > 1}:
+        yield f"datasets has two sets to measure on called {name!r}; give each a name of its own, they share folders."
 
 
-def _words(kind: type | tuple[type, ...]) -> str:
-    return {str: "text", int: "whole number (or auto)", dict: "section of keys and values"}[kind]  # type: ignore[index]
+def _value_at(options: Options, path: str) -> Any:
+    value: Any = options
+    for key in filter(None, path.split(".")):
+        if not isinstance(value, dict) or key not in value:
+            return None
+        value = value[key]
+    return value
+
+
+# What the options name: looked up, built and tried out.
 
 
 def _check_device(options: Options) -> Problems:
-    num_gpu = options.get("num_gpu")
-    if not isinstance(num_gpu, int):
-        return
+    num_gpu = options["num_gpu"]
     if num_gpu > 0 and not torch.cuda.is_available():
         yield f"num_gpu is {num_gpu}, but torch {torch.__version__} finds no GPU; set num_gpu to auto, or to 0 for CPU."
     elif num_gpu > 1 and not options["dist"]:
         yield f"num_gpu is {num_gpu} in one process; start with torchrun --nproc-per-node {num_gpu} -m constyle_arch."
 
 
-def _registered(registry: Registry, name: object, option: str) -> Problems:
-    names = sorted(known for known, _ in registry)
-    if name not in names:
-        yield f"{option} is {name!r}, which is not registered; there are {', '.join(names)}."
-
-
 def _check_network(options: Options) -> Problems:
     yield from _registered(MODEL_REGISTRY, options["model_type"], "model_type")
-    network = options["network_g"]
-    name = network.pop("type", None)
+    network_opt = options["network_g"]
+    name = network_opt.pop("type")
     unregistered = list(_registered(ARCH_REGISTRY, name, "network_g.type"))
     yield from unregistered
-    if not unregistered:
-        yield from _buildable(ARCH_REGISTRY.get(name), network, f"network_g ({name})")
-    if not options["is_train"] and not options["path"].get("pretrain_network_g"):
-        yield "path.pretrain_network_g is missing; it names the weights to test."
+    if unregistered:
+        return
+    built: list[nn.Module] = []
+    yield from _tried(lambda: built.append(ARCH_REGISTRY.get(name)(**network_opt)), f"network_g ({name})")
+    yield from _check_checkpoint(options, built)
+
+
+def _check_checkpoint(options: Options, built: list[nn.Module]) -> Problems:
+    path = options["path"]
+    if not path.get("pretrain_network_g"):
+        return
+    source = Path(path["pretrain_network_g"]).expanduser()
+    home = Path("experiments") / options["name"]
+    if not source.is_file():
+        yield f"path.pretrain_network_g: the file {source} does not exist."
+    elif options["is_train"] and not _resumes(options) and source.resolve().is_relative_to(home.resolve()):
+        yield f"path.pretrain_network_g: {source} is in {home}, which a fresh start moves away; change name."
+    elif built and _is_subclass(_model(options), RestorationModel):
+        try:
+            weights = own_names(read_state_dict(source, path.get("param_key_g", "params")))
+            fill(built[0], weights, str(source), path.get("strict_load_g", True))
+        except CheckpointError as error:
+            yield f"path.pretrain_network_g: {error}"
+
+
+def _resumes(options: Options) -> bool:
+    return bool(options.get("auto_resume") or options["path"].get("resume_state"))
 
 
 def _check_metrics(options: Options) -> Problems:
-    val = options.get("val") or {}
-    for name, metric in (val.get("metrics") or {}).items():
-        yield from _registered(METRIC_REGISTRY, metric.get("type"), f"val.metrics.{name}.type")
-    if options["is_train"] and val:
-        yield from _positive_integers(val, "val", "val_freq")
-    if val and "save_img" not in val:
-        yield "val.save_img is missing; set it to true or false."
+    image = np.zeros((32, 32, 3), np.uint8)
+    for name, metric_opt in ((options.get("val") or {}).get("metrics") or {}).items():
+        where = f"val.metrics.{name}"
+        if not isinstance(metric_opt, dict):
+            yield f"{where} is {metric_opt!r}; it must be {SECTION}."
+            continue
+        unregistered = list(_registered(METRIC_REGISTRY, metric_opt.get("type"), f"{where}.type"))
+        yield from unregistered
+        if not unregistered:
+            yield from _tried(partial(calculate_metric, {"img": image, "img2": image + 1}, metric_opt), where)
 
 
 def _check_datasets(options: Options) -> Problems:
     for phase, dataset_opt in options["datasets"].items():
         where = f"datasets.{phase}"
-        if not isinstance(dataset_opt, dict) or "name" not in dataset_opt:
-            yield f"{where} has no name."
-            continue
-        unregistered = list(_registered(DATASET_REGISTRY, dataset_opt.get("type"), f"{where}.type"))
+        unregistered = list(_registered(DATASET_REGISTRY, dataset_opt["type"], f"{where}.type"))
         yield from unregistered
-        for problem in [] if unregistered else _first_and_last_items(dataset_opt):
+        if unregistered:
+            continue
+        dataset = DATASET_REGISTRY.get(dataset_opt["type"])
+        if phase == "train" and _is_subclass(dataset, PairedRestorationDataset):
+            size = dataset_opt.get("gt_size")
+            if not KINDS[INTEGER](size):
+                yield f"{where}.gt_size is {size!r}; it must be {INTEGER}."
+                continue
+        for problem in _first_and_last_items(dataset, dataset_opt):
             yield f"{where}: {problem} ({how_to_get(dataset_opt['name'])})."
-        if dataset_opt["phase"] == "train":
-            yield from _positive_integers(dataset_opt, where, "batch_size_per_gpu", "gt_size")
-            workers = dataset_opt.get("num_worker_per_gpu")
-            if not isinstance(workers, int) or workers < 0:
-                yield f"{where}.num_worker_per_gpu is {workers!r}; it must be a whole number, 0 or more."
+    train_opt = options["datasets"].get("train") or {}
+    if train_opt.get("prefetch_mode") not in (None, "cpu", "cuda"):
+        yield f"datasets.train.prefetch_mode is {train_opt['prefetch_mode']!r}; it must be cpu, cuda or left out."
+    if train_opt.get("prefetch_mode") == "cpu" and train_opt.get("persistent_workers"):
+        yield "datasets.train: prefetch_mode cpu hangs with persistent_workers; leave one of them out."
 
 
-def _first_and_last_items(dataset_opt: Options) -> Problems:
+def _first_and_last_items(dataset: Callable[[Options], Any], dataset_opt: Options) -> Problems:
     for root in ("dataroot_gt", "dataroot_lq"):
-        if dataset_opt.get(root) and not Path(dataset_opt[root]).exists():
+        if isinstance(dataset_opt.get(root), str) and not Path(dataset_opt[root]).exists():
             yield f"{root}: the folder {dataset_opt[root]} does not exist"
             return
     try:
-        dataset = DATASET_REGISTRY.get(dataset_opt["type"])(dataset_opt)
-        if len(dataset) == 0:
+        items = dataset(dataset_opt)
+        if len(items) == 0:
             yield "it holds no images"
         else:
-            dataset[0], dataset[len(dataset) - 1]
+            items[0], items[len(items) - 1]
     except DataError as error:
         yield str(error).removesuffix(".")
     except Exception as error:  # whatever a data set of another project raises is its answer
         yield f"its first or last item cannot be read: {type(error).__name__}: {error}"
 
 
-def _check_checkpoint(options: Options) -> Problems:
-    path = options["path"]
-    for key, value in path.items():
-        if "pretrain_network" in key and value is not None and not Path(value).expanduser().is_file():
-            yield f"path.{key}: the file {value} does not exist."
-            return
-    model, arch = dict(iter(MODEL_REGISTRY)).get(options["model_type"]), options["network_g"].pop("type", None)
-    if not path.get("pretrain_network_g") or not _is_subclass(model, RestorationModel) or arch not in ARCH_REGISTRY:
-        return
-    source = str(Path(path["pretrain_network_g"]).expanduser())
+def _check_optimizer(options: Options) -> Problems:
+    optimizer_opt = options["train"]["optim_g"]
+    parameter = nn.Parameter(torch.zeros(1))
+    parameter.grad = torch.zeros(1)
     try:
-        weights = own_names(read_state_dict(source, path.get("param_key_g", "params")))
-        fill(ARCH_REGISTRY.get(arch)(**options["network_g"]), weights, source, path.get("strict_load_g", True))
-    except CheckpointError as error:
-        yield f"path.pretrain_network_g: {error}"
-    except (TypeError, ValueError, AssertionError):
-        return  # the network cannot be built, which _check_network reports
+        optimizer = find_optimizer(str(optimizer_opt.pop("type", None)))
+    except OptionsError as error:
+        yield str(error)
+    else:
+        yield from _tried(lambda: optimizer([parameter], **optimizer_opt).step(), "train.optim_g")
 
 
-def _check_training(options: Options) -> Problems:
-    train, log = options["train"], options["logger"]
-    yield from _positive_integers(train, "train", "total_iter")
-    yield from _positive_integers(log, "logger", "print_freq", "save_checkpoint_freq")
-    if "use_tb_logger" not in log:
-        yield "logger.use_tb_logger is missing; set it to true or false."
-    yield from _check_losses(train)
-    yield from _check_optimizer(train)
-    yield from _check_schedule(train)
-    yield from _check_contrast(options)
+def _check_schedule(options: Options) -> Problems:
+    schedule_opt, total_iter = options["train"]["scheduler"], options["train"]["total_iter"]
+    try:
+        scheduler = find_scheduler(str(schedule_opt.pop("type", None)))
+    except OptionsError as error:
+        yield str(error)
+        return
+
+    def step_once() -> None:
+        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1)
+        schedule = scheduler(optimizer, **schedule_opt)
+        optimizer.step()
+        schedule.step()
+
+    problems = list(_tried(step_once, "train.scheduler"))
+    yield from problems
+    periods = schedule_opt.get("periods")
+    if not problems and periods and sum(periods) < total_iter:
+        yield f"train.scheduler.periods {periods} end after {sum(periods)} of {total_iter} iterations (total_iter)."
 
 
-def _check_losses(train: Options) -> Problems:
-    if not any(train.get(option) for option in LOSSES):
-        yield f"train has no loss; give at least one of {', '.join(LOSSES)}."
+def _check_losses(options: Options) -> Problems:
+    train, model = options["train"], _model(options)
     for option in LOSSES:
         loss_opt = dict(train.get(option) or {})
         if not loss_opt:
@@ -219,70 +339,63 @@ def _check_losses(train: Options) -> Problems:
         unregistered = list(_registered(LOSS_REGISTRY, name, f"train.{option}.type"))
         yield from unregistered
         if not unregistered and option != "perceptual_opt":  # which would load its network
-            yield from _buildable(LOSS_REGISTRY.get(name), loss_opt, f"train.{option}")
+            yield from _tried(partial(LOSS_REGISTRY.get(name), **loss_opt), f"train.{option}")
+    if not _is_subclass(model, RestorationModel):
+        return  # BasicSR's other models have losses of their own
     mixing = dict(train.get("mixing_augs") or {})
     mixing.pop("mixup", None)
-    yield from _buildable(Mixup, mixing, "train.mixing_augs")
-
-
-def _check_optimizer(train: Options) -> Problems:
-    optimizer_opt = dict(train.get("optim_g") or {})
-    try:
-        optimizer = find_optimizer(str(optimizer_opt.pop("type", None)))
-    except OptionsError as error:
-        yield str(error)
-    else:
-        yield from _buildable(partial(optimizer, [torch.nn.Parameter(torch.zeros(1))]), optimizer_opt, "train.optim_g")
-
-
-def _check_schedule(train: Options) -> Problems:
-    schedule_opt = dict(train.get("scheduler") or {})
-    try:
-        scheduler = find_scheduler(str(schedule_opt.pop("type", None)))
-    except OptionsError as error:
-        yield str(error)
-    else:
-        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1)
-        yield from _buildable(partial(scheduler, optimizer), schedule_opt, "train.scheduler")
-        periods, total_iter = schedule_opt.get("periods"), train.get("total_iter")
-        if periods and isinstance(total_iter, (int, float)) and sum(periods) < total_iter:
-            yield f"train.scheduler.periods {periods} end after {sum(periods)} of {total_iter} iterations (total_iter)."
+    yield from _tried(partial(Mixup, **mixing), "train.mixing_augs")
+    if any(train.get(option) for option in RESTORATION_LOSSES):
+        return
+    if not _is_subclass(model, ConStyleModel) or not any(train.get(option) for option in LOSSES):
+        yield f"train has no loss to train with; give at least one of {', '.join(RESTORATION_LOSSES)}."
+    elif (train.get("constyle_iter") or train["total_iter"]) < train["total_iter"]:
+        yield "train.constyle_iter ends ConStyle's losses before total_iter and there is no pixel_opt to go on with."
+    elif options["dist"] and not options.get("find_unused_parameters"):
+        yield "train has no loss of the restored image; several processes then need find_unused_parameters: true."
 
 
 def _check_contrast(options: Options) -> Problems:
-    if not _is_subclass(dict(iter(MODEL_REGISTRY)).get(options["model_type"]), ConStyleModel):
+    if not _is_subclass(_model(options), ConStyleModel):
         return
-    if options["datasets"]["train"].get("batch_size_per_gpu") == 1:
+    train_opt = options["datasets"]["train"]
+    if train_opt["batch_size_per_gpu"] == 1:
         yield "datasets.train.batch_size_per_gpu is 1; ConStyle's BatchNorm needs at least 2 images to train on."
-    network = dict(iter(ARCH_REGISTRY)).get(options["network_g"].get("type"))
+    network = dict(iter(ARCH_REGISTRY)).get(options["network_g"]["type"])
     if isinstance(network, type) and not _is_subclass(network, GuidedNetwork):
         yield f"network_g.type {network.__name__} is not guided by ConStyle; train it with model_type RestorationModel."
     contrast_opt = dict(options["train"].get("contrast") or {})
     positive = contrast_opt.pop("positive", "clean")
     if positive not in ("clean", "degraded"):
         yield f"train.contrast.positive is {positive!r}; it must be 'clean' or 'degraded'."
-    if positive == "degraded" and not options["datasets"]["train"].get("second_crop"):
+    if positive == "degraded" and not train_opt.get("second_crop"):
         yield "train.contrast.positive is 'degraded', which needs datasets.train.second_crop: true."
     if positive == "degraded" and (options["train"].get("mixing_augs") or {}).get("mixup"):
         yield "train.contrast.positive is 'degraded', which mixup does not go with; set train.mixing_augs.mixup: false."
-    yield from _buildable(partial(MomentumContrast, ConStyle()), contrast_opt, "train.contrast")
+    yield from _tried(partial(MomentumContrast, ConStyle(), **contrast_opt), "train.contrast")
+
+
+def _check_logger(options: Options) -> Problems:
+    if options["logger"].get("wandb") and options["logger"]["wandb"].get("project"):
+        yield "logger.wandb.project is set, but BasicSR 1.4.2 does not work with current wandb; leave it out."
+
+
+def _registered(registry: Registry, name: object, option: str) -> Problems:
+    names = sorted(known for known, _ in registry)
+    if name not in names:
+        yield f"{option} is {name!r}, which is not registered; there are {', '.join(names)}."
+
+
+def _tried(make: Callable[[], object], where: str) -> Problems:
+    try:
+        make()
+    except Exception as error:  # what an option makes a constructor of any project raise is its answer
+        yield f"{where}: {error if isinstance(error, TypeError | ValueError) else repr(error)}"
+
+
+def _model(options: Options) -> object:
+    return dict(iter(MODEL_REGISTRY)).get(options["model_type"])
 
 
 def _is_subclass(candidate: object, parent: type) -> bool:
     return isinstance(candidate, type) and issubclass(candidate, parent)
-
-
-def _buildable(factory: Callable[..., object], arguments: Options, where: str) -> Problems:
-    try:
-        factory(**arguments)
-    except (TypeError, ValueError, AssertionError) as error:
-        yield f"{where}: {error}"
-
-
-def _positive_integers(section: Options, where: str, *keys: str) -> Problems:
-    """Options files write large numbers as `!!float 1e4`, so a float without fraction will do."""
-    for key in keys:
-        value = section.get(key)
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if value is None or not is_number or value < 1 or not float(value).is_integer():
-            yield f"{where}.{key} is {value!r}; it must be a whole number, at least 1."

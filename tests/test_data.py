@@ -195,10 +195,19 @@ def test_crop_larger_than_the_image_is_named(tmp_path):
 
 def test_folder_without_meta_info_is_no_lmdb(tmp_path):
     (tmp_path / "x.lmdb").mkdir()
+    lmdb = {"type": "lmdb"}
     with pytest.raises(DataError, match=r"no meta_info\.txt"):
         PairedRestorationDataset(
-            options(tmp_path, dataroot_lq=str(tmp_path / "x.lmdb"), dataroot_gt=str(tmp_path / "x.lmdb"))
+            options(
+                tmp_path, dataroot_lq=str(tmp_path / "x.lmdb"), dataroot_gt=str(tmp_path / "x.lmdb"), io_backend=lmdb
+            )
         )
+
+
+def test_io_backend_may_not_contradict_the_folders(tmp_path):
+    write_pairs(tmp_path, 1)
+    with pytest.raises(DataError, match=r"io_backend\.type is 'lmdb', but the folders are no LMDBs"):
+        PairedRestorationDataset(options(tmp_path, io_backend={"type": "lmdb"}))
 
 
 def test_two_files_of_one_name_are_refused(tmp_path):
@@ -236,6 +245,18 @@ def test_order_and_seeds_depend_on_seed_and_epoch_alone():
     assert draw(1, 2) != draw(1, 3)
     assert draw(1, 2) != draw(2, 2)
     assert len({seed for _, seed in draw(1, 2)}) == 56
+    seeds = [dict(draw(1, epoch)) for epoch in (2, 3)]
+    assert not [index for index in range(50) if seeds[0][index] == seeds[1][index]]
+
+
+def test_filling_up_repeats_no_image_more_than_others_in_the_long_run():
+    sampler = WholeBatchSampler(10, 16, 1, 0, 1, seed=0)
+    counts = np.zeros(10)
+    for epoch in range(200):
+        sampler.set_epoch(epoch)
+        counts += np.bincount([index for index, _ in sampler], minlength=10)
+    assert counts.sum() == 3200
+    assert counts.max() / counts.min() < 1.2
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])

@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from constyle_arch.errors import OptionsError
-from constyle_arch.options import force_options, read_option_file
+from constyle_arch.options import complete_datasets, force_options, read_option_file
+from constyle_arch.preflight import check_options
 from tests.conftest import run_command, training_options, write_options, write_pairs
 
 
@@ -100,7 +101,7 @@ BROKEN = [
     ("name", ..., "name is missing"),
     ("train", ..., "train is missing"),
     ("datasets", ..., "datasets is missing"),
-    ("datasets.train", ..., "one of them must be 'train'"),
+    ("datasets.train", ..., "datasets.train is missing"),
     ("network_g.type", "ConStyleRestorme", "network_g.type is 'ConStyleRestorme', which is not registered"),
     ("network_g.dim", 7, "dim is 7"),
     ("network_g.dmi", 8, "unexpected keyword argument 'dmi'"),
@@ -123,8 +124,29 @@ BROKEN = [
     ("train.contrast", {"momentum": 3}, "momentum is 3"),
     ("train.mixing_augs", {"mixup": True, "beta": 1}, "train.mixing_augs: "),
     ("network_g", {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3}, "train it with model_type RestorationModel"),
+    ("datasets.train", [1], "datasets.train is [1]; it must be a section"),
+    ("datasets", [1], "datasets is [1]; it must be a section"),
+    ("datasets.train.batch_size_per_gpu", 4.0, "without a decimal point"),
+    ("datasets.train.dataset_enlarge_ratio", 0, "dataset_enlarge_ratio is 0"),
+    ("datasets.train.prefetch_mode", "gpu", "prefetch_mode is 'gpu'"),
+    ("datasets.val_2", {"name": "pairs", "type": "PairedRestorationDataset"}, "two sets to measure on called 'pairs'"),
+    ("manual_seed", "x", "manual_seed is 'x'"),
+    ("train.ema_decay", "x", "train.ema_decay is 'x'"),
+    ("train.constyle_iter", "abc", "train.constyle_iter is 'abc'"),
+    ("train.grad_clip_norm", 0, "train.grad_clip_norm is 0"),
+    ("train.contrast", "x", "train.contrast is 'x'"),
+    ("train.optim_g", "AdamW", "train.optim_g is 'AdamW'"),
+    ("train.optim_g.type", "LBFGS", "train.optim_g: "),
+    ("train.scheduler", "x", "train.scheduler is 'x'"),
+    ("train.scheduler", {"type": "ReduceLROnPlateau"}, "train.scheduler: "),
+    ("train.scheduler.periods", 100, "train.scheduler: "),
+    ("train.mixing_augs", {"mixup": "false"}, "train.mixing_augs.mixup is 'false'"),
+    ("train.pixel_opt", None, "no pixel_opt to go on with"),
+    ("val.metrics.psnr", "calculate_psnr", "val.metrics.psnr is 'calculate_psnr'"),
+    ("val.metrics.psnr.crop_border", ..., "crop_border"),
+    ("path.pretrain_network_g", 5, "path.pretrain_network_g is 5"),
     ("train.style_opt.type", "Style", "train.style_opt.type is 'Style'"),
-    ("logger.print_freq", ..., "logger.print_freq is None"),
+    ("logger.print_freq", ..., "logger.print_freq is missing"),
     ("val.metrics.psnr.type", "psnr", "val.metrics.psnr.type is 'psnr'"),
     ("val.val_freq", 0, "val.val_freq is 0"),
     ("path.pretrain_network_g", "no.pth", "the file no.pth does not exist"),
@@ -144,12 +166,9 @@ def check(tmp_path, options):
 
 @pytest.mark.parametrize(("path", "value", "message"), BROKEN, ids=[f"{path}={value}" for path, value, _ in BROKEN])
 def test_options_that_cannot_run_are_reported(ten_pairs, path, value, message):
-    from constyle_arch.preflight import check_options
-
-    options = broken(training_options(ten_pairs, ten_pairs), path, value)
+    options = broken(training_options(ten_pairs, ten_pairs, constyle_iter=2), path, value)
     options |= {"is_train": True, "dist": False}
-    for phase, dataset in options.get("datasets", {}).items():
-        dataset["phase"] = phase
+    complete_datasets(options)
     with pytest.raises(OptionsError) as error:
         check_options(options)
     assert message in str(error.value)

@@ -1,6 +1,7 @@
 """Whole runs through the `basicsr` command, each in a process and a directory of its own."""
 
 import csv
+import json
 import sys
 
 import pytest
@@ -48,6 +49,7 @@ def test_training_leaves_checkpoints_and_logs_below_the_working_directory(finish
         "net_g_2.pth",
         "net_g_4.pth",
         "net_g_latest.pth",
+        "best_metrics.json",
         "net_g_best.pth",
     }
     assert list((cwd / "tb_logger" / "tiny").iterdir())
@@ -102,13 +104,58 @@ def test_best_checkpoint_is_the_network_of_the_best_validation(finished_run):
     assert all(torch.equal(tensor, stored[1][key]) for key, tensor in stored[0].items())
 
 
-def test_run_goes_on_where_it_was(tmp_path, ten_pairs):
-    trained(training_options(ten_pairs, total_iter=4), tmp_path)
-    home = trained(training_options(ten_pairs, total_iter=6), tmp_path, "--auto_resume")
+def weights_of(home, version, key="params"):
+    return torch.load(home / "models" / f"net_g_{version}.pth", weights_only=True)[key]
+
+
+def test_run_goes_on_where_it_was(tmp_path, ten_pairs, two_pairs):
+    home = trained(training_options(ten_pairs, two_pairs, total_iter=4), tmp_path)
+    best = json.loads((home / "models" / "best_metrics.json").read_text())
+    before = {key: weights_of(home, 4, key) for key in ("params", "params_ema")}
+    trained(training_options(ten_pairs, two_pairs, total_iter=4), tmp_path, "--auto_resume")  # nothing left to do
+    for key, weights in before.items():
+        assert all(torch.equal(tensor, weights[name]) for name, tensor in weights_of(home, "latest", key).items())
+
+    trained(training_options(ten_pairs, two_pairs, total_iter=7), tmp_path, "--auto_resume")
     assert [path.name for path in (tmp_path / "experiments").iterdir()] == ["tiny"]
-    logs = sorted(path.read_text() for path in home.glob("train_*.log"))
-    assert any("Resuming training from epoch: 1, iter: 4" in log for log in logs)
-    assert (home / "training_states" / "6.state").is_file()
+    assert any("Resuming training from epoch: 1, iter: 4" in path.read_text() for path in home.glob("train_*.log"))
+    state = torch.load(home / "training_states" / "6.state", weights_only=True)
+    assert int(state["contrast"]["pointer"]) == 6 * 4 % 24
+    assert {float(moments["step"]) for moments in state["optimizers"][0]["state"].values()} == {6.0}
+    after = json.loads((home / "models" / "best_metrics.json").read_text())["pairs"]["psnr"]
+    assert after["val"] >= best["pairs"]["psnr"]["val"]
+
+    options = training_options(ten_pairs, total_iter=9, contrast={"queue_size": 12})
+    result = run_command("train", "-opt", write_options(tmp_path / "x.yml", options), "--auto_resume", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "queue of 24 codes and train.contrast.queue_size is 12" in result.stderr
+
+
+def test_workers_with_cpu_prefetch_do_not_hang(tmp_path, ten_pairs):
+    options = training_options(ten_pairs, total_iter=9)
+    options["datasets"]["train"] |= {"prefetch_mode": "cpu", "num_worker_per_gpu": 2}
+    trained(options, tmp_path)
+
+
+def test_image_that_breaks_while_training_is_named_without_a_traceback(tmp_path):
+    data = write_pairs(tmp_path / "data", 6)
+    (data / "lq" / "003.png").write_bytes(b"broken")
+    options = training_options(data, total_iter=9)
+    options["datasets"]["train"]["num_worker_per_gpu"] = 1
+    result = run_command("train", "-opt", write_options(tmp_path / "run.yml", options), cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].startswith("basicsr: error: ")
+    assert "003.png cannot be decoded" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_plain_restoration_network_trains_without_ema(tmp_path, ten_pairs, two_pairs):
+    options = training_options(ten_pairs, two_pairs, total_iter=3, ema_decay=0)
+    options["model_type"] = "RestorationModel"
+    options["network_g"] = {"type": "NAFNet", "width": 4, "enc_blk_nums": [1], "middle_blk_num": 1, "dec_blk_nums": [1]}
+    home = trained(options, tmp_path)
+    assert set(torch.load(home / "models" / "net_g_latest.pth", weights_only=True)) == {"params"}
+    assert "l_contrastive" not in log_of(home)
 
 
 def test_network_of_ones_own_operator_trains_as_the_docs_show(tmp_path, ten_pairs):
@@ -125,23 +172,36 @@ def test_network_of_ones_own_operator_trains_as_the_docs_show(tmp_path, ten_pair
     assert "nowhere.py does not exist" in missing.stderr
 
 
-def test_two_processes_share_the_queue(tmp_path, ten_pairs):
-    options = training_options(ten_pairs, total_iter=3, constyle_iter=2)
-    torchrun = (
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        "-m",
-        "constyle_arch",
-    )
-    home = trained(options, tmp_path, launcher=torchrun)
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+TWO_PROCESSES = (*TORCHRUN, "-m", "constyle_arch")
+
+
+def test_two_processes_train_and_freeze_together(tmp_path, ten_pairs, two_pairs):
+    options = training_options(ten_pairs, two_pairs, total_iter=6, constyle_iter=2)
+    home = trained(options, tmp_path, "--plugin", REPOSITORY / "tests" / "dump_ranks.py", launcher=TWO_PROCESSES)
     assert "Number of processes: 2" in log_of(home)
-    state = torch.load(home / "training_states" / "2.state", weights_only=True)
-    assert int(state["contrast"]["pointer"]) == 16  # two iterations, two processes, four images each
-    assert (home / "models" / "net_g_latest.pth").is_file()
+    ranks = [torch.load(tmp_path / f"rank{rank}.pth", weights_only=True) for rank in (0, 1)]
+    assert int(ranks[0]["contrast"]["pointer"]) == 16  # two iterations, two processes, four images each
+    for part in ("queue", "pointer"):
+        assert torch.equal(ranks[0]["contrast"][part], ranks[1]["contrast"][part])
+    assert not torch.equal(ranks[0]["codes"], ranks[1]["codes"])
+    newest = ranks[0]["contrast"]["queue"][:, 8:16].T  # the second iteration's, rank after rank
+    torch.testing.assert_close(newest, torch.cat([ranks[0]["codes"], ranks[1]["codes"]]))
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    for part in ("net", "key_encoder"):
+        for name, tensor in ranks[0][part].items():
+            if not name.endswith(statistics):  # BatchNorm statistics are each process's own
+                assert torch.equal(tensor, ranks[1][part][name]), name
+
+
+def test_error_of_any_process_is_shown(tmp_path):
+    data = write_pairs(tmp_path / "data", 10)
+    (data / "lq" / "005.png").write_bytes(b"broken")
+    options = training_options(data, total_iter=9)
+    file = write_options(tmp_path / "run.yml", options)
+    result = run_command("train", "-opt", file, cwd=tmp_path, launcher=TWO_PROCESSES)
+    assert result.returncode != 0
+    assert "005.png cannot be decoded" in result.stderr
 
 
 def test_full_size_recipe_runs_two_iterations_and_a_validation(tmp_path, two_pairs):
@@ -150,7 +210,6 @@ def test_full_size_recipe_runs_two_iterations_and_a_validation(tmp_path, two_pai
     overrides = [
         *(f"datasets:{phase}:dataroot_{side}={data / side}" for phase in ("train", "val") for side in ("gt", "lq")),
         *(f"datasets:{phase}:lq_name={{}}" for phase in ("train", "val")),
-        "datasets:train:io_backend:type=disk",
         "datasets:train:gt_name={}",
         "datasets:train:num_worker_per_gpu=0",
         "datasets:train:batch_size_per_gpu=2",

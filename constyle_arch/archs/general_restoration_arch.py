@@ -171,6 +171,13 @@ class GeneralRestorationNetwork(GuidedNetwork):
             if len(numbers) != 3 or min(numbers) < 0:
                 raise ValueError(f"{option} is {list(numbers)}; it must list the blocks of three stages.")
 
+        for option, number in (
+            ("num_blocks_bottleneck", num_blocks_bottleneck),
+            ("num_refinement_blocks", num_refinement_blocks),
+        ):
+            if number < 0:
+                raise ValueError(f"{option} is {number}; it must be at least 0.")
+
         def stage(channels: int, level: int, num_blocks: int) -> nn.Sequential:
             return nn.Sequential(*(operator(channels, level) for _ in range(num_blocks)))
 

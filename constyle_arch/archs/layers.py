@@ -26,7 +26,7 @@ def checked_image(image: Tensor) -> Tensor:
 def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
     """Extend `image` (N, C, H, W) at its bottom and right until both sides are divisible by `multiple`.
 
-    The border is mirrored; a side too short to mirror repeats its last pixel instead.
+    The border is mirrored; where a side is too short for that, the last pixels are repeated on both sides instead.
     """
     height, width = image.shape[-2:]
     bottom, right = -height % multiple, -width % multiple

@@ -34,7 +34,7 @@ def layer_norm(kind: str, channels: int) -> nn.Module:
         return LayerNorm2d(channels, eps=LAYER_NORM_EPS)
     if kind == "BiasFree":
         return BiasFreeLayerNorm2d(channels)
-    raise ValueError(f"layer_norm is {kind!r}; it must be 'WithBias' or 'BiasFree'.")
+    raise ValueError(f"layer_norm_type is {kind!r}; it must be 'WithBias' or 'BiasFree'.")
 
 
 class TransposedAttention(nn.Module):

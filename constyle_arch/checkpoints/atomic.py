@@ -1,7 +1,9 @@
 """Writing a checkpoint so that its file is either whole or not there."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 
@@ -14,10 +16,19 @@ def save_atomically(content: object, path: Path) -> None:
     Raises:
         RunError: the file cannot be written (disk full, no permission); what was there before is untouched.
     """
+    _write(path, lambda file: torch.save(content, file))
+
+
+def save_text_atomically(content: str, path: Path) -> None:
+    """Write text in the same way."""
+    _write(path, lambda file: file.write(content.encode()))
+
+
+def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
     unfinished = path.with_name(path.name + ".unfinished")
     try:
         with unfinished.open("wb") as file:
-            torch.save(content, file)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(path)
@@ -28,6 +39,4 @@ def save_atomically(content: object, path: Path) -> None:
             os.close(directory)
     except (OSError, RuntimeError) as error:
         unfinished.unlink(missing_ok=True)
-        raise RunError(
-            f"The checkpoint {path} cannot be written: {error}. Earlier checkpoints are untouched."
-        ) from error
+        raise RunError(f"The file {path} cannot be written: {error}. Earlier checkpoints are untouched.") from error

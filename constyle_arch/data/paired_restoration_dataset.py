@@ -47,6 +47,12 @@ class PairedRestorationDataset(Dataset[dict[str, Tensor | str]]):
                 f"dataroot_lq {self.roots['lq']} and dataroot_gt {self.roots['gt']}: both or neither must end in .lmdb."
             )
         self.in_lmdb = all(in_lmdb)
+        backend = (opt.get("io_backend") or {}).get("type")
+        if backend and backend != ("lmdb" if self.in_lmdb else "disk"):
+            raise DataError(
+                f"io_backend.type is {backend!r}, but the folders are "
+                f"{'LMDBs' if self.in_lmdb else 'no LMDBs'} by their names; leave io_backend out."
+            )
         self.file_client: FileClient | None = None  # opened where it is used: an LMDB must not cross a fork
 
         locations = {side: self._locations(side) for side in self.roots}

@@ -40,7 +40,8 @@ class WholeBatchSampler(Sampler[tuple[int, int]]):
         """This rank's samples of the current epoch."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         total = self.num_samples * self.num_replicas
-        order = torch.randperm(total, generator=generator) % self.num_images
+        rounds = [torch.randperm(self.num_images, generator=generator) for _ in range(-(-total // self.num_images))]
+        order = torch.cat(rounds)[:total]
         seeds = torch.randint(2**32, (total,), generator=generator)
         mine = slice(self.rank, total, self.num_replicas)
         yield from zip(order[mine].tolist(), seeds[mine].tolist(), strict=True)
@@ -63,7 +64,6 @@ class SeededDataset(Dataset[Any]):
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
-        self.opt = dataset.opt
 
     def __len__(self) -> int:
         """Length of the data set inside."""
@@ -75,7 +75,7 @@ class SeededDataset(Dataset[Any]):
         states = random.getstate(), np.random.get_state(), torch.get_rng_state()
         random.seed(seed)
         np.random.seed(seed)
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs too
         try:
             return self.dataset[index]
         finally:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from constyle_arch.archs.constyle_arch import Codes
 from constyle_arch.archs.general_restoration_arch import GuidedNetwork
+from constyle_arch.archs.layers import pad_to_multiple
 from constyle_arch.checkpoints.published_names import contrast_from_published
 from constyle_arch.checkpoints.reading import read_state_dict
 from constyle_arch.errors import OptionsError, RunError
@@ -86,7 +87,8 @@ class ConStyleModel(RestorationModel):
         if self.constyle_frozen:
             return super().compute_losses()
         self.contrast.update_encoder(self._network().encoder)
-        self.positive = self.contrast.positive(getattr(self, self.positive_image))
+        image = pad_to_multiple(getattr(self, self.positive_image), self._network().multiple)  # as the network pads lq
+        self.positive = self.contrast.positive(image)
         self.output, codes = self.net_g(self.lq, return_codes=True)
         self.codes = self.contrast.prepared(codes)
         return {**self.restoration_losses(), **self.constyle_losses(self.codes, self.positive)}
@@ -111,6 +113,12 @@ class ConStyleModel(RestorationModel):
         super().resume_training(resume_state)
         if "contrast" not in resume_state:
             raise RunError("The training state holds no momentum encoder and queue: another model_type wrote it.")
+        size, wanted = resume_state["contrast"]["queue"].shape[1], self.contrast.queue.shape[1]
+        if size != wanted:
+            raise RunError(
+                f"The training state holds a queue of {size} codes and train.contrast.queue_size is {wanted}; to go on "
+                f"from it, set {size}."
+            )
         self.contrast.load_state_dict(resume_state["contrast"])
 
     def set_train_mode(self) -> None:

@@ -13,9 +13,9 @@ from torch.optim.lr_scheduler import LRScheduler
 class CosineAnnealingRestartCyclicLR(LRScheduler):
     """Cosine annealing in periods, each with a weight and a floor of its own.
 
-    Within period i the rate falls from `restart_weights[i]` · lr to about `eta_mins[i]` on half a cosine; a floor
-    equal to the rate keeps it constant. After the last period it stays where it ended. Source: the recipes of
-    arXiv 2402.15784, section 4.1, after Restormer's (arXiv 2111.09881).
+    Within period i the rate falls on half a cosine from floor + weight·(lr − floor) to the floor, with
+    `restart_weights[i]` and `eta_mins[i]`; a floor equal to lr keeps it constant. After the last period it stays.
+    Source: the recipes of arXiv 2402.15784, section 4.1, after Restormer's (arXiv 2111.09881).
 
     Args:
         optimizer: its groups' rates are set.

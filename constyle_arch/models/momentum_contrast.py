@@ -67,28 +67,29 @@ class MomentumContrast(nn.Module):
         entries about to be replaced are dealt out in the order in which the ranks' codes replace them.
         """
         ranks, rank = _ranks()
-        start = int(self.pointer) + rank * batch_size
+        start = self.pointer + rank * batch_size
         return Codes(c1=self._entries(start + ranks * batch_size, batch_size), c2=self._entries(start, batch_size))
 
     @torch.no_grad()
     def enqueue(self, codes: Tensor) -> None:
         """Replace the entries at the pointer by `codes` (B, 128) of every rank, and move the pointer on."""
         codes = _gathered(codes)
-        size = self.queue.shape[1]
-        end = int(self.pointer) + len(codes)
-        newest = codes[-size:]  # a batch longer than the queue laps it
-        columns = torch.arange(end - len(newest), end, device=codes.device) % size
-        self.queue[:, columns] = newest.T
-        self.pointer.fill_(end % size)
+        newest = codes[-self.queue.shape[1] :]  # a batch longer than the queue laps it
+        end = self.pointer + len(codes)
+        self.queue[:, self._columns(end - len(newest), len(newest))] = newest.T
+        self.pointer.copy_(end % self.queue.shape[1])
 
     def share_queue(self) -> None:
         """Give every rank the queue of rank 0."""
         if _ranks()[0] > 1:
             distributed.broadcast(self.queue, src=0)
 
-    def _entries(self, start: int, count: int) -> Tensor:
-        columns = torch.arange(start, start + count, device=self.queue.device) % self.queue.shape[1]
-        return self.queue[:, columns].T
+    def _entries(self, start: Tensor, count: int) -> Tensor:
+        return self.queue[:, self._columns(start, count)].T
+
+    def _columns(self, start: Tensor, count: int) -> Tensor:
+        """`count` columns of the ring from `start` on; computed where the queue is, without waiting for it."""
+        return (start + torch.arange(count, device=self.queue.device)) % self.queue.shape[1]
 
 
 @torch.no_grad()
@@ -102,13 +103,18 @@ def contrast_health(query: Tensor, positive: Tensor, queue: Tensor) -> dict[str,
 
     Returns:
         `cos_positive`, the mean cosine of each query and its positive; `cos_negatives`, that of queries and
-        negatives; `code_std`, the standard deviation of the code over the batch, its mean over the D entries.
+        negatives; `code_std`, the standard deviation of the code over the batch, its mean over the D entries;
+        `code_norm`, the mean length of the queries; `contrast_acc`, the share of queries nearer to their positive
+        than to every negative, by the scalar product that InfoNCE compares.
     """
+    nearest_negative = (query @ queue).amax(dim=1)
     mean_negative = F.normalize(queue, dim=0).mean(dim=1)
     return {
         "cos_positive": F.cosine_similarity(query, positive, dim=1).mean(),
         "cos_negatives": (F.normalize(query, dim=1) @ mean_negative).mean(),
         "code_std": query.std(dim=0).mean(),
+        "code_norm": query.norm(dim=1).mean(),
+        "contrast_acc": ((query * positive).sum(dim=1) > nearest_negative).float().mean(),
     }
 
 

@@ -1,6 +1,7 @@
 """`RestorationModel`: trains and tests any network that maps a degraded image to a clean one of its size."""
 
 import csv
+import json
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from constyle_arch.checkpoints.atomic import save_atomically
+from constyle_arch.checkpoints.atomic import save_atomically, save_text_atomically
 from constyle_arch.checkpoints.loading import fill, own_names
 from constyle_arch.checkpoints.reading import read_checkpoint, read_state_dict
 from constyle_arch.errors import RunError
@@ -63,7 +64,8 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         self.cri_pix = self.build_optional_loss("pixel_opt")
         self.cri_perceptual = self.build_optional_loss("perceptual_opt")
         mixing = dict(train_opt.get("mixing_augs") or {})
-        self.mixup = Mixup(**mixing) if mixing.pop("mixup", False) else None
+        mixes = mixing.pop("mixup", False)
+        self.mixup = Mixup(**mixing) if mixes else None
         self.grad_clip_norm = train_opt.get("grad_clip_norm")
         self.setup_optimizers()
         self.setup_schedulers()
@@ -245,10 +247,24 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         )
 
     def _keep_best_network(self, dataset_name: str, current_iter: int) -> None:
-        first_dataset, records = next(iter(self.best_metric_results.items()))
-        first_record = next(iter(records.values()))
-        if dataset_name == first_dataset and first_record["iter"] == current_iter:
+        first_dataset = next(opt["name"] for phase, opt in self.opt["datasets"].items() if phase.split("_")[0] == "val")
+        first_metric = next(iter(self.opt["val"]["metrics"]))
+        improved = self.best_metric_results[dataset_name][first_metric]["iter"] == current_iter
+        if dataset_name == first_dataset and improved:
             self._save_networks("best")
+        if self.opt["rank"] == 0:
+            save_text_atomically(json.dumps(self.best_metric_results, indent=1), self._best_metrics_path())
+
+    def _best_metrics_path(self) -> Path:
+        """Beside the networks: a training state is written before the validation of its iteration."""
+        return Path(self.opt["path"]["models"]) / "best_metrics.json"
+
+    def _stored_best_metrics(self) -> dict[str, Any]:
+        """The best metrics so far, of the data sets whose metrics are still those of the options."""
+        path = self._best_metrics_path()
+        stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        metrics = list((self.opt.get("val") or {}).get("metrics") or {})
+        return {name: records for name, records in stored.items() if list(records) == metrics}
 
     def save(self, epoch: int, current_iter: int) -> None:
         """Write the networks and the training state of this iteration; -1 stands for the end of the run.
@@ -285,18 +301,17 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
             save_atomically(state, Path(self.opt["path"]["training_states"]) / f"{current_iter}.state")
 
     def training_state(self) -> dict[str, Any]:
-        """What `resume_training` takes back: optimizers, schedules and best metrics."""
+        """What `resume_training` takes back."""
         return {
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
-            "best_metric_results": getattr(self, "best_metric_results", {}),
         }
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         """Go on from a state that `save_training_state` wrote."""
         super().resume_training(resume_state)
         self.current_iter = resume_state["iter"]
-        self.best_metric_results = resume_state.get("best_metric_results", {})
+        self.best_metric_results = self._stored_best_metrics()
 
 
 def _score(image: Any, clean: Any, metric_opt: Options) -> float:

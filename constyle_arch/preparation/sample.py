@@ -6,6 +6,7 @@ from itertools import permutations
 from pathlib import Path
 
 import cv2
+import lmdb
 import numpy as np
 from basicsr.utils.lmdb_util import make_lmdb_from_imgs
 from tqdm import tqdm
@@ -65,7 +66,7 @@ def prepare_sample(output: str) -> None:
         for kind in ("hazy", "clean"):
             _write_lmdb(unfinished / "train" / kind, unfinished / f"train_{kind}.lmdb")
         unfinished.rename(finished)
-    except OSError as error:
+    except (OSError, lmdb.Error) as error:
         raise UserError(f"The sample cannot be written to {finished}: {error}") from error
     print(f"The sample is in {finished}.")
 
@@ -142,9 +143,9 @@ def _write(path: Path, image: Image) -> None:
         raise UserError(f"The image {path} cannot be written.")
 
 
-def _write_lmdb(folder: Path, lmdb: Path) -> None:
+def _write_lmdb(folder: Path, path: Path) -> None:
     files = sorted(folder.glob("*.png"))
     size = sum(_read(file).nbytes for file in files)  # uncompressed, so more than the LMDB will hold
     make_lmdb_from_imgs(
-        str(folder), str(lmdb), [file.name for file in files], [file.stem for file in files], map_size=2 * size + 2**20
+        str(folder), str(path), [file.name for file in files], [file.stem for file in files], map_size=2 * size + 2**20
     )

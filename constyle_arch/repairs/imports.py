@@ -51,7 +51,6 @@ class _BeforeBasicSR(MetaPathFinder):
 
     def find_spec(self, fullname: str, path: object = None, target: ModuleType | None = None) -> ModuleSpec | None:
         if fullname == "basicsr":
-            sys.meta_path.remove(self)
             declare_torchvision_operators()
             alias_functional_tensor()
         return None

@@ -39,7 +39,7 @@ def create_train_val_dataloader(
         The training loader, its sampler, the validation loaders, the number of epochs and of iterations.
     """
     train_opt = opt["datasets"]["train"]
-    if train_opt.get("num_worker_per_gpu", 0) > 0:
+    if train_opt.get("num_worker_per_gpu", 0) > 0 and train_opt.get("prefetch_mode") != "cpu":
         train_opt.setdefault("persistent_workers", True)
     dataset = build_dataset(train_opt)
     sampler = WholeBatchSampler(

@@ -1,6 +1,7 @@
 """Repairs of devices and process groups."""
 
 import os
+from datetime import timedelta
 from typing import Any
 
 import basicsr.utils.dist_util
@@ -9,6 +10,9 @@ import torch
 from basicsr.models.base_model import BaseModel
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
+
+VALIDATION_TIMEOUT = timedelta(hours=3)
+"""How long ranks wait for each other: rank 0 validates alone meanwhile, on large images and data sets too."""
 
 
 def start_processes_without_cuda() -> None:
@@ -37,9 +41,10 @@ def init_dist(launcher: str, backend: str | None = None, **kwargs: Any) -> None:
         _describe_slurm_job(kwargs.pop("port", None))
     elif launcher != "pytorch":
         raise ValueError(f"launcher is {launcher!r}; it must be 'pytorch' or 'slurm'.")
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
-    distributed.init_process_group(backend or ("nccl" if torch.cuda.is_available() else "gloo"), **kwargs)
+    backend = backend or ("nccl" if torch.cuda.is_available() else "gloo")
+    if backend == "nccl":
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
+    distributed.init_process_group(backend, timeout=VALIDATION_TIMEOUT, **kwargs)
 
 
 def leave_process_group() -> None:
