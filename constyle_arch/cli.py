@@ -89,7 +89,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0, or 2 for something the user can put right."""
+    """Run the command line; returns the exit code: 0, 2 for something the user can put right, 130 for Ctrl-C."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     parsed = build_parser().parse_args(arguments)
     try:
@@ -101,6 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from constyle_arch.runner import run_pipeline
 
             run_pipeline(parsed.command, arguments[1:], parsed.plugin)
+    except KeyboardInterrupt:
+        print("basicsr: interrupted; --auto_resume goes on from the newest training state", file=sys.stderr)
+        return 130
     except UserError as error:
         rank = os.environ.get("RANK", "0")
         if rank == "0" or not isinstance(error, OptionsError):  # options fail on every rank alike

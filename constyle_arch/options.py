@@ -14,7 +14,7 @@ from constyle_arch.errors import OptionsError
 
 Options = dict[str, Any]
 
-FLOAT = re.compile(r"[-+]?(\d[\d_]*\.?[\d_]*([eE][-+]?\d+)|\.\d+([eE][-+]?\d+)?|\d[\d_]*\.[\d_]*)")
+FLOAT = re.compile(r"[-+]?(\d[\d_]*\.?[\d_]*([eE][-+]?\d+)|\.\d+([eE][-+]?\d+)?|\d[\d_]*\.[\d_]*)$")
 
 
 class OptionLoader(yaml.SafeLoader):
@@ -22,12 +22,13 @@ class OptionLoader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """A mapping as a dict, refusing a key that stands twice."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        repeated = {key for key in keys if keys.count(key) > 1}
-        if repeated:
-            raise yaml.constructor.ConstructorError(
-                problem=f"the key {sorted(map(str, repeated))[0]!r} stands twice", problem_mark=node.start_mark
-            )
+        seen = set()
+        for key, _ in node.value:
+            if key.tag != "tag:yaml.org,2002:merge" and key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark
+                )
+            seen.add(str(key.value))
         return super().construct_mapping(node, deep)
 
 
@@ -56,6 +57,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force_yml",
         nargs="+",
+        action="extend",
         metavar="KEY:KEY=VALUE",
         help="replace options of the file, e.g. train:total_iter=1000 datasets:train:gt_size=64",
     )
@@ -71,7 +73,7 @@ def read_option_file(path: str) -> Options:
         options = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=OptionLoader)
     except FileNotFoundError:
         raise OptionsError(f"The option file {path} does not exist.") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise OptionsError(f"The option file {path} cannot be read: {error}") from error
     if not isinstance(options, dict):
         raise OptionsError(f"The option file {path} holds no options; it must be a mapping of keys to values.")
@@ -141,6 +143,10 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[Options, argpa
     launcher = flags.launcher
     if launcher == "none" and "TORCHELASTIC_RUN_ID" in os.environ:
         launcher = "pytorch"
+    if launcher == "pytorch" and "RANK" not in os.environ:
+        raise OptionsError("--launcher pytorch needs torchrun: torchrun --nproc-per-node N -m constyle_arch …")
+    if launcher == "slurm" and "SLURM_PROCID" not in os.environ:
+        raise OptionsError("--launcher slurm needs Slurm: start the command with srun.")
     options["dist"] = launcher != "none"
     options["auto_resume"] = flags.auto_resume
     options["is_train"] = is_train

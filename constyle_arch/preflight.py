@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from basicsr.utils.registry import (
 )
 from torch import nn
 
-from constyle_arch.archs.constyle_arch import ConStyle
+from constyle_arch.archs.constyle_arch import CODE_CHANNELS, Codes, ConStyle
 from constyle_arch.archs.general_restoration_arch import GuidedNetwork
 from constyle_arch.checkpoints.loading import fill, own_names
 from constyle_arch.checkpoints.reading import read_state_dict
@@ -44,6 +45,14 @@ Problems = Iterator[str]
 
 RESTORATION_LOSSES = ("pixel_opt", "perceptual_opt")
 LOSSES = (*RESTORATION_LOSSES, "contrastive_opt", "content_opt", "style_opt")
+
+_IMAGE, _CODE = torch.ones(2, 3, 16, 16), torch.ones(2, CODE_CHANNELS)
+TRIAL_INPUTS: dict[str, tuple[Any, ...]] = {  # perceptual_opt is not tried: it would load its network
+    "pixel_opt": (_IMAGE, _IMAGE),
+    "contrastive_opt": (_CODE, _CODE, torch.ones(CODE_CHANNELS, 3)),
+    "content_opt": (_CODE, _CODE),
+    "style_opt": (Codes(_CODE, _CODE), Codes(_CODE, _CODE)),
+}
 
 
 def check_options(options: Options) -> None:
@@ -98,14 +107,18 @@ KINDS: dict[str, Callable[[Any], bool]] = {
     "a whole number, at least 1, without a decimal point": lambda value: _is_count(value) and isinstance(value, int),
     "a whole number, 0 or more": lambda value: isinstance(value, int) and _is_number(value) and value >= 0,
     "a whole number": lambda value: isinstance(value, int) and _is_number(value),
+    "a whole number in [0, 2**31)": lambda value: isinstance(value, int) and _is_number(value) and 0 <= value < 2**31,
+    "a folder's name: text without / and not . or ..": lambda value: (
+        isinstance(value, str) and value not in ("", ".", "..") and "/" not in value and len(value) < 200
+    ),
     "a number above 0": lambda value: _is_number(value) and value > 0,
     "a number in [0, 1)": lambda value: _is_number(value) and 0 <= value < 1,
     "true or false": lambda value: isinstance(value, bool),
 }
-SECTION, TEXT, COUNT, INTEGER, FROM_ZERO, WHOLE, POSITIVE, DECAY, BOOLEAN = KINDS
+SECTION, TEXT, COUNT, INTEGER, FROM_ZERO, WHOLE, SEED, NAME, POSITIVE, DECAY, BOOLEAN = KINDS
 
 REQUIRED = {
-    "name": TEXT,
+    "name": NAME,
     "model_type": TEXT,
     "num_gpu": FROM_ZERO,
     "datasets": SECTION,
@@ -120,6 +133,7 @@ REQUIRED_TO_TRAIN = {
     "train": SECTION,
     "train.total_iter": COUNT,
     "train.optim_g": SECTION,
+    "train.optim_g.lr": POSITIVE,
     "train.scheduler": SECTION,
     "logger": SECTION,
     "logger.print_freq": COUNT,
@@ -128,7 +142,7 @@ REQUIRED_TO_TRAIN = {
 }
 REQUIRED_TO_TEST = {"val": SECTION, "val.save_img": BOOLEAN, "path.pretrain_network_g": TEXT}
 OPTIONAL = {
-    "manual_seed": WHOLE,
+    "manual_seed": SEED,
     "val": SECTION,
     "val.metrics": SECTION,
     "val.pbar": BOOLEAN,
@@ -157,7 +171,8 @@ def _check_structure(options: Options) -> Problems:
         required |= {"val.val_freq": COUNT, "val.save_img": BOOLEAN}
     if isinstance(options.get("datasets"), dict):
         required |= {f"datasets.{phase}": SECTION for phase in options["datasets"]}
-        required |= {f"datasets.{phase}.{key}": TEXT for phase in options["datasets"] for key in ("name", "type")}
+        for phase in options["datasets"]:
+            required |= {f"datasets.{phase}.name": NAME, f"datasets.{phase}.type": TEXT}
     for path, kind in required.items():
         parent, _, key = path.rpartition(".")
         section = _value_at(options, parent)
@@ -171,6 +186,39 @@ def _check_structure(options: Options) -> Problems:
         if path not in required and value is not None and not KINDS[kind](value):
             yield f"{path} is {value!r}; it must be {kind}, or left out."
     yield from _check_phases(options)
+    yield from _check_keys(options)
+
+
+KEYS = {
+    "path": "pretrain_network_g param_key_g strict_load_g resume_state ignore_resume_networks",
+    "train": "total_iter warmup_iter ema_decay optim_g scheduler constyle_iter grad_clip_norm contrast mixing_augs "
+    + " ".join(LOSSES),
+    "train.mixing_augs": "mixup mixup_beta use_identity",
+    "val": "val_freq save_img save_comparison suffix pbar metrics",
+    "logger": "print_freq save_checkpoint_freq use_tb_logger wandb",
+}
+PAIRED_KEYS = (
+    "name type phase scale dataroot_gt dataroot_lq io_backend lq_name gt_name gt_size use_hflip use_rot second_crop "
+    "num_worker_per_gpu batch_size_per_gpu dataset_enlarge_ratio prefetch_mode num_prefetch_queue pin_memory "
+    "persistent_workers"
+)
+
+
+def _check_keys(options: Options) -> Problems:
+    """Keys that nothing reads, in the sections whose keys are known: those of this package's models and data set."""
+    known = {path: keys.split() for path, keys in KEYS.items()}
+    for phase in options["datasets"] if isinstance(options.get("datasets"), dict) else ():
+        if _value_at(options, f"datasets.{phase}.type") == PairedRestorationDataset.__name__:
+            known[f"datasets.{phase}"] = PAIRED_KEYS.split()
+    if options.get("model_type") not in (RestorationModel.__name__, ConStyleModel.__name__):
+        return
+    for path, keys in known.items():
+        section = _value_at(options, path)
+        for key in section if isinstance(section, dict) else ():
+            if key not in keys:
+                near = get_close_matches(str(key), keys, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(keys)}."
+                yield f"{path}.{key} is not an option that is read; {hint}"
 
 
 def _check_phases(options: Options) -> Problems:
@@ -220,6 +268,16 @@ def _check_network(options: Options) -> Problems:
     built: list[nn.Module] = []
     yield from _tried(lambda: built.append(ARCH_REGISTRY.get(name)(**network_opt)), f"network_g ({name})")
     yield from _check_checkpoint(options, built)
+    if built and _is_subclass(_model(options), RestorationModel):
+        yield from _tried(partial(_restore_once, built[0]), f"network_g ({name})")
+
+
+@torch.no_grad()
+def _restore_once(network: nn.Module) -> None:
+    image = torch.rand(2, 3, 16, 16)
+    restored = network(image)
+    if not isinstance(restored, torch.Tensor) or restored.shape != image.shape:
+        raise ValueError("it does not turn an image into one of the same size, which restoration is about.")
 
 
 def _check_checkpoint(options: Options, built: list[nn.Module]) -> Problems:
@@ -251,6 +309,8 @@ def _check_metrics(options: Options) -> Problems:
         if not isinstance(metric_opt, dict):
             yield f"{where} is {metric_opt!r}; it must be {SECTION}."
             continue
+        if metric_opt.get("better", "higher") not in ("higher", "lower"):
+            yield f"{where}.better is {metric_opt['better']!r}; it must be higher or lower."
         unregistered = list(_registered(METRIC_REGISTRY, metric_opt.get("type"), f"{where}.type"))
         yield from unregistered
         if not unregistered:
@@ -271,7 +331,7 @@ def _check_datasets(options: Options) -> Problems:
                 yield f"{where}.gt_size is {size!r}; it must be {INTEGER}."
                 continue
         for problem in _first_and_last_items(dataset, dataset_opt):
-            yield f"{where}: {problem} ({how_to_get(dataset_opt['name'])})."
+            yield f"{where}: {problem}."
     train_opt = options["datasets"].get("train") or {}
     if train_opt.get("prefetch_mode") not in (None, "cpu", "cuda"):
         yield f"datasets.train.prefetch_mode is {train_opt['prefetch_mode']!r}; it must be cpu, cuda or left out."
@@ -282,7 +342,8 @@ def _check_datasets(options: Options) -> Problems:
 def _first_and_last_items(dataset: Callable[[Options], Any], dataset_opt: Options) -> Problems:
     for root in ("dataroot_gt", "dataroot_lq"):
         if isinstance(dataset_opt.get(root), str) and not Path(dataset_opt[root]).exists():
-            yield f"{root}: the folder {dataset_opt[root]} does not exist"
+            advice = how_to_get(dataset_opt["name"])
+            yield f"{root}: the folder {dataset_opt[root]} does not exist ({advice})"
             return
     try:
         items = dataset(dataset_opt)
@@ -338,8 +399,8 @@ def _check_losses(options: Options) -> Problems:
         name = loss_opt.pop("type", None)
         unregistered = list(_registered(LOSS_REGISTRY, name, f"train.{option}.type"))
         yield from unregistered
-        if not unregistered and option != "perceptual_opt":  # which would load its network
-            yield from _tried(partial(LOSS_REGISTRY.get(name), **loss_opt), f"train.{option}")
+        if not unregistered and option in TRIAL_INPUTS:
+            yield from _tried(partial(_compute_once, LOSS_REGISTRY.get(name), loss_opt, option), f"train.{option}")
     if not _is_subclass(model, RestorationModel):
         return  # BasicSR's other models have losses of their own
     mixing = dict(train.get("mixing_augs") or {})
@@ -355,13 +416,19 @@ def _check_losses(options: Options) -> Problems:
         yield "train has no loss of the restored image; several processes then need find_unused_parameters: true."
 
 
+def _compute_once(loss: Callable[..., nn.Module], loss_opt: Options, option: str) -> None:
+    value = loss(**loss_opt)(*TRIAL_INPUTS[option])
+    if not isinstance(value, torch.Tensor) or value.dim() != 0:
+        raise ValueError("it does not give a single number.")
+
+
 def _check_contrast(options: Options) -> Problems:
+    train_opt = options["datasets"]["train"]
+    network = dict(iter(ARCH_REGISTRY)).get(options["network_g"]["type"])
+    if _is_subclass(network, GuidedNetwork) and train_opt["batch_size_per_gpu"] == 1:
+        yield "datasets.train.batch_size_per_gpu is 1; ConStyle's BatchNorm needs at least 2 images to train on."
     if not _is_subclass(_model(options), ConStyleModel):
         return
-    train_opt = options["datasets"]["train"]
-    if train_opt["batch_size_per_gpu"] == 1:
-        yield "datasets.train.batch_size_per_gpu is 1; ConStyle's BatchNorm needs at least 2 images to train on."
-    network = dict(iter(ARCH_REGISTRY)).get(options["network_g"]["type"])
     if isinstance(network, type) and not _is_subclass(network, GuidedNetwork):
         yield f"network_g.type {network.__name__} is not guided by ConStyle; train it with model_type RestorationModel."
     contrast_opt = dict(options["train"].get("contrast") or {})

@@ -227,7 +227,7 @@ def test_files_that_are_no_checkpoints_are_refused(tmp_path, name, message):
     ("path", "message"),
     [
         ({"param_key_g": "params_em"}, "has no key 'params_em'; it has params"),
-        ({"pretrain_network_g": None}, "path.pretrain_network_g is missing"),
+        ({"pretrain_network_g": None}, "path.pretrain_network_g is None; it must be text"),
         ({"pretrain_network_g": "wide.pth"}, "does not fit ConStyleRestormer"),
         ({"pretrain_network_g": "truncated.pth"}, "damaged or no checkpoint"),
     ],

@@ -28,6 +28,8 @@ def read(tmp_path, text):
         ("16", 16),
         ("~", None),
         ("1e", "1e"),
+        ("1.2-demo", "1.2-demo"),
+        ("2024.05.01/lq", "2024.05.01/lq"),
     ],
 )
 def test_numbers_are_read_as_meant(tmp_path, text, value):
@@ -65,6 +67,11 @@ def test_forced_options_replace_those_of_the_file(capsys):
     force_options(options, ["train:lr=1e-4", "train:betas=[0.9, 0.99]", "name=none", "flag=false", "train:new=a{}"])
     assert options == {"train": {"lr": 1e-4, "betas": [0.9, 0.99], "new": "a{}"}, "name": None, "flag": False}
     assert "adds train:new" in capsys.readouterr().out
+
+
+def test_merge_keys_are_read(tmp_path):
+    text = "base: &base {a: 1, b: 2}\nmore: {<<: *base, b: 3}"
+    assert read(tmp_path, text) == {"base": {"a": 1, "b": 2}, "more": {"a": 1, "b": 3}}
 
 
 @pytest.mark.parametrize("entry", ["train", "trian:lr=1", "name:x=1", "a=[1"])
@@ -122,7 +129,7 @@ BROKEN = [
     ("train.contrast", {"positive": "dirty"}, "train.contrast.positive is 'dirty'"),
     ("train.contrast", {"positive": "degraded"}, "needs datasets.train.second_crop"),
     ("train.contrast", {"momentum": 3}, "momentum is 3"),
-    ("train.mixing_augs", {"mixup": True, "beta": 1}, "train.mixing_augs: "),
+    ("train.mixing_augs", {"mixup": True, "beta": 1}, "train.mixing_augs.beta is not an option"),
     ("network_g", {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3}, "train it with model_type RestorationModel"),
     ("datasets.train", [1], "datasets.train is [1]; it must be a section"),
     ("datasets", [1], "datasets is [1]; it must be a section"),
@@ -145,6 +152,25 @@ BROKEN = [
     ("val.metrics.psnr", "calculate_psnr", "val.metrics.psnr is 'calculate_psnr'"),
     ("val.metrics.psnr.crop_border", ..., "crop_border"),
     ("path.pretrain_network_g", 5, "path.pretrain_network_g is 5"),
+    ("name", "../precious", "name is '../precious'; it must be a folder's name"),
+    ("name", "", "name is ''"),
+    ("datasets.val.name", "../up", "datasets.val.name is '../up'"),
+    (
+        "path.pretrain_netwrk_g",
+        None,
+        "path.pretrain_netwrk_g is not an option that is read; did you mean pretrain_network_g?",
+    ),
+    ("train.ema_deacy", 0.9, "did you mean ema_decay?"),
+    ("train.constyle_itr", 2, "did you mean constyle_iter?"),
+    ("datasets.train.use_hfilp", True, "did you mean use_hflip?"),
+    ("logger.save_ckpt_freq", 5, "did you mean save_checkpoint_freq?"),
+    ("train.optim_g.lr", ..., "train.optim_g.lr is missing"),
+    ("train.pixel_opt.reduction", "none", "train.pixel_opt: it does not give a single number"),
+    ("train.pixel_opt", {"type": "InfoNCELoss"}, "train.pixel_opt: "),
+    ("train.style_opt", {"type": "L1Loss"}, "train.style_opt: "),
+    ("val.metrics.psnr.better", "lowr", "better is 'lowr'"),
+    ("manual_seed", -5, "manual_seed is -5"),
+    ("network_g", {"type": "ConStyle"}, "it does not turn an image into one of the same size"),
     ("train.style_opt.type", "Style", "train.style_opt.type is 'Style'"),
     ("logger.print_freq", ..., "logger.print_freq is missing"),
     ("val.metrics.psnr.type", "psnr", "val.metrics.psnr.type is 'psnr'"),

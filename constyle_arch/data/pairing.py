@@ -67,9 +67,11 @@ def image_files(folder: Path) -> dict[str, Path]:
     """
     files: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith(".") or not path.is_file():
+        relative = path.relative_to(folder)
+        hidden = any(part.startswith(".") for part in relative.parts)
+        if path.suffix.lower() not in IMAGE_SUFFIXES or hidden or not path.is_file():
             continue
-        name = path.relative_to(folder).with_suffix("").as_posix()
+        name = relative.with_suffix("").as_posix()
         if name in files:
             raise DataError(f"{files[name]} and {path} have one name; remove or rename one of them.")
         files[name] = path

@@ -5,9 +5,9 @@ from typing import Any
 
 import basicsr.test
 import basicsr.train
-import torch
 from basicsr.utils import check_resume
 
+from constyle_arch.checkpoints.reading import read_checkpoint
 from constyle_arch.errors import RunError
 from constyle_arch.options import parse_options
 
@@ -32,18 +32,22 @@ def load_resume_state(opt: Options) -> dict[str, Any] | None:
     """The training state to go on from, or None to start anew.
 
     Raises:
-        RunError: the state that `path.resume_state` names is not there.
+        CheckpointError: the state cannot be read.
+        RunError: the file that `path.resume_state` names is no training state.
     """
     if opt["auto_resume"]:
         states = Path(opt["path"]["training_states"]).glob("*.state")
         iterations = [int(state.stem) for state in states if state.stem.isdigit()]
-        if iterations:
+        if not iterations:
+            print(f"--auto_resume: no training state in {opt['path']['training_states']}; starting anew.", flush=True)
+        else:
             opt["path"]["resume_state"] = str(Path(opt["path"]["training_states"]) / f"{max(iterations)}.state")
     path = opt["path"].get("resume_state")
     if not path:
         return None
-    if not Path(path).is_file():
-        raise RunError(f"path.resume_state: the file {path} does not exist.")
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    state = dict(read_checkpoint(path))
+    missing = {"epoch", "iter", "optimizers", "schedulers"} - set(state)
+    if missing:
+        raise RunError(f"path.resume_state: {path} is no training state; it lacks {', '.join(sorted(missing))}.")
     check_resume(opt, state["iter"])
     return state
