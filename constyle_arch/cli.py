@@ -58,6 +58,19 @@ example:
   basicsr test -opt options/test/demo_dehaze_constyle_restormer.yml
 """
 
+CONVERT = """\
+Convert weights between this project's tensor names and published ones (IRConStyle's, Restormer's, NAFNet's, MAXIM's)
+and between .pth and .safetensors. Nothing is lost: what only training needs is kept aside and found again on the
+way back.
+"""
+
+CONVERT_EPILOG = """\
+examples:
+  basicsr convert published.pth mine.pth
+  basicsr convert experiments/NAME/models/net_g_latest.pth net.safetensors --key params_ema
+  basicsr convert mine.pth published.pth --names published
+"""
+
 PREPARE = """\
 Prepare data sets.
 """
@@ -79,6 +92,17 @@ def build_parser() -> argparse.ArgumentParser:
     test = commands.add_parser("test", help="restore and score test sets", description=TEST, epilog=TEST_EPILOG)
     add_run_arguments(test)
 
+    convert = commands.add_parser(
+        "convert", help="rename or reformat weights", description=CONVERT, epilog=CONVERT_EPILOG
+    )
+    convert.add_argument("source", metavar="IN", help="a .pth or .safetensors file")
+    convert.add_argument("target", metavar="OUT", help="the file to write; its suffix decides the format")
+    convert.add_argument(
+        "--names", choices=["own", "published"], default="own", help="of the tensors in OUT (default: own)"
+    )
+    convert.add_argument("--key", help="convert this section of IN alone, e.g. params_ema")
+    convert.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
+
     prepare = commands.add_parser("prepare", help="prepare data sets", description=PREPARE)
     data_sets = prepare.add_subparsers(dest="data_set", metavar="DATA_SET", required=True)
     sample = data_sets.add_parser("sample", help="hazed photographs, made here", description=SAMPLE)
@@ -93,7 +117,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     parsed = build_parser().parse_args(arguments)
     try:
-        if parsed.command == "prepare":
+        if parsed.command == "convert":
+            from constyle_arch.checkpoints.conversion import convert
+
+            options = {"names": parsed.names, "key": parsed.key, "overwrite": parsed.overwrite}
+            convert(parsed.source, parsed.target, **options)
+            print(f"Wrote {parsed.target}.")
+        elif parsed.command == "prepare":
             from constyle_arch.preparation.sample import prepare_sample
 
             prepare_sample(parsed.output)

@@ -10,12 +10,14 @@ from basicsr.utils.registry import ARCH_REGISTRY
 
 import constyle_arch
 from constyle_arch.archs import ConStyleNAFNet, ConStyleRestormer, NAFNet, Restormer
+from constyle_arch.checkpoints.conversion import convert
 from constyle_arch.checkpoints.detection import detect_network
 from constyle_arch.checkpoints.loading import fill, load_network
 from constyle_arch.checkpoints.published_names import from_published
+from constyle_arch.checkpoints.reading import read_state_dict
 from constyle_arch.errors import CheckpointError, OptionsError
 from tests.conftest import paired_dataset, run_command, small_network, training_options, write_options
-from tests.test_archs import SMALL, SMALL_NAFNET, TINY, published_state_dict
+from tests.test_archs import SHAPES, SMALL, SMALL_NAFNET, TINY, published_state_dict
 
 RANDOM_OPTIONS = {
     "ConStyleRestormer": lambda draw: {
@@ -300,3 +302,54 @@ def test_training_starts_warm_through_the_option_file(make_model, tmp_path):
     model = make_model(path={"pretrain_network_g": str(tmp_path / "official.pth"), "strict_load_g": False})
     for network in (model.net_g, model.net_g_ema):
         assert torch.equal(network.down[0][0].ffn.project_in.weight, original.encoders[0][0].ffn.project_in.weight)
+
+
+def assert_same(actual, expected):
+    assert set(actual) == set(expected)
+    for name, tensor in actual.items():
+        assert tensor.dtype == expected[name].dtype
+        assert torch.equal(tensor, expected[name])
+
+
+@pytest.mark.parametrize("middle", ["own.pth", "own.safetensors"])
+@pytest.mark.parametrize("name", SHAPES)
+def test_conversion_there_and_back_is_bit_identical(tmp_path, name, middle):
+    published = published_state_dict(name)
+    torch.save({"params": published}, tmp_path / "in.pth")
+    convert(str(tmp_path / "in.pth"), str(tmp_path / middle), key="params")
+    convert(str(tmp_path / middle), str(tmp_path / "back.safetensors"), names="published")
+    assert_same(read_state_dict(tmp_path / "back.safetensors"), published)
+    own = read_state_dict(tmp_path / middle)
+    assert_same(
+        {key: tensor for key, tensor in own.items() if not key.startswith("left_out/")}, from_published(published)
+    )
+
+
+def test_converted_release_loads_like_the_release(tmp_path):
+    torch.save({"params": published_state_dict("ConStyleNAFNet_small_train"), "epoch": 7}, tmp_path / "in.pth")
+    result = run_command("convert", "in.pth", "out.pth", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert torch.load(tmp_path / "out.pth", weights_only=True)["epoch"] == 7
+    networks = [load_network(tmp_path / name).state_dict() for name in ("in.pth", "out.pth")]
+    assert_same(*networks)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("w.pth", "there.pth"), "there.pth is there already"),
+        (("w.pth", "w.pth", "--overwrite"), "w.pth is there already"),
+        (("w.pth", "out.safetensors"), "choose one with --key"),
+        (("w.pth", "out.bin"), "must end in .pth or .safetensors"),
+        (("w.pth", "out.pth", "--key", "ema"), "has no key 'ema'; it has params"),
+        (("no.pth", "out.pth"), "no.pth does not exist"),
+    ],
+)
+def test_conversion_that_cannot_be_done_is_refused_and_writes_nothing(tmp_path, arguments, message):
+    torch.save({"params": TINY["NAFNet"]().state_dict()}, tmp_path / "w.pth")
+    (tmp_path / "there.pth").write_text("precious")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    result = run_command("convert", *arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -19,9 +19,9 @@ def save_atomically(content: object, path: Path) -> None:
     _write(path, lambda file: torch.save(content, file))
 
 
-def save_text_atomically(content: str, path: Path) -> None:
-    """Write text in the same way."""
-    _write(path, lambda file: file.write(content.encode()))
+def save_bytes_atomically(content: bytes, path: Path) -> None:
+    """Write bytes in the same way."""
+    _write(path, lambda file: file.write(content))
 
 
 def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:

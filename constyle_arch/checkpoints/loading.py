@@ -7,7 +7,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
 from constyle_arch.checkpoints.detection import detect_network
-from constyle_arch.checkpoints.published_names import from_published, is_published
+from constyle_arch.checkpoints.published_names import LEFT_OUT, from_published, is_published
 from constyle_arch.checkpoints.reading import StateDict, read_state_dict
 from constyle_arch.checkpoints.warm_start import is_warm_start, warm_start
 from constyle_arch.data.pairing import listed
@@ -41,8 +41,10 @@ def load_network(path: str | Path, type: str | None = None, *, key: str | None =
 
 
 def own_names(weights: StateDict) -> StateDict:
-    """`weights` under this project's names, if they have published ones; else as they are."""
-    return from_published(weights) if is_published(weights) else weights
+    """`weights` under this project's names, less what a network for inference does not hold."""
+    if is_published(weights):
+        return from_published(weights)
+    return {name: tensor for name, tensor in weights.items() if not name.startswith(LEFT_OUT)}
 
 
 def fill(network: nn.Module, weights: StateDict, source: str, strict: bool = True) -> str:

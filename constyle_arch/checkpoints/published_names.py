@@ -175,6 +175,9 @@ _UNET_PAIRS = [
 _TRAINING_ONLY = r"ConStyle\.(encoder_k\.|queue)"
 """The momentum encoder and the queue."""
 
+LEFT_OUT = "left_out/"
+"""Begins the names under which a converted file keeps what a network for inference does not hold."""
+
 PUBLICATIONS = (
     Publication(
         network="ConStyleMaxim",

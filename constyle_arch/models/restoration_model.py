@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from constyle_arch.checkpoints.atomic import save_atomically, save_text_atomically
+from constyle_arch.checkpoints.atomic import save_atomically, save_bytes_atomically
 from constyle_arch.checkpoints.loading import fill, own_names
 from constyle_arch.checkpoints.reading import read_checkpoint, read_state_dict
 from constyle_arch.errors import RunError
@@ -253,7 +253,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         if dataset_name == first_dataset and improved:
             self._save_networks("best")
         if self.opt["rank"] == 0:
-            save_text_atomically(json.dumps(self.best_metric_results, indent=1), self._best_metrics_path())
+            save_bytes_atomically(json.dumps(self.best_metric_results, indent=1).encode(), self._best_metrics_path())
 
     def _best_metrics_path(self) -> Path:
         """Beside the networks: a training state is written before the validation of its iteration."""

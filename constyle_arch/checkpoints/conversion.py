@@ -1,0 +1,75 @@
+"""Converting checkpoints between this project's names, published names, `.pth` and `.safetensors`, without loss."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from constyle_arch.checkpoints.atomic import save_atomically, save_bytes_atomically
+from constyle_arch.checkpoints.detection import detect_network
+from constyle_arch.checkpoints.published_names import (
+    LEFT_OUT,
+    from_published,
+    is_published,
+    left_out_of,
+    to_published,
+)
+from constyle_arch.checkpoints.reading import SECTIONS, StateDict, read_checkpoint, weights_in
+from constyle_arch.errors import CheckpointError
+
+
+def convert(source: str, target: str, *, names: str = "own", key: str | None = None, overwrite: bool = False) -> None:
+    """Write the weights in `source` to `target` under other names or in another format.
+
+    What a release holds besides a network for inference (momentum encoder, queue, what nothing calls) is kept under
+    names that begin with `left_out/` and takes its own names again on the way back.
+
+    Args:
+        source: a `.pth` or `.safetensors` file.
+        target: the file to write; its suffix decides the format. `.safetensors` holds one set of weights.
+        names: `own` or `published`.
+        key: the section of `source` to convert alone; left out, a `.pth` keeps all its sections.
+        overwrite: replace `target` if it is there.
+
+    Raises:
+        CheckpointError: `source` cannot be read or has no such names, `target` is there already or of another
+            format, or several sections are to go into a `.safetensors`.
+    """
+    if Path(target).exists() and (not overwrite or Path(target).resolve() == Path(source).resolve()):
+        advice = "choose another name" if overwrite else "choose another name or add --overwrite"
+        raise CheckpointError(f"{target} is there already; {advice}.")
+    content = read_checkpoint(source)
+    if key is not None or not any(section in content for section in SECTIONS):
+        converted: Mapping[str, Any] = _renamed(weights_in(content, source, key), names)
+    else:
+        converted = {
+            name: _renamed(weights_in(content, source, name), names) if name in SECTIONS else value
+            for name, value in content.items()
+        }
+    if Path(target).suffix == ".pth":
+        save_atomically(dict(converted), Path(target))
+    elif Path(target).suffix != ".safetensors":
+        raise CheckpointError(f"{target} must end in .pth or .safetensors.")
+    elif not all(isinstance(value, Tensor) for value in converted.values()):
+        raise CheckpointError(
+            f"{source} has the keys {', '.join(converted)} and a .safetensors holds one set of weights; "
+            f"choose one with --key."
+        )
+    else:
+        from safetensors.torch import save
+
+        save_bytes_atomically(save({name: tensor.contiguous() for name, tensor in converted.items()}), Path(target))
+
+
+def _renamed(weights: StateDict, names: str) -> StateDict:
+    if names == "own":
+        if not is_published(weights):
+            return weights
+        kept = {LEFT_OUT + name: tensor for name, tensor in left_out_of(weights).items()}
+        return {**from_published(weights), **kept}
+    if is_published(weights):
+        return weights
+    own = {name: tensor for name, tensor in weights.items() if not name.startswith(LEFT_OUT)}
+    kept = {name.removeprefix(LEFT_OUT): tensor for name, tensor in weights.items() if name.startswith(LEFT_OUT)}
+    return {**to_published(own, detect_network(own)[0]), **kept}
