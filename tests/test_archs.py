@@ -140,6 +140,17 @@ def test_any_size_is_restored_like_its_padded_image(name, size):
     torch.testing.assert_close(restored, padded[..., : size[0], : size[1]])
 
 
+@pytest.mark.parametrize("size", [(16, 16), (17, 31)])
+@pytest.mark.parametrize("name", TINY)
+def test_any_size_is_trained_on(name, size):
+    network = TINY[name]().train()
+    lq = torch.rand(2, 3, *size)
+    restored = network(lq)
+    assert restored.shape == lq.shape
+    restored.square().mean().backward()
+    assert not [parameter for parameter, tensor in network.named_parameters() if tensor.grad is None]
+
+
 def test_padding_mirrors_the_border_and_keeps_the_image():
     image = torch.arange(30.0).reshape(1, 1, 5, 6)
     padded = pad_to_multiple(image, 8)
@@ -164,11 +175,30 @@ def test_wrong_number_of_channels_is_named(name, shape):
         ({"heads": (1, 2, 4)}, "four levels"),
         ({"heads": (1, 2, 5, 8)}, "heads is 5 on a level of 48 channels"),
         ({"layer_norm_type": "Batch"}, "'WithBias' or 'BiasFree'"),
+        ({"num_blocks_bottleneck": -1}, "num_blocks_bottleneck is -1"),
+        ({"num_refinement_blocks": -1}, "num_refinement_blocks is -1"),
     ],
 )
 def test_wrong_hyperparameters_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         ConStyleRestormer(**{**SMALL, **options})
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "message"),
+    [
+        (NAFNet, {"width": 0}, "width is 0"),
+        (NAFNet, {"enc_blk_nums": (1, 1), "dec_blk_nums": (1,)}, "must be of one length"),
+        (Restormer, {"dim": 10}, "dim is 10"),
+        (Restormer, {"num_blocks": (1, 1, 1)}, "must list four levels"),
+        (Restormer, {"heads": (1, 2, 4, 7)}, "heads is 7"),
+        (Maxim, {"dim": 6}, "dim is 6"),
+        (ConStyleMaxim, {"dim": 6}, "dim is 6"),
+    ],
+)
+def test_wrong_hyperparameters_of_other_networks_are_named(network, options, message):
+    with pytest.raises(ValueError, match=message):
+        network(**options)
 
 
 def test_layer_norms_equal_their_formulas():

@@ -100,7 +100,7 @@ class NAFNet(nn.Module):
         dec_blk_nums: blocks of each stage on the way up, coarse to fine; as many stages as down.
 
     Raises:
-        ValueError: the two lists differ in length.
+        ValueError: the two lists differ in length, or `width` is below 1.
     """
 
     def __init__(
@@ -112,6 +112,8 @@ class NAFNet(nn.Module):
         dec_blk_nums: Sequence[int] = (5, 6, 7, 7),
     ) -> None:
         super().__init__()
+        if width < 1:
+            raise ValueError(f"width is {width}; it must be at least 1.")
         if len(enc_blk_nums) != len(dec_blk_nums):
             raise ValueError(
                 f"enc_blk_nums {list(enc_blk_nums)} and dec_blk_nums {list(dec_blk_nums)} must be of one length."
