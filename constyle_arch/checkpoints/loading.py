@@ -35,7 +35,10 @@ def load_network(path: str | Path, type: str | None = None, *, key: str | None =
         raise CheckpointError(
             f"There is no architecture {type!r}; there are {listed(sorted(dict(iter(ARCH_REGISTRY))))}."
         )
-    network: nn.Module = ARCH_REGISTRY.get(type)(**options)
+    try:
+        network: nn.Module = ARCH_REGISTRY.get(type)(**options)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{type} cannot be built with the options {options}: {error}") from error
     fill(network, weights, str(path))
     return network.eval()
 
