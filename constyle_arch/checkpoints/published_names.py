@@ -114,7 +114,6 @@ _MAXIM_BLOCK_PAIRS = [
     Pair(".channel_attention.Conv_0.", ".attention.squeeze."),
     Pair(".channel_attention.Conv_1.", ".attention.excite."),
     Pair(".SplitHeadMultiAxisGmlpLayer_{a}.", ".body.{a*2}."),
-    Pair(".channel_attention_block_1{a}.", ".body.{a*2+1}."),
     Pair(".in_project_x.", ".expand_x."),
     Pair(".in_project_y.", ".expand_y."),
     Pair(".in_project.", ".expand."),
@@ -140,11 +139,6 @@ def _blocks(
     """A stage of MAXIM blocks: their projection and channel attention are called by the stage's kind."""
     return [
         Pair(f"{published}.{project}.", f"{own}.project."),
-        *_norms(f"{published}.{attention}.LayerNorm", own + ".body.{b*2+1}.norm"),
-        Pair(f"{published}.{attention}.channel_mixing.Dense_0.", own + ".body.{b*2+1}.dense1."),
-        Pair(f"{published}.{attention}.channel_mixing.Dense_1.", own + ".body.{b*2+1}.dense2."),
-        Pair(f"{published}.{attention}.channel_attention.Conv_0.", own + ".body.{b*2+1}.attention.squeeze."),
-        Pair(f"{published}.{attention}.channel_attention.Conv_1.", own + ".body.{b*2+1}.attention.excite."),
         Pair(f"{published}.{attention}.", own + ".body.{b*2+1}."),
         Pair(f"{published}.", f"{own}."),
     ]
