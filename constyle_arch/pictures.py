@@ -4,10 +4,8 @@ from collections.abc import Mapping
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
-"""(H, W, 3), BGR."""
+from constyle_arch.data.images import Image
 
 CAPTION_HEIGHT = 24
 GAP = 6

@@ -122,6 +122,8 @@ def test_architecture_and_options_may_be_given(tmp_path):
     torch.save(network.state_dict(), tmp_path / "w.pth")
     loaded = load_network(tmp_path / "w.pth", "ConStyleRestormer", **SMALL)
     assert torch.equal(loaded.fuse.weight, network.fuse.weight)
+    detected = load_network(tmp_path / "w.pth", "ConStyleRestormer")
+    assert torch.equal(detected.fuse.weight, network.fuse.weight)
     with pytest.raises(CheckpointError, match=r"ConStyleRestormer cannot be built .* argument 'dmi'"):
         load_network(tmp_path / "w.pth", dmi=8)
     with pytest.raises(CheckpointError, match="no architecture 'Nonesuch'"):

@@ -30,17 +30,27 @@ def load_network(path: str | Path, type: str | None = None, *, key: str | None =
     weights = own_names(read_state_dict(path, key))
     if type is None:
         type, detected = detect_network(weights)
-        options = {**detected, **options}
-    elif type not in dict(iter(ARCH_REGISTRY)):
-        raise CheckpointError(
-            f"There is no architecture {type!r}; there are {listed(sorted(dict(iter(ARCH_REGISTRY))))}."
-        )
+    elif type in ARCH_REGISTRY:
+        detected = _detected_options(weights, type)
+    else:
+        names = sorted(name for name, _ in ARCH_REGISTRY)
+        raise CheckpointError(f"There is no architecture {type!r}; there are {listed(names)}.")
+    options = {**detected, **options}
     try:
         network: nn.Module = ARCH_REGISTRY.get(type)(**options)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{type} cannot be built with the options {options}: {error}") from error
     fill(network, weights, str(path))
     return network.eval()
+
+
+def _detected_options(weights: StateDict, type: str) -> dict[str, Any]:
+    """The options of `type` that the weights tell; none where they are of another architecture."""
+    try:
+        detected_type, options = detect_network(weights)
+    except CheckpointError:
+        return {}
+    return options if detected_type == type else {}
 
 
 def own_names(weights: StateDict) -> StateDict:

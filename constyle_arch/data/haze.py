@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-FloatImage = NDArray[np.float32]
+from constyle_arch.data.images import FloatImage
 
 
 def add_haze(clean: FloatImage, depth: FloatImage, beta: float, airlight: float) -> FloatImage:

@@ -12,9 +12,9 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from constyle_arch.data.images import Image
 from constyle_arch.data.pairing import image_files, lmdb_keys, match_names
 from constyle_arch.errors import DataError
-from constyle_arch.pictures import Image
 
 
 @DATASET_REGISTRY.register()

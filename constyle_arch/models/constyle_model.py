@@ -55,14 +55,17 @@ class ConStyleModel(RestorationModel):
         if load_path is None:
             return
         state = contrast_from_published(read_state_dict(load_path, self.opt["path"].get("param_key_g", "params")))
-        if "queue" in state and state["queue"].shape != self.contrast.queue.shape:
-            raise OptionsError(
-                f"{load_path} holds a queue of {state['queue'].shape[1]} codes and train.contrast.queue_size is "
-                f"{self.contrast.queue.shape[1]}; set it to {state['queue'].shape[1]}."
-            )
         if state:
-            self.contrast.load_state_dict(state, strict=False)
+            self._load_contrast(state, load_path, strict=False)
             get_root_logger().info(f"Momentum encoder and queue are those of {load_path}.")
+
+    def _load_contrast(self, state: Mapping[str, Tensor], source: str, strict: bool = True) -> None:
+        size, wanted = state["queue"].shape[1] if "queue" in state else None, self.contrast.queue.shape[1]
+        if size not in (None, wanted):
+            raise OptionsError(
+                f"{source} holds a queue of {size} codes and train.contrast.queue_size is {wanted}; set it to {size}."
+            )
+        self.contrast.load_state_dict(state, strict=strict)
 
     def feed_data(self, data: Mapping[str, Any]) -> None:
         """Take the images of a batch, with `lq_other` where the data set gives it."""
@@ -113,13 +116,7 @@ class ConStyleModel(RestorationModel):
         super().resume_training(resume_state)
         if "contrast" not in resume_state:
             raise RunError("The training state holds no momentum encoder and queue: another model_type wrote it.")
-        size, wanted = resume_state["contrast"]["queue"].shape[1], self.contrast.queue.shape[1]
-        if size != wanted:
-            raise RunError(
-                f"The training state holds a queue of {size} codes and train.contrast.queue_size is {wanted}; to go on "
-                f"from it, set {size}."
-            )
-        self.contrast.load_state_dict(resume_state["contrast"])
+        self._load_contrast(resume_state["contrast"], "The training state")
 
     def set_train_mode(self) -> None:
         """Put the network back into training mode; a frozen encoder stays in evaluation mode."""

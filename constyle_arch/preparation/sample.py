@@ -11,9 +11,9 @@ import numpy as np
 from basicsr.utils.lmdb_util import make_lmdb_from_imgs
 from tqdm import tqdm
 
-from constyle_arch.data.haze import FloatImage, add_haze, depth_from_disparity, smooth_depth
+from constyle_arch.data.haze import add_haze, depth_from_disparity, smooth_depth
+from constyle_arch.data.images import FloatImage, Image
 from constyle_arch.errors import UserError
-from constyle_arch.pictures import Image
 
 TRAIN_PHOTOGRAPHS = (
     "astronaut.png",
