@@ -1,4 +1,5 @@
 # `make demo` and `make test` set up what they need in .venv; nothing else on the machine is touched.
+# `make demo TASK=derain` (or deblur, denoise) shows another task than dehazing.
 #
 # A torch without CUDA saves gigabytes: take the index of CPU wheels that pytorch.org's selector shows for pip and run
 #   make demo PIP_EXTRA_INDEX_URL=<that index>
@@ -11,7 +12,7 @@ PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 READY := $(VENV)/.ready
 DEMO := demo_$(TASK)_constyle_restormer
 
-.PHONY: setup demo test test-all lint types clean
+.PHONY: setup demo test test-all lint types options clean
 
 setup: $(READY)
 
@@ -28,7 +29,7 @@ $(READY): setup.py pyproject.toml constraints.txt
 	@touch $(READY)
 
 demo: $(READY)
-	$(BIN)/basicsr prepare sample
+	$(BIN)/basicsr prepare sample $(TASK)
 	$(BIN)/basicsr train -opt options/$(DEMO).yml
 	$(BIN)/basicsr test -opt options/test/$(DEMO).yml
 	@echo "Input, restored and clean photographs side by side:"
@@ -43,9 +44,13 @@ test-all: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python options/generate.py --check
 
 types: $(READY)
 	$(BIN)/mypy
+
+options: $(READY)
+	$(BIN)/python options/generate.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

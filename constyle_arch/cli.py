@@ -4,8 +4,11 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from constyle_arch import __version__
+from constyle_arch.catalogue import DATA_SETS
 from constyle_arch.errors import OptionsError, UserError
 from constyle_arch.options import add_run_arguments
 
@@ -49,7 +52,7 @@ TEST = """\
 Restore and score the data sets of the option file with the network that its path.pretrain_network_g names.
 
 Writes, below the working directory:
-  results/NAME/                   log, and DATASET_scores.csv with every image's scores
+  results/NAME/                   log; results.md, .json and .csv: the table, and every image's scores
   results/NAME/visualization/     restored images, with val.save_comparison next to input and clean image
 """
 
@@ -71,13 +74,39 @@ examples:
   basicsr convert mine.pth published.pth --names published
 """
 
+COMPARE = """\
+Put the results of several tests side by side: a table for each metric, with the differences from the first test.
+"""
+
+COMPARE_EPILOG = """\
+example:
+  basicsr compare results/dehaze_nafnet results/dehaze_constyle_nafnet
+"""
+
 PREPARE = """\
-Prepare data sets.
+Prepare data sets: read and check every image, match the pairs by name, and pack them into LMDBs, larger training images
+cut into overlapping sub-images. What is wrong with files is listed by name at the end. A preparation that was
+interrupted goes on where it was when the same command is given again.
+
+Download a data set first and unpack it as datasets/README.md says.
+"""
+
+PREPARE_EPILOG = """\
+examples:
+  basicsr prepare sample                      photographs for all four tasks, made here
+  basicsr prepare gopro                       datasets/GoPro, both parts
+  basicsr prepare gopro --check               read and check it, write nothing
+  basicsr prepare folders --gt clean --lq hazy --lq-name '{}_*' -o datasets/mine/train
 """
 
 SAMPLE = """\
-Write a small dehazing data set made of the photographs in scikit-image (nothing is downloaded): hazed by the
-scattering model, as image folders and as LMDB. The photographs to test on appear nowhere in training.
+Write small data sets made of the photographs in scikit-image (nothing is downloaded), as image folders and as LMDB:
+hazed, rained on, blurred by motion, and clean ones to add noise to. The photographs to test on appear nowhere in
+training.
+"""
+
+FOLDERS = """\
+Pack images of your own: clean images and, with --lq, their degraded versions. Writes gt.lmdb and lq.lmdb below OUTPUT.
 """
 
 
@@ -103,13 +132,62 @@ def build_parser() -> argparse.ArgumentParser:
     convert.add_argument("--key", help="convert this section of IN alone, e.g. params_ema")
     convert.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
 
-    prepare = commands.add_parser("prepare", help="prepare data sets", description=PREPARE)
+    compare = commands.add_parser("compare", help="put tests side by side", description=COMPARE, epilog=COMPARE_EPILOG)
+    compare.add_argument("results", nargs="+", metavar="RESULT", help="a folder below results/")
+    compare.add_argument("-o", "--output", metavar="FILE.md", help="write the tables there too")
+
+    prepare = commands.add_parser("prepare", help="prepare data sets", description=PREPARE, epilog=PREPARE_EPILOG)
     data_sets = prepare.add_subparsers(dest="data_set", metavar="DATA_SET", required=True)
-    sample = data_sets.add_parser("sample", help="hazed photographs, made here", description=SAMPLE)
+    sample = data_sets.add_parser("sample", help="photographs for all tasks, made here", description=SAMPLE)
+    sample.add_argument("tasks", nargs="*", metavar="TASK", help="dehaze, derain, deblur, denoise (default: all)")
     sample.add_argument(
         "-o", "--output", default="datasets/sample", metavar="DIR", help="where to write (default: datasets/sample)"
     )
+    folders = data_sets.add_parser("folders", help="images of your own", description=FOLDERS)
+    folders.add_argument("--gt", required=True, metavar="DIR", help="the clean images")
+    folders.add_argument("--lq", metavar="DIR", help="the degraded images")
+    folders.add_argument("--lq-name", default="{}", metavar="FORM", help="of their names, e.g. 'rain-{}' or '{}_*'")
+    folders.add_argument("--gt-name", default="{}", metavar="FORM", help="of the clean names, e.g. 'norain-{}'")
+    folders.add_argument(
+        "--sub-image", type=int, default=0, metavar="N", help="cut into N×N pixels (default: keep whole)"
+    )
+    folders.add_argument("--overlap", type=int, default=0, metavar="N", help="of sub-images, in pixels (default: 0)")
+    folders.add_argument("-o", "--output", required=True, metavar="DIR", help="the folder to write")
+    _add_packing_arguments(folders)
+    for name in DATA_SETS:
+        _add_data_set(data_sets, name)
     return parser
+
+
+def _add_data_set(data_sets: Any, name: str) -> None:
+    data_set = DATA_SETS[name]
+    parts = " and ".join(f"{split.images} images to {part}" for part, split in data_set.splits.items())
+    description = f"Prepare {name} ({parts}). Where to get it: datasets/README.md, section {name}."
+    parser = data_sets.add_parser(name.lower(), help=f"{name}: {parts}", description=description)
+    parser.add_argument(
+        "-i",
+        "--input",
+        default=data_set.source,
+        metavar="DIR",
+        help=f"the unpacked download (default: {data_set.source})",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        default=data_set.prepared,
+        metavar="DIR",
+        help=f"where to write (default: {data_set.prepared})",
+    )
+    parser.add_argument("--part", choices=list(data_set.splits), help="this part alone (default: those that are there)")
+    _add_packing_arguments(parser)
+
+
+def _add_packing_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="processes that read images (default: one for each core)"
+    )
+    parser.add_argument("--leave-out", action="store_true", help="do without images that have a problem")
+    parser.add_argument("--check", action="store_true", help="read and check every image, write nothing")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -123,16 +201,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options = {"names": parsed.names, "key": parsed.key, "overwrite": parsed.overwrite}
             convert(parsed.source, parsed.target, **options)
             print(f"Wrote {parsed.target}.")
-        elif parsed.command == "prepare":
-            from constyle_arch.preparation.sample import prepare_sample
+        elif parsed.command == "compare":
+            from constyle_arch.atomic import save_bytes_atomically
+            from constyle_arch.results.compare import compare
 
-            prepare_sample(parsed.output)
+            tables = compare(parsed.results)
+            print(tables, end="")
+            if parsed.output:
+                save_bytes_atomically(tables.encode(), Path(parsed.output))
+        elif parsed.command == "prepare":
+            _prepare(parsed)
         else:
             from constyle_arch.runner import run_pipeline
 
             run_pipeline(parsed.command, arguments[1:], parsed.plugin)
     except KeyboardInterrupt:
-        print("basicsr: interrupted; --auto_resume goes on from the newest training state", file=sys.stderr)
+        again = "the same command goes on where it was"
+        if parsed.command == "train":
+            again = "--auto_resume goes on from the newest training state"
+        print(f"basicsr: interrupted; {again}", file=sys.stderr)
         return 130
     except UserError as error:
         rank = os.environ.get("RANK", "0")
@@ -140,6 +227,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"basicsr: error{'' if rank == '0' else f' (process {rank})'}: {_plain(error)}", file=sys.stderr)
         return 2
     return 0
+
+
+def _prepare(parsed: argparse.Namespace) -> None:
+    from constyle_arch.preparation import prepare_data_set, prepare_folders, prepare_sample
+
+    if parsed.data_set == "sample":
+        prepare_sample(parsed.output, parsed.tasks)
+        return
+    packing = {"workers": parsed.workers, "leave_out": parsed.leave_out, "check_only": parsed.check}
+    if parsed.data_set == "folders":
+        names = parsed.lq_name, parsed.gt_name
+        cuts = {"sub_image": parsed.sub_image, "overlap": parsed.overlap}
+        prepare_folders(parsed.gt, parsed.lq, names, parsed.output, **cuts, **packing)
+    else:
+        name = next(name for name in DATA_SETS if name.lower() == parsed.data_set)
+        prepare_data_set(DATA_SETS[name], parsed.input, parsed.output, parsed.part, **packing)
 
 
 def _plain(error: UserError) -> str:

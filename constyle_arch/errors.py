@@ -1,5 +1,9 @@
 """The errors this package shows to its users."""
 
+from collections.abc import Sequence
+
+NAMES_SHOWN = 10
+
 
 class UserError(Exception):
     """Something the user can put right: the command line prints the message alone and exits with 2.
@@ -22,3 +26,9 @@ class RunError(UserError):
 
 class CheckpointError(UserError):
     """A checkpoint cannot be read, or does not fit the network it is to be loaded into."""
+
+
+def listed(names: Sequence[str], most: int | None = NAMES_SHOWN) -> str:
+    """The first `most` names in words, and how many more there are; all of them for None."""
+    shown = ", ".join(names[:most])
+    return shown if most is None or len(names) <= most else f"{shown} and {len(names) - most} more"

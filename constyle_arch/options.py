@@ -177,7 +177,7 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[Options, argpa
 
 
 def complete_datasets(options: Options) -> None:
-    """Fill in what BasicSR adds to every data set: its phase, the run's scale, the home folder for `~`."""
+    """Fill in what BasicSR adds to every data set: its phase and the run's scale."""
     datasets = options.get("datasets")
     for phase, dataset in datasets.items() if isinstance(datasets, dict) else ():
         if not isinstance(dataset, dict):
@@ -185,9 +185,6 @@ def complete_datasets(options: Options) -> None:
         dataset["phase"] = str(phase).split("_")[0]
         if "scale" in options:
             dataset["scale"] = options["scale"]
-        for side in ("dataroot_gt", "dataroot_lq"):
-            if isinstance(dataset.get(side), str):
-                dataset[side] = str(Path(dataset[side]).expanduser())
 
 
 def _complete_paths(options: Options, root: Path) -> None:

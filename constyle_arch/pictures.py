@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 
-from constyle_arch.data.images import Image
+from constyle_arch.images import Image
 
 CAPTION_HEIGHT = 24
 GAP = 6

@@ -29,9 +29,11 @@ from torch import nn
 
 from constyle_arch.archs.constyle_arch import CODE_CHANNELS, Codes, ConStyle
 from constyle_arch.archs.general_restoration_arch import GuidedNetwork
+from constyle_arch.catalogue import how_to_get
 from constyle_arch.checkpoints.loading import fill, own_names
 from constyle_arch.checkpoints.reading import read_state_dict
-from constyle_arch.data.catalogue import how_to_get
+from constyle_arch.data.degraded_image_dataset import DegradedImageDataset
+from constyle_arch.data.image_stores import as_list, folder_of
 from constyle_arch.data.paired_restoration_dataset import PairedRestorationDataset
 from constyle_arch.errors import CheckpointError, DataError, OptionsError
 from constyle_arch.models.constyle_model import ConStyleModel
@@ -197,10 +199,10 @@ KEYS = {
     "val": "val_freq save_img save_comparison suffix pbar metrics",
     "logger": "print_freq save_checkpoint_freq use_tb_logger wandb",
 }
-PAIRED_KEYS = (
-    "name type phase scale dataroot_gt dataroot_lq io_backend lq_name gt_name gt_size use_hflip use_rot second_crop "
-    "num_worker_per_gpu batch_size_per_gpu dataset_enlarge_ratio prefetch_mode num_prefetch_queue pin_memory "
-    "persistent_workers"
+OWN_DATA_SETS = {data_set.__name__: data_set for data_set in (PairedRestorationDataset, DegradedImageDataset)}
+LOADER_KEYS = (
+    "name type phase scale num_worker_per_gpu batch_size_per_gpu dataset_enlarge_ratio prefetch_mode "
+    "num_prefetch_queue pin_memory persistent_workers"
 )
 
 
@@ -208,8 +210,9 @@ def _check_keys(options: Options) -> Problems:
     """Keys that nothing reads, in the sections whose keys are known: those of this package's models and data set."""
     known = {path: keys.split() for path, keys in KEYS.items()}
     for phase in options["datasets"] if isinstance(options.get("datasets"), dict) else ():
-        if _value_at(options, f"datasets.{phase}.type") == PairedRestorationDataset.__name__:
-            known[f"datasets.{phase}"] = PAIRED_KEYS.split()
+        data_set = OWN_DATA_SETS.get(_value_at(options, f"datasets.{phase}.type"))
+        if data_set:
+            known[f"datasets.{phase}"] = f"{LOADER_KEYS} {data_set.KEYS}".split()
     if options.get("model_type") not in (RestorationModel.__name__, ConStyleModel.__name__):
         return
     for path, keys in known.items():
@@ -325,7 +328,7 @@ def _check_datasets(options: Options) -> Problems:
         if unregistered:
             continue
         dataset = DATASET_REGISTRY.get(dataset_opt["type"])
-        if phase == "train" and _is_subclass(dataset, PairedRestorationDataset):
+        if phase == "train" and dataset_opt["type"] in OWN_DATA_SETS:
             size = dataset_opt.get("gt_size")
             if not KINDS[INTEGER](size):
                 yield f"{where}.gt_size is {size!r}; it must be {INTEGER}."
@@ -340,11 +343,12 @@ def _check_datasets(options: Options) -> Problems:
 
 
 def _first_and_last_items(dataset: Callable[[Options], Any], dataset_opt: Options) -> Problems:
-    for root in ("dataroot_gt", "dataroot_lq"):
-        if isinstance(dataset_opt.get(root), str) and not Path(dataset_opt[root]).exists():
-            advice = how_to_get(dataset_opt["name"])
-            yield f"{root}: the folder {dataset_opt[root]} does not exist ({advice})"
-            return
+    roots = [(key, root) for key in ("dataroot_gt", "dataroot_lq") for root in as_list(dataset_opt.get(key))]
+    missing = [(key, root) for key, root in roots if isinstance(root, str) and not folder_of(root).is_dir()]
+    for key, root in missing:
+        yield f"{key}: the folder {root} does not exist ({how_to_get(root)})"
+    if missing:
+        return
     try:
         items = dataset(dataset_opt)
         if len(items) == 0:

@@ -11,7 +11,8 @@ from basicsr.data import build_dataloader
 from basicsr.utils.lmdb_util import make_lmdb_from_imgs
 
 from constyle_arch.data import PairedRestorationDataset
-from constyle_arch.data.pairing import image_files, match_names
+from constyle_arch.data.image_stores import ImageFolder
+from constyle_arch.data.pairing import match_names
 from constyle_arch.data.training_sampler import SeededDataset, WholeBatchSampler
 from constyle_arch.errors import DataError
 from tests.conftest import paired_dataset, write_pairs
@@ -45,9 +46,14 @@ def test_names_are_matched_by_template(lq, gt, templates, expected):
 @pytest.mark.parametrize(
     ("lq", "gt", "templates", "message"),
     [
-        (["a", "x"], ["a"], ("{}", "{}"), "1 of 2 degraded images have no clean partner: x"),
+        (
+            ["a", "x"],
+            ["a"],
+            ("{}", "{}"),
+            "1 of 2 degraded images have no clean partner by lq_name '{}' and gt_name '{}': x",
+        ),
         (["a"], ["a"], ("rain-{}", "{}"), "do not have the form of lq_name 'rain-{}': a"),
-        (["1_2"], ["1_x", "1_y"], ("{}_*", "{}_*"), "'1_x' and '1_y' both match"),
+        (["1_2"], ["1_x", "1_y"], ("{}_*", "{}_*"), "match gt_name '{}_*' as another one does: 1_y (as 1_x)"),
         (["a"], ["a"], ("{}", "a"), "same number of {}"),
         (["a"], ["a"], ("a", "a"), "at least one"),
     ],
@@ -74,7 +80,7 @@ def options(folder, **more):
 
 def to_lmdb(folder, **kwargs):
     for side in ("lq", "gt"):
-        files = image_files(folder / side)
+        files = ImageFolder(folder / side).paths
         make_lmdb_from_imgs(
             str(folder / side),
             str(folder / f"{side}.lmdb"),
@@ -169,7 +175,7 @@ def test_missing_folder_names_the_option(tmp_path):
 
 def test_empty_folder_names_the_option(tmp_path):
     write_pairs(tmp_path, 0)
-    with pytest.raises(DataError, match=r"option dataroot_lq\) holds no images"):
+    with pytest.raises(DataError, match=r"dataroot_lq: .*lq holds no images"):
         PairedRestorationDataset(options(tmp_path))
 
 
@@ -206,7 +212,7 @@ def test_folder_without_meta_info_is_no_lmdb(tmp_path):
 
 def test_io_backend_may_not_contradict_the_folders(tmp_path):
     write_pairs(tmp_path, 1)
-    with pytest.raises(DataError, match=r"io_backend\.type is 'lmdb', but the folders are no LMDBs"):
+    with pytest.raises(DataError, match=r"io_backend\.type is 'lmdb', but dataroot_lq is disk by its name"):
         PairedRestorationDataset(options(tmp_path, io_backend={"type": "lmdb"}))
 
 

@@ -212,7 +212,6 @@ def test_all_problems_stand_in_one_report_and_nothing_is_created(tmp_path, ten_p
 
 
 def test_missing_data_set_names_folder_option_and_section_and_keeps_the_old_experiment(tmp_path):
-    from constyle_arch.data.catalogue import SECTIONS
     from tests.conftest import REPOSITORY
 
     old = tmp_path / "experiments" / "dehaze_constyle_restormer" / "models"
@@ -221,12 +220,12 @@ def test_missing_data_set_names_folder_option_and_section_and_keeps_the_old_expe
     options = yaml.safe_load((REPOSITORY / "options" / "dehaze_constyle_restormer.yml").read_text())
     report = check(tmp_path, options)
     for name, option, folder in (
-        ("OTS", "datasets.train: dataroot_gt", "OTS/clear.lmdb"),
-        ("SOTS-outdoor", "datasets.val: dataroot_gt", "SOTS/outdoor/gt"),
+        ("OTS", "datasets.train: dataroot_gt", "OTS/prepared/train/gt.lmdb"),
+        ("SOTS", "datasets.val: dataroot_gt", "SOTS/prepared/test/gt.lmdb"),
     ):
         assert f"{option}: the folder datasets/{folder} does not exist" in report
-        assert f'datasets/README.md, section "{SECTIONS[name]}"' in report
-        assert f"# {SECTIONS[name]}" in (REPOSITORY / "datasets" / "README.md").read_text()
+        assert f'`basicsr prepare {name.lower()}` writes it; see datasets/README.md, section "{name}"' in report
+        assert f"\n## {name}\n" in (REPOSITORY / "datasets" / "README.md").read_text()
 
 
 def test_damaged_training_image_is_reported_before_the_run(tmp_path):

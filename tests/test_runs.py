@@ -79,7 +79,8 @@ def test_trained_network_is_tested_on_whole_images(finished_run, two_pairs):
     assert result.returncode == 0, result.stderr[-3000:]
 
     results = cwd / "results" / "tiny"
-    rows = {row["image"]: row for row in csv.DictReader((results / "pairs_scores.csv").open())}
+    rows = {row["image"]: row for row in csv.DictReader((results / "results.csv").open())}
+    assert {row["benchmark"] for row in rows.values()} == {"pairs"}
     assert set(rows) == {"000", "001", "mean"}
     import cv2
     from skimage.metrics import peak_signal_noise_ratio
@@ -202,33 +203,3 @@ def test_error_of_any_process_is_shown(tmp_path):
     result = run_command("train", "-opt", file, cwd=tmp_path, launcher=TWO_PROCESSES)
     assert result.returncode != 0
     assert "005.png cannot be decoded" in result.stderr
-
-
-def test_full_size_recipe_runs_two_iterations_and_a_validation(tmp_path, two_pairs):
-    data = write_pairs(tmp_path / "data", 2, height=128, width=128)
-    options = yaml.safe_load((REPOSITORY / "options" / "dehaze_constyle_restormer.yml").read_text())
-    overrides = [
-        *(f"datasets:{phase}:dataroot_{side}={data / side}" for phase in ("train", "val") for side in ("gt", "lq")),
-        *(f"datasets:{phase}:lq_name={{}}" for phase in ("train", "val")),
-        "datasets:train:gt_name={}",
-        "datasets:train:num_worker_per_gpu=0",
-        "datasets:train:batch_size_per_gpu=2",
-        "train:total_iter=2",
-        "val:val_freq=2",
-        "logger:print_freq=1",
-    ]
-    result = run_command(
-        "train",
-        "-opt",
-        REPOSITORY / "options" / "dehaze_constyle_restormer.yml",
-        "--force_yml",
-        *overrides,
-        cwd=tmp_path,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    home = tmp_path / "experiments" / options["name"]
-    log = log_of(home)
-    assert "with parameters: 15,574,960" in log
-    assert "iter:       2" in log
-    assert "Validation SOTS-outdoor" in log
-    assert (home / "models" / "net_g_latest.pth").is_file()

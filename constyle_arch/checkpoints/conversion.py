@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from constyle_arch.checkpoints.atomic import save_atomically, save_bytes_atomically
+from constyle_arch.atomic import save_atomically, save_bytes_atomically
 from constyle_arch.checkpoints.detection import detect_network
 from constyle_arch.checkpoints.published_names import (
     LEFT_OUT,

@@ -10,8 +10,7 @@ from constyle_arch.checkpoints.detection import detect_network
 from constyle_arch.checkpoints.published_names import LEFT_OUT, from_published, is_published
 from constyle_arch.checkpoints.reading import StateDict, read_state_dict
 from constyle_arch.checkpoints.warm_start import is_warm_start, warm_start
-from constyle_arch.data.pairing import listed
-from constyle_arch.errors import CheckpointError
+from constyle_arch.errors import CheckpointError, listed
 
 
 def load_network(path: str | Path, type: str | None = None, *, key: str | None = None, **options: Any) -> nn.Module:

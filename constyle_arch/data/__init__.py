@@ -1,5 +1,6 @@
-"""Data: the paired data set, how its names are matched, how training samples it, and the haze model."""
+"""Data: the data sets, where their images lie, how names are matched, and how training samples."""
 
+from constyle_arch.data.degraded_image_dataset import DegradedImageDataset
 from constyle_arch.data.paired_restoration_dataset import PairedRestorationDataset
 
-__all__ = ["PairedRestorationDataset"]
+__all__ = ["DegradedImageDataset", "PairedRestorationDataset"]

@@ -1,6 +1,5 @@
 """`RestorationModel`: trains and tests any network that maps a degraded image to a clean one of its size."""
 
-import csv
 import json
 from collections.abc import Mapping
 from copy import deepcopy
@@ -18,14 +17,20 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from constyle_arch.checkpoints.atomic import save_atomically, save_bytes_atomically
+from constyle_arch.atomic import save_atomically, save_bytes_atomically
 from constyle_arch.checkpoints.loading import fill, own_names
 from constyle_arch.checkpoints.reading import read_checkpoint, read_state_dict
 from constyle_arch.errors import RunError
 from constyle_arch.models.mixup import Mixup
 from constyle_arch.pictures import side_by_side
+from constyle_arch.results.complexity import count_gmacs, count_parameters
+from constyle_arch.results.report import Report
+from constyle_arch.results.scores import INPUT, Row, means_of, text_table
 
 Options = dict[str, Any]
+
+IMAGES_SHOWN = 24
+"""A test prints the scores of each image for data sets of up to this many."""
 
 
 @MODEL_REGISTRY.register()
@@ -50,6 +55,15 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         self.current_iter = 0
         self.validated_at: dict[str, int] = {}
         super().__init__(opt)
+        if not self.is_train:
+            self.report = Report(
+                name=opt["name"],
+                network=opt["network_g"]["type"],
+                weights=opt["path"]["pretrain_network_g"],
+                parameters=count_parameters(self.net_g),
+                gmacs=count_gmacs(self.get_bare_model(self.net_g)),
+                metrics=list(opt["val"].get("metrics") or {}),
+            )
 
     def init_training_settings(self) -> None:
         """Build what training needs besides the network: EMA, losses, optimizer, schedule."""
@@ -77,8 +91,8 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
 
     def print_network(self, net: nn.Module) -> None:
         """Log the network's name and number of parameters."""
-        parameters = sum(parameter.numel() for parameter in net.parameters())
-        get_root_logger().info(f"Network: {type(self.get_bare_model(net)).__name__}, with parameters: {parameters:,d}")
+        name = type(self.get_bare_model(net)).__name__
+        get_root_logger().info(f"Network: {name}, with parameters: {count_parameters(net):,d}")
 
     def load_network(
         self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = "params"
@@ -165,7 +179,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         """Restore every image of a data set, score it at its original size and log the means.
 
         In training the best network by the first metric of the first data set is kept as `net_g_best.pth`. In a
-        test the input is scored as well and all scores go to `<data set>_scores.csv` in the results folder.
+        test the input is scored as well and the table of all data sets is written, see `results.report`.
         """
         dataset_name = dataloader.dataset.opt["name"]  # type: ignore[attr-defined]
         if self.is_train:
@@ -175,7 +189,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
             self.validated_at[dataset_name] = current_iter
 
         metrics = self.opt["val"].get("metrics") or {}
-        scores: list[dict[str, Any]] = []
+        scores: list[Row] = []
         for data in tqdm(dataloader, desc=dataset_name, unit="image", disable=not self.opt["val"].get("pbar", False)):
             name = data["name"][0] if "name" in data else Path(data["lq_path"][0]).stem
             self.feed_data(data)
@@ -185,16 +199,18 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
                 raise RunError(
                     f"val.metrics is set but the data set {dataset_name} has no clean images to measure with."
                 )
-            row = {"image": name}
+            row: dict[str, str | float] = {"image": name}
             for metric, metric_opt in metrics.items():
                 if not self.is_train:
-                    row[f"input_{metric}"] = _score(images["input"], images["clean"], metric_opt)
+                    row[f"{INPUT}{metric}"] = _score(images["input"], images["clean"], metric_opt)
                 row[metric] = _score(images["restored"], images["clean"], metric_opt)
             scores.append(row)
             self.forget_images()
             self._save_pictures(images, dataset_name, name, current_iter, save_img)
-        if metrics:
-            self._report(scores, dataset_name, current_iter, tb_logger)
+        if metrics and self.is_train:
+            self._report_validation(scores, dataset_name, current_iter, tb_logger)
+        elif metrics:
+            self._report_test(scores, dataset_name)
 
     def forget_images(self) -> None:
         """Let go of the images of the last test: large ones need not stay, nor a `gt` be taken for the next one's."""
@@ -219,32 +235,30 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         if self.opt["val"].get("save_comparison", False):
             imwrite(side_by_side(images), str(folder / f"{stem}_comparison.png"))
 
-    def _report(
-        self,
-        scores: list[dict[str, Any]],
-        dataset_name: str,
-        current_iter: int | str,
-        tb_logger: Any,
-    ) -> None:
-        columns = [column for column in scores[0] if column != "image"]
-        means = {column: sum(row[column] for row in scores) / len(scores) for column in columns}
-        self.metric_results = {metric: means[metric] for metric in self.opt["val"]["metrics"]}
-        if self.is_train:
-            self._initialize_best_metric_results(dataset_name)
-            for metric, value in self.metric_results.items():
-                self._update_best_metric_result(dataset_name, metric, value, current_iter)
-            self._log_validation_metric_values(current_iter, dataset_name, tb_logger)
-            self._keep_best_network(dataset_name, int(current_iter))
-            return
-        path = Path(self.opt["path"]["results_root"]) / f"{dataset_name}_scores.csv"
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, ["image", *columns])
-            writer.writeheader()
-            writer.writerows([*scores, {"image": "mean", **means}])
-        get_root_logger().info(
-            f"{dataset_name}\n{_table([*scores, {'image': 'mean', **means}], list(self.metric_results))}\n"
-            f"These scores are in {path}"
-        )
+    def _report_validation(self, scores: list[Row], dataset_name: str, current_iter: int | str, tb_logger: Any) -> None:
+        means = means_of(scores)
+        for column, mean in means.items():
+            if mean.remark():
+                get_root_logger().warning(f"{dataset_name}, {column}: {mean.remark()}.")
+        self.metric_results = {metric: float(mean) for metric, mean in means.items()}
+        self._initialize_best_metric_results(dataset_name)
+        for metric, value in self.metric_results.items():
+            self._update_best_metric_result(dataset_name, metric, value, current_iter)
+        self._log_validation_metric_values(current_iter, dataset_name, tb_logger)
+        self._keep_best_network(dataset_name, int(current_iter))
+
+    def _report_test(self, scores: list[Row], dataset_name: str) -> None:
+        """Log a data set's scores and write the table of all so far."""
+        logger, folder = get_root_logger(), Path(self.opt["path"]["results_root"])
+        self.report.benchmarks[dataset_name] = scores
+        self.report.write(folder)
+        means = {column: float(mean) for column, mean in means_of(scores).items()}
+        shown = scores if len(scores) <= IMAGES_SHOWN else []
+        logger.info(f"{dataset_name}\n{text_table([*shown, {'image': 'mean', **means}], self.report.metrics)}")
+        if len(self.report.benchmarks) == len(self.opt["datasets"]):
+            logger.info(
+                f"Results, also in {folder}/results.md, .json and .csv (every image):\n{self.report.markdown()}"
+            )
 
     def _keep_best_network(self, dataset_name: str, current_iter: int) -> None:
         first_dataset = next(opt["name"] for phase, opt in self.opt["datasets"].items() if phase.split("_")[0] == "val")
@@ -316,17 +330,3 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
 
 def _score(image: Any, clean: Any, metric_opt: Options) -> float:
     return float(calculate_metric({"img": image, "img2": clean}, metric_opt))
-
-
-def _table(rows: list[dict[str, Any]], metrics: list[str]) -> str:
-    """Scores as text: a line for each image, and for each metric the input's, the restored one's and the gain."""
-    width = max(len(row["image"]) for row in rows)
-    header = " ".join(f"{metric + ' input':>14} {'restored':>10} {'gain':>8}" for metric in metrics)
-    lines = [f"{'image':<{width}} {header}"]
-    for row in rows:
-        cells = " ".join(
-            f"{row[f'input_{metric}']:>14.4f} {row[metric]:>10.4f} {row[metric] - row[f'input_{metric}']:>+8.4f}"
-            for metric in metrics
-        )
-        lines.append(f"{row['image']:<{width}} {cells}")
-    return "\n".join(lines)

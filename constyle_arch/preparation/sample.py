@@ -1,19 +1,22 @@
-"""A small dehazing data set from the photographs in scikit-image's wheel."""
+"""Small data sets for all four tasks from the photographs in scikit-image's wheel."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
 
 import cv2
-import lmdb
 import numpy as np
-from basicsr.utils.lmdb_util import make_lmdb_from_imgs
+from numpy.random import RandomState
 from tqdm import tqdm
 
-from constyle_arch.data.haze import add_haze, depth_from_disparity, smooth_depth
-from constyle_arch.data.images import FloatImage, Image
+from constyle_arch.degradations.haze import add_haze, depth_from_disparity, smooth_depth
+from constyle_arch.degradations.motion_blur import MotionBlur
+from constyle_arch.degradations.rain import Rain
 from constyle_arch.errors import UserError
+from constyle_arch.images import FloatImage, Image, to_8_bit, to_float
+from constyle_arch.preparation.packing import Plan, pack
 
 TRAIN_PHOTOGRAPHS = (
     "astronaut.png",
@@ -31,44 +34,83 @@ SHORT_SIDE = 256
 """Photographs are reduced to this many pixels on their shorter side, so that a crop shows much of a scene."""
 
 CHANNEL_ORDERS = ["".join(order) for order in permutations("rgb")]
-"""Haze has no colour, so a training photograph with its channels exchanged is as good as another photograph."""
+"""No degradation here has a colour, so a training photograph with its channels exchanged is as good as another one."""
 
-HAZES_PER_TRAIN_IMAGE = 4
-HAZES_PER_TEST_IMAGE = 3
+VERSIONS_TO_TRAIN = 4
+VERSIONS_TO_TEST = 3
 BETA = (0.8, 1.8)
 AIRLIGHT = (0.75, 0.95)
+RAIN = Rain(density=(0.004, 0.01), length=(12, 24), angle=(-25, 25), brightness=(0.4, 0.8))
+BLUR = MotionBlur(length=(6, 8), angle=(-10, 10))
 SEED = 0
 
 
-def prepare_sample(output: str) -> None:
-    """Write the sample below `output`, or say that it is there already.
+@dataclass(frozen=True)
+class Photograph:
+    """A photograph of the wheel: its file's name, and its pixels (H, W, 3)."""
 
-    `dehaze/train` and `dehaze/test` hold the folders `hazy` and `clean`; `dehaze/train_hazy.lmdb` and
-    `dehaze/train_clean.lmdb` hold the training pairs again. A hazy image is named after its clean one, its airlight
-    and its β, as in RESIDE. The folder appears under its name once it is complete.
+    file: str
+    image: Image
+
+
+Degrade = Callable[[Photograph, RandomState], tuple[str, FloatImage]]
+"""Gives a degraded version in [0, 1] and what to add to its name."""
+
+
+def prepare_sample(output: str, tasks: Sequence[str] = ()) -> None:
+    """Write the samples of `tasks`, or of all of them, below `output`; those that are there already are left alone.
+
+    `<task>/train` and `<task>/test` hold the folders `gt` (clean) and `lq` (degraded); `<task>/prepared/train` holds
+    the training images again, as `gt.lmdb` and `lq.lmdb`. Denoising has clean images only, as its noise is added
+    while training. A folder appears under its name once it is complete.
 
     Raises:
-        UserError: scikit-image is not installed, or `output` cannot be written.
+        UserError: scikit-image is not installed, there is no such task, or `output` cannot be written.
     """
-    finished = Path(output) / "dehaze"
-    if finished.exists():
-        print(f"{finished} is there already; remove it to make it anew.")
-        return
     photographs = _photograph_folder()
-    unfinished = finished.with_name("dehaze.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    rng = np.random.default_rng(SEED)
-    try:
-        unfinished.mkdir(parents=True)
-        train, test = unfinished / "train", unfinished / "test"
-        _write_hazed(photographs, TRAIN_PHOTOGRAPHS, CHANNEL_ORDERS, HAZES_PER_TRAIN_IMAGE, train, rng)
-        _write_hazed(photographs, TEST_PHOTOGRAPHS, ["rgb"], HAZES_PER_TEST_IMAGE, test, rng)
-        for kind in ("hazy", "clean"):
-            _write_lmdb(unfinished / "train" / kind, unfinished / f"train_{kind}.lmdb")
-        unfinished.rename(finished)
-    except (OSError, lmdb.Error) as error:
-        raise UserError(f"The sample cannot be written to {finished}: {error}") from error
-    print(f"The sample is in {finished}.")
+    degradations: dict[str, Degrade | None] = {
+        "dehaze": lambda photograph, rng: _hazed(photographs, photograph, rng),
+        "derain": lambda photograph, rng: ("", RAIN(to_float(photograph.image), rng)),
+        "deblur": lambda photograph, rng: ("", BLUR(to_float(photograph.image), rng)),
+        "denoise": None,
+    }
+    for task in tasks or degradations:
+        if task not in degradations:
+            raise UserError(f"There is no sample for the task {task!r}; there are {', '.join(degradations)}.")
+        finished = Path(output) / task
+        if finished.exists():
+            print(f"{finished} is there already; remove it to make it anew.")
+            continue
+        unfinished = finished.with_name(f"{task}.unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        try:
+            _write_sample(photographs, degradations[task], unfinished, task)
+            unfinished.rename(finished)
+        except OSError as error:
+            raise UserError(f"The sample cannot be written to {finished}: {error}") from error
+        print(f"The sample is in {finished}.")
+
+
+def _write_sample(photographs: Path, degrade: Degrade | None, folder: Path, task: str) -> None:
+    rng = RandomState(SEED)
+    for part, names, orders, versions in (
+        ("train", TRAIN_PHOTOGRAPHS, CHANNEL_ORDERS, VERSIONS_TO_TRAIN),
+        ("test", TEST_PHOTOGRAPHS, ["rgb"], VERSIONS_TO_TEST),
+    ):
+        for side in ("gt", "lq") if degrade else ("gt",):
+            (folder / part / side).mkdir(parents=True)
+        for name in tqdm(names, desc=f"{task}: photographs to {part}", unit="photograph", disable=None):
+            for stem, photograph in _versions_in_color(photographs / name, orders):
+                _write(folder / part / "gt" / f"{stem}.png", photograph.image)
+                if not degrade:
+                    continue
+                for number in range(versions):
+                    addition, degraded = degrade(photograph, rng)
+                    _write(folder / part / "lq" / f"{stem}_{addition or number + 1}.png", to_8_bit(degraded))
+    train = folder / "train"
+    names = ("{}_*_*" if task == "dehaze" else "{}_*", "{}")
+    plan = Plan(gt=str(train / "gt"), lq=str(train / "lq") if degrade else None, names=names)
+    pack(plan, folder / "prepared" / "train")
 
 
 def _photograph_folder() -> Path:
@@ -81,34 +123,34 @@ def _photograph_folder() -> Path:
     return Path(skimage.__file__).parent / "data"
 
 
-def _write_hazed(
-    photographs: Path, names: Sequence[str], orders: Sequence[str], hazes: int, folder: Path, rng: np.random.Generator
-) -> None:
-    """Write each photograph, once in each order of its channels, and `hazes` hazy versions of each."""
-    for kind in ("hazy", "clean"):
-        (folder / kind).mkdir(parents=True)
-    for name in tqdm(names, desc=f"hazing {folder.name} photographs", unit="photograph"):
-        photograph = _reduced(_read(photographs / name))
-        for order in orders:
-            clean = photograph[..., ["bgr".index(channel) for channel in reversed(order)]]
-            stem = Path(name).stem if order == "rgb" else f"{Path(name).stem}-{order}"
-            _write(folder / "clean" / f"{stem}.png", clean)
-            for _ in range(hazes):
-                depth = _depth(photographs, name, clean, rng)
-                beta, airlight = rng.uniform(*BETA), rng.uniform(*AIRLIGHT)
-                hazy = add_haze(clean.astype(np.float32) / np.float32(255), depth, beta, airlight)
-                quantised = np.round(255 * hazy).astype(np.uint8)
-                _write(folder / "hazy" / f"{stem}_{airlight:.3f}_{beta:.3f}.png", quantised)
+def _versions_in_color(path: Path, orders: Sequence[str]) -> Iterator[tuple[str, Photograph]]:
+    """The reduced photograph in each order of its channels, with a name for each."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise UserError(f"The photograph {path} is not in this version of scikit-image.")
+    scale = SHORT_SIDE / min(image.shape[:2])
+    reduced = np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+    for order in orders:
+        stem = path.stem if order == "rgb" else f"{path.stem}-{order}"
+        channels = ["bgr".index(channel) for channel in reversed(order)]
+        yield stem, Photograph(path.name, np.ascontiguousarray(reduced[..., channels]))
 
 
-def _depth(photographs: Path, name: str, clean: Image, rng: np.random.Generator) -> FloatImage:
+def _hazed(photographs: Path, photograph: Photograph, rng: RandomState) -> tuple[str, FloatImage]:
+    """A hazy version and, as in RESIDE's names, its airlight and β."""
+    depth = _depth(photographs, photograph, rng)
+    beta, airlight = rng.uniform(*BETA), rng.uniform(*AIRLIGHT)
+    return f"{airlight:.3f}_{beta:.3f}", add_haze(to_float(photograph.image), depth, beta, airlight)
+
+
+def _depth(photographs: Path, photograph: Photograph, rng: RandomState) -> FloatImage:
     """The stereo pair's own depth, seen from the left or mirrored to the right view; else a smooth random one."""
-    height, width = clean.shape[:2]
-    if name not in STEREO_PAIR:
+    height, width = photograph.image.shape[:2]
+    if photograph.file not in STEREO_PAIR:
         return smooth_depth(height, width, rng)
     with np.load(photographs / "motorcycle_disp.npz") as archive:
         disparity = archive["arr_0"]
-    if name == "motorcycle_right.png":
+    if photograph.file == "motorcycle_right.png":
         disparity = _seen_from_the_right(disparity)
     depth = cv2.resize(depth_from_disparity(disparity), (width, height), interpolation=cv2.INTER_AREA)
     return np.asarray(depth, np.float32)
@@ -126,26 +168,6 @@ def _seen_from_the_right(disparity: FloatImage) -> FloatImage:
     return right
 
 
-def _reduced(photograph: Image) -> Image:
-    scale = SHORT_SIDE / min(photograph.shape[:2])
-    return np.asarray(cv2.resize(photograph, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _read(path: Path) -> Image:
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise UserError(f"The photograph {path} is not in this version of scikit-image.")
-    return np.asarray(image, np.uint8)
-
-
 def _write(path: Path, image: Image) -> None:
     if not cv2.imwrite(str(path), image):
-        raise UserError(f"The image {path} cannot be written.")
-
-
-def _write_lmdb(folder: Path, path: Path) -> None:
-    files = sorted(folder.glob("*.png"))
-    size = sum(_read(file).nbytes for file in files)  # uncompressed, so more than the LMDB will hold
-    make_lmdb_from_imgs(
-        str(folder), str(path), [file.name for file in files], [file.stem for file in files], map_size=2 * size + 2**20
-    )
+        raise OSError(f"the image {path} cannot be written")

@@ -2,15 +2,14 @@
 
 import logging
 import math
-import os
-from typing import Any, ClassVar
+from typing import Any
 
 import basicsr.train
-import lmdb
 from basicsr.data import build_dataloader, build_dataset
 from basicsr.utils.file_client import BaseStorageBackend, FileClient
 from torch.utils.data import DataLoader
 
+from constyle_arch.data.lmdb_environments import shared_environment
 from constyle_arch.data.training_sampler import SeededDataset, WholeBatchSampler
 
 Options = dict[str, Any]
@@ -77,35 +76,17 @@ def create_train_val_dataloader(
 class SharedLmdbBackend(BaseStorageBackend):  # type: ignore[misc]  # BasicSR publishes no types
     """LMDB backend with one read-only environment a path in each process; it may cross a fork or be pickled."""
 
-    _environments: ClassVar[dict[str, lmdb.Environment]] = {}
-
     def __init__(self, db_paths: list[str] | str, client_keys: list[str] | str = "default", **_: Any) -> None:
         paths = [db_paths] if isinstance(db_paths, str) else db_paths
         keys = [client_keys] if isinstance(client_keys, str) else client_keys
-        self.paths = {key: os.path.realpath(path) for key, path in zip(keys, paths, strict=True)}
+        self.paths = dict(zip(keys, paths, strict=True))
 
     def get(self, filepath: str, client_key: str) -> bytes | None:
         """The content under the key `filepath` of the LMDB called `client_key`, or None."""
-        with self._environment(self.paths[client_key]).begin() as transaction:
+        with shared_environment(self.paths[client_key]).begin() as transaction:
             content: bytes | None = transaction.get(str(filepath).encode())
         return content
 
     def get_text(self, filepath: str) -> str:
         """Not offered, as in BasicSR."""
         raise NotImplementedError
-
-    @classmethod
-    def _environment(cls, path: str) -> lmdb.Environment:
-        if path not in cls._environments:
-            cls._environments[path] = lmdb.open(path, readonly=True, lock=False, readahead=False)
-        return cls._environments[path]
-
-    @classmethod
-    def close_environments(cls) -> None:
-        """Close what this process has open; a forked worker must, before it opens anything itself."""
-        for environment in cls._environments.values():
-            environment.close()
-        cls._environments.clear()
-
-
-os.register_at_fork(after_in_child=SharedLmdbBackend.close_environments)

@@ -1,4 +1,4 @@
-"""Writing a checkpoint so that its file is either whole or not there."""
+"""Writing a file so that it is either whole or not there."""
 
 import os
 from collections.abc import Callable
@@ -39,4 +39,4 @@ def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
             os.close(directory)
     except (OSError, RuntimeError) as error:
         unfinished.unlink(missing_ok=True)
-        raise RunError(f"The file {path} cannot be written: {error}. Earlier checkpoints are untouched.") from error
+        raise RunError(f"The file {path} cannot be written: {error}. What was there before is untouched.") from error

@@ -1,12 +1,34 @@
-"""The atmospheric scattering model, and depth maps to haze a photograph with."""
+"""Haze: the atmospheric scattering model, and depth maps to haze a photograph with."""
 
 from typing import Any
 
 import cv2
 import numpy as np
+from numpy.random import RandomState
 from numpy.typing import NDArray
 
-from constyle_arch.data.images import FloatImage
+from constyle_arch.degradations.quantity import Quantity
+from constyle_arch.images import FloatImage
+
+
+class Haze:
+    """Haze over a smooth random depth map, see `add_haze` and `smooth_depth`.
+
+    Args:
+        beta: scattering coefficient β, at least 0.
+        airlight: brightness A of the haze, in [0, 1].
+    """
+
+    margin = 0
+
+    def __init__(self, beta: Any = (0.8, 1.8), airlight: Any = (0.75, 0.95)) -> None:
+        self.beta = Quantity.parse(beta, "beta")
+        self.airlight = Quantity.parse(airlight, "airlight", highest=1)
+
+    def __call__(self, image: FloatImage, rng: RandomState) -> FloatImage:
+        """Haze an image (H, W, C) in [0, 1]; the result lies there too."""
+        beta, airlight = self.beta.draw(rng), self.airlight.draw(rng)
+        return add_haze(image, smooth_depth(image.shape[0], image.shape[1], rng), beta, airlight)
 
 
 def add_haze(clean: FloatImage, depth: FloatImage, beta: float, airlight: float) -> FloatImage:
@@ -25,10 +47,10 @@ def add_haze(clean: FloatImage, depth: FloatImage, beta: float, airlight: float)
     return clean * transmission + np.float32(airlight) * (1 - transmission)
 
 
-def smooth_depth(height: int, width: int, rng: np.random.Generator) -> FloatImage:
+def smooth_depth(height: int, width: int, rng: RandomState) -> FloatImage:
     """A smooth random depth map (height, width) in [0.3, 1]: far at the top, with hills of low frequency."""
     rise = np.linspace(1, 0, height, dtype=np.float32)[:, None] * rng.uniform(0.5, 1)
-    coarse = rng.random((4, 4), dtype=np.float32)
+    coarse = rng.random_sample((4, 4)).astype(np.float32)
     hills = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     return _scaled(rise + rng.uniform(0.3, 0.8) * np.asarray(hills))
 

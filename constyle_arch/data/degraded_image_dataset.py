@@ -1,0 +1,114 @@
+"""Clean images, degraded as they are read."""
+
+import random
+import zlib
+from typing import Any
+
+import cv2
+import numpy as np
+from basicsr.utils import img2tensor
+from basicsr.utils.registry import DATASET_REGISTRY
+from numpy.random import RandomState
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from constyle_arch.data.image_stores import ImageStore, as_list, open_store
+from constyle_arch.data.training_crop import TrainingCrop
+from constyle_arch.degradations import Degradation, Noise, build_degradation
+from constyle_arch.errors import DataError
+from constyle_arch.images import FloatImage, decode, to_float
+
+COLORS = ("rgb", "gray")
+
+
+@DATASET_REGISTRY.register()
+class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
+    """Clean images from folders or LMDBs, and degraded versions of them made on the fly.
+
+    In training every sample is degraded anew. In validations and tests an image is always degraded alike, on every
+    machine: noise is drawn from `np.random.RandomState(0)` for each image, the convention of the denoising benchmarks,
+    and what else is drawn follows from the image's name.
+
+    An item holds `lq` and `gt` (3, H, W), RGB, `gt` in [0, 1], with their `lq_path` and `gt_path`, and the `name`.
+    Noise may carry `lq` out of [0, 1].
+
+    Options, besides BasicSR's `name`, `type`, `phase`:
+        dataroot_gt: where the clean images lie, see `image_stores`; or a list of such places.
+        degradations: list of degradations, applied in turn: each a `type` (haze, rain, motion_blur, noise) and its
+            quantities, which are a number, a range [low, high] or {choice: [...]}; see `constyle_arch.degradations`.
+        color: `rgb`, or `gray` for the gray version of each image, in three equal channels. Default: rgb.
+        gt_size, use_hflip, use_rot: as for `PairedRestorationDataset` (training only).
+
+    Raises:
+        DataError: a folder is missing or empty, a degradation is not one there is, a file cannot be decoded, or an
+            image is smaller than the crop. The message names the option or the file.
+    """
+
+    KEYS = "dataroot_gt degradations color gt_size use_hflip use_rot"
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        self.opt = opt
+        if opt.get("scale", 1) != 1:
+            raise DataError(f"scale is {opt['scale']}; restoration keeps the size of an image, so it must be 1.")
+        if opt.get("color", "rgb") not in COLORS:
+            raise DataError(f"color is {opt['color']!r}; it must be {' or '.join(COLORS)}.")
+        self.gray = opt.get("color") == "gray"
+        self.degradations = _build_degradations(opt.get("degradations"))
+        stores = [open_store(root, "dataroot_gt") for root in as_list(opt.get("dataroot_gt"))]
+        self.images = [(store, name) for store in stores for name in sorted(store.names)]
+        self.crop = TrainingCrop.from_options(opt) if opt["phase"] == "train" else None
+
+    def __len__(self) -> int:
+        """How many clean images there are."""
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor | str]:
+        """Read, in training crop and augment, and degrade the image at `index`."""
+        store, name = self.images[index]
+        clean = self._read(store, name)
+        if self.crop:
+            clean, degraded = self._training_crops(self.crop, clean, store.location(name))
+        else:
+            seed = zlib.crc32(name.encode())
+            degraded = clean
+            for degradation in self.degradations:
+                degraded = degradation(degraded, RandomState(0 if isinstance(degradation, Noise) else seed))
+        tensors = {"lq": img2tensor(_three_channels(degraded), bgr2rgb=False)}
+        tensors["gt"] = img2tensor(_three_channels(clean), bgr2rgb=False)
+        return {**tensors, "name": name, "lq_path": store.location(name), "gt_path": store.location(name)}
+
+    def _read(self, store: ImageStore, name: str) -> FloatImage:
+        """An image (H, W, 3), RGB, or (H, W, 1), gray, in [0, 1]."""
+        image = decode(store.read(name), store.location(name))
+        if self.gray:
+            return to_float(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[..., None])  # type: ignore[arg-type]
+        return to_float(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))  # type: ignore[arg-type]
+
+    def _training_crops(self, crop: TrainingCrop, clean: FloatImage, location: str) -> tuple[FloatImage, FloatImage]:
+        """A random window of the clean image, and the same one degraded with what lies around it."""
+        rng = RandomState(random.getrandbits(32))  # `random` has the sample's own seed, see `SeededDataset`
+        top, left = crop.window(clean, location)
+        margin = sum(degradation.margin for degradation in self.degradations)
+        first_row, first_column = max(top - margin, 0), max(left - margin, 0)
+        degraded = clean[first_row : top + crop.size + margin, first_column : left + crop.size + margin]
+        for degradation in self.degradations:
+            degraded = degradation(degraded, rng)
+        degraded = crop.cut(degraded, top - first_row, left - first_column)
+        clean, degraded = (np.atleast_3d(image) for image in crop.augment([crop.cut(clean, top, left), degraded]))
+        return clean, degraded
+
+
+def _build_degradations(options: Any) -> list[Degradation]:
+    if not isinstance(options, list) or not options or not all(isinstance(one, dict) for one in options):
+        raise DataError(f"degradations is {options!r}; it must be a list such as [{{type: noise, sigma: 25}}].")
+    degradations = []
+    for number, one in enumerate(options):
+        try:
+            degradations.append(build_degradation(one))
+        except (ValueError, TypeError) as error:
+            raise DataError(f"degradations, number {number + 1}: {error}") from error
+    return degradations
+
+
+def _three_channels(image: FloatImage) -> FloatImage:
+    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image

@@ -1,0 +1,167 @@
+"""Where images lie: a folder or an LMDB, read by name."""
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import lmdb
+
+from constyle_arch.data.lmdb_environments import shared_environment
+from constyle_arch.errors import DataError, listed
+from constyle_arch.images import SUFFIXES
+
+
+class ImageFolder:
+    """The images below a folder; their names are their paths in it without suffix, sorted.
+
+    Links to folders are followed, but for one that leads back to a folder above it; hidden files and folders are not
+    read.
+
+    Args:
+        root: the folder. Parts of the path from the first `*` on are a pattern for folders, and names begin there:
+            `train/*/blur` holds `GOPR0372_07_00/blur/000047`.
+
+    Attributes:
+        paths: the file of each name.
+        problems: what is wrong with other files that should be images: two of one name, links to nothing.
+        other_files: files that are no images by their suffix.
+
+    Raises:
+        DataError: a folder is missing or cannot be read.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root).expanduser()
+        self.base = folder_of(root)
+        if not self.base.is_dir():
+            raise DataError(f"the folder {self.base} does not exist.")
+        folders = [self.base]
+        if self.base != self.root:
+            pattern = str(self.root.relative_to(self.base))
+            folders = sorted(folder for folder in self.base.glob(pattern) if folder.is_dir())
+        self.paths: dict[str, Path] = {}
+        self.problems: list[str] = []
+        self.other_files: list[Path] = []
+        for path in sorted(path for folder in folders for path in _files_below(folder, ())):
+            name = path.relative_to(self.base).with_suffix("").as_posix()
+            if path.suffix.lower() not in SUFFIXES:
+                self.other_files.append(path)
+            elif not path.is_file():
+                self.problems.append(f"{path} is a link to a file that does not exist")
+            elif name in self.paths:
+                self.problems.append(f"{self.paths[name]} and {path} have one name")
+            else:
+                self.paths[name] = path
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the images, sorted."""
+        return list(self.paths)
+
+    def location(self, name: str) -> str:
+        """Where an image lies, for people."""
+        return str(self.paths[name])
+
+    def read(self, name: str) -> bytes:
+        """The content of an image's file.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        try:
+            return self.paths[name].read_bytes()
+        except OSError as error:
+            raise DataError(f"{self.paths[name]} cannot be read: {error.strerror}.") from error
+
+
+class ImageLmdb:
+    """The images of an LMDB that `basicsr prepare` or BasicSR's writer made; dotted names are kept whole.
+
+    Args:
+        root: the LMDB's folder.
+
+    Raises:
+        DataError: the folder is missing, holds no `meta_info.txt`, or is no LMDB.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root).expanduser()
+        meta_info = self.root / "meta_info.txt"
+        if not self.root.is_dir():
+            raise DataError(f"the folder {root} does not exist.")
+        if not meta_info.is_file():
+            raise DataError(f"{root} is not an LMDB of BasicSR's: it holds no meta_info.txt.")
+        lines = meta_info.read_text(encoding="utf-8").split("\n")
+        self.names = [line.rsplit(" (", 1)[0].rsplit(".", 1)[0] for line in lines if line.strip()]
+
+    def location(self, name: str) -> str:
+        """Where an image lies, for people."""
+        return str(self.root / name)
+
+    def read(self, name: str) -> bytes:
+        """The content under the key `name`.
+
+        Raises:
+            DataError: the LMDB cannot be opened or has no such key.
+        """
+        try:
+            with shared_environment(self.root).begin() as transaction:
+                content: Any = transaction.get(name.encode())
+        except lmdb.Error as error:
+            raise DataError(f"{self.location(name)} cannot be read: {error}") from error
+        if content is None:
+            raise DataError(f"{self.root} holds no image under the key {name}, which its meta_info.txt lists.")
+        return bytes(content)
+
+
+ImageStore: TypeAlias = ImageFolder | ImageLmdb
+
+
+def folder_of(root: str | Path) -> Path:
+    """The folder in which the names of the images at `root` begin: the parts of the path before the first `*`."""
+    parts = Path(root).expanduser().parts
+    return Path(*itertools.takewhile(lambda part: "*" not in part, parts))
+
+
+def as_list(root: Any) -> list[Any]:
+    """The places that an option names: one, or a list of them."""
+    return root if isinstance(root, list) and root else [root]
+
+
+def open_store(root: str | Path | None, option: str) -> ImageStore:
+    """The images at `root`: an LMDB where its name ends in `.lmdb`, else a folder.
+
+    Raises:
+        DataError: the store cannot be opened or is empty; the message names `option`.
+    """
+    if not root:
+        raise DataError(f"{option} is missing; it names the folder or LMDB of the images.")
+    path = Path(root)
+    try:
+        store = ImageLmdb(path) if path.suffix == ".lmdb" else ImageFolder(path)
+    except DataError as error:
+        raise DataError(f"{option}: {error}") from error
+    if isinstance(store, ImageFolder) and store.problems:
+        raise DataError(f"{option}: {listed(store.problems)}; remove or rename what should not be there.")
+    if not store.names:
+        raise DataError(f"{option}: {root} holds no images.")
+    return store
+
+
+def _files_below(folder: Path, above: tuple[str, ...]) -> Iterator[Path]:
+    above = (*above, os.path.realpath(folder))
+    try:
+        entries = list(os.scandir(folder))
+    except OSError as error:
+        raise DataError(f"the folder {folder} cannot be read: {error.strerror}.") from error
+    for entry in entries:
+        path = Path(entry.path)
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            if not (entry.is_symlink() and os.path.realpath(path) in above):
+                yield from _files_below(path, above)
+        else:
+            yield path

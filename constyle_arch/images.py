@@ -1,0 +1,61 @@
+"""Images as arrays: the forms in which they are handed around, and how a file's content becomes one."""
+
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from constyle_arch.errors import DataError
+
+Image: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
+"""(H, W, 3), BGR, 8 or 16 bits a channel, as OpenCV reads and writes it."""
+
+FloatImage: TypeAlias = NDArray[np.float32]
+"""(H, W, C), or (H, W) for a map; values in [0, 1]."""
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm"}
+"""Files whose names end so are taken for images."""
+
+
+def decode(content: bytes | None, source: object) -> Image:
+    """Decode a file's content to three channels at the depth it has.
+
+    Gray, palette and CMYK images become colour images; alpha is left out; an EXIF orientation is applied.
+
+    Args:
+        content: of an image file, encoded.
+        source: where it was read, for the error.
+
+    Raises:
+        DataError: the content is no image, damaged, or holds numbers other than 8- or 16-bit integers.
+    """
+    image = None
+    if content and not _is_cut_off(content):
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    if image is None:
+        raise DataError(f"{source} cannot be decoded as an image; it may be damaged.")
+    if image.dtype not in (np.uint8, np.uint16):
+        raise DataError(f"{source} holds {image.dtype} values of unknown range; save it with 8 or 16 bits a channel.")
+    return image  # type: ignore[return-value]  # of one of the two types, as was checked
+
+
+def _is_cut_off(content: bytes) -> bool:
+    """Whether a JPEG lacks the end of its last scan: OpenCV would fill what is missing with gray and only warn."""
+    start_of_scan, end_of_image = b"\xff\xda", b"\xff\xd9"
+    return content.startswith(b"\xff\xd8") and content.rfind(end_of_image) <= content.rfind(start_of_scan)
+
+
+def to_float(image: Image) -> FloatImage:
+    """Scale 8- or 16-bit values to [0, 1]."""
+    return image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
+
+
+def to_8_bit(image: FloatImage) -> NDArray[np.uint8]:
+    """Round values in [0, 1] to 8 bits, clipping what lies outside."""
+    return np.round(255 * np.clip(image, 0, 1)).astype(np.uint8)
+
+
+def size_of(image: NDArray[np.generic]) -> str:
+    """`width×height`, as a message names it."""
+    return f"{image.shape[1]}×{image.shape[0]}"

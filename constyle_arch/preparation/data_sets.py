@@ -1,0 +1,105 @@
+"""Preparing the data sets of the catalogue, and folders of one's own."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from constyle_arch.catalogue import DataSet, Split
+from constyle_arch.data.image_stores import folder_of
+from constyle_arch.errors import NAMES_SHOWN, DataError
+from constyle_arch.preparation.packing import Plan, Report, check, pack
+
+CROP_TO_TRAIN = 128
+"""The recipes' `gt_size`: an image to train on must hold such a crop."""
+
+
+def prepare_data_set(
+    data_set: DataSet,
+    source: str,
+    output: str,
+    part: str | None = None,
+    *,
+    workers: int | None = None,
+    leave_out: bool = False,
+    check_only: bool = False,
+) -> None:
+    """Pack or check the parts of a data set whose folders are there.
+
+    Args:
+        data_set: which one.
+        source: the folder it was unpacked to.
+        output: the folder to write; each part gets a folder in it.
+        part: the only one to prepare; None for those that are there.
+        workers: see `packing.pack`.
+        leave_out: see `packing.pack`.
+        check_only: read and check, and write nothing.
+
+    Raises:
+        DataError: no part is there, or images have problems; the message names them.
+    """
+    wanted = {name: split for name, split in data_set.splits.items() if part in (None, name)}
+    found = {name: split for name, split in wanted.items() if part or folder_of(f"{source}/{split.gt}").is_dir()}
+    if not found:
+        folders = ", ".join(f"{source}/{split.gt}" for split in wanted.values())
+        raise DataError(
+            f"{data_set.name} is not there: none of {folders} exists. datasets/README.md, section {data_set.name}, "
+            "shows how to unpack it; --input names another folder."
+        )
+    for name, split in found.items():
+        target = Path(output) / name
+        if not check_only and target.exists():
+            print(f"{data_set.name}, {name}: {target} is there already; remove it to make it anew.")
+            continue
+        plan = _plan(split, source, CROP_TO_TRAIN if name == "train" else 1)
+        report = _check_or_pack(plan, target, workers, leave_out, check_only)
+        number = report.counts["lq" if split.lq else "gt"]
+        if number != split.images:
+            print(f"  note: {data_set.name}, {name}, was published with {split.images} such images; here are {number}.")
+
+
+def prepare_folders(
+    gt: str,
+    lq: str | None,
+    names: tuple[str, str],
+    output: str,
+    *,
+    sub_image: int = 0,
+    overlap: int = 0,
+    workers: int | None = None,
+    leave_out: bool = False,
+    check_only: bool = False,
+) -> None:
+    """Pack or check clean images and, with `lq`, their degraded versions; see `packing.Plan` and `packing.pack`.
+
+    Raises:
+        DataError: a folder is missing, or images have problems; the message names them.
+    """
+    plan = Plan(gt=gt, lq=lq, names=names, sub_image=sub_image, overlap=overlap)
+    _check_or_pack(plan, Path(output), workers, leave_out, check_only)
+
+
+def _plan(split: Split, source: str, smallest: int) -> Plan:
+    plan = Plan(gt=f"{source}/{split.gt}", names=split.names, smallest=smallest, spare_clean=split.spare_clean)
+    return replace(
+        plan,
+        lq=f"{source}/{split.lq}" if split.lq else None,
+        listed_in=f"{source}/{split.listed_in}" if split.listed_in else None,
+        sub_image=split.sub_image,
+        overlap=split.overlap,
+    )
+
+
+def _check_or_pack(plan: Plan, target: Path, workers: int | None, leave_out: bool, check_only: bool) -> Report:
+    if check_only:
+        report = check(plan, workers)
+        if report.problems and not leave_out:
+            raise DataError(f"Some images cannot be used. {report.lines(NAMES_SHOWN)}")
+        print(f"{plan.gt}: {report.lines(NAMES_SHOWN)}", end="")
+        return report
+    report = pack(plan, target, workers=workers, leave_out=leave_out)
+    print(f"{target}: {report.lines(NAMES_SHOWN)}", end="")
+    print(f"  dataroot_gt: {target}/gt.lmdb")
+    if plan.lq:
+        print(
+            f"  dataroot_lq: {target}/lq.lmdb\n  lq_name: '{plan.names_packed[0]}'\n  gt_name: '{plan.names_packed[1]}'"
+        )
+    return report

@@ -1,0 +1,499 @@
+"""Writes the option files of this folder and of `test/`: `make options`.
+
+Each file is complete, for a user to copy; what they have in common stands here once. `--check` writes nothing and fails
+where a file is not what this program would write.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from constyle_arch.catalogue import DATA_SETS
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network and how it is trained.
+
+    Args:
+        title: what people call it.
+        options: of `network_g`; the defaults, written out.
+        batch_size: of the paper.
+        guided: whether ConStyle guides it, and trains with it.
+    """
+
+    title: str
+    options: Mapping[str, Any]
+    batch_size: int = 16
+    guided: bool = True
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A data set to train or measure on: its name in results, and its options."""
+
+    name: str
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to restore.
+
+    Args:
+        title: what people call it.
+        train: the data set to train on.
+        val: data sets to validate on while training; the first decides which network is the best.
+        test: the benchmarks.
+        needs: the data sets' names in `basicsr prepare`.
+        constyle_iter: iterations that ConStyle trains; None for all of them.
+    """
+
+    title: str
+    train: Measured
+    val: tuple[Measured, ...]
+    test: tuple[Measured, ...]
+    needs: tuple[str, ...]
+    constyle_iter: int | None = 250000
+
+
+NETWORKS = {
+    "constyle_restormer": Network(
+        "ConStyle-Restormer",
+        {
+            "type": "ConStyleRestormer",
+            "dim": 48,
+            "num_blocks_down": [4, 6, 6],
+            "num_blocks_bottleneck": 8,
+            "num_blocks_up": [6, 6, 4],
+            "num_refinement_blocks": 4,
+            "heads": [1, 2, 4, 8],
+            "ffn_expansion_factor": 2.66,
+            "bias": False,
+            "layer_norm_type": "WithBias",
+        },
+        batch_size=8,
+    ),
+    "constyle_nafnet": Network(
+        "ConStyle-NAFNet",
+        {
+            "type": "ConStyleNAFNet",
+            "dim": 48,
+            "num_blocks_down": [7, 8, 9],
+            "num_blocks_bottleneck": 9,
+            "num_blocks_up": [9, 8, 7],
+            "num_refinement_blocks": 0,
+        },
+    ),
+    "constyle_maxim": Network(
+        "ConStyle-MAXIM", {"type": "ConStyleMaxim", "dim": 32, "num_blocks_bottleneck": 2, "bias": False}
+    ),
+    "restormer": Network(
+        "Restormer",
+        {
+            "type": "Restormer",
+            "dim": 48,
+            "num_blocks": [4, 6, 6, 8],
+            "num_refinement_blocks": 4,
+            "heads": [1, 2, 4, 8],
+            "ffn_expansion_factor": 2.66,
+            "bias": False,
+            "layer_norm_type": "WithBias",
+        },
+        batch_size=8,
+        guided=False,
+    ),
+    "nafnet": Network(
+        "NAFNet",
+        {
+            "type": "NAFNet",
+            "width": 64,
+            "enc_blk_nums": [5, 6, 7, 7],
+            "middle_blk_num": 7,
+            "dec_blk_nums": [5, 6, 7, 7],
+        },
+        guided=False,
+    ),
+    "maxim": Network("MAXIM-1S", {"type": "Maxim", "dim": 32, "num_blocks_bottleneck": 2, "bias": True}, guided=False),
+}
+
+DEMO_NETWORK = {
+    "type": "ConStyleRestormer",
+    "dim": 16,
+    "num_blocks_down": [1, 1, 2],
+    "num_blocks_bottleneck": 2,
+    "num_blocks_up": [2, 1, 1],
+    "num_refinement_blocks": 1,
+}
+
+
+def pairs(name: str, part: str) -> Measured:
+    """Pairs of a data set of the catalogue."""
+    data_set = DATA_SETS[name]
+    options = {
+        "type": "PairedRestorationDataset",
+        "dataroot_gt": data_set.lmdb(part, "gt"),
+        "dataroot_lq": data_set.lmdb(part, "lq"),
+    }
+    return Measured(name, {**options, **_names(*data_set.splits[part].names)})
+
+
+def noisy(name: str, roots: list[str], sigma: Any) -> Measured:
+    """Clean images with Gaussian noise added as they are read."""
+    return Measured(
+        name,
+        {
+            "type": "DegradedImageDataset",
+            "dataroot_gt": roots if len(roots) > 1 else roots[0],
+            "degradations": [{"type": "noise", "sigma": sigma}],
+        },
+    )
+
+
+def _names(lq: str, gt: str) -> dict[str, str]:
+    return {} if lq == gt == "{}" else {"lq_name": lq, "gt_name": gt}
+
+
+def _denoise(title: str, sigma: Any, tested: tuple[int, ...], watched: int) -> Task:
+    train, test = ("DIV2K", "Flickr2K", "WED", "BSD"), ("CBSD68", "Urban100")
+
+    def benchmark(name: str, level: int) -> Measured:
+        return noisy(f"{name}-sigma{level}", [DATA_SETS[name].lmdb("test", "gt")], level)
+
+    return Task(
+        title,
+        noisy("DFWB", [DATA_SETS[name].lmdb("train", "gt") for name in train], sigma),
+        val=(benchmark("CBSD68", watched),),
+        test=tuple(benchmark(name, level) for name in test for level in tested),
+        needs=(*train, *test),
+        constyle_iter=None,
+    )
+
+
+TASKS = {
+    "denoise": _denoise("blind denoising (σ from 0 to 50)", [0, 50], (15, 25, 50), 25),
+    **{f"denoise{sigma}": _denoise(f"denoising (σ {sigma})", sigma, (sigma,), sigma) for sigma in (15, 25, 50)},
+    "deblur": Task(
+        "deblurring",
+        pairs("GoPro", "train"),
+        val=(pairs("GoPro", "test"),),
+        test=tuple(pairs(name, "test") for name in ("GoPro", "HIDE", "RealBlur-R", "RealBlur-J")),
+        needs=("GoPro", "HIDE", "RealBlur-R", "RealBlur-J"),
+    ),
+    "derain": Task(
+        "deraining",
+        pairs("Rain14000", "train"),
+        val=(pairs("Rain100L", "test"), pairs("Rain100H", "test")),
+        test=(pairs("Rain100H", "test"), pairs("Rain100L", "test")),
+        needs=("Rain14000", "Rain100H", "Rain100L"),
+    ),
+    "dehaze": Task(
+        "dehazing",
+        pairs("OTS", "train"),
+        val=(pairs("SOTS", "test"),),
+        test=(pairs("SOTS", "test"),),
+        needs=("OTS", "SOTS"),
+    ),
+}
+
+COMMENTS = {
+    "gt_size": "side of the crops",
+    "num_gpu": "the GPU of each process if there is one, else the CPU; 0 for the CPU",
+    "lq_name": "form of the degraded images' names: `{}` is what a pair has in common, `*` any text",
+    "sigma": "standard deviation of the noise in 1/255; [low, high] is a range",
+    "batch_size_per_gpu": "of each process; BatchNorm and the style loss see this many",
+    "warmup_iter": "no warm-up",
+    "periods": "3e-4 throughout the first period, a cosine down to 1e-6 over the second",
+    "normalize": "true: L2-normalised codes in the contrast",
+    "constyle_iter": "ConStyle trains this many iterations and is frozen then; only the pixel loss goes on",
+    "metrics": "the first one, on the first data set, decides which network net_g_best.pth is",
+}
+"""What a line is followed by in a recipe."""
+
+
+def train_file(task_name: str, network_name: str) -> str:
+    """The paper's recipe of a network for a task."""
+    task, network = TASKS[task_name], NETWORKS[network_name]
+    name = f"{task_name}_{network_name}"
+    train: dict[str, Any] = {
+        "total_iter": 703632,
+        "warmup_iter": -1,
+        "ema_decay": 0.999,
+        "optim_g": _adamw(Literal("!!float 3e-4")),
+        "scheduler": _cosine([243312, 460320], [0.0003, 0.000001]),
+        "mixing_augs": {"mixup": False, "mixup_beta": 1.2, "use_identity": True},
+    }
+    if network.guided:
+        train |= {"constyle_iter": task.constyle_iter} if task.constyle_iter else {}
+        train["contrast"] = {"queue_size": 65760, "momentum": 0.999, "normalize": False}
+    train |= _losses(network.guided)
+    loader = {
+        "gt_size": 128,
+        "use_hflip": True,
+        "use_rot": True,
+        "num_worker_per_gpu": 8,
+        "batch_size_per_gpu": network.batch_size,
+        "dataset_enlarge_ratio": 1,
+        "prefetch_mode": None,
+        "pin_memory": True,
+    }
+    options = {
+        **_general(name, network.guided),
+        "datasets": {"train": {"name": task.train.name, **task.train.options, **loader}, **_measured("val", task.val)},
+        "network_g": network.options,
+        "path": {"pretrain_network_g": None, "strict_load_g": True, "resume_state": None},
+        "train": train,
+        "val": {"val_freq": Literal("!!float 1e4"), "save_img": False, "metrics": _metrics("psnr ssim psnr_y ssim_y")},
+        "logger": {"print_freq": 200, "save_checkpoint_freq": Literal("!!float 1e4"), "use_tb_logger": True},
+    }
+    needs = ", ".join(map(str.lower, task.needs))
+    method = "the paper's recipe" if network.guided else "the original network, without ConStyle, in the paper's recipe"
+    return _file(
+        f"{network.title} for {task.title}: {method}",
+        "(arXiv 2402.15784, section 4.1).",
+        "",
+        f"Trains on {task.train.name}. `basicsr prepare` writes the data sets ({needs}) from their",
+        "downloads, which datasets/README.md describes. Instead of an LMDB a folder of images will do as well.",
+        "",
+        f"  one process:   basicsr train -opt options/{name}.yml",
+        f"  four GPUs:     torchrun --nproc-per-node 4 -m constyle_arch train -opt options/{name}.yml",
+        "  afterwards:    --auto_resume goes on with a run that was interrupted",
+        f"  test:          basicsr test -opt options/test/{name}.yml",
+        options=options,
+        comments=COMMENTS,
+    )
+
+
+def test_file(task_name: str, network_name: str) -> str:
+    """The benchmarks of a task, for what `train_file` trains."""
+    task, network = TASKS[task_name], NETWORKS[network_name]
+    name = f"{task_name}_{network_name}"
+    options = {
+        **_general(name, network.guided),
+        "datasets": _measured("test", task.test),
+        "network_g": network.options,
+        "path": _trained(name),
+        "val": {"save_img": False, "metrics": _metrics("psnr ssim psnr_y ssim_y")},
+    }
+    return _file(
+        f"The benchmarks of {task.title}, for the network that options/{name}.yml trains.",
+        f"  basicsr test -opt options/test/{name}.yml",
+        "  basicsr compare results/ONE results/ANOTHER    puts the tables of several networks side by side",
+        options=options,
+    )
+
+
+def demo_data(task_name: str, part: str) -> Measured:
+    """The sample photographs of a task."""
+    home = f"datasets/sample/{task_name}"
+    gt, lq = f"{home}/test/gt", f"{home}/test/lq"
+    if part == "train":
+        gt, lq = f"{home}/prepared/train/gt.lmdb", f"{home}/prepared/train/lq.lmdb"
+    if task_name == "denoise":
+        return noisy("sample-denoise", [gt], 25)
+    names = _names("{}_*_*" if task_name == "dehaze" else "{}_*", "{}")
+    roots = {"type": "PairedRestorationDataset", "dataroot_gt": gt, "dataroot_lq": lq}
+    return Measured(f"sample-{task_name}", {**roots, **names})
+
+
+def demo_train_file(task_name: str) -> str:
+    """A small network that learns the sample of a task in minutes on a CPU."""
+    name = f"demo_{task_name}_constyle_restormer"
+    sample = demo_data(task_name, "train")
+    loader = {
+        "gt_size": 128,
+        "use_hflip": True,
+        "use_rot": True,
+        "num_worker_per_gpu": 1,
+        "batch_size_per_gpu": 4,
+        "dataset_enlarge_ratio": 80 if task_name == "denoise" else 20,
+    }
+    options = {
+        **_general(name, guided=True),
+        "datasets": {
+            "train": {"name": sample.name, **sample.options, **loader},
+            **_measured("val", (demo_data(task_name, "test"),)),
+        },
+        "network_g": DEMO_NETWORK,
+        "path": {"pretrain_network_g": None, "strict_load_g": True, "resume_state": None},
+        "train": {
+            "total_iter": 400,
+            "ema_decay": 0.99,
+            "optim_g": _adamw(Literal("!!float 1e-3")),
+            "scheduler": _cosine([130, 270], [0.001, 0.00001]),
+            "constyle_iter": 260,
+            "contrast": {"queue_size": 1024},
+            **_losses(guided=True),
+        },
+        "val": {"val_freq": 200, "save_img": False, "metrics": _metrics("psnr ssim")},
+        "logger": {"print_freq": 50, "save_checkpoint_freq": 200, "use_tb_logger": True},
+    }
+    return _file(
+        f"The demo: a small ConStyle-Restormer learns to {task_name} the sample photographs, in minutes, on two cores.",
+        f"  basicsr prepare sample {task_name}",
+        f"  basicsr train -opt options/{name}.yml",
+        f"  basicsr test -opt options/test/{name}.yml",
+        f"For the paper's recipe see options/{task_name}_constyle_restormer.yml, which also explains the options.",
+        options=options,
+    )
+
+
+def demo_test_file(task_name: str) -> str:
+    """The held-out photographs of a task's sample."""
+    name = f"demo_{task_name}_constyle_restormer"
+    options = {
+        **_general(name, guided=True),
+        "datasets": _measured("test", (demo_data(task_name, "test"),)),
+        "network_g": DEMO_NETWORK,
+        "path": _trained(name),
+        "val": {"save_img": True, "save_comparison": True, "metrics": _metrics("psnr ssim psnr_y ssim_y")},
+    }
+    return _file(
+        "Restores and scores the held-out sample photographs with the network the demo trained.",
+        f"  basicsr test -opt options/test/{name}.yml",
+        options=options,
+    )
+
+
+def all_files() -> dict[Path, str]:
+    """Every option file's path and text."""
+    files = {}
+    for task in TASKS:
+        for network in NETWORKS:
+            files[HERE / f"{task}_{network}.yml"] = train_file(task, network)
+            files[HERE / "test" / f"{task}_{network}.yml"] = test_file(task, network)
+    for task in ("denoise", "deblur", "derain", "dehaze"):
+        files[HERE / f"demo_{task}_constyle_restormer.yml"] = demo_train_file(task)
+        files[HERE / "test" / f"demo_{task}_constyle_restormer.yml"] = demo_test_file(task)
+    return files
+
+
+# Sections that several files share.
+
+
+def _general(name: str, guided: bool) -> dict[str, Any]:
+    model = "ConStyleModel" if guided else "RestorationModel"
+    return {"name": name, "model_type": model, "scale": 1, "num_gpu": "auto", "manual_seed": 100}
+
+
+def _measured(phase: str, sets: tuple[Measured, ...]) -> dict[str, Any]:
+    keys = [phase] if len(sets) == 1 else [f"{phase}_{number}" for number in range(1, len(sets) + 1)]
+    return {key: {"name": one.name, **one.options} for key, one in zip(keys, sets, strict=True)}
+
+
+def _trained(name: str) -> dict[str, Any]:
+    weights = f"experiments/{name}/models/net_g_latest.pth"
+    return {"pretrain_network_g": weights, "param_key_g": "params_ema", "strict_load_g": True}
+
+
+def _adamw(rate: "Literal") -> dict[str, Any]:
+    return {"type": "AdamW", "lr": rate, "weight_decay": Literal("!!float 1e-4"), "betas": [0.9, 0.999]}
+
+
+def _cosine(periods: list[int], floors: list[float]) -> dict[str, Any]:
+    return {
+        "type": "CosineAnnealingRestartCyclicLR",
+        "periods": periods,
+        "restart_weights": [1, 1],
+        "eta_mins": floors,
+    }
+
+
+def _losses(guided: bool) -> dict[str, Any]:
+    pixel = {"pixel_opt": {"type": "L1Loss", "loss_weight": 1, "reduction": "mean"}}
+    if not guided:
+        return pixel
+    return {
+        **pixel,
+        "contrastive_opt": {"type": "InfoNCELoss", "temperature": 0.07, "loss_weight": 1},
+        "content_opt": {"type": "ContentLoss", "loss_weight": 1},
+        "style_opt": {"type": "StyleLoss", "loss_weight": 1},
+    }
+
+
+def _metrics(names: str) -> dict[str, Any]:
+    return {
+        name: {"type": f"calculate_{name[:4]}", "crop_border": 0, "test_y_channel": name.endswith("_y")}
+        for name in names.split()
+    }
+
+
+# Writing YAML with comments.
+
+
+class Literal(str):
+    """Text that stands in the file as it is."""
+
+
+def _file(*header: str, options: Mapping[str, Any], comments: Mapping[str, str] | None = None) -> str:
+    lines = [
+        f"# {line}".rstrip() for line in (*header, "", "Written by options/generate.py; copy it and change the copy.")
+    ]
+    for key, value in options.items():
+        if isinstance(value, Mapping):
+            lines.append("")
+        lines += _lines(key, value, 0, comments or {})
+    first_setting = lines.index(f"name: {options['name']}")
+    return "\n".join([*lines[:first_setting], "", *lines[first_setting:]]) + "\n"
+
+
+def _lines(key: str, value: Any, depth: int, comments: Mapping[str, str]) -> list[str]:
+    comment = f"  # {comments[key]}" if key in comments else ""
+    start = f"{'  ' * depth}{key}:"
+    if isinstance(value, Mapping):
+        return [f"{start}{comment}", *(line for k, v in value.items() for line in _lines(k, v, depth + 1, comments))]
+    if isinstance(value, list) and any(isinstance(item, Mapping | str) for item in value):
+        lines = [f"{start}{comment}"]
+        for item in value:
+            inner = (
+                [line for k, v in item.items() for line in _lines(k, v, 0, comments)]
+                if isinstance(item, Mapping)
+                else [item]
+            )
+            lines += [f"{'  ' * (depth + 1)}{'  ' if number else '- '}{line}" for number, line in enumerate(inner)]
+        return lines
+    return [f"{start} {_scalar(value)}{comment}"]
+
+
+def _scalar(value: Any) -> str:
+    if value is None:
+        return "~"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{', '.join(map(_scalar, value))}]"
+    if isinstance(value, float):
+        return f"{value:f}".rstrip("0")
+    if isinstance(value, str) and not isinstance(value, Literal) and any(character in value for character in "{}*"):
+        return f"'{value}'"
+    return str(value)
+
+
+def main() -> int:
+    """Write the files, or with `--check` compare them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where a file differs")
+    check = parser.parse_args().check
+    files = all_files()
+    there = {*HERE.glob("*.yml"), *(HERE / "test").glob("*.yml")}
+    stale = sorted(there - set(files))
+    different = [path for path, text in files.items() if path not in there or path.read_text(encoding="utf-8") != text]
+    if check:
+        for path in (*stale, *different):
+            print(f"{path.relative_to(HERE.parent)} is not what options/generate.py writes; run `make options`.")
+        return 1 if stale or different else 0
+    for path in stale:
+        path.unlink()
+    for path in different:
+        path.write_text(files[path], encoding="utf-8")
+    print(f"{len(files)} option files, {len(different)} of them written, {len(stale)} removed.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

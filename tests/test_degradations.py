@@ -1,0 +1,241 @@
+"""Degrading clean images: what each degradation computes, and the data set that applies them."""
+
+import random
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from numpy.random import RandomState
+
+from constyle_arch.data import DegradedImageDataset
+from constyle_arch.data.training_sampler import SeededDataset
+from constyle_arch.degradations import Haze, MotionBlur, Noise, Rain, build_degradation
+from constyle_arch.degradations.haze import add_haze, depth_from_disparity, smooth_depth
+from constyle_arch.degradations.motion_blur import path_kernel
+from constyle_arch.degradations.quantity import Quantity
+from constyle_arch.errors import DataError
+from tests.conftest import write_pairs
+
+IMAGE = RandomState(1).random_sample((24, 30, 3)).astype(np.float32)
+
+
+def test_quantities_are_drawn_as_written():
+    rng = RandomState(0)
+    assert Quantity.parse(25, "x").draw(rng) == 25
+    ranged = [Quantity.parse([10, 20], "x").draw(rng) for _ in range(500)]
+    assert 10 <= min(ranged) < 10.5
+    assert 19.5 < max(ranged) <= 20
+    assert np.mean(ranged) == pytest.approx(15, abs=0.5)
+    chosen = [Quantity.parse({"choice": [15, 25, 50]}, "x").draw(rng) for _ in range(300)]
+    assert {number: chosen.count(number) > 60 for number in set(chosen)} == {15: True, 25: True, 50: True}
+
+
+@pytest.mark.parametrize(
+    "value", [None, "25", [], [3, 2], [1, 2, 3], {"choice": []}, {"chioce": [1]}, True, [1, "2"], -1]
+)
+def test_quantities_that_are_none_are_refused(value):
+    with pytest.raises(ValueError, match="sigma is"):
+        Quantity.parse(value, "sigma")
+
+
+def test_haze_follows_the_scattering_model():
+    depth = RandomState(0).random_sample((24, 30)).astype(np.float32)
+    hazy = add_haze(IMAGE, depth, beta=1.5, airlight=0.9)
+    for row, column in ((0, 0), (5, 29), (23, 7)):
+        t = np.exp(-1.5 * depth[row, column])
+        np.testing.assert_allclose(hazy[row, column], IMAGE[row, column] * t + 0.9 * (1 - t), rtol=1e-5)
+    np.testing.assert_array_equal(add_haze(IMAGE, depth, beta=0, airlight=0.9), IMAGE)
+
+
+@pytest.mark.parametrize("size", [(64, 96), (96, 64), (8, 8)])
+def test_smooth_depth_is_smooth_and_in_range(size):
+    depth = smooth_depth(*size, RandomState(1))
+    assert depth.shape == size
+    assert depth.min() == pytest.approx(0.3)
+    assert depth.max() == pytest.approx(1)
+    assert np.abs(np.diff(depth, axis=0)).max() < 8 / size[0]
+
+
+def test_depth_is_the_inverse_of_disparity_with_holes_filled():
+    disparity = np.full((20, 30), 10, np.float32)
+    disparity[:, 15:] = 40
+    disparity[5, 5] = np.inf
+    depth = depth_from_disparity(disparity)
+    assert depth[5, 5] == pytest.approx(depth[10, 5], abs=0.02)
+    assert depth[10, 5] == pytest.approx(1, abs=0.01)
+    assert depth[10, 25] == pytest.approx(0.3, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("length", "angle", "turn"), [(1, 0, 0), (7, 0, 0), (9.5, 33, 0), (20, 90, 60), (15, 200, 300)]
+)
+def test_blur_kernel_is_a_path_of_that_length_and_direction(length, angle, turn):
+    kernel = path_kernel(length, angle, turn)
+    assert kernel.shape[0] == kernel.shape[1]
+    assert kernel.shape[0] % 2 == 1
+    assert kernel.min() >= 0
+    assert kernel.sum() == pytest.approx(1, abs=1e-5)
+    rows, columns = np.indices(kernel.shape) - kernel.shape[0] // 2
+    if turn == 0:  # moments of a straight line: mean 0, variance (length - 1)² / 12 along it, at most a pixel's across
+        direction = np.cos(np.deg2rad(angle)), -np.sin(np.deg2rad(angle))
+        along = columns * direction[0] + rows * direction[1]
+        across = -columns * direction[1] + rows * direction[0]
+        assert (kernel * along).sum() == pytest.approx(0, abs=0.1)
+        assert (kernel * along**2).sum() == pytest.approx((length - 1) ** 2 / 12, rel=0.1, abs=0.5)
+        assert (kernel * across**2).sum() < 0.3
+
+
+def test_motion_blur_of_an_edge_is_a_ramp_of_the_length():
+    edge = np.zeros((40, 60, 3), np.float32)
+    edge[:, 30:] = 1
+    blurred = MotionBlur(length=9, angle=0)(edge, RandomState(0))
+    ramp = blurred[20, :, 0]
+    assert ramp[25] == pytest.approx(0, abs=1e-6)
+    assert ramp[35] == pytest.approx(1, abs=1e-6)
+    np.testing.assert_allclose(np.diff(ramp[26:34]), 1 / 8, atol=0.02)
+    np.testing.assert_allclose(MotionBlur(length=9, angle=90)(edge, RandomState(0)), edge, atol=1e-6)
+
+
+def test_rain_falls_along_its_angle_and_only_brightens():
+    dark = np.zeros((80, 80, 3), np.float32)
+    rained = Rain(density=0.005, length=21, angle=0, brightness=0.5)(dark, RandomState(0))
+    assert 0 <= rained.min() < rained.max() <= 1
+    assert np.array_equal(rained[..., 0], rained[..., 2])
+    along, across = (np.abs(np.diff(rained[..., 0], axis=axis)).mean() for axis in (0, 1))
+    assert along < across / 4
+    rained = Rain(density=0.005, length=21, angle=0, brightness=0.5)(IMAGE, RandomState(0))
+    assert (rained >= IMAGE - 1e-6).all()
+    assert rained.max() <= 1
+    assert np.array_equal(Rain(density=0)(IMAGE, RandomState(0)), IMAGE)
+
+
+def test_noise_has_its_standard_deviation_and_is_not_clipped():
+    white = np.ones((200, 200, 3), np.float32)
+    noisy = Noise(25)(white, RandomState(3))
+    assert noisy.std() == pytest.approx(25 / 255, rel=0.02)
+    assert noisy.max() > 1.2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"type": "snow"}, "type is 'snow'; there are haze, rain, motion_blur, noise"),
+        ({"type": "noise"}, "sigma"),
+        ({"type": "noise", "sigma": [50, 0]}, "sigma is"),
+        ({"type": "noise", "sigma": 5, "mean": 1}, "mean"),
+        ({"type": "haze", "airlight": 2}, r"airlight is 2; it must lie in \[0, 1\]"),
+        ({"type": "motion_blur", "length": 0}, "length is 0"),
+    ],
+)
+def test_degradations_that_do_not_exist_are_explained(options, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        build_degradation(options)
+
+
+def dataset(folder, *degradations, **options):
+    opt = {"name": "x", "phase": "val", "dataroot_gt": str(folder / "gt"), "degradations": list(degradations)}
+    return DegradedImageDataset({**opt, **options})
+
+
+NOISE = {"type": "noise", "sigma": 25}
+
+
+def test_test_noise_is_that_of_the_literature(tmp_path):
+    write_pairs(tmp_path, 2)
+    for index, item in enumerate(dataset(tmp_path, NOISE)):
+        image = cv2.cvtColor(cv2.imread(str(tmp_path / "gt" / f"{index:03}.png")), cv2.COLOR_BGR2RGB)
+        expected = np.float32(image) / 255.0
+        np.random.seed(seed=0)
+        expected += np.random.normal(0, 25 / 255.0, expected.shape)
+        np.testing.assert_array_equal(item["lq"].permute(1, 2, 0).numpy(), expected)
+        np.testing.assert_allclose(item["gt"].permute(1, 2, 0).numpy(), image / 255.0, atol=1e-7)
+
+
+def test_gray_images_have_one_noise_in_three_channels(tmp_path):
+    write_pairs(tmp_path, 1)
+    item = dataset(tmp_path, NOISE, color="gray")[0]
+    gray = cv2.imread(str(tmp_path / "gt" / "000.png"), cv2.IMREAD_GRAYSCALE)
+    noise = RandomState(0).normal(0, 25 / 255, gray.shape)
+    for channel in range(3):
+        np.testing.assert_allclose(item["lq"][channel].numpy(), gray / 255 + noise, atol=2 / 255)
+        assert torch.equal(item["lq"][channel], item["lq"][0])
+        assert torch.equal(item["gt"][channel], item["gt"][0])
+
+
+EVERY = [
+    {"type": "haze"},
+    {"type": "rain"},
+    {"type": "motion_blur", "length": [3, 9], "turn": [-60, 60]},
+    {"type": "noise", "sigma": {"choice": [5, 25]}},
+]
+
+
+@pytest.mark.parametrize("color", ["rgb", "gray"])
+def test_training_samples_depend_on_their_seed_alone(tmp_path, color):
+    write_pairs(tmp_path, 3)
+    items = SeededDataset(dataset(tmp_path, *EVERY, phase="train", gt_size=24, color=color))
+    first, again, other = items[1, 5], items[1, 5], items[1, 6]
+    assert first["lq"].shape == first["gt"].shape == (3, 24, 24)
+    assert torch.equal(first["lq"], again["lq"])
+    assert not torch.equal(first["lq"], other["lq"])
+    assert not torch.equal(first["lq"], first["gt"])
+
+
+def test_validation_degrades_an_image_alike_and_images_differently(tmp_path):
+    write_pairs(tmp_path, 2)
+    (tmp_path / "gt" / "001.png").write_bytes((tmp_path / "gt" / "000.png").read_bytes())
+    items = [dataset(tmp_path, *EVERY[:3])[index] for index in (0, 0, 1)]
+    assert torch.equal(items[0]["lq"], items[1]["lq"])
+    assert not torch.equal(items[0]["lq"], items[2]["lq"])  # their names differ
+
+
+def test_a_crop_is_blurred_with_what_lies_around_it(tmp_path):
+    write_pairs(tmp_path, 1, height=64, width=64)
+    blur = {"type": "motion_blur", "length": 15, "angle": 30}
+    whole = dataset(tmp_path, blur)[0]
+    crops = dataset(tmp_path, blur, phase="train", gt_size=16, use_hflip=False, use_rot=False)
+    for seed in range(5):
+        random.seed(seed)
+        crop = crops[0]
+        corners = [
+            (row, column)
+            for row in range(49)
+            for column in range(49)
+            if torch.equal(whole["gt"][:, row : row + 16, column : column + 16], crop["gt"])
+        ]
+        assert len(corners) == 1
+        ((row, column),) = corners
+        torch.testing.assert_close(whole["lq"][:, row : row + 16, column : column + 16], crop["lq"])
+
+
+def test_clean_images_may_lie_in_several_places(tmp_path):
+    for name in ("a", "b"):
+        write_pairs(tmp_path / name, 2)
+    roots = [str(tmp_path / name / "gt") for name in ("a", "b")]
+    assert len(dataset(tmp_path, NOISE, dataroot_gt=roots)) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"degradations": "noise"}, "it must be a list such as"),
+        ({"degradations": []}, "it must be a list such as"),
+        ({"degradations": [NOISE, {"type": "noise", "sigma": "x"}]}, "degradations, number 2: sigma is 'x'"),
+        ({"color": "grey"}, "color is 'grey'; it must be rgb or gray"),
+        ({"dataroot_gt": None}, "dataroot_gt is missing"),
+        ({"dataroot_gt": ["nowhere"]}, "dataroot_gt: the folder nowhere does not exist"),
+        ({"scale": 2}, "scale is 2"),
+    ],
+)
+def test_options_that_cannot_be_used_are_explained(tmp_path, options, message):
+    write_pairs(tmp_path, 1)
+    with pytest.raises(DataError, match=message):
+        dataset(tmp_path, NOISE, **options)
+
+
+def test_haze_of_the_data_set_is_in_range(tmp_path):
+    write_pairs(tmp_path, 1)
+    hazy = Haze()(IMAGE, RandomState(0))
+    assert 0 <= hazy.min() < hazy.max() <= 1
+    assert hazy.mean() > IMAGE.mean()

@@ -1,0 +1,192 @@
+"""The option files of `options/`, on stand-ins for the data sets laid out as `datasets/README.md` shows."""
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY
+
+from constyle_arch.catalogue import DATA_SETS
+from constyle_arch.options import complete_datasets, force_options, read_option_file
+from constyle_arch.preflight import check_options
+from tests.conftest import REPOSITORY, run_command
+from tests.stand_ins import prepare, sections, tree, write_stand_ins
+
+OPTIONS = REPOSITORY / "options"
+FILES = sorted(path.relative_to(OPTIONS).as_posix() for path in OPTIONS.rglob("*.yml"))
+RECIPES = [file for file in FILES if "demo" not in file]
+TASKS = ("denoise", "denoise15", "denoise25", "denoise50", "deblur", "derain", "dehaze")
+NETWORKS = ("constyle_restormer", "constyle_nafnet", "constyle_maxim", "restormer", "nafnet", "maxim")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A directory with every data set, prepared."""
+    home = tmp_path_factory.mktemp("recipes")
+    write_stand_ins(home)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        for name in DATA_SETS:
+            prepare(name.lower())
+        for task in ("denoise", "deblur", "derain", "dehaze"):
+            write_sample(home / "datasets" / "sample" / task, task)
+    return home
+
+
+def write_sample(folder, task):
+    """What `basicsr prepare sample` writes, in small: its real run is tested with the sample."""
+    source = folder.parents[1] / "OTS"
+    lq = "a_0.8_1.png" if task == "dehaze" else "a_1.png"
+    for part in ("train", "test"):
+        for side, name, file in (("gt", "a.png", "clear/0001.jpg"), ("lq", lq, "hazy/0001_0.8_0.2.jpg")):
+            (folder / part / side).mkdir(parents=True)
+            shutil.copy(source / file, folder / part / side / name)
+    names = ("--lq", str(folder / "train" / "lq"), "--lq-name", "{}_*_*" if task == "dehaze" else "{}_*")
+    prepare("folders", "--gt", str(folder / "train" / "gt"), *names, "-o", str(folder / "prepared" / "train"))
+
+
+def test_files_are_what_the_generator_writes():
+    result = subprocess.run([sys.executable, OPTIONS / "generate.py", "--check"], capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout
+
+
+def test_generator_notices_a_file_changed_by_hand(tmp_path):
+    shutil.copytree(OPTIONS, tmp_path / "options")
+    changed = tmp_path / "options" / "test" / "derain_maxim.yml"
+    changed.write_text(changed.read_text().replace("crop_border: 0", "crop_border: 4"))
+    (tmp_path / "options" / "mine.yml").write_text("name: mine")
+    command = [sys.executable, tmp_path / "options" / "generate.py", "--check"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "options/test/derain_maxim.yml is not what" in result.stdout
+    assert "options/mine.yml is not what" in result.stdout
+
+
+def test_every_task_and_network_has_a_file_to_train_and_one_to_test():
+    wanted = {f"{folder}{task}_{network}.yml" for folder in ("", "test/") for task in TASKS for network in NETWORKS}
+    assert wanted == set(RECIPES)
+
+
+def test_benchmarks_of_a_network_are_the_papers_nineteen():
+    for network in NETWORKS:
+        benchmarks = {
+            (task, dataset["name"])
+            for task in TASKS
+            for dataset in read_option_file(OPTIONS / "test" / f"{task}_{network}.yml")["datasets"].values()
+        }
+        assert len(benchmarks) == 19
+        assert len([1 for task, _ in benchmarks if task.startswith("denoise")]) == 12
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_file_can_be_run_on_data_laid_out_as_the_page_shows(home, monkeypatch, tmp_path, file):
+    monkeypatch.chdir(home)
+    options = read_option_file(OPTIONS / file)
+    options |= {"is_train": "test/" not in file, "dist": False, "auto_resume": False, "num_gpu": 0}
+    complete_datasets(options)
+    if not options["is_train"]:  # weights of this network, as its training leaves them
+        network = dict(options["network_g"])
+        weights = ARCH_REGISTRY.get(network.pop("type"))(**network).state_dict()
+        options["path"]["pretrain_network_g"] = str(tmp_path / "net_g_latest.pth")
+        torch.save({"params_ema": weights}, tmp_path / "net_g_latest.pth")
+    check_options(options)
+    assert options["name"] == file.removeprefix("test/").removesuffix(".yml")
+
+
+def test_recipe_files_are_those_the_page_names():
+    for name, data_set in DATA_SETS.items():
+        used = {file for file in RECIPES if data_set.prepared + "/" in (OPTIONS / file).read_text()}
+        patterns = re.search(r"Used by ([^\n]*)\.\n", sections()[name])
+        named = {
+            path.relative_to(OPTIONS).as_posix()
+            for pattern in re.findall(r"`options/(\S+)`", patterns[1] if patterns else "")
+            for path in OPTIONS.glob(pattern)
+        }
+        assert used == named, name
+
+
+def test_page_names_command_and_number_of_images_of_every_data_set():
+    for name, data_set in DATA_SETS.items():
+        section = " ".join(sections()[name].split())
+        assert f"`basicsr prepare {name.lower()}`" in section
+        for part, split in data_set.splits.items():
+            assert re.search(rf"\b{split.images}\b[^.]* to {part}\b", section), (name, part)
+        assert all(path.startswith(f"{data_set.source}/") for path in tree(name))
+
+
+def run_recipe(home, name, monkeypatch):
+    """Two iterations and the test of a recipe, with fewer and smaller crops."""
+    monkeypatch.chdir(home)
+    small = ["datasets:train:gt_size=64", "datasets:train:batch_size_per_gpu=2", "datasets:train:num_worker_per_gpu=0"]
+    shorter = ["train:total_iter=2", "val:val_freq=2", "logger:print_freq=1"]
+    result = run_command("train", "-opt", OPTIONS / f"{name}.yml", "--force_yml", *small, *shorter, cwd=home)
+    assert result.returncode == 0, result.stderr[-3000:]
+    result = run_command("test", "-opt", OPTIONS / "test" / f"{name}.yml", cwd=home)
+    assert result.returncode == 0, result.stderr[-3000:]
+    benchmarks = [one["name"] for one in read_option_file(OPTIONS / "test" / f"{name}.yml")["datasets"].values()]
+    results = home / "results" / name
+    content = json.loads((results / "results.json").read_text())
+    assert list(content["benchmarks"]) == benchmarks
+    rows = list(csv.DictReader((results / "results.csv").open()))
+    for benchmark in benchmarks:
+        images = [row for row in rows if row["benchmark"] == benchmark and row["image"] != "mean"]
+        assert len(images) == content["benchmarks"][benchmark]["images"] > 0
+        for metric in ("psnr", "ssim", "psnr_y", "ssim_y"):
+            mean = sum(float(row[metric]) for row in images) / len(images)
+            assert content["benchmarks"][benchmark]["scores"][metric]["value"] == pytest.approx(mean)
+    assert (results / "results.md").read_text().count("\n| ") == 1 + len(benchmarks)
+    return home / "experiments" / name
+
+
+@pytest.mark.parametrize("name", ["denoise_constyle_maxim", "deblur_constyle_nafnet", "derain_constyle_maxim"])
+def test_recipe_trains_and_tests(home, monkeypatch, name):
+    run_recipe(home, name, monkeypatch)
+
+
+def test_dehazing_recipe_trains_and_tests_at_full_size(home, monkeypatch):
+    experiment = run_recipe(home, "dehaze_constyle_restormer", monkeypatch)
+    log = next(experiment.glob("train_*.log")).read_text()
+    assert "with parameters: 15,574,960" in log
+    assert "iter:       2" in log
+    assert "Validation SOTS" in log
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["denoise15", "denoise25", "denoise50"])
+@pytest.mark.parametrize("network", ["constyle_nafnet", "maxim"])
+def test_other_recipes_train_and_test(home, monkeypatch, task, network):
+    run_recipe(home, f"{task}_{network}", monkeypatch)
+
+
+def test_folders_can_stand_where_the_lmdbs_do(home, monkeypatch):
+    """The page's example: the same images, read from the download as it is."""
+    from constyle_arch.data import PairedRestorationDataset
+
+    monkeypatch.chdir(home)
+    for name, data_set in DATA_SETS.items():
+        split = data_set.splits.get("test")
+        if split is None or split.lq is None or split.listed_in:
+            continue
+        names = {"phase": "val", "lq_name": split.names[0], "gt_name": split.names[1]}
+        roots = [
+            {f"dataroot_{side}": f"{data_set.source}/{getattr(split, side)}" for side in ("lq", "gt")},
+            {f"dataroot_{side}": data_set.lmdb("test", side) for side in ("lq", "gt")},
+        ]
+        folder, lmdb = (PairedRestorationDataset(names | root) for root in roots)
+        assert len(folder) == len(lmdb) > 0, name
+        for index in range(len(folder)):
+            assert folder[index]["name"] == lmdb[index]["name"]
+            assert torch.equal(folder[index]["lq"], lmdb[index]["lq"])
+            assert torch.equal(folder[index]["gt"], lmdb[index]["gt"])
+
+
+def test_forced_roots_reach_the_data_set(home, monkeypatch):
+    monkeypatch.chdir(home)
+    options = read_option_file(OPTIONS / "deblur_constyle_nafnet.yml")
+    force_options(options, ["datasets:val:dataroot_gt=datasets/GoPro/test/*/sharp"])
+    assert options["datasets"]["val"]["dataroot_gt"] == "datasets/GoPro/test/*/sharp"

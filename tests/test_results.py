@@ -1,0 +1,151 @@
+"""The table of a test, and tables side by side."""
+
+import csv
+import io
+import json
+import math
+
+import pytest
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import nn
+
+from constyle_arch import cli
+from constyle_arch.results.complexity import count_gmacs, count_parameters
+from constyle_arch.results.report import Report
+from constyle_arch.results.scores import Mean, means_of
+from tests.conftest import paired_dataset, run_command, small_network, write_options, write_pairs
+
+
+def report(name="one", gain=1.0, benchmarks=("A", "B"), **more):
+    rows = [{"image": str(i), "input_psnr": 20.0 + i, "psnr": 20.0 + i + gain} for i in range(3)]
+    content = {"name": name, "network": "Net", "weights": "net.pth", "parameters": 1234567, "gmacs": 3.5, **more}
+    return Report(**content, metrics=["psnr"], benchmarks=dict.fromkeys(benchmarks, rows))
+
+
+def test_infinite_and_undefined_scores_are_told_and_not_averaged():
+    mean = Mean.of([10.0, math.inf, 20.0, math.nan, math.inf])
+    assert (mean.value, mean.count, mean.infinite, mean.undefined) == (15.0, 5, 2, 1)
+    assert mean.remark() == "2 infinite (equal images) and 1 undefined (images too small) of 5 not averaged"
+    assert Mean.of([math.inf]).value is None
+    assert Mean.of([1.0]).remark() == ""
+    rows = [{"image": "a", "psnr": math.inf}, {"image": "b", "psnr": 30.0}]
+    assert means_of(rows)["psnr"].value == 30
+
+
+def test_the_three_files_say_the_same(tmp_path):
+    one = report()
+    one.benchmarks["B"] = [*one.benchmarks["B"], {"image": "same", "input_psnr": math.inf, "psnr": math.inf}]
+    one.write(tmp_path)
+    content = json.loads((tmp_path / "results.json").read_text(), parse_constant=pytest.fail)  # strict JSON
+    assert content["benchmarks"]["A"]["scores"]["psnr"] == {"value": 22, "count": 3, "infinite": 0, "undefined": 0}
+    assert content["benchmarks"]["B"]["scores"]["psnr"] == {"value": 22, "count": 4, "infinite": 1, "undefined": 0}
+    rows = list(csv.DictReader((tmp_path / "results.csv").open()))
+    assert [(row["benchmark"], row["image"]) for row in rows if row["benchmark"] == "B"] == [
+        ("B", name) for name in ("0", "1", "2", "same", "mean")
+    ]
+    assert rows[-1]["psnr"] == "22.0"
+    table = (tmp_path / "results.md").read_text()
+    assert "| B         |      4 |    21.0000 | 22.0000 |          1.235 |         3.50 |" in table
+    assert "B, psnr: 1 infinite (equal images) of 4 not averaged." in table
+
+
+def test_gmacs_are_those_of_the_formulas():
+    convolution = nn.Conv2d(3, 8, 3, padding=1, stride=2)
+    assert count_gmacs(convolution, side=64) == pytest.approx(32 * 32 * 8 * 3 * 9 / 1e9)
+    assert count_parameters(convolution) == 8 * 3 * 9 + 8
+
+
+def test_gmacs_of_restormer_are_the_published_ones_and_those_of_its_attention():
+    """Published are 140.99 for 256×256 pixels, which are its convolutions; attention's products come on top."""
+    attention = sum(  # q·kᵀ and its product with v, channels² / heads for each pixel
+        blocks * 2 * channels**2 / heads * side**2
+        for blocks, channels, heads, side in (
+            (4, 48, 1, 256),
+            (6 + 6, 96, 2, 128),
+            (6 + 6, 192, 4, 64),
+            (8, 384, 8, 32),
+            (4 + 4, 96, 1, 256),
+        )
+    )
+    assert count_gmacs(ARCH_REGISTRY.get("Restormer")()) == pytest.approx(140.9905 + attention / 1e9, abs=1e-4)
+
+
+def test_gmacs_of_a_network_that_needs_numbers_are_unknown():
+    class Stubborn(nn.Module):
+        def forward(self, x):
+            return x * float(x.mean())
+
+    assert count_gmacs(Stubborn()) is None
+
+
+def test_compared_results_show_differences_from_the_first(tmp_path, capsys):
+    for name, gain, benchmarks in (("one", 1.0, ("A", "B")), ("two", 1.5, ("A",))):
+        (tmp_path / name).mkdir()
+        report(name, gain, benchmarks).write(tmp_path / name)
+    paths = [str(tmp_path / "one"), str(tmp_path / "two" / "results.json")]
+    assert cli.main(["compare", *paths, "-o", str(tmp_path / "both.md")]) == 0
+    text = capsys.readouterr().out
+    assert "| A         | 21.0000 | 22.0000 | 22.5000 (+0.5000) |" in text
+    assert "| B         | 21.0000 | 22.0000 |                 – |" in text
+    assert (tmp_path / "both.md").read_text() == text
+
+
+def test_results_of_other_images_are_not_compared_silently(tmp_path, capsys):
+    for name, images in (("one", 3), ("two", 2)):
+        (tmp_path / name).mkdir()
+        one = report(name)
+        one.benchmarks["A"] = one.benchmarks["A"][:images]
+        one.write(tmp_path / name)
+    assert cli.main(["compare", str(tmp_path / "one"), str(tmp_path / "two")]) == 0
+    assert "A was measured on different numbers of images" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"name": 1, "benchmarks": []}', None])
+def test_what_holds_no_results_is_named(tmp_path, capsys, content):
+    if content is not None:
+        (tmp_path / "results.json").write_text(content)
+    assert cli.main(["compare", str(tmp_path)]) == 2
+    assert "results.json" in capsys.readouterr().err
+
+
+def test_results_without_a_common_metric_are_refused(tmp_path, capsys):
+    for name in ("psnr", "ssim"):
+        (tmp_path / name).mkdir()
+        one = report(name)
+        one.metrics = [name]
+        one.benchmarks = {"A": [{"image": "0", f"input_{name}": 1.0, name: 2.0}]}
+        one.write(tmp_path / name)
+    assert cli.main(["compare", str(tmp_path / "psnr"), str(tmp_path / "ssim")]) == 2
+    assert "no metric in common" in capsys.readouterr().err
+
+
+def test_identical_images_do_not_spoil_a_tests_mean(tmp_path):
+    """A network that changes nothing, on a pair that needs nothing: infinite PSNR."""
+    data = write_pairs(tmp_path / "data", 2)
+    for side in ("lq", "gt"):
+        (data / side / "000.png").write_bytes((data / "gt" / "001.png").read_bytes())
+    network = ARCH_REGISTRY.get("ConStyleRestormer")(**{k: v for k, v in small_network().items() if k != "type"})
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if name.startswith("output"):
+                parameter.zero_()
+        image = torch.rand(1, 3, 40, 48)
+        assert torch.equal(network.eval()(image), image)
+    torch.save({"params": network.state_dict()}, tmp_path / "net.pth")
+    options = {
+        "name": "same",
+        "model_type": "RestorationModel",
+        "num_gpu": 0,
+        "datasets": {"test": paired_dataset(data)},
+        "network_g": small_network(),
+        "path": {"pretrain_network_g": "net.pth"},
+        "val": {"save_img": False, "metrics": {"psnr": {"type": "calculate_psnr", "crop_border": 0}}},
+    }
+    result = run_command("test", "-opt", write_options(tmp_path / "test.yml", options), cwd=tmp_path)
+    assert result.returncode == 0, result.stderr[-3000:]
+    text = (tmp_path / "results" / "same" / "results.csv").read_text()
+    rows = {row["image"]: row for row in csv.DictReader(io.StringIO(text))}
+    assert rows["000"]["psnr"] == "inf"
+    assert rows["mean"]["psnr"] == rows["001"]["psnr"]
+    assert "1 infinite (equal images) of 2 not averaged" in result.stderr
