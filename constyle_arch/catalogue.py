@@ -1,6 +1,6 @@
 """The data sets of the paper: where their images lie once downloaded, and where `basicsr prepare` packs them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 
@@ -51,6 +51,15 @@ class DataSet:
     def prepared(self) -> str:
         """The folder that `basicsr prepare` writes."""
         return f"datasets/{self.name}/prepared"
+
+    def cut(self, sub_image: int, overlap: int) -> "DataSet":
+        """The same data set with other sub-images to train on."""
+        cut = (
+            {"train": replace(self.splits["train"], sub_image=sub_image, overlap=overlap)}
+            if "train" in self.splits
+            else {}
+        )
+        return replace(self, splits={**self.splits, **cut})
 
     def lmdb(self, split: str, side: str) -> str:
         """The LMDB of a part's degraded (`lq`) or clean (`gt`) images."""

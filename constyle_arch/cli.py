@@ -110,6 +110,9 @@ Pack images of your own: clean images and, with --lq, their degraded versions. W
 """
 
 
+KEEP_WHOLE = "0, keep images whole"
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
     parser = _Parser(prog="basicsr", description=DESCRIPTION, epilog=EPILOG)
@@ -148,12 +151,8 @@ def build_parser() -> argparse.ArgumentParser:
     folders.add_argument("--lq", metavar="DIR", help="the degraded images")
     folders.add_argument("--lq-name", default="{}", metavar="FORM", help="of their names, e.g. 'rain-{}' or '{}_*'")
     folders.add_argument("--gt-name", default="{}", metavar="FORM", help="of the clean names, e.g. 'norain-{}'")
-    folders.add_argument(
-        "--sub-image", type=int, default=0, metavar="N", help="cut into N×N pixels (default: keep whole)"
-    )
-    folders.add_argument("--overlap", type=int, default=0, metavar="N", help="of sub-images, in pixels (default: 0)")
     folders.add_argument("-o", "--output", required=True, metavar="DIR", help="the folder to write")
-    _add_packing_arguments(folders)
+    _add_packing_arguments(folders, sub_images=KEEP_WHOLE)
     for name in DATA_SETS:
         _add_data_set(data_sets, name)
     return parser
@@ -179,10 +178,21 @@ def _add_data_set(data_sets: Any, name: str) -> None:
         help=f"where to write (default: {data_set.prepared})",
     )
     parser.add_argument("--part", choices=list(data_set.splits), help="this part alone (default: those that are there)")
-    _add_packing_arguments(parser)
+    train = data_set.splits.get("train")
+    default = f"{train.sub_image} with an overlap of {train.overlap}" if train and train.sub_image else KEEP_WHOLE
+    _add_packing_arguments(parser, sub_images=default if train else None)
 
 
-def _add_packing_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_packing_arguments(parser: argparse.ArgumentParser, sub_images: str | None) -> None:
+    """Add what every preparation takes; `sub_images` says what is the default for those, None that there are none."""
+    parser.set_defaults(sub_image=None, overlap=None)
+    if sub_images:
+        parser.add_argument(
+            "--sub-image", type=int, metavar="N", help=f"cut images to train on into N×N pixels (default: {sub_images})"
+        )
+        parser.add_argument(
+            "--overlap", type=int, metavar="N", help="of sub-images, in pixels (default: a quarter of N)"
+        )
     parser.add_argument(
         "--workers", type=int, metavar="N", help="processes that read images (default: one for each core)"
     )
@@ -230,19 +240,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _prepare(parsed: argparse.Namespace) -> None:
-    from constyle_arch.preparation import prepare_data_set, prepare_folders, prepare_sample
+    from constyle_arch.preparation import Plan, prepare_data_set, prepare_folders, prepare_sample
 
     if parsed.data_set == "sample":
         prepare_sample(parsed.output, parsed.tasks)
         return
     packing = {"workers": parsed.workers, "leave_out": parsed.leave_out, "check_only": parsed.check}
+    overlap = (parsed.sub_image or 0) // 4 if parsed.overlap is None else parsed.overlap
     if parsed.data_set == "folders":
         names = parsed.lq_name, parsed.gt_name
-        cuts = {"sub_image": parsed.sub_image, "overlap": parsed.overlap}
-        prepare_folders(parsed.gt, parsed.lq, names, parsed.output, **cuts, **packing)
+        plan = Plan(gt=parsed.gt, lq=parsed.lq, names=names, sub_image=parsed.sub_image or 0, overlap=overlap)
+        prepare_folders(plan, parsed.output, **packing)
     else:
-        name = next(name for name in DATA_SETS if name.lower() == parsed.data_set)
-        prepare_data_set(DATA_SETS[name], parsed.input, parsed.output, parsed.part, **packing)
+        data_set = next(data_set for name, data_set in DATA_SETS.items() if name.lower() == parsed.data_set)
+        if parsed.sub_image is not None:
+            data_set = data_set.cut(parsed.sub_image, overlap)
+        prepare_data_set(data_set, parsed.input, parsed.output, parsed.part, **packing)
 
 
 def _plain(error: UserError) -> str:

@@ -265,6 +265,32 @@ def test_killed_it_leaves_no_half_data_set_and_goes_on(tmp_path):
     assert len({path.name for path in tmp_path.iterdir()} - {"gt", "lq", "out", "whole"}) == 0
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--sub-image", "-5"), "size is -5"),
+        (("--sub-image", "16", "--overlap", "16"), "overlap is 16; it must be in [0, 16)"),
+        (("--lq-name", "rain"), "at least one"),
+        (("--gt-name", "{}_{}"), "same number of {}"),
+    ],
+)
+def test_plans_that_cannot_be_are_refused(tmp_path, capsys, flags, message):
+    write_pairs(tmp_path, 1)
+    roots = ("--gt", str(tmp_path / "gt"), "--lq", str(tmp_path / "lq"), "-o", str(tmp_path / "out"))
+    assert cli.main(["prepare", "folders", *roots, *flags]) == 2
+    assert message in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {"gt", "lq"}
+
+
+def test_sub_images_of_a_public_data_set_can_be_chosen(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_stand_ins(tmp_path, ["GoPro"])
+    prepare("gopro", "--sub-image", "128", "--overlap", "120")
+    prepared = tmp_path / "datasets" / "GoPro" / "prepared"
+    assert set(contents(prepared / "train" / "gt.lmdb")) == {f"GOPR0372_07_00/sharp/000047_s00{i}" for i in (1, 2)}
+    assert set(contents(prepared / "test" / "gt.lmdb")) == {"GOPR0384_11_00/sharp/000001"}
+
+
 def test_another_plan_begins_anew(tmp_path):
     write_pairs(tmp_path, 2)
     (tmp_path / "lq" / "001.png").write_bytes(b"")

@@ -53,13 +53,13 @@ def compare_names(
         for name, identity in gt_identities.items()
         if clean.setdefault(identity, name) != name
     ]
+    unmatched = [name for name, identity in lq_identities.items() if identity not in clean]
+    templates = f"lq_name {lq_template!r} and gt_name {gt_template!r}"
     problems = {
         f"degraded names do not have the form of lq_name {lq_template!r}": strange_lq,
         f"clean names do not have the form of gt_name {gt_template!r}": strange_gt,
         f"clean images match gt_name {gt_template!r} as another one does": ambiguous,
-        f"of {len(lq_identities)} degraded images have no clean partner by lq_name {lq_template!r} and gt_name {gt_template!r}": [
-            name for name, identity in lq_identities.items() if identity not in clean
-        ],
+        f"of {len(lq_identities)} degraded images have no clean partner by {templates}": unmatched,
     }
     used = set(lq_identities.values())
     return Matching(

@@ -57,23 +57,20 @@ def prepare_data_set(
 
 
 def prepare_folders(
-    gt: str,
-    lq: str | None,
-    names: tuple[str, str],
-    output: str,
-    *,
-    sub_image: int = 0,
-    overlap: int = 0,
-    workers: int | None = None,
-    leave_out: bool = False,
-    check_only: bool = False,
+    plan: Plan, output: str, *, workers: int | None = None, leave_out: bool = False, check_only: bool = False
 ) -> None:
-    """Pack or check clean images and, with `lq`, their degraded versions; see `packing.Plan` and `packing.pack`.
+    """Pack or check the images of a plan.
+
+    Args:
+        plan: which images, and how they are matched and cut.
+        output: the folder to write.
+        workers: see `packing.pack`.
+        leave_out: see `packing.pack`.
+        check_only: read and check, and write nothing.
 
     Raises:
         DataError: a folder is missing, or images have problems; the message names them.
     """
-    plan = Plan(gt=gt, lq=lq, names=names, sub_image=sub_image, overlap=overlap)
     _check_or_pack(plan, Path(output), workers, leave_out, check_only)
 
 

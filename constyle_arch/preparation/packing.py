@@ -63,8 +63,12 @@ class Plan:
     spare_clean: bool = False
 
     def __post_init__(self) -> None:
+        if self.sub_image < 0:
+            raise DataError(f"The sub-images' size is {self.sub_image}; it must be at least 1, or 0 for whole images.")
         if self.sub_image and not 0 <= self.overlap < self.sub_image:
-            raise DataError(f"The overlap is {self.overlap}; it must be less than the sub-images' {self.sub_image}.")
+            raise DataError(
+                f"The overlap is {self.overlap}; it must be in [0, {self.sub_image}), below the sub-images' size."
+            )
 
     @property
     def names_packed(self) -> tuple[str, str]:
