@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 READY := $(VENV)/.ready
 DEMO := demo_$(TASK)_constyle_restormer
 
-.PHONY: setup demo test test-all lint types options clean
+.PHONY: setup demo demo-again test test-all lint types options clean
 
 setup: $(READY)
 
@@ -30,10 +30,14 @@ $(READY): setup.py pyproject.toml constraints.txt
 
 demo: $(READY)
 	$(BIN)/basicsr prepare sample $(TASK)
-	$(BIN)/basicsr train -opt options/$(DEMO).yml
+	$(BIN)/basicsr train -opt options/$(DEMO).yml --auto_resume
 	$(BIN)/basicsr test -opt options/test/$(DEMO).yml
 	@echo "Input, restored and clean photographs side by side:"
 	@ls results/$(DEMO)/visualization/*/*_comparison.png
+
+demo-again:
+	rm -rf experiments/$(DEMO) tb_logger/$(DEMO)
+	$(MAKE) demo
 
 test: $(READY)
 	$(BIN)/python -m pytest

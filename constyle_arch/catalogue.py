@@ -1,6 +1,7 @@
 """The data sets of the paper: where their images lie once downloaded, and where `basicsr prepare` packs them."""
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 
@@ -128,7 +129,7 @@ OWN_IMAGES = "Images of your own"
 def how_to_get(root: str) -> str:
     """Where a user reads how to get the images that are missing at `root`."""
     parts = Path(root).parts
-    name = next((name for name in (*DATA_SETS, SAMPLE) if name in parts), None)
+    name = next((name for name in (*DATA_SETS, SAMPLE) if ("datasets", name) in pairwise(parts)), None)
     if name is None:
         return f'datasets/README.md, section "{OWN_IMAGES}", says how to prepare them'
     return f'`basicsr prepare {name.lower()}` writes it; see datasets/README.md, section "{name}"'

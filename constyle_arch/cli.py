@@ -9,7 +9,7 @@ from typing import Any
 
 from constyle_arch import __version__
 from constyle_arch.catalogue import DATA_SETS
-from constyle_arch.errors import OptionsError, UserError
+from constyle_arch.errors import DataError, OptionsError, UserError
 from constyle_arch.options import add_run_arguments
 
 DESCRIPTION = """\
@@ -151,7 +151,7 @@ def build_parser() -> argparse.ArgumentParser:
     folders.add_argument("--lq", metavar="DIR", help="the degraded images")
     folders.add_argument("--lq-name", default="{}", metavar="FORM", help="of their names, e.g. 'rain-{}' or '{}_*'")
     folders.add_argument("--gt-name", default="{}", metavar="FORM", help="of the clean names, e.g. 'norain-{}'")
-    folders.add_argument("-o", "--output", required=True, metavar="DIR", help="the folder to write")
+    folders.add_argument("-o", "--output", metavar="DIR", help="the folder to write; not needed with --check")
     _add_packing_arguments(folders, sub_images=KEEP_WHOLE)
     for name in DATA_SETS:
         _add_data_set(data_sets, name)
@@ -194,7 +194,7 @@ def _add_packing_arguments(parser: argparse.ArgumentParser, sub_images: str | No
             "--overlap", type=int, metavar="N", help="of sub-images, in pixels (default: a quarter of N)"
         )
     parser.add_argument(
-        "--workers", type=int, metavar="N", help="processes that read images (default: one for each core)"
+        "--workers", type=_count, metavar="N", help="processes that read images (default: one for each core)"
     )
     parser.add_argument("--leave-out", action="store_true", help="do without images that have a problem")
     parser.add_argument("--check", action="store_true", help="read and check every image, write nothing")
@@ -226,17 +226,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             run_pipeline(parsed.command, arguments[1:], parsed.plugin)
     except KeyboardInterrupt:
-        again = "the same command goes on where it was"
-        if parsed.command == "train":
-            again = "--auto_resume goes on from the newest training state"
-        print(f"basicsr: interrupted; {again}", file=sys.stderr)
+        again = {
+            "train": "; --auto_resume goes on from the newest training state",
+            "prepare": "; the same command goes on where it was",
+        }
+        print(f"basicsr: interrupted{again.get(parsed.command, '')}", file=sys.stderr)
         return 130
     except UserError as error:
+        if stopped_by := getattr(error, "signal_number", 0):
+            print(f"basicsr: {error}", file=sys.stderr)
+            return int(128 + stopped_by)
         rank = os.environ.get("RANK", "0")
         if rank == "0" or not isinstance(error, OptionsError):  # options fail on every rank alike
             print(f"basicsr: error{'' if rank == '0' else f' (process {rank})'}: {_plain(error)}", file=sys.stderr)
         return 2
     return 0
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is not 0 or more")
+    return number
 
 
 def _prepare(parsed: argparse.Namespace) -> None:
@@ -246,11 +257,15 @@ def _prepare(parsed: argparse.Namespace) -> None:
         prepare_sample(parsed.output, parsed.tasks)
         return
     packing = {"workers": parsed.workers, "leave_out": parsed.leave_out, "check_only": parsed.check}
+    if parsed.overlap is not None and parsed.sub_image is None:
+        raise DataError("--overlap is of sub-images; give their size too, --sub-image.")
     overlap = (parsed.sub_image or 0) // 4 if parsed.overlap is None else parsed.overlap
     if parsed.data_set == "folders":
+        if not parsed.output and not parsed.check:
+            raise DataError("-o is missing; it names the folder to write.")
         names = parsed.lq_name, parsed.gt_name
         plan = Plan(gt=parsed.gt, lq=parsed.lq, names=names, sub_image=parsed.sub_image or 0, overlap=overlap)
-        prepare_folders(plan, parsed.output, **packing)
+        prepare_folders(plan, Path(parsed.output or "."), **packing)
     else:
         data_set = next(data_set for name, data_set in DATA_SETS.items() if name.lower() == parsed.data_set)
         if parsed.sub_image is not None:

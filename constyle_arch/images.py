@@ -1,5 +1,6 @@
 """Images as arrays: the forms in which they are handed around, and how a file's content becomes one."""
 
+import re
 from typing import TypeAlias
 
 import cv2
@@ -34,16 +35,37 @@ def decode(content: bytes | None, source: object) -> Image:
     if content and not _is_cut_off(content):
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     if image is None:
-        raise DataError(f"{source} cannot be decoded as an image; it may be damaged.")
+        raise DataError(
+            f"{source} cannot be decoded as an image; it is damaged, or of a kind that OpenCV does not read."
+        )
     if image.dtype not in (np.uint8, np.uint16):
         raise DataError(f"{source} holds {image.dtype} values of unknown range; save it with 8 or 16 bits a channel.")
     return image  # type: ignore[return-value]  # of one of the two types, as was checked
 
 
+JPEG_START, JPEG_END, JPEG_SCAN = b"\xff\xd8", 0xD9, 0xDA
+AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+"""The marker after a scan's data, in which 0xff is followed by 0 or a restart marker."""
+
+
 def _is_cut_off(content: bytes) -> bool:
-    """Whether a JPEG lacks the end of its last scan: OpenCV would fill what is missing with gray and only warn."""
-    start_of_scan, end_of_image = b"\xff\xda", b"\xff\xd9"
-    return content.startswith(b"\xff\xd8") and content.rfind(end_of_image) <= content.rfind(start_of_scan)
+    """Whether a JPEG ends before its end marker: OpenCV would fill what is missing with gray and only warn."""
+    if not content.startswith(JPEG_START):
+        return False
+    position = len(JPEG_START)
+    while position + 4 <= len(content):
+        marker = content[position + 1]
+        if marker == JPEG_END:
+            return False
+        position += 2 + int.from_bytes(content[position + 2 : position + 4])
+        if marker == JPEG_SCAN:
+            following = AFTER_SCAN.search(content, position)
+            if following is None:
+                return True
+            position = following.start()
+            if content[position + 1] == JPEG_END:
+                return False
+    return True
 
 
 def to_float(image: Image) -> FloatImage:

@@ -52,6 +52,9 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         help="run this Python file first; it may register architectures, data sets, losses or models of your own",
     )
     parser.add_argument("--auto_resume", action="store_true", help="go on from the newest state of this experiment")
+    parser.add_argument(
+        "--archive", action="store_true", help="move an experiment of this name to NAME_archived_TIME and start anew"
+    )
     parser.add_argument("--debug", action="store_true", help="validate, log and save every few iterations")
     parser.add_argument("--local_rank", type=int, default=0, help=argparse.SUPPRESS)  # launchers of old pass it
     parser.add_argument(
@@ -149,6 +152,7 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[Options, argpa
         raise OptionsError("--launcher slurm needs Slurm: start the command with srun.")
     options["dist"] = launcher != "none"
     options["auto_resume"] = flags.auto_resume
+    options["archive"] = flags.archive
     options["is_train"] = is_train
     options.setdefault("path", {})
     options.setdefault("manual_seed", None)
@@ -167,6 +171,7 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[Options, argpa
     options["rank"], options["world_size"] = get_dist_info()
     if options["manual_seed"] is None:
         options["manual_seed"] = _shared_seed(options["dist"])
+        options["seed_was_drawn"] = True
     set_random_seed(options["manual_seed"] + options["rank"])
     _complete_paths(options, Path(root_path))
     if is_train and "debug" in options["name"]:

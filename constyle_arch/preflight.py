@@ -41,6 +41,7 @@ from constyle_arch.models.mixup import Mixup
 from constyle_arch.models.momentum_contrast import MomentumContrast
 from constyle_arch.models.restoration_model import RestorationModel
 from constyle_arch.repairs.models import find_optimizer, find_scheduler
+from constyle_arch.results.scores import INPUT
 
 Options = dict[str, Any]
 Problems = Iterator[str]
@@ -69,7 +70,7 @@ def check_options(options: Options) -> None:
     with _no_logger_left_behind():
         problems = list(_check_structure(options))
         if not problems:  # everything stands where it should: look into it
-            checks = [_check_device, _check_network, _check_metrics, _check_datasets]
+            checks = [_check_experiment, _check_device, _check_network, _check_metrics, _check_datasets]
             if options["is_train"]:
                 checks += [_check_optimizer, _check_schedule, _check_losses, _check_contrast, _check_logger]
             problems = [problem for check in checks for problem in check(deepcopy(options))]
@@ -149,6 +150,7 @@ OPTIONAL = {
     "val.metrics": SECTION,
     "val.pbar": BOOLEAN,
     "val.save_comparison": BOOLEAN,
+    "val.suffix": NAME,
     "path.pretrain_network_g": TEXT,
     "path.param_key_g": TEXT,
     "path.strict_load_g": BOOLEAN,
@@ -159,6 +161,7 @@ OPTIONAL = {
     "train.ema_decay": DECAY,
     "train.constyle_iter": FROM_ZERO,
     "train.grad_clip_norm": POSITIVE,
+    "train.max_skipped_steps": COUNT,
     "train.contrast": SECTION,
     "train.mixing_augs": SECTION,
     "train.mixing_augs.mixup": BOOLEAN,
@@ -193,8 +196,8 @@ def _check_structure(options: Options) -> Problems:
 
 KEYS = {
     "path": "pretrain_network_g param_key_g strict_load_g resume_state ignore_resume_networks",
-    "train": "total_iter warmup_iter ema_decay optim_g scheduler constyle_iter grad_clip_norm contrast mixing_augs "
-    + " ".join(LOSSES),
+    "train": "total_iter warmup_iter ema_decay optim_g scheduler constyle_iter grad_clip_norm max_skipped_steps "
+    "contrast mixing_augs " + " ".join(LOSSES),
     "train.mixing_augs": "mixup mixup_beta use_identity",
     "val": "val_freq save_img save_comparison suffix pbar metrics",
     "logger": "print_freq save_checkpoint_freq use_tb_logger wandb",
@@ -250,6 +253,26 @@ def _value_at(options: Options, path: str) -> Any:
 
 
 # What the options name: looked up, built and tried out.
+
+
+def _check_experiment(options: Options) -> Problems:
+    """An experiment that is there already is neither archived nor overwritten unless that is asked for."""
+    name = options["name"]
+    home = Path("experiments") / name
+    if not options["is_train"] or name.startswith("debug") or options.get("archive"):
+        return
+    if options["path"].get("resume_state") or not home.exists():
+        return
+    if not options["auto_resume"]:
+        yield (
+            f"name: the experiment {home} is there already; --auto_resume goes on with it, --archive moves it away and "
+            "starts anew, or choose another name."
+        )
+    elif any((home / "models").glob("*.pth")) and not any((home / "training_states").glob("*.state")):
+        yield (
+            f"name: {home} holds networks but no training state to go on from; --archive moves it away and starts "
+            "anew, or choose another name and load them by path.pretrain_network_g."
+        )
 
 
 def _check_device(options: Options) -> Problems:
@@ -309,6 +332,8 @@ def _check_metrics(options: Options) -> Problems:
     image = np.zeros((32, 32, 3), np.uint8)
     for name, metric_opt in ((options.get("val") or {}).get("metrics") or {}).items():
         where = f"val.metrics.{name}"
+        if name == "image" or str(name).startswith(INPUT) or "|" in str(name):
+            yield f"{where}: results have columns image and {INPUT}…, and no |; choose another name."
         if not isinstance(metric_opt, dict):
             yield f"{where} is {metric_opt!r}; it must be {SECTION}."
             continue
@@ -333,6 +358,8 @@ def _check_datasets(options: Options) -> Problems:
             if not KINDS[INTEGER](size):
                 yield f"{where}.gt_size is {size!r}; it must be {INTEGER}."
                 continue
+        if "|" in dataset_opt["name"]:
+            yield f"{where}.name is {dataset_opt['name']!r}; results are tables, so it must be without |."
         for problem in _first_and_last_items(dataset, dataset_opt):
             yield f"{where}: {problem}."
     train_opt = options["datasets"].get("train") or {}

@@ -200,6 +200,17 @@ def test_palette_becomes_colour():
     assert "palette" in TABLE
 
 
+def test_what_follows_a_jpeg_does_not_make_it_damaged():
+    for trailer in (b"\xff\xda trailing bytes", b"x" * 10000, JPEG[:300]):
+        assert np.array_equal(decode(JPEG + trailer, "x"), decode(JPEG, "x"))
+    progressive = cv2.imencode(".jpg", NOISE, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_RST_INTERVAL, 2])[1]
+    content = progressive.tobytes()
+    assert decode(content, "x").shape == NOISE.shape
+    for share in (0.3, 0.6, 0.9, 0.999):
+        with pytest.raises(DataError, match="cannot be decoded"):
+            decode(content[: int(share * len(content))], "x")
+
+
 def test_gray_becomes_three_equal_channels():
     image = decode(encoded(NOISE[..., 0]), "x")
     assert all(np.array_equal(image[..., channel], NOISE[..., 0]) for channel in range(3))

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from constyle_arch.archs.constyle_arch import Codes, ConStyle
 from constyle_arch.checkpoints.published_names import from_published
+from constyle_arch.errors import RunError
 from constyle_arch.losses import ContentLoss, InfoNCELoss, StyleLoss
 from constyle_arch.models.momentum_contrast import MomentumContrast, contrast_health
 from tests.golden.formula_weights import formula_input
@@ -353,3 +354,65 @@ def test_three_steps_reproduce_the_golden_training(make_model):
     for name, tensor in actual.items():
         expected = torch.from_numpy(golden[f"train/{name}"])
         assert (tensor - expected).abs().max() < 2e-3 * expected.std(), name
+
+
+def everything(model):
+    """All that a step may change, copied."""
+    state = {
+        "net": model.get_bare_model(model.net_g).state_dict(),
+        "ema": model.net_g_ema.state_dict(),
+        "contrast": {k: v for k, v in model.contrast.state_dict().items() if "running" in k or not k.startswith("enc")},
+        "optimizer": model.optimizer_g.state_dict()["state"],
+    }
+    return deepcopy(state)
+
+
+def same(one, other):
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize("where", ["lq", "gt"])
+def test_step_that_is_not_finite_changes_nothing_and_is_counted(make_model, where, caplog):
+    model = make_model(contrast={"queue_size": QUEUE})
+    model.feed_data(batch(1))
+    model.optimize_parameters(1)
+    before = everything(model)
+    broken = batch(2)
+    broken[where][0, 0, 0, 0] = float("nan")
+    model.feed_data(broken)
+    model.optimize_parameters(2)
+    assert same(everything(model), before)
+    assert model.skipped_steps == model.skipped_in_a_row == 1
+    assert "Iteration 2 was skipped: its loss or gradient is not finite (l_pix nan" in caplog.text
+    model.feed_data(batch(3))
+    model.optimize_parameters(3)
+    assert not same(everything(model), before)
+    assert (model.skipped_steps, model.skipped_in_a_row) == (1, 0)
+
+
+def test_run_stops_after_some_steps_in_a_row_that_are_not_finite(make_model):
+    model = make_model(contrast={"queue_size": QUEUE}, max_skipped_steps=3)
+    broken = batch(2)
+    broken["gt"][:] = float("inf")
+    for iteration in (1, 2):
+        model.feed_data(broken)
+        model.optimize_parameters(iteration)
+    model.feed_data(broken)
+    with pytest.raises(RunError, match=r"not finite in 3 steps in a row, the last one iteration 3 .*checkpoints saved"):
+        model.optimize_parameters(3)
+
+
+def test_memory_that_runs_out_names_what_to_lower(make_model, monkeypatch):
+    model = make_model(contrast={"queue_size": QUEUE})
+
+    def without_memory(*_):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 1 bytes.")
+
+    monkeypatch.setattr(model, "compute_losses", without_memory)
+    model.feed_data(batch(1))
+    with pytest.raises(
+        RunError, match=r"iteration 1\. Lower datasets\.train\.batch_size_per_gpu \(4\) or .*gt_size \(16\)"
+    ):
+        model.optimize_parameters(1)

@@ -190,6 +190,28 @@ def test_validation_degrades_an_image_alike_and_images_differently(tmp_path):
     assert not torch.equal(items[0]["lq"], items[2]["lq"])  # their names differ
 
 
+def test_ranges_are_drawn_for_each_image_of_a_validation(tmp_path):
+    write_pairs(tmp_path, 8)
+    items = dataset(tmp_path, {"type": "noise", "sigma": [0, 50]})
+    sigmas = [float((item["lq"] - item["gt"]).std()) * 255 for item in items]
+    assert np.ptp(sigmas) > 10
+    assert len({round(sigma, 2) for sigma in sigmas}) == 8
+
+
+def test_two_noises_are_independent(tmp_path):
+    write_pairs(tmp_path, 1, height=200, width=200)
+    item = dataset(tmp_path, {"type": "noise", "sigma": 10}, {"type": "noise", "sigma": 10})[0]
+    assert float((item["lq"] - item["gt"]).std()) * 255 == pytest.approx(10 * 2**0.5, rel=0.03)
+
+
+def test_names_in_several_places_are_refused_where_results_would_meet(tmp_path):
+    for name in ("a", "b"):
+        write_pairs(tmp_path / name, 2)
+    roots = [str(tmp_path / name / "gt") for name in ("a", "b")]
+    with pytest.raises(DataError, match="2 names are in several of the places: 000, 001"):
+        dataset(tmp_path, NOISE, dataroot_gt=roots)
+
+
 def test_a_crop_is_blurred_with_what_lies_around_it(tmp_path):
     write_pairs(tmp_path, 1, height=64, width=64)
     blur = {"type": "motion_blur", "length": 15, "angle": 30}
@@ -213,7 +235,7 @@ def test_clean_images_may_lie_in_several_places(tmp_path):
     for name in ("a", "b"):
         write_pairs(tmp_path / name, 2)
     roots = [str(tmp_path / name / "gt") for name in ("a", "b")]
-    assert len(dataset(tmp_path, NOISE, dataroot_gt=roots)) == 4
+    assert len(dataset(tmp_path, NOISE, dataroot_gt=roots, phase="train", gt_size=16)) == 4
 
 
 @pytest.mark.parametrize(

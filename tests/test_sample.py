@@ -98,4 +98,4 @@ def test_unwritable_output_is_named(tmp_path):
 
 def test_task_that_does_not_exist_is_refused(tmp_path, capsys):
     assert cli.main(["prepare", "sample", "desnow", "-o", str(tmp_path)]) == 2
-    assert "'desnow'; there are dehaze, derain, deblur, denoise" in capsys.readouterr().err
+    assert "no sample for desnow; there are dehaze, derain, deblur, denoise" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import random
 import zlib
+from collections import Counter
 from typing import Any
 
 import cv2
@@ -15,7 +16,7 @@ from torch.utils.data import Dataset
 from constyle_arch.data.image_stores import ImageStore, as_list, open_store
 from constyle_arch.data.training_crop import TrainingCrop
 from constyle_arch.degradations import Degradation, Noise, build_degradation
-from constyle_arch.errors import DataError
+from constyle_arch.errors import DataError, listed
 from constyle_arch.images import FloatImage, decode, to_float
 
 COLORS = ("rgb", "gray")
@@ -26,8 +27,8 @@ class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
     """Clean images from folders or LMDBs, and degraded versions of them made on the fly.
 
     In training every sample is degraded anew. In validations and tests an image is always degraded alike, on every
-    machine: noise is drawn from `np.random.RandomState(0)` for each image, the convention of the denoising benchmarks,
-    and what else is drawn follows from the image's name.
+    machine: the pixels of (the first) noise are drawn from `np.random.RandomState(0)` for each image, the convention
+    of the denoising benchmarks; what else is drawn, a range of σ included, follows from the image's name.
 
     An item holds `lq` and `gt` (3, H, W), RGB, `gt` in [0, 1], with their `lq_path` and `gt_path`, and the `name`.
     Noise may carry `lq` out of [0, 1].
@@ -48,15 +49,16 @@ class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self.opt = opt
-        if opt.get("scale", 1) != 1:
-            raise DataError(f"scale is {opt['scale']}; restoration keeps the size of an image, so it must be 1.")
+        self.crop = TrainingCrop.from_options(opt)
         if opt.get("color", "rgb") not in COLORS:
             raise DataError(f"color is {opt['color']!r}; it must be {' or '.join(COLORS)}.")
         self.gray = opt.get("color") == "gray"
         self.degradations = _build_degradations(opt.get("degradations"))
         stores = [open_store(root, "dataroot_gt") for root in as_list(opt.get("dataroot_gt"))]
         self.images = [(store, name) for store in stores for name in sorted(store.names)]
-        self.crop = TrainingCrop.from_options(opt) if opt["phase"] == "train" else None
+        twice = [name for name, count in Counter(name for _, name in self.images).items() if count > 1]
+        if twice and self.crop is None:  # their results would overwrite each other
+            raise DataError(f"dataroot_gt: {len(twice)} names are in several of the places: {listed(twice)}.")
 
     def __len__(self) -> int:
         """How many clean images there are."""
@@ -69,10 +71,7 @@ class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
         if self.crop:
             clean, degraded = self._training_crops(self.crop, clean, store.location(name))
         else:
-            seed = zlib.crc32(name.encode())
-            degraded = clean
-            for degradation in self.degradations:
-                degraded = degradation(degraded, RandomState(0 if isinstance(degradation, Noise) else seed))
+            degraded = self._always_alike(clean, name)
         tensors = {"lq": img2tensor(_three_channels(degraded), bgr2rgb=False)}
         tensors["gt"] = img2tensor(_three_channels(clean), bgr2rgb=False)
         return {**tensors, "name": name, "lq_path": store.location(name), "gt_path": store.location(name)}
@@ -83,6 +82,18 @@ class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
         if self.gray:
             return to_float(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[..., None])  # type: ignore[arg-type]
         return to_float(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))  # type: ignore[arg-type]
+
+    def _always_alike(self, clean: FloatImage, name: str) -> FloatImage:
+        """The degraded version of an image to measure on, by its name alone."""
+        degraded, literature = clean, True
+        for number, degradation in enumerate(self.degradations):
+            rng = RandomState(zlib.crc32(f"{number}/{name}".encode(errors="surrogateescape")))
+            if isinstance(degradation, Noise) and literature:
+                degraded = degradation(degraded, rng, field=RandomState(0))
+                literature = False
+            else:
+                degraded = degradation(degraded, rng)
+        return degraded
 
     def _training_crops(self, crop: TrainingCrop, clean: FloatImage, location: str) -> tuple[FloatImage, FloatImage]:
         """A random window of the clean image, and the same one degraded with what lies around it."""

@@ -40,7 +40,8 @@ class ImageFolder:
         folders = [self.base]
         if self.base != self.root:
             pattern = str(self.root.relative_to(self.base))
-            folders = sorted(folder for folder in self.base.glob(pattern) if folder.is_dir())
+            found = [folder for folder in self.base.glob(pattern) if folder.is_dir()]
+            folders = sorted(folder for folder in found if not _is_hidden(folder.relative_to(self.base)))
         self.paths: dict[str, Path] = {}
         self.problems: list[str] = []
         self.other_files: list[Path] = []
@@ -93,8 +94,11 @@ class ImageLmdb:
             raise DataError(f"the folder {root} does not exist.")
         if not meta_info.is_file():
             raise DataError(f"{root} is not an LMDB of BasicSR's: it holds no meta_info.txt.")
-        lines = meta_info.read_text(encoding="utf-8").split("\n")
+        lines = meta_info.read_bytes().decode().split("\n")
         self.names = [line.rsplit(" (", 1)[0].rsplit(".", 1)[0] for line in lines if line.strip()]
+        outside = [name for name in self.names if Path(name).is_absolute() or ".." in Path(name).parts]
+        if outside:  # results are written under these names
+            raise DataError(f"{meta_info} lists keys that lead out of a folder: {listed(outside)}; they are not read.")
 
     def location(self, name: str) -> str:
         """Where an image lies, for people."""
@@ -138,9 +142,13 @@ def open_store(root: str | Path | None, option: str) -> ImageStore:
     """
     if not root:
         raise DataError(f"{option} is missing; it names the folder or LMDB of the images.")
+    if not isinstance(root, str | Path):
+        raise DataError(f"{option} is {root!r}; it must be the path of a folder or of an LMDB.")
     path = Path(root)
     try:
         store = ImageLmdb(path) if path.suffix == ".lmdb" else ImageFolder(path)
+    except OSError as error:
+        raise DataError(f"{option}: {root} cannot be read: {error.strerror}.") from error
     except DataError as error:
         raise DataError(f"{option}: {error}") from error
     if isinstance(store, ImageFolder) and store.problems:
@@ -148,6 +156,10 @@ def open_store(root: str | Path | None, option: str) -> ImageStore:
     if not store.names:
         raise DataError(f"{option}: {root} holds no images.")
     return store
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _files_below(folder: Path, above: tuple[str, ...]) -> Iterator[Path]:

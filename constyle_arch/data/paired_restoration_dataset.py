@@ -37,8 +37,7 @@ class PairedRestorationDataset(Dataset[dict[str, Tensor | str]]):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self.opt = opt
-        if opt.get("scale", 1) != 1:
-            raise DataError(f"scale is {opt['scale']}; restoration keeps the size of an image, so it must be 1.")
+        self.crop = TrainingCrop.from_options(opt)
         self.stores = {side: open_store(opt.get(f"dataroot_{side}"), f"dataroot_{side}") for side in ("lq", "gt")}
         backend = (opt.get("io_backend") or {}).get("type")
         for side, store in self.stores.items():
@@ -48,8 +47,7 @@ class PairedRestorationDataset(Dataset[dict[str, Tensor | str]]):
                     f"io_backend.type is {backend!r}, but dataroot_{side} is {found} by its name; leave io_backend out."
                 )
         lq_names, gt_names = self.stores["lq"].names, self.stores["gt"].names
-        self.pairs = match_names(lq_names, gt_names, opt.get("lq_name", "{}"), opt.get("gt_name", "{}"))
-        self.crop = TrainingCrop.from_options(opt) if opt["phase"] == "train" else None
+        self.pairs = match_names(lq_names, gt_names, opt.get("lq_name") or "{}", opt.get("gt_name") or "{}")
 
     def __len__(self) -> int:
         """How many degraded images there are."""

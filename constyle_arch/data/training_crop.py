@@ -29,8 +29,16 @@ class TrainingCrop:
     rotations: bool = True
 
     @classmethod
-    def from_options(cls, opt: dict[str, Any]) -> "TrainingCrop":
-        """The crop that a training data set's options describe."""
+    def from_options(cls, opt: dict[str, Any]) -> "TrainingCrop | None":
+        """The crop that a data set's options describe; None for one that is not to train on.
+
+        Raises:
+            DataError: the options ask for another scale than 1.
+        """
+        if opt.get("scale", 1) != 1:
+            raise DataError(f"scale is {opt['scale']}; restoration keeps the size of an image, so it must be 1.")
+        if opt["phase"] != "train":
+            return None
         return cls(opt["gt_size"], opt.get("use_hflip", True), opt.get("use_rot", True))
 
     def window(self, image: NDArray[Any], location: str) -> tuple[int, int]:

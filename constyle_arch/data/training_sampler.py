@@ -23,10 +23,18 @@ class WholeBatchSampler(Sampler[tuple[int, int]]):
         rank: this process's rank.
         enlarge_ratio: how often an epoch goes through the data set.
         seed: the run's seed.
+        done: iterations that the run has behind it; what they took is skipped.
     """
 
     def __init__(
-        self, num_images: int, batch_size: int, num_replicas: int, rank: int, enlarge_ratio: float, seed: int
+        self,
+        num_images: int,
+        batch_size: int,
+        num_replicas: int,
+        rank: int,
+        enlarge_ratio: float,
+        seed: int,
+        done: int = 0,
     ) -> None:
         self.num_images = num_images
         self.num_replicas = num_replicas
@@ -35,16 +43,19 @@ class WholeBatchSampler(Sampler[tuple[int, int]]):
         self.epoch = 0
         self.batches = math.ceil(num_images * enlarge_ratio / (batch_size * num_replicas))
         self.num_samples = self.batches * batch_size
+        self.batch_size = batch_size
+        self.done = done
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        """This rank's samples of the current epoch."""
+        """This rank's samples of the current epoch that the run does not have behind it."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         total = self.num_samples * self.num_replicas
         rounds = [torch.randperm(self.num_images, generator=generator) for _ in range(-(-total // self.num_images))]
         order = torch.cat(rounds)[:total]
         seeds = torch.randint(2**32, (total,), generator=generator)
         mine = slice(self.rank, total, self.num_replicas)
-        yield from zip(order[mine].tolist(), seeds[mine].tolist(), strict=True)
+        skipped = min(max(self.done - self.epoch * self.batches, 0), self.batches) * self.batch_size
+        yield from zip(order[mine][skipped:].tolist(), seeds[mine][skipped:].tolist(), strict=True)
 
     def __len__(self) -> int:
         """Samples of this rank in one epoch."""

@@ -24,7 +24,7 @@ class Noise:
     def __init__(self, sigma: Any) -> None:
         self.sigma = Quantity.parse(sigma, "sigma")
 
-    def __call__(self, image: FloatImage, rng: RandomState) -> FloatImage:
-        """Add noise to an image (H, W, C) in [0, 1]."""
+    def __call__(self, image: FloatImage, rng: RandomState, field: RandomState | None = None) -> FloatImage:
+        """Add noise to an image (H, W, C) in [0, 1]; its pixels are drawn from `field`, left out from `rng`."""
         sigma = self.sigma.draw(rng)
-        return (image + rng.normal(0, sigma / 255, image.shape)).astype(np.float32)
+        return (image + (field or rng).normal(0, sigma / 255, image.shape)).astype(np.float32)

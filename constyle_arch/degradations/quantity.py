@@ -1,5 +1,6 @@
 """Numbers of an option file that are drawn anew for every image."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +29,9 @@ class Quantity:
         is_range = isinstance(value, list | tuple)
         numbers = value["choice"] if isinstance(value, dict) and set(value) == {"choice"} else value
         numbers = list(numbers) if isinstance(numbers, list | tuple) else [numbers]
-        well_formed = bool(numbers) and all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers)
+        well_formed = bool(numbers) and all(
+            isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in numbers
+        )
         if not well_formed or (is_range and (len(numbers) != 2 or numbers[0] > numbers[1])):
             raise ValueError(
                 f"{option} is {value!r}; it must be a number, a range [low, high] or {{choice: [one, another]}}."

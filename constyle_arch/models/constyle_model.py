@@ -78,12 +78,20 @@ class ConStyleModel(RestorationModel):
         if current_iter > self.constyle_iter and not self.constyle_frozen:
             self._freeze_constyle()
         super().optimize_parameters(current_iter)
+
+    def finish_step(self, grad_norm: Tensor) -> None:
+        """As `RestorationModel`, then put the codes of the degraded images into the queue."""
+        super().finish_step(grad_norm)
         if self.constyle_frozen:
             return
         query = self.codes.c2.detach()
-        if current_iter % self.opt["logger"]["print_freq"] == 0:
+        if self.current_iter % self.opt["logger"]["print_freq"] == 0:
             self.measured.update(contrast_health(query, self.positive, self.contrast.queue))
         self.contrast.enqueue(query)
+
+    def statistics(self) -> list[Tensor]:
+        """`RestorationModel`'s, and those of the momentum encoder."""
+        return [*super().statistics(), *self.contrast.encoder.buffers()]
 
     def compute_losses(self) -> dict[str, Tensor]:
         """Restore the batch; return ConStyle's losses while it trains, and those of the restored images."""

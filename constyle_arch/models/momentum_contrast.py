@@ -7,9 +7,10 @@ from copy import deepcopy
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from constyle_arch.archs.constyle_arch import CODE_CHANNELS, Codes, ConStyle
+from constyle_arch.distributed import gathered, ranks, take_from_first
 
 
 class MomentumContrast(nn.Module):
@@ -66,14 +67,14 @@ class MomentumContrast(nn.Module):
         c2's are the entries at the pointer, about to be replaced; c1's are those after them. Across ranks the
         entries about to be replaced are dealt out in the order in which the ranks' codes replace them.
         """
-        ranks, rank = _ranks()
+        world_size, rank = ranks()
         start = self.pointer + rank * batch_size
-        return Codes(c1=self._entries(start + ranks * batch_size, batch_size), c2=self._entries(start, batch_size))
+        return Codes(c1=self._entries(start + world_size * batch_size, batch_size), c2=self._entries(start, batch_size))
 
     @torch.no_grad()
     def enqueue(self, codes: Tensor) -> None:
         """Replace the entries at the pointer by `codes` (B, 128) of every rank, and move the pointer on."""
-        codes = _gathered(codes)
+        codes = gathered(codes)
         newest = codes[-self.queue.shape[1] :]  # a batch longer than the queue laps it
         end = self.pointer + len(codes)
         self.queue[:, self._columns(end - len(newest), len(newest))] = newest.T
@@ -81,8 +82,7 @@ class MomentumContrast(nn.Module):
 
     def share_queue(self) -> None:
         """Give every rank the queue of rank 0."""
-        if _ranks()[0] > 1:
-            distributed.broadcast(self.queue, src=0)
+        take_from_first([self.queue])
 
     def _entries(self, start: Tensor, count: int) -> Tensor:
         return self.queue[:, self._columns(start, count)].T
@@ -116,20 +116,3 @@ def contrast_health(query: Tensor, positive: Tensor, queue: Tensor) -> dict[str,
         "code_norm": query.norm(dim=1).mean(),
         "contrast_acc": ((query * positive).sum(dim=1) > nearest_negative).float().mean(),
     }
-
-
-def _ranks() -> tuple[int, int]:
-    """The number of ranks and this one's."""
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_world_size(), distributed.get_rank()
-    return 1, 0
-
-
-def _gathered(codes: Tensor) -> Tensor:
-    """The codes of all ranks, one rank after the other."""
-    ranks, _ = _ranks()
-    if ranks == 1:
-        return codes
-    every = [torch.empty_like(codes) for _ in range(ranks)]
-    distributed.all_gather(every, codes.contiguous())
-    return torch.cat(every)

@@ -1,33 +1,39 @@
 """`RestorationModel`: trains and tests any network that maps a degraded image to a clean one of its size."""
 
-import json
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import torch
+from basicsr.data import build_dataset
 from basicsr.losses import build_loss
-from basicsr.metrics import calculate_metric
 from basicsr.models.sr_model import SRModel
-from basicsr.utils import get_root_logger, imwrite, tensor2img
+from basicsr.utils import get_root_logger, imwrite
 from basicsr.utils.dist_util import master_only
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
-from constyle_arch.atomic import save_atomically, save_bytes_atomically
+from constyle_arch.atomic import save_atomically
 from constyle_arch.checkpoints.loading import fill, own_names
 from constyle_arch.checkpoints.reading import read_checkpoint, read_state_dict
+from constyle_arch.distributed import gathered_objects, largest, ranks, take_from_first
 from constyle_arch.errors import RunError
+from constyle_arch.models.interruption import StoppedRunError, StopRequest
+from constyle_arch.models.metrics_history import MetricsHistory
 from constyle_arch.models.mixup import Mixup
+from constyle_arch.models.random_state import random_state, random_state_kept, set_random_state
+from constyle_arch.models.resuming import apply_changes, changes, options_of_training
+from constyle_arch.models.validation import measure
 from constyle_arch.pictures import side_by_side
 from constyle_arch.results.complexity import count_gmacs, count_parameters
 from constyle_arch.results.report import Report
-from constyle_arch.results.scores import INPUT, Row, means_of, text_table
+from constyle_arch.results.scores import Row, means_of, text_table
 
 Options = dict[str, Any]
+
+MAX_SKIPPED_STEPS = 10
 
 IMAGES_SHOWN = 24
 """A test prints the scores of each image for data sets of up to this many."""
@@ -41,6 +47,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         pixel_opt, perceptual_opt: losses of the restored image; each may be left out.
         mixing_augs: `mixup` (default false), `mixup_beta` (1.2), `use_identity` (true); see `Mixup`.
         grad_clip_norm: largest total norm of the gradient; left out, gradients are not clipped.
+        max_skipped_steps: after this many steps in a row without finite loss and gradient the run stops. Default: 10.
 
     Options under `val`, besides BasicSR's:
         save_comparison: write pictures of input, restored and clean image side by side (default false).
@@ -53,7 +60,9 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
 
     def __init__(self, opt: Options) -> None:
         self.current_iter = 0
-        self.validated_at: dict[str, int] = {}
+        self.skipped_steps = self.skipped_in_a_row = 0
+        self.stop_request = StopRequest()
+        self.options_of_training = options_of_training(opt)  # as they are now: BasicSR takes some out in use
         super().__init__(opt)
         if not self.is_train:
             self.report = Report(
@@ -69,6 +78,8 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         """Build what training needs besides the network: EMA, losses, optimizer, schedule."""
         train_opt = self.opt["train"]
         self.net_g.train()
+        self.stop_request.listen()
+        self.history = MetricsHistory(Path(self.opt["path"]["models"]))
         self.ema_decay = train_opt.get("ema_decay", 0)
         if self.ema_decay > 0:
             self.net_g_ema = deepcopy(self.get_bare_model(self.net_g)).requires_grad_(False).eval()
@@ -119,19 +130,93 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
             self.gt = data["gt"].to(self.device, non_blocking=True)
 
     def optimize_parameters(self, current_iter: int) -> None:
-        """One training step: losses, gradients, optimizer, then EMA."""
+        """One training step: losses, gradients, optimizer, then EMA.
+
+        A step whose loss or gradient is not finite changes nothing, on all processes alike; it is counted and logged.
+
+        Raises:
+            RunError: `train.max_skipped_steps` steps in a row were not finite, or memory ran out.
+            StoppedRunError: the process was asked to stop; the run has been saved after this step.
+        """
         self.current_iter = current_iter
+        statistics = [(buffer, buffer.clone()) for buffer in self.statistics()]
+        try:
+            losses = self.compute_losses_of_step()
+            self.optimizer_g.zero_grad(set_to_none=True)
+            total = torch.stack(list(losses.values())).sum()
+            total.backward()  # type: ignore[no-untyped-call]
+        except RuntimeError as error:  # of torch, on whichever device
+            raise self._explained(error) from error
+        grad_norm = nn.utils.get_total_norm(
+            [parameter.grad for parameter in self.net_g.parameters() if parameter.grad is not None]
+        )
+        self.measured = {name: loss.detach() for name, loss in losses.items()}
+        finite = bool(torch.isfinite(total.detach() + grad_norm))
+        not_finite, stop = largest([not finite, self.stop_request.signal_number], self.device)
+        if not_finite:
+            with torch.no_grad():
+                for buffer, before in statistics:
+                    buffer.copy_(before)
+            self._count_skipped_step()
+        else:
+            self.skipped_in_a_row = 0
+            self.finish_step(grad_norm)
+        if stop:
+            self._save_and_stop(int(stop))
+
+    def compute_losses_of_step(self) -> dict[str, Tensor]:
+        """Mix the batch up where that is asked for, and compute its losses."""
         if self.mixup:
             self.lq, self.gt = self.mixup(self.lq, self.gt)
-        losses = self.compute_losses()
-        self.measured = {name: loss.detach() for name, loss in losses.items()}
-        self.optimizer_g.zero_grad(set_to_none=True)
-        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+        return self.compute_losses()
+
+    def statistics(self) -> list[Tensor]:
+        """The buffers that a forward pass changes, which a skipped step must not."""
+        return list(self.get_bare_model(self.net_g).buffers())
+
+    def finish_step(self, grad_norm: Tensor) -> None:
+        """Clip the gradients, step, and let the EMA network follow."""
         if self.grad_clip_norm is not None:
-            self.measured["grad_norm"] = nn.utils.clip_grad_norm_(self.net_g.parameters(), self.grad_clip_norm)
+            self.measured["grad_norm"] = grad_norm
+            nn.utils.clip_grads_with_norm_(self.net_g.parameters(), self.grad_clip_norm, grad_norm)
         self.optimizer_g.step()
+        take_from_first(self.statistics())  # each process has seen its own images; validation needs one network
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
+
+    def _count_skipped_step(self) -> None:
+        self.skipped_in_a_row += 1
+        self.skipped_steps += 1
+        most = self.opt["train"].get("max_skipped_steps", MAX_SKIPPED_STEPS)
+        losses = ", ".join(f"{name} {float(loss):.4g}" for name, loss in self.measured.items())
+        get_root_logger().warning(
+            f"Iteration {self.current_iter} was skipped: its loss or gradient is not finite ({losses}); "
+            f"{self.skipped_in_a_row} in a row, {self.skipped_steps} since the start."
+        )
+        if self.skipped_in_a_row >= most:
+            raise RunError(
+                f"The loss or gradient was not finite in {most} steps in a row, the last one iteration "
+                f"{self.current_iter} (train.max_skipped_steps). The checkpoints saved before are kept. A lower "
+                "train.optim_g.lr, a warm-up (train.warmup_iter) or train.grad_clip_norm may help."
+            )
+
+    def _explained(self, error: RuntimeError) -> Exception:
+        """The error, or one that says what to lower where memory ran out."""
+        if not isinstance(error, torch.OutOfMemoryError) and "not enough memory" not in str(error):
+            return error
+        train_opt = self.opt["datasets"]["train"]
+        return RunError(
+            f"Memory ran out at iteration {self.current_iter}. Lower datasets.train.batch_size_per_gpu "
+            f"({train_opt.get('batch_size_per_gpu')}) or datasets.train.gt_size ({train_opt.get('gt_size')})."
+        )
+
+    def _save_and_stop(self, signal_number: int) -> None:
+        get_root_logger().info(f"Asked to stop; saving iteration {self.current_iter}.")
+        self.save(0, self.current_iter)
+        raise StoppedRunError(
+            f"stopped after iteration {self.current_iter}, which is saved; --auto_resume goes on from there",
+            signal_number,
+        )
 
     def compute_losses(self) -> dict[str, Tensor]:
         """Restore the batch and return the weighted losses to add up, by their names in the log."""
@@ -184,33 +269,43 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         dataset_name = dataloader.dataset.opt["name"]  # type: ignore[attr-defined]
         if self.is_train:
             current_iter = self.current_iter
-            if self.validated_at.get(dataset_name) == current_iter:
+            if self.history.has(dataset_name, self.current_iter):
                 return  # the runner validates once more after the last iteration
-            self.validated_at[dataset_name] = current_iter
-
         metrics = self.opt["val"].get("metrics") or {}
-        scores: list[Row] = []
-        for data in tqdm(dataloader, desc=dataset_name, unit="image", disable=not self.opt["val"].get("pbar", False)):
-            name = data["name"][0] if "name" in data else Path(data["lq_path"][0]).stem
-            self.feed_data(data)
+        compares = self.opt["val"].get("save_comparison", False)
+        rows: list[Row] = []
+        with random_state_kept():  # a resumed run may have this validation behind it
+            for one in measure(
+                self.restored_images,
+                dataloader,
+                metrics,
+                score_input=not self.is_train,
+                keep_pictures=save_img or compares,
+                progress=self.opt["val"].get("pbar", False),
+            ):
+                rows.append(one.row)
+                if one.pictures:
+                    self._save_pictures(one.pictures, dataset_name, one.name, current_iter, save_img)
+        if self.is_train:
+            self._report_validation(rows, dataset_name, tb_logger)
+        elif rows and metrics:
+            self._report_test(rows, dataset_name)
+
+    dist_validation = nondist_validation
+
+    def restored_images(self, sample: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The images of a sample, (1, 3, H, W) each: `input`, `restored` and, where there is one, `clean`."""
+        self.feed_data(sample)
+        try:
             self.test()
-            images = {label: tensor2img(image.cpu()) for label, image in self.current_images().items()}
-            if metrics and "clean" not in images:
-                raise RunError(
-                    f"val.metrics is set but the data set {dataset_name} has no clean images to measure with."
-                )
-            row: dict[str, str | float] = {"image": name}
-            for metric, metric_opt in metrics.items():
-                if not self.is_train:
-                    row[f"{INPUT}{metric}"] = _score(images["input"], images["clean"], metric_opt)
-                row[metric] = _score(images["restored"], images["clean"], metric_opt)
-            scores.append(row)
-            self.forget_images()
-            self._save_pictures(images, dataset_name, name, current_iter, save_img)
-        if metrics and self.is_train:
-            self._report_validation(scores, dataset_name, current_iter, tb_logger)
-        elif metrics:
-            self._report_test(scores, dataset_name)
+        except RuntimeError as error:
+            if not isinstance(error, torch.OutOfMemoryError) and "not enough memory" not in str(error):
+                raise
+            size = "×".join(map(str, reversed(self.lq.shape[-2:])))
+            raise RunError(f"Memory ran out restoring {sample['lq_path'][0]}, {size} pixels.") from error
+        images = self.current_images()
+        self.forget_images()
+        return images
 
     def forget_images(self) -> None:
         """Let go of the images of the last test: large ones need not stay, nor a `gt` be taken for the next one's."""
@@ -235,17 +330,21 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         if self.opt["val"].get("save_comparison", False):
             imwrite(side_by_side(images), str(folder / f"{stem}_comparison.png"))
 
-    def _report_validation(self, scores: list[Row], dataset_name: str, current_iter: int | str, tb_logger: Any) -> None:
-        means = means_of(scores)
+    def _report_validation(self, rows: list[Row], dataset_name: str, tb_logger: Any) -> None:
+        """Log a validation's means and keep the network if it is the best; processes but the first only note it."""
+        means = means_of(rows) if rows and len(rows[0]) > 1 else {}
         for column, mean in means.items():
             if mean.remark():
                 get_root_logger().warning(f"{dataset_name}, {column}: {mean.remark()}.")
-        self.metric_results = {metric: float(mean) for metric, mean in means.items()}
-        self._initialize_best_metric_results(dataset_name)
-        for metric, value in self.metric_results.items():
-            self._update_best_metric_result(dataset_name, metric, value, current_iter)
-        self._log_validation_metric_values(current_iter, dataset_name, tb_logger)
-        self._keep_best_network(dataset_name, int(current_iter))
+        self.history.add(dataset_name, self.current_iter, {column: mean.value for column, mean in means.items()})
+        if ranks()[1] != 0:
+            return
+        if means:
+            self.metric_results = {column: float(mean) for column, mean in means.items()}
+            self.best_metric_results = self.history.best(self.opt["val"]["metrics"])
+            self._log_validation_metric_values(self.current_iter, dataset_name, tb_logger)
+            self._keep_best_network(dataset_name)
+        self.history.write()
 
     def _report_test(self, scores: list[Row], dataset_name: str) -> None:
         """Log a data set's scores and write the table of all so far."""
@@ -260,25 +359,12 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
                 f"Results, also in {folder}/results.md, .json and .csv (every image):\n{self.report.markdown()}"
             )
 
-    def _keep_best_network(self, dataset_name: str, current_iter: int) -> None:
+    def _keep_best_network(self, dataset_name: str) -> None:
         first_dataset = next(opt["name"] for phase, opt in self.opt["datasets"].items() if phase.split("_")[0] == "val")
         first_metric = next(iter(self.opt["val"]["metrics"]))
-        improved = self.best_metric_results[dataset_name][first_metric]["iter"] == current_iter
+        improved = self.best_metric_results[dataset_name][first_metric]["iter"] == self.current_iter
         if dataset_name == first_dataset and improved:
             self._save_networks("best")
-        if self.opt["rank"] == 0:
-            save_bytes_atomically(json.dumps(self.best_metric_results, indent=1).encode(), self._best_metrics_path())
-
-    def _best_metrics_path(self) -> Path:
-        """Beside the networks: a training state is written before the validation of its iteration."""
-        return Path(self.opt["path"]["models"]) / "best_metrics.json"
-
-    def _stored_best_metrics(self) -> dict[str, Any]:
-        """The best metrics so far, of the data sets whose metrics are still those of the options."""
-        path = self._best_metrics_path()
-        stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        metrics = list((self.opt.get("val") or {}).get("metrics") or {})
-        return {name: records for name, records in stored.items() if list(records) == metrics}
 
     def save(self, epoch: int, current_iter: int) -> None:
         """Write the networks and the training state of this iteration; -1 stands for the end of the run.
@@ -307,11 +393,13 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         }
         save_atomically(weights, Path(self.opt["path"]["models"]) / f"{label}_{version}.pth")
 
-    @master_only  # type: ignore[untyped-decorator]
     def save_training_state(self, epoch: int, current_iter: int) -> None:
         """Write what resuming needs besides the weights to `<iteration>.state`."""
-        if current_iter != -1:
-            state = {"epoch": epoch, "iter": current_iter, **self.training_state()}
+        if current_iter == -1:
+            return
+        batches = self.opt.get("iterations_per_epoch")
+        state = {"epoch": current_iter // batches if batches else epoch, "iter": current_iter, **self.training_state()}
+        if ranks()[1] == 0:
             save_atomically(state, Path(self.opt["path"]["training_states"]) / f"{current_iter}.state")
 
     def training_state(self) -> dict[str, Any]:
@@ -319,14 +407,24 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         return {
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
+            "random": gathered_objects(random_state()),
+            "options": self.options_of_training,
         }
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
-        """Go on from a state that `save_training_state` wrote."""
+        """Go on from a state that `save_training_state` wrote, with the options of now.
+
+        A validation that was due at the state's iteration and is not in the history is made up for.
+        """
+        changed = changes(resume_state.get("options", {}), self.options_of_training)
+        built = [dict(scheduler.state_dict()) for scheduler in self.schedulers]
         super().resume_training(resume_state)
+        apply_changes(changed, self.opt["train"], self.optimizers, self.schedulers, built)
         self.current_iter = resume_state["iter"]
-        self.best_metric_results = self._stored_best_metrics()
-
-
-def _score(image: Any, clean: Any, metric_opt: Options) -> float:
-    return float(calculate_metric({"img": image, "img2": clean}, metric_opt))
+        self.history.forget_after(self.current_iter)
+        if "random" in resume_state:
+            set_random_state(resume_state["random"][ranks()[1]])
+        if self.opt.get("val") and self.current_iter % int(self.opt["val"]["val_freq"]) == 0:
+            for dataset_opt in [opt for phase, opt in self.opt["datasets"].items() if phase.split("_")[0] == "val"]:
+                loader = DataLoader(build_dataset(dataset_opt), batch_size=1)
+                self.validation(loader, self.current_iter, None, self.opt["val"]["save_img"])

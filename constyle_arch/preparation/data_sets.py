@@ -1,6 +1,5 @@
 """Preparing the data sets of the catalogue, and folders of one's own."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from constyle_arch.catalogue import DataSet, Split
@@ -44,26 +43,41 @@ def prepare_data_set(
             f"{data_set.name} is not there: none of {folders} exists. datasets/README.md, section {data_set.name}, "
             "shows how to unpack it; --input names another folder."
         )
+    for name in wanted.keys() - found.keys():
+        print(f"{data_set.name}, {name}: {source}/{wanted[name].gt} is not there; this part is left out.")
     for name, split in found.items():
-        target = Path(output) / name
+        target = Path(output).expanduser() / name
         if not check_only and target.exists():
             print(f"{data_set.name}, {name}: {target} is there already; remove it to make it anew.")
             continue
         plan = _plan(split, source, CROP_TO_TRAIN if name == "train" else 1)
-        report = _check_or_pack(plan, target, workers, leave_out, check_only)
+        report = prepare_folders(plan, target, workers=workers, leave_out=leave_out, check_only=check_only)
         number = report.counts["lq" if split.lq else "gt"]
         if number != split.images:
             print(f"  note: {data_set.name}, {name}, was published with {split.images} such images; here are {number}.")
 
 
+def _plan(split: Split, source: str, smallest: int) -> Plan:
+    return Plan(
+        gt=f"{source}/{split.gt}",
+        lq=f"{source}/{split.lq}" if split.lq else None,
+        names=split.names,
+        listed_in=f"{source}/{split.listed_in}" if split.listed_in else None,
+        sub_image=split.sub_image,
+        overlap=split.overlap,
+        smallest=smallest,
+        spare_clean=split.spare_clean,
+    )
+
+
 def prepare_folders(
-    plan: Plan, output: str, *, workers: int | None = None, leave_out: bool = False, check_only: bool = False
-) -> None:
-    """Pack or check the images of a plan.
+    plan: Plan, target: Path, *, workers: int | None = None, leave_out: bool = False, check_only: bool = False
+) -> Report:
+    """Pack or check the images of a plan, and print what was found and the options to use.
 
     Args:
         plan: which images, and how they are matched and cut.
-        output: the folder to write.
+        target: the folder to write.
         workers: see `packing.pack`.
         leave_out: see `packing.pack`.
         check_only: read and check, and write nothing.
@@ -71,26 +85,11 @@ def prepare_folders(
     Raises:
         DataError: a folder is missing, or images have problems; the message names them.
     """
-    _check_or_pack(plan, Path(output), workers, leave_out, check_only)
-
-
-def _plan(split: Split, source: str, smallest: int) -> Plan:
-    plan = Plan(gt=f"{source}/{split.gt}", names=split.names, smallest=smallest, spare_clean=split.spare_clean)
-    return replace(
-        plan,
-        lq=f"{source}/{split.lq}" if split.lq else None,
-        listed_in=f"{source}/{split.listed_in}" if split.listed_in else None,
-        sub_image=split.sub_image,
-        overlap=split.overlap,
-    )
-
-
-def _check_or_pack(plan: Plan, target: Path, workers: int | None, leave_out: bool, check_only: bool) -> Report:
     if check_only:
         report = check(plan, workers)
         if report.problems and not leave_out:
-            raise DataError(f"Some images cannot be used. {report.lines(NAMES_SHOWN)}")
-        print(f"{plan.gt}: {report.lines(NAMES_SHOWN)}", end="")
+            raise DataError(f"Some images cannot be used. {report.lines()}")
+        print(f"{plan.gt}: {report.lines()}", end="")
         return report
     report = pack(plan, target, workers=workers, leave_out=leave_out)
     print(f"{target}: {report.lines(NAMES_SHOWN)}", end="")

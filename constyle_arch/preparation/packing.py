@@ -1,16 +1,13 @@
 """Packing folders of images into LMDBs: every image checked, in parallel, going on where it was interrupted."""
 
-import fcntl
 import hashlib
-import json
 import os
-import shutil
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import cv2
 import lmdb
@@ -20,22 +17,15 @@ from tqdm import tqdm
 from constyle_arch.atomic import save_bytes_atomically
 from constyle_arch.data.image_stores import ImageFolder
 from constyle_arch.data.pairing import Matching, compare_names
+from constyle_arch.data.workers import heed_parent_alone
 from constyle_arch.errors import NAMES_SHOWN, DataError, listed
 from constyle_arch.images import Image, decode, size_of
+from constyle_arch.preparation.unfinished import Entry, Record, UnfinishedFolder
 
-Packed: TypeAlias = dict[str, Any]
-"""What became of a clean image (`name`) and its degraded ones: `entries` for each side, `digests`, `problems`."""
-
-INITIAL_MAP_SIZE = 2**30
 LONGEST_KEY = 511
 """In bytes; LMDB's limit."""
 
-COMMIT_BYTES = 2**25
-"""Images are written in transactions of about this size."""
-
-UNFINISHED = ".unfinished"
-JOURNAL = "journal.jsonl"
-PLAN = "plan.json"
+KINDS = {"lq": "degraded", "gt": "clean"}
 
 
 @dataclass(frozen=True)
@@ -51,6 +41,9 @@ class Plan:
         overlap: by how many pixels neighbouring sub-images overlap at least.
         smallest: a side shorter than this many pixels is reported.
         spare_clean: whether it is as expected that clean images have no degraded ones.
+
+    Raises:
+        DataError: `sub_image` or `overlap` is out of its range.
     """
 
     gt: str
@@ -65,17 +58,21 @@ class Plan:
     def __post_init__(self) -> None:
         if self.sub_image < 0:
             raise DataError(f"The sub-images' size is {self.sub_image}; it must be at least 1, or 0 for whole images.")
-        if self.sub_image and not 0 <= self.overlap < self.sub_image:
-            raise DataError(
-                f"The overlap is {self.overlap}; it must be in [0, {self.sub_image}), below the sub-images' size."
-            )
+        if not 0 <= self.overlap < max(self.sub_image, 1):
+            limit = max(self.sub_image, 1)
+            raise DataError(f"The overlap is {self.overlap}; it must be in [0, {limit}), below the sub-images' size.")
 
     @property
     def names_packed(self) -> tuple[str, str]:
         """The forms of the names in the LMDBs, where sub-images have a number at the end."""
-        if not self.sub_image or not any(name.endswith("*") for name in self.names):
+        if not self.sub_image or all(name.endswith("{}") for name in self.names):
             return self.names
         return f"{self.names[0]}_s{{}}", f"{self.names[1]}_s{{}}"
+
+    def at_home(self) -> "Plan":
+        """The same plan wherever it is run: its paths absolute."""
+        gt, lq = (path and str(Path(path).expanduser().absolute()) for path in (self.gt, self.lq))
+        return replace(self, gt=str(gt), lq=lq)
 
 
 @dataclass
@@ -94,13 +91,6 @@ class Report:
     notes: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     digests: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
-    def add(self, packed: "Packed") -> None:
-        """Take in what an image showed."""
-        for what, name in packed["problems"]:
-            self.problems[what].append(name)
-        for location, digest in packed["digests"].items():
-            self.digests[digest].append(location)
-
     def lines(self, most: int | None = None) -> str:
         """The report as text; of the names the first `most`, or all."""
         duplicates = [" = ".join(names) for names in self.digests.values() if len(names) > 1]
@@ -108,10 +98,27 @@ class Report:
         lines = [", ".join(f"{count} {KINDS[side]} images" for side, count in self.counts.items()) + "."]
         lines += [f"  {len(names)} {what}: {listed(names, most)}" for what, names in self.problems.items()]
         lines += [f"  note: {len(names)} {what}: {listed(names, most)}" for what, names in notes.items()]
-        return "\n".join(lines) + "\n"
+        text = "\n".join(lines) + "\n"
+        return text.encode(errors="backslashreplace").decode()  # names need not be UTF-8
 
 
-KINDS = {"lq": "degraded", "gt": "clean"}
+@dataclass
+class Packed:
+    """What became of a clean image and its degraded ones.
+
+    Args:
+        name: the clean image's.
+        files: path, size in bytes and time of change (ns) of each file, which say whether it is still the same.
+        entries: what to write, by side.
+        digests: of each file's content, by its path.
+        problems: what is wrong, with which file.
+    """
+
+    name: str
+    files: list[list[Any]]
+    entries: dict[str, list[Entry]] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
+    problems: list[tuple[str, str]] = field(default_factory=list)
 
 
 def check(plan: Plan, workers: int | None = None) -> Report:
@@ -120,10 +127,10 @@ def check(plan: Plan, workers: int | None = None) -> Report:
     Raises:
         DataError: a folder is missing or holds no images.
     """
-    source = _Source(plan)
+    source = _Source(plan.at_home())
     report = source.report()
     for packed in _packed(source, range(len(source)), workers, "checking"):
-        report.add(packed)
+        _tell(report, packed.problems, packed.digests)
     return report
 
 
@@ -132,7 +139,7 @@ def pack(plan: Plan, output: str | Path, *, workers: int | None = None, leave_ou
 
     Images that stay whole are stored as they are, byte for byte; sub-images as PNG, named `<name>_s001` and so on.
     The folder appears once it is complete: until then everything is in `<output>.unfinished`, and a run that was
-    interrupted, in whatever way, is continued there.
+    interrupted, in whatever way, is continued there. Files that have changed or gone meanwhile are noticed.
 
     Args:
         plan: what to pack.
@@ -147,39 +154,43 @@ def pack(plan: Plan, output: str | Path, *, workers: int | None = None, leave_ou
         DataError: the folder is there already, an image has a problem, another process writes the folder, or it
             cannot be written; the message says how to go on.
     """
-    output = Path(output)
-    if output.exists():
-        raise DataError(f"{output} is there already; remove it to make it anew.")
+    output = Path(output).expanduser()
+    plan = plan.at_home()
     source = _Source(plan)
     report = source.report()
-    unfinished = output.with_name(output.name + UNFINISHED)
     try:
-        with closing(_Writer(unfinished, plan, list(source.stores))) as writer:
-            for record in writer.records:
-                report.add(record)
-            todo = [index for index in range(len(source)) if source.name(index) not in writer.finished]
-            for packed in _packed(source, todo, workers, f"packing {output}", done=len(source) - len(todo)):
-                report.add(packed)
-                if leave_out or not packed["problems"]:
-                    writer.add(packed)
-            writer.flush()
+        with closing(UnfinishedFolder(output, asdict(plan), list(source.stores))) as folder:
+            finished = source.still_there(folder.records)
+            for record in finished.values():
+                _tell(report, [], record["digests"])
+            todo = [index for index, name in enumerate(source.order) if name not in finished]
+            for packed in _packed(source, todo, workers, f"packing {output}", done=len(finished)):
+                _tell(report, packed.problems, packed.digests)
+                if leave_out or not packed.problems:
+                    record = {"name": packed.name, "files": packed.files, "digests": packed.digests}
+                    folder.add({**record, "whole": not packed.problems}, packed.entries)
+            folder.flush()
             if report.problems and not leave_out:
-                save_bytes_atomically(report.lines().encode(), unfinished / "problems.txt")
+                save_bytes_atomically(report.lines().encode(), folder.folder / "problems.txt")
                 raise DataError(
                     f"{output} is not finished; some images cannot be used. {report.lines(NAMES_SHOWN)}"
-                    f"All names are in {unfinished / 'problems.txt'}. Put the files right and give the same command "
+                    f"All names are in {folder.folder / 'problems.txt'}. Put the files right and give the same command "
                     "again, which goes on from here; or add --leave-out to do without these images."
                 )
-            writer.write_meta_info()
-        save_bytes_atomically(report.lines().encode(), unfinished / "report.txt")
-        for name in (JOURNAL, PLAN, "problems.txt", *(f"{side}.lmdb/lock.mdb" for side in source.stores)):
-            (unfinished / name).unlink(missing_ok=True)
-        unfinished.rename(output)
+            newest = {record["name"]: record for record in folder.records}
+            folder.finish([newest[name] for name in source.order if name in newest], report.lines())
     except (OSError, lmdb.Error) as error:
         raise DataError(
-            f"{unfinished} cannot be written: {error}. What is done is kept; the same command goes on from there."
+            f"{output} cannot be written: {error}. What is done is kept; the same command goes on from there."
         ) from error
     return report
+
+
+def _tell(report: Report, problems: list[tuple[str, str]], digests: dict[str, str]) -> None:
+    for what, name in problems:
+        report.problems[what].append(name)
+    for location, digest in digests.items():
+        report.digests[digest].append(location)
 
 
 class _Source(Dataset[Packed]):
@@ -204,14 +215,10 @@ class _Source(Dataset[Packed]):
     def __len__(self) -> int:
         return len(self.order)
 
-    def name(self, index: int) -> str:
-        """The clean image's name."""
-        return self.order[index]
-
     def _keep_listed(self, path: Path) -> list[str]:
         """Keep the images that a file lists; returns what it lists and is not there."""
         try:
-            wanted = {path.parent / part for part in path.read_text(encoding="utf-8").split()}
+            wanted = {(path.parent / part).absolute() for part in path.read_text(encoding="utf-8").split()}
         except OSError as error:
             raise DataError(f"The list of images {path} cannot be read: {error.strerror}.") from error
         for store in self.stores.values():
@@ -235,13 +242,28 @@ class _Source(Dataset[Packed]):
                 report.notes["files are no images by their suffix"] += map(str, store.other_files)
         return report
 
+    def still_there(self, records: list[Record]) -> dict[str, Record]:
+        """The records, by name, of images that were packed without a problem and whose files are as they were."""
+        newest = {record["name"]: record for record in records if record["name"] in self.groups}
+        return {
+            name: record for name, record in newest.items() if record["whole"] and record["files"] == self._files(name)
+        }
+
+    def _files(self, name: str) -> list[list[Any]]:
+        paths = [self.stores["gt"].paths[name], *(self.stores["lq"].paths[lq] for lq in self.groups[name])]
+        files = []
+        for path in paths:
+            status = path.stat()
+            files.append([str(path), status.st_size, status.st_mtime_ns])
+        return files
+
     def __getitem__(self, index: int) -> Packed:
         """The entries to write, the digests of the files, and the problems with them."""
         name = self.order[index]
-        packed: Packed = {"name": name, "entries": {}, "digests": {}, "problems": []}
+        packed = Packed(name, self._files(name))
         clean = self._read("gt", name, packed)
         if clean is None:
-            packed["problems"] += [
+            packed.problems += [
                 ("are not packed without their clean image", self.stores["lq"].location(lq)) for lq in self.groups[name]
             ]
             return packed
@@ -256,28 +278,37 @@ class _Source(Dataset[Packed]):
             content = store.read(name)
             image = decode(content, location)
         except DataError as error:
-            packed["problems"].append(("cannot be read", str(error).removesuffix(".")))
+            packed.problems.append(("cannot be read", str(error).removesuffix(".")))
             return None
-        packed["digests"][location] = hashlib.blake2b(content, digest_size=12).hexdigest()
+        packed.digests[location] = hashlib.blake2b(content, digest_size=12).hexdigest()
         if size and size_of(image) != size:
             what = f"{location}: {size_of(image)}, its clean image {size}"
-            packed["problems"].append(("have another size than their clean image", what))
+            packed.problems.append(("have another size than their clean image", what))
         elif min(image.shape[:2]) < self.plan.smallest:
             what = f"have a side shorter than {self.plan.smallest} pixels"
-            packed["problems"].append((what, f"{location}: {size_of(image)}"))
-        elif "\n" in name or len(name.encode()) + len("_s001") > LONGEST_KEY:
-            packed["problems"].append((f"have a name of several lines or more than {LONGEST_KEY} bytes", location))
+            packed.problems.append((what, f"{location}: {size_of(image)}"))
+        elif not _can_be_key(name):
+            what = f"have a name of several lines, not in UTF-8 or of more than {LONGEST_KEY} bytes"
+            packed.problems.append((what, location))
         else:
             suffix = Path(location).suffix.lower()
-            packed["entries"].setdefault(side, []).extend(_entries(name, suffix, content, image, self.plan))
+            packed.entries.setdefault(side, []).extend(_entries(name, suffix, content, image, self.plan))
         return image
 
 
-def _entries(name: str, suffix: str, content: bytes, image: Image, plan: Plan) -> list[tuple[str, str, bytes]]:
-    """(key, line of the meta file, content) of an image or of its sub-images."""
+def _can_be_key(name: str) -> bool:
+    try:
+        key = name.encode()
+    except UnicodeEncodeError:
+        return False
+    return len(key) + len("_s001") <= LONGEST_KEY and len(name.splitlines()) == 1
+
+
+def _entries(name: str, suffix: str, content: bytes, image: Image, plan: Plan) -> list[Entry]:
+    """The entry of an image, or those of its sub-images."""
     height, width = image.shape[:2]
     if not plan.sub_image:
-        return [(name, f"{name}{suffix} ({height},{width},3) 0", content)]
+        return [Entry(name, f"{name}{suffix} ({height},{width},3) 0", content)]
     entries = []
     windows = [(top, left) for top in _starts(height, plan) for left in _starts(width, plan)]
     for number, (top, left) in enumerate(windows, 1):
@@ -286,7 +317,7 @@ def _entries(name: str, suffix: str, content: bytes, image: Image, plan: Plan) -
         if len(windows) > 1:
             suffix = ".png"
             content = cv2.imencode(suffix, crop, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
-        entries.append((key, f"{key}{suffix} ({crop.shape[0]},{crop.shape[1]},3) 1", content))
+        entries.append(Entry(key, f"{key}{suffix} ({crop.shape[0]},{crop.shape[1]},3) 1", content))
     return entries
 
 
@@ -308,7 +339,7 @@ def _packed(
         batch_size=None,
         collate_fn=_as_it_is,  # type: ignore[arg-type]  # without batches it is given single items
         num_workers=len(os.sched_getaffinity(0)) if workers is None else workers,
-        worker_init_fn=_use_one_thread,
+        worker_init_fn=_begin_worker,
     )
     try:
         yield from tqdm(loader, initial=done, total=done + len(indices), desc=what, unit="image", disable=None)
@@ -320,108 +351,6 @@ def _as_it_is(packed: Packed) -> Packed:
     return packed
 
 
-def _use_one_thread(_worker: int) -> None:
+def _begin_worker(worker: int) -> None:
+    heed_parent_alone(worker)
     cv2.setNumThreads(0)
-
-
-class _Writer:
-    """Writes entries into an LMDB for each side, and a line into a journal for each image once it is on disk."""
-
-    def __init__(self, folder: Path, plan: Plan, sides: list[str]) -> None:
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        self.journal = (folder / JOURNAL).open("a+", encoding="utf-8", errors="replace")
-        try:
-            fcntl.lockf(self.journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self.journal.close()
-            raise DataError(f"Another process is writing {folder}.") from None
-        self._begin_anew_unless_of(plan)
-        self.records = self._read_journal()
-        self.finished = {record["name"] for record in self.records}
-        self.lines: dict[str, list[str]] = {side: [] for side in sides}
-        for record in self.records:
-            self._keep_lines(record)
-        self.pending: list[Packed] = []
-        self.pending_bytes = 0
-        self.environments: dict[str, lmdb.Environment] = {}
-
-    def close(self) -> None:
-        """Close the files, and so let go of the folder."""
-        for environment in self.environments.values():
-            environment.close()
-        self.journal.close()
-
-    def _begin_anew_unless_of(self, plan: Plan) -> None:
-        text, written = json.dumps(asdict(plan)), self.folder / PLAN
-        if written.is_file() and written.read_text(encoding="utf-8") == text:
-            print(f"{self.folder} is there: going on.")
-            return
-        self.journal.truncate(0)
-        for other in self.folder.glob("*.lmdb"):
-            shutil.rmtree(other)
-        save_bytes_atomically(text.encode(), written)
-
-    def _read_journal(self) -> list[Packed]:
-        """The whole lines of the journal; a last one that a kill cut off is removed."""
-        self.journal.seek(0)
-        lines = self.journal.readlines()
-        whole = [line for line in lines if line.endswith("\n")]
-        if whole != lines:
-            self.journal.truncate(sum(len(line.encode()) for line in whole))
-        return [json.loads(line) for line in whole]
-
-    def add(self, packed: Packed) -> None:
-        """Write the entries of an image, soon."""
-        self.pending.append(packed)
-        self.pending_bytes += sum(len(entry[2]) for entries in packed["entries"].values() for entry in entries)
-        if self.pending_bytes >= COMMIT_BYTES:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what is pending to disk."""
-        for side in self.lines:
-            entries = [entry for packed in self.pending for entry in packed["entries"].get(side, [])]
-            _put(self._environment(side), {key.encode(): content for key, _, content in entries})
-        for packed in self.pending:
-            lines = {side: [line for _, line, _ in entries] for side, entries in packed["entries"].items()}
-            record = {**packed, "entries": lines}
-            self.journal.write(json.dumps(record) + "\n")
-            self._keep_lines(record)
-        self.journal.flush()
-        os.fsync(self.journal.fileno())
-        self.pending, self.pending_bytes = [], 0
-
-    def write_meta_info(self) -> None:
-        """Write BasicSR's list of the keys into each LMDB, and make sure that the two agree."""
-        for side in self.lines:
-            found = self._environment(side).stat()["entries"]
-            if found != len(self.lines[side]):
-                raise DataError(
-                    f"{self.folder / side}.lmdb holds {found} entries for {len(self.lines[side])} images: two images "
-                    "got one key, or another program wrote there. Rename images that end in _s001 and the like, "
-                    f"remove {self.folder} and start again."
-                )
-            text = "".join(f"{line}\n" for line in sorted(self.lines[side]))
-            save_bytes_atomically(text.encode(), self.folder / f"{side}.lmdb" / "meta_info.txt")
-
-    def _keep_lines(self, record: Packed) -> None:
-        for side, lines in record["entries"].items():
-            self.lines[side] += lines
-
-    def _environment(self, side: str) -> lmdb.Environment:
-        if side not in self.environments:  # opened only now: the worker processes were forked without it
-            self.environments[side] = lmdb.open(str(self.folder / f"{side}.lmdb"), map_size=INITIAL_MAP_SIZE)
-        return self.environments[side]
-
-
-def _put(environment: lmdb.Environment, contents: dict[bytes, bytes]) -> None:
-    """Write in one transaction; the map grows as needed."""
-    while True:
-        try:
-            with environment.begin(write=True) as transaction:
-                for key, content in contents.items():
-                    transaction.put(key, content)
-            return
-        except lmdb.MapFullError:
-            environment.set_mapsize(2 * environment.info()["map_size"])

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from constyle_arch.degradations.haze import add_haze, depth_from_disparity, smooth_depth
 from constyle_arch.degradations.motion_blur import MotionBlur
 from constyle_arch.degradations.rain import Rain
-from constyle_arch.errors import UserError
+from constyle_arch.errors import UserError, listed
 from constyle_arch.images import FloatImage, Image, to_8_bit, to_float
 from constyle_arch.preparation.packing import Plan, pack
 
@@ -74,10 +74,11 @@ def prepare_sample(output: str, tasks: Sequence[str] = ()) -> None:
         "deblur": lambda photograph, rng: ("", BLUR(to_float(photograph.image), rng)),
         "denoise": None,
     }
+    unknown = [task for task in tasks if task not in degradations]
+    if unknown:
+        raise UserError(f"There is no sample for {listed(unknown)}; there are {', '.join(degradations)}.")
     for task in tasks or degradations:
-        if task not in degradations:
-            raise UserError(f"There is no sample for the task {task!r}; there are {', '.join(degradations)}.")
-        finished = Path(output) / task
+        finished = Path(output).expanduser() / task
         if finished.exists():
             print(f"{finished} is there already; remove it to make it anew.")
             continue

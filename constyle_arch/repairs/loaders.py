@@ -2,15 +2,19 @@
 
 import logging
 import math
+from pathlib import Path
 from typing import Any
 
 import basicsr.train
+import torch
 from basicsr.data import build_dataloader, build_dataset
 from basicsr.utils.file_client import BaseStorageBackend, FileClient
 from torch.utils.data import DataLoader
 
 from constyle_arch.data.lmdb_environments import shared_environment
 from constyle_arch.data.training_sampler import SeededDataset, WholeBatchSampler
+from constyle_arch.data.workers import heed_parent_alone
+from constyle_arch.experiments import hold_experiment
 
 Options = dict[str, Any]
 
@@ -37,6 +41,8 @@ def create_train_val_dataloader(
     Returns:
         The training loader, its sampler, the validation loaders, the number of epochs and of iterations.
     """
+    if opt["rank"] == 0:
+        hold_experiment(Path(opt["path"]["experiments_root"]))
     train_opt = opt["datasets"]["train"]
     if train_opt.get("num_worker_per_gpu", 0) > 0 and train_opt.get("prefetch_mode") != "cpu":
         train_opt.setdefault("persistent_workers", True)
@@ -48,10 +54,13 @@ def create_train_val_dataloader(
         rank=opt["rank"],
         enlarge_ratio=train_opt.get("dataset_enlarge_ratio", 1),
         seed=opt["manual_seed"],
+        done=opt.get("iterations_done", 0),
     )
+    opt["iterations_per_epoch"] = sampler.batches
     train_loader = build_dataloader(
         SeededDataset(dataset), train_opt, num_gpu=min(opt["num_gpu"], 1), dist=opt["dist"], sampler=sampler
     )
+    _leave_alone(train_loader)
     total_iters = int(opt["train"]["total_iter"])
     total_epochs = math.ceil(total_iters / sampler.batches)
     logger.info(
@@ -69,8 +78,16 @@ def create_train_val_dataloader(
         if phase.split("_")[0] == "val":
             val_set = build_dataset(dataset_opt)
             logger.info(f"Number of val images in {dataset_opt['name']}: {len(val_set)}")
-            val_loaders.append(build_dataloader(val_set, dataset_opt, num_gpu=opt["num_gpu"], dist=opt["dist"]))
+            val_loader = build_dataloader(val_set, dataset_opt, num_gpu=opt["num_gpu"], dist=opt["dist"])
+            _leave_alone(val_loader)
+            val_loaders.append(val_loader)
     return train_loader, sampler, val_loaders, total_epochs, total_iters
+
+
+def _leave_alone(loader: DataLoader[Any]) -> None:
+    """Let a loader draw nothing from the run's random numbers, which a resumed run goes on with, nor heed signals."""
+    loader.generator = torch.Generator().manual_seed(0)
+    loader.worker_init_fn = heed_parent_alone
 
 
 class SharedLmdbBackend(BaseStorageBackend):  # type: ignore[misc]  # BasicSR publishes no types

@@ -9,10 +9,11 @@ import basicsr.utils.options
 import torch
 from basicsr.models.base_model import BaseModel
 from torch import distributed, nn
+from torch.distributed.distributed_c10d import PrefixStore
 from torch.nn.parallel import DistributedDataParallel
 
-VALIDATION_TIMEOUT = timedelta(hours=3)
-"""How long ranks wait for each other: rank 0 validates alone meanwhile, on large images and data sets too."""
+TIMEOUT = timedelta(hours=1)
+"""How long ranks wait for each other: one may have larger images to validate on than the others."""
 
 
 def start_processes_without_cuda() -> None:
@@ -44,7 +45,24 @@ def init_dist(launcher: str, backend: str | None = None, **kwargs: Any) -> None:
     backend = backend or ("nccl" if torch.cuda.is_available() else "gloo")
     if backend == "nccl":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
-    distributed.init_process_group(backend, timeout=VALIDATION_TIMEOUT, **kwargs)
+    distributed.init_process_group(backend, timeout=TIMEOUT, **_meeting_place(), **kwargs)
+
+
+def _meeting_place() -> dict[str, Any]:
+    """Where the processes of this attempt meet.
+
+    After a restart (`torchrun --max-restarts`) the launcher's store still holds the addresses of the processes before,
+    and gloo would wait for those: each attempt needs a corner of its own.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return {}
+    size = int(os.environ["WORLD_SIZE"])
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = distributed.TCPStore(  # type: ignore[attr-defined]  # public, but not declared
+        address, port, size, is_master=False, timeout=TIMEOUT
+    )
+    corner = f"attempt_{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
+    return {"store": PrefixStore(corner, store), "rank": int(os.environ["RANK"]), "world_size": size}
 
 
 def leave_process_group() -> None:

@@ -5,10 +5,9 @@ from typing import Any
 
 import basicsr.test
 import basicsr.train
-from basicsr.utils import check_resume
 
-from constyle_arch.checkpoints.reading import read_checkpoint
-from constyle_arch.errors import RunError
+from constyle_arch.experiments import networks_of, newest_state, read_state
+from constyle_arch.models.resuming import changes, check_changes, options_of_training
 from constyle_arch.options import parse_options
 
 Options = dict[str, Any]
@@ -31,23 +30,35 @@ def resume_where_the_experiment_is() -> None:
 def load_resume_state(opt: Options) -> dict[str, Any] | None:
     """The training state to go on from, or None to start anew.
 
+    The options are set so that the run begins with the state's network, seed and position. Nothing is written.
+
     Raises:
-        CheckpointError: the state cannot be read.
-        RunError: the file that `path.resume_state` names is no training state.
+        CheckpointError: the state or its network cannot be read.
+        OptionsError: options have changed that must not.
     """
+    folder = Path(opt["path"]["training_states"])
     if opt["auto_resume"]:
-        states = Path(opt["path"]["training_states"]).glob("*.state")
-        iterations = [int(state.stem) for state in states if state.stem.isdigit()]
-        if not iterations:
-            print(f"--auto_resume: no training state in {opt['path']['training_states']}; starting anew.", flush=True)
-        else:
-            opt["path"]["resume_state"] = str(Path(opt["path"]["training_states"]) / f"{max(iterations)}.state")
-    path = opt["path"].get("resume_state")
-    if not path:
+        found = newest_state(folder)
+        if found is None:
+            print(f"--auto_resume: no training state in {folder}; starting anew.", flush=True)
+            return None
+        path, state = found
+        opt["path"]["resume_state"] = str(path)
+    elif opt["path"].get("resume_state"):
+        path = Path(opt["path"]["resume_state"])
+        state = read_state(path)
+    else:
         return None
-    state = dict(read_checkpoint(path))
-    missing = {"epoch", "iter", "optimizers", "schedulers"} - set(state)
-    if missing:
-        raise RunError(f"path.resume_state: {path} is no training state; it lacks {', '.join(sorted(missing))}.")
-    check_resume(opt, state["iter"])
+
+    (network,) = networks_of(path, state["iter"])
+    opt["path"] |= {"pretrain_network_g": str(network), "param_key_g": "params", "strict_load_g": True}
+    opt["iterations_done"] = state["iter"]
+    options_then = state.get("options", {})
+    if opt.pop("seed_was_drawn", False) and "manual_seed" in options_then:
+        opt["manual_seed"] = options_then["manual_seed"]
+    changed = changes(options_then, options_of_training(opt))
+    for line in check_changes(changed, opt["train"]["scheduler"]["type"], str(path)):
+        print(f"Changed since {path} was written: {line}", flush=True)
+    for place in ("models", "training_states"):
+        Path(opt["path"][place]).mkdir(parents=True, exist_ok=True)
     return state

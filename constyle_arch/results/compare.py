@@ -2,12 +2,37 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from constyle_arch.errors import DataError
+from constyle_arch.results.complexity import SIDE
 from constyle_arch.results.report import number
-from constyle_arch.results.scores import markdown_table
+from constyle_arch.results.scores import INPUT, markdown_table
+
+TOLERANCE = 1e-3
+"""Inputs whose scores differ by more are not the same images."""
+
+
+@dataclass(frozen=True)
+class Test:
+    """What `results.json` says of a test.
+
+    Args:
+        name: of the test.
+        network: the architecture's name.
+        parameters: of the network.
+        gmacs: for an image of `complexity.SIDE` pixels; None where unknown.
+        images: how many each benchmark has.
+        scores: the mean of each benchmark and column; None where there is none.
+    """
+
+    name: str
+    network: str
+    parameters: int
+    gmacs: float | None
+    images: dict[str, int]
+    scores: dict[str, dict[str, float | None]]
 
 
 def compare(paths: Sequence[str]) -> str:
@@ -19,30 +44,35 @@ def compare(paths: Sequence[str]) -> str:
     Raises:
         DataError: a path holds no results, or no metric is in all of them.
     """
-    results = [_read(path) for path in paths]
-    names = _labels(results, paths)
-    metrics = [metric for metric in results[0]["metrics"] if all(metric in result["metrics"] for result in results)]
+    tests = [_read(path) for path in paths]
+    names = [test.name for test in tests]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in paths]
+    metrics = [metric for metric in _metrics(tests[0]) if all(metric in _metrics(test) for test in tests)]
     if not metrics:
         raise DataError("The results have no metric in common: " + ", ".join(map(str, paths)) + ".")
     sizes = [
-        [name, result["network"], f"{result['parameters'] / 1e6:.3f}", _gmacs(result)]
-        for name, result in zip(names, results, strict=True)
+        [name, test.network, f"{test.parameters / 1e6:.3f}", "–" if test.gmacs is None else f"{test.gmacs:.2f}"]
+        for name, test in zip(names, tests, strict=True)
     ]
-    side = results[0]["gmacs_image_side"]
-    tables = [markdown_table(["test", "network", "parameters (M)", f"GMACs ({side}²)"], sizes)]
-    benchmarks = list(dict.fromkeys(benchmark for result in results for benchmark in result["benchmarks"]))
+    tables = [markdown_table(["test", "network", "parameters (M)", f"GMACs ({SIDE}²)"], sizes)]
+    benchmarks = list(dict.fromkeys(benchmark for test in tests for benchmark in test.images))
     for metric in metrics:
-        rows = [_row(benchmark, metric, results) for benchmark in benchmarks]
+        rows = [_row(benchmark, metric, tests) for benchmark in benchmarks]
         tables.append(f"{metric}\n\n{markdown_table(['benchmark', 'input', *names], rows)}")
-    different = [benchmark for benchmark in benchmarks if len(_numbers_of_images(benchmark, results)) > 1]
-    remarks = [f"{name} was measured on different numbers of images; its scores do not compare." for name in different]
+    different = [benchmark for benchmark in benchmarks if not _same_images(benchmark, metrics, tests)]
+    remarks = [f"{name} was not measured on the same images; its scores do not compare." for name in different]
     return "\n\n".join([*tables, *remarks]) + "\n"
 
 
-def _row(benchmark: str, metric: str, results: Sequence[dict[str, Any]]) -> list[str]:
-    found = [result["benchmarks"].get(benchmark) for result in results]
-    values = [one["scores"][metric]["value"] if one else None for one in found]
-    inputs = [one["scores"][f"input_{metric}"]["value"] for one in found if one]
+def _metrics(test: Test) -> list[str]:
+    columns = next(iter(test.scores.values()), {})
+    return [column for column in columns if f"{INPUT}{column}" in columns]
+
+
+def _row(benchmark: str, metric: str, tests: Sequence[Test]) -> list[str]:
+    values = [test.scores.get(benchmark, {}).get(metric) for test in tests]
+    inputs = [test.scores[benchmark][f"{INPUT}{metric}"] for test in tests if benchmark in test.scores]
     cells = [benchmark, number(inputs[0]), number(values[0])]
     for value in values[1:]:
         difference = "" if value is None or values[0] is None else f" ({value - values[0]:+.4f})"
@@ -50,30 +80,34 @@ def _row(benchmark: str, metric: str, results: Sequence[dict[str, Any]]) -> list
     return cells
 
 
-def _numbers_of_images(benchmark: str, results: Sequence[dict[str, Any]]) -> set[int]:
-    return {result["benchmarks"][benchmark]["images"] for result in results if benchmark in result["benchmarks"]}
+def _same_images(benchmark: str, metrics: Sequence[str], tests: Sequence[Test]) -> bool:
+    """Whether as many images were measured, and degraded ones of the same scores."""
+    tests = [test for test in tests if benchmark in test.images]
+    inputs = [[test.scores[benchmark][f"{INPUT}{metric}"] or 0 for metric in metrics] for test in tests]
+    close = all(abs(one - first) <= TOLERANCE for other in inputs for one, first in zip(other, inputs[0], strict=True))
+    return close and len({test.images[benchmark] for test in tests}) == 1
 
 
-def _labels(results: Sequence[dict[str, Any]], paths: Sequence[str]) -> list[str]:
-    """The tests' names, or their paths where two have one name."""
-    names = [str(result["name"]) for result in results]
-    return names if len(set(names)) == len(names) else [str(path) for path in paths]
-
-
-def _gmacs(result: dict[str, Any]) -> str:
-    return "–" if result["gmacs"] is None else f"{result['gmacs']:.2f}"
-
-
-def _read(path: str) -> dict[str, Any]:
+def _read(path: str) -> Test:
     file = Path(path) / "results.json" if Path(path).is_dir() else Path(path)
     try:
-        result = json.loads(file.read_text(encoding="utf-8"))
-        result["name"], result["network"], result["parameters"], result["gmacs"], result["gmacs_image_side"]
-        for benchmark in result["benchmarks"].values():
-            for metric in result["metrics"]:
-                benchmark["images"], benchmark["scores"][metric]["value"], benchmark["scores"][f"input_{metric}"]
+        content = json.loads(file.read_text(encoding="utf-8"))
+        same_side = content["gmacs_image_side"] == SIDE
+        return Test(
+            name=str(content["name"]),
+            network=str(content["network"]),
+            parameters=int(content["parameters"]),
+            gmacs=float(content["gmacs"]) if content["gmacs"] is not None and same_side else None,
+            images={name: int(one["images"]) for name, one in content["benchmarks"].items()},
+            scores={
+                name: {
+                    column: None if mean["value"] is None else float(mean["value"])
+                    for column, mean in one["scores"].items()
+                }
+                for name, one in content["benchmarks"].items()
+            },
+        )
     except FileNotFoundError:
         raise DataError(f"{file} does not exist; `basicsr test` writes it into results/NAME.") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{file} holds no results of `basicsr test`: {error!r}.") from error
-    return dict(result)

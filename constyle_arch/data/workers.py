@@ -1,0 +1,26 @@
+"""Processes that read data for another one: whom they listen to, and when they end."""
+
+import os
+import signal
+import threading
+
+SECONDS_BETWEEN_LOOKS = 1.0
+
+
+def heed_parent_alone(_worker: int) -> None:
+    """Let a loader's worker end when its parent says so or is gone, and at no other signal; a `worker_init_fn`.
+
+    Ctrl-C and Slurm's SIGTERM reach workers as well as the process that trains. That one is to finish its step, for
+    which it needs them. A parent that was killed leaves workers that wait for it for ever, on full pipes.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        request = signal.sigtimedwait({signal.SIGTERM}, SECONDS_BETWEEN_LOOKS)
+        if request is not None and request.si_pid == parent:
+            break
+    os._exit(0)

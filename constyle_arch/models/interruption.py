@@ -1,0 +1,39 @@
+"""Leaving a training run when it is asked to: on Ctrl-C, and on SIGTERM, which Slurm sends before it ends a job."""
+
+import signal
+import threading
+from types import FrameType
+
+from constyle_arch.errors import UserError
+
+
+class StoppedRunError(UserError):
+    """A run was asked to stop and has saved where it is.
+
+    Args:
+        message: where it stopped and how to go on.
+        signal_number: what it was asked by.
+    """
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number
+
+
+class StopRequest:
+    """Notes that the process was asked to stop, for the training loop to look at after each step."""
+
+    def __init__(self) -> None:
+        self.signal_number = 0
+
+    def listen(self) -> None:
+        """Take SIGTERM and SIGINT from now on; a second SIGINT interrupts at once."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._note)
+            signal.signal(signal.SIGINT, self._note)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self.signal_number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal_number = number
+        print(f"{signal.Signals(number).name}: saving after this step.", flush=True)

@@ -1,0 +1,67 @@
+"""What validations measured during a training run: the one record that decides which network is the best."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from constyle_arch.atomic import save_bytes_atomically
+from constyle_arch.errors import RunError
+
+FILE = "metrics_history.json"
+
+
+class MetricsHistory:
+    """The mean scores of each validation, kept in `metrics_history.json` beside the networks.
+
+    Args:
+        folder: where the file is; it is read if it is there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / FILE
+        self.records: list[dict[str, Any]] = []
+        if self.path.is_file():
+            try:
+                self.records = [dict(record) for record in json.loads(self.path.read_text(encoding="utf-8"))]
+            except (ValueError, TypeError) as error:
+                raise RunError(f"{self.path} is damaged ({error}); remove it to go on without it.") from error
+
+    def forget_after(self, iteration: int) -> None:
+        """Drop what was measured after `iteration`, where a run is gone on with."""
+        self.records = [record for record in self.records if record["iter"] <= iteration]
+
+    def has(self, dataset: str, iteration: int) -> bool:
+        """Whether `dataset` was validated at `iteration`."""
+        return any(record["dataset"] == dataset and record["iter"] == iteration for record in self.records)
+
+    def add(self, dataset: str, iteration: int, scores: Mapping[str, float | None]) -> None:
+        """Note the mean scores of a validation; None where there is no mean."""
+        self.records.append({"dataset": dataset, "iter": iteration, "scores": dict(scores)})
+
+    def write(self) -> None:
+        """Write the file, whole or not at all.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        save_bytes_atomically(json.dumps(self.records, indent=1).encode(), self.path)
+
+    def best(self, metrics: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
+        """For each data set and metric the best value and its iteration, the newest of equals, as BasicSR keeps them.
+
+        Args:
+            metrics: `val.metrics` of the options; `better` is `higher` (default) or `lower`.
+        """
+        best: dict[str, dict[str, dict[str, Any]]] = {}
+        for record in self.records:
+            of_dataset = best.setdefault(record["dataset"], {})
+            for metric, options in metrics.items():
+                sign = -1 if options.get("better", "higher") == "lower" else 1
+                start = {"better": options.get("better", "higher"), "val": -sign * math.inf, "iter": -1}
+                so_far = of_dataset.setdefault(metric, start)
+                value = record["scores"].get(metric)
+                if value is not None and sign * value >= sign * so_far["val"]:
+                    so_far |= {"val": value, "iter": record["iter"]}
+        return best

@@ -1,0 +1,114 @@
+"""Going on with a run whose options have changed since: what must stay, and how the rest is applied."""
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatch
+from typing import Any
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from constyle_arch.errors import OptionsError
+
+KEPT = ("model_type", "manual_seed", "datasets.train", "network_g", "train", "world_size")
+"""The options that decide what is trained."""
+
+BREAKING = (
+    "model_type",
+    "manual_seed",
+    "network_g.*",
+    "world_size",
+    "datasets.train.batch_size_per_gpu",
+    "datasets.train.dataset_enlarge_ratio",
+    "train.optim_g.type",
+    "train.scheduler.type",
+    "train.contrast.queue_size",
+)
+"""Options without which a state cannot be gone on with."""
+
+WITHOUT_EFFECT = tuple(
+    f"datasets.train.{key}"
+    for key in ("phase", "scale", "num_worker_per_gpu", "persistent_workers", "pin_memory", "prefetch_mode")
+)
+CLOSED_FORM = ("CosineAnnealingRestartCyclicLR", "CosineAnnealingRestartLR")
+"""Schedules whose rate follows from the iteration alone, so that another one can take over anywhere."""
+
+Change = tuple[Any, Any]
+
+
+def options_of_training(opt: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that decide what is trained, flat: `train.optim_g.lr` and so on; plain values."""
+    flat: dict[str, Any] = {}
+    for path in KEPT:
+        value: Any = opt
+        for key in path.split("."):
+            value = value.get(key) if isinstance(value, Mapping) else None
+        _flatten(path, value, flat)
+    return {path: value for path, value in flat.items() if path not in WITHOUT_EFFECT}
+
+
+def _flatten(path: str, value: Any, flat: dict[str, Any]) -> None:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _flatten(f"{path}.{key}", inner, flat)
+    elif isinstance(value, list | tuple):
+        flat[path] = [dict(item) if isinstance(item, Mapping) else item for item in value]
+    elif value is not None:
+        flat[path] = value
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Change]:
+    """What differs, as (before, now); None where an option is not there. A state without options differs in nothing."""
+    if not before:
+        return {}
+    return {path: (before.get(path), now.get(path)) for path in {**before, **now} if before.get(path) != now.get(path)}
+
+
+def check_changes(changed: Mapping[str, Change], scheduler: str, state: str) -> list[str]:
+    """The changes in words.
+
+    Args:
+        changed: see `changes`.
+        scheduler: the type of the schedule.
+        state: the state's file, for the message.
+
+    Raises:
+        OptionsError: with some of them the state cannot be gone on with.
+    """
+    breaking = BREAKING if scheduler in CLOSED_FORM else (*BREAKING, "train.scheduler.*", "train.optim_g.lr")
+    lines = {path: f"{path}: {old!r} → {new!r}" for path, (old, new) in changed.items()}
+    broken = [line for path, line in lines.items() if any(fnmatch(path, pattern) for pattern in breaking)]
+    if broken:
+        raise OptionsError(
+            f"These options have changed since {state} was written, which cannot be gone on with so:\n"
+            + "\n".join(f"  - {line}" for line in broken)
+            + "\nSet them back, or start anew under another name (path.pretrain_network_g takes the weights along)."
+        )
+    return list(lines.values())
+
+
+def apply_changes(
+    changed: Mapping[str, Change],
+    train_opt: Mapping[str, Any],
+    optimizers: Sequence[Optimizer],
+    schedulers: Sequence[LRScheduler],
+    built: Sequence[Mapping[str, Any]],
+) -> None:
+    """Let options of the optimizer and the schedule that have changed win over the state just loaded.
+
+    Args:
+        changed: see `changes`.
+        train_opt: the options of now.
+        optimizers: with the state loaded.
+        schedulers: with the state loaded.
+        built: the schedules' state dicts as built from the options of now.
+    """
+    optimizer_keys = [path.removeprefix("train.optim_g.") for path in changed if path.startswith("train.optim_g.")]
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            for key in optimizer_keys:
+                value = train_opt["optim_g"].get(key, optimizer.defaults.get(key))
+                group["initial_lr" if key == "lr" else key] = value
+    if any(path.startswith("train.scheduler.") for path in changed) or "lr" in optimizer_keys:
+        for scheduler, fresh in zip(schedulers, built, strict=True):
+            progress = {key: scheduler.state_dict()[key] for key in ("last_epoch", "_step_count", "_last_lr")}
+            scheduler.load_state_dict({**fresh, **progress})

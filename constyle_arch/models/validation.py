@@ -1,0 +1,96 @@
+"""Measuring a network on a data set, the images shared out among the processes of a run."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from basicsr.metrics import calculate_metric
+from basicsr.utils import tensor2img
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+from tqdm import tqdm
+
+from constyle_arch.distributed import gathered_objects, ranks
+from constyle_arch.errors import RunError
+from constyle_arch.results.scores import INPUT, Row
+
+Pictures = dict[str, NDArray[np.uint8]]
+"""`input`, `restored` and, where there is one, `clean`: (H, W, 3), BGR."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An image of a data set: its name, its scores, and its pictures where they are asked for."""
+
+    name: str
+    row: Row
+    pictures: Pictures | None
+
+
+def measure(
+    restore: Callable[[Mapping[str, Any]], Mapping[str, Tensor]],
+    dataloader: DataLoader[Any],
+    metrics: Mapping[str, Any],
+    *,
+    score_input: bool,
+    keep_pictures: bool,
+    progress: bool,
+) -> Iterator[Measured]:
+    """Restore and score every image of a data set once, whatever the number of processes.
+
+    Process r of n takes the images r, r + n, …; process 0 receives all of them, in the data set's order, and yields
+    them. On the other processes nothing is yielded, but they must be iterated too.
+
+    Args:
+        restore: gives the images of a sample, as `RestorationModel.restored_images` does.
+        dataloader: of the whole data set; samples are collated one by one.
+        metrics: `val.metrics`.
+        score_input: whether to score the degraded image as well.
+        keep_pictures: whether to hand on the images themselves.
+        progress: whether to show a progress bar.
+
+    Raises:
+        RunError: there are metrics but no clean images to measure with.
+    """
+    dataset: Any = dataloader.dataset
+    world_size, rank = ranks()
+    if world_size > 1:
+        share = Subset(dataset, range(rank, len(dataset), world_size))
+        dataloader = DataLoader(share, batch_size=1, num_workers=dataloader.num_workers)
+    samples = iter(dataloader)
+    rounds = range(0, len(dataset), world_size)
+    for _ in tqdm(rounds, desc=dataset.opt["name"], unit="image", disable=not progress or rank != 0):
+        sample = next(samples, None)
+        measured = None
+        if sample is not None:
+            measured = _measured(sample, restore, metrics, score_input, keep_pictures, dataset.opt["name"])
+        yield from (one for one in gathered_objects(measured) if one is not None)
+
+
+def _measured(
+    sample: Mapping[str, Any],
+    restore: Callable[[Mapping[str, Any]], Mapping[str, Tensor]],
+    metrics: Mapping[str, Any],
+    score_input: bool,
+    keep_pictures: bool,
+    dataset_name: str,
+) -> Measured:
+    name = sample["name"][0] if "name" in sample else Path(sample["lq_path"][0]).stem
+    images = restore(sample)
+    finite = bool(images["restored"].isfinite().all())  # as a picture, what is not finite would look black
+    pictures = {label: tensor2img(image.cpu()) for label, image in images.items()}
+    if metrics and "clean" not in pictures:
+        raise RunError(f"val.metrics is set but the data set {dataset_name} has no clean images to measure with.")
+    row: dict[str, str | float] = {"image": name}
+    for metric, options in metrics.items():
+        if score_input:
+            row[f"{INPUT}{metric}"] = _score(pictures["input"], pictures["clean"], options)
+        row[metric] = _score(pictures["restored"], pictures["clean"], options) if finite else float("nan")
+    return Measured(name, row, pictures if keep_pictures else None)
+
+
+def _score(image: NDArray[np.uint8], clean: NDArray[np.uint8], options: Mapping[str, Any]) -> float:
+    return float(calculate_metric({"img": image, "img2": clean}, dict(options)))

@@ -1,0 +1,159 @@
+"""Runs of two processes on the CPU, started by torchrun."""
+
+import csv
+import json
+import sys
+
+import pytest
+import torch
+import yaml
+
+from tests.conftest import REPOSITORY, paired_dataset, run_command, training_options, write_options, write_pairs
+
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+TWO_PROCESSES = (*TORCHRUN, "-m", "constyle_arch")
+
+
+def trained(options, cwd, *flags, launcher=TWO_PROCESSES):
+    result = run_command("train", "-opt", write_options(cwd / "run.yml", options), *flags, cwd=cwd, launcher=launcher)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return cwd / "experiments" / options["name"]
+
+
+def log_of(home):
+    return next(home.glob("train_*.log")).read_text()
+
+
+def test_two_processes_train_and_freeze_together(tmp_path, ten_pairs, two_pairs):
+    options = training_options(ten_pairs, two_pairs, total_iter=6, constyle_iter=2)
+    home = trained(options, tmp_path, "--plugin", REPOSITORY / "tests" / "dump_ranks.py")
+    assert "Number of processes: 2" in log_of(home)
+    ranks = [torch.load(tmp_path / f"rank{rank}.pth", weights_only=True) for rank in (0, 1)]
+    assert int(ranks[0]["contrast"]["pointer"]) == 16  # two iterations, two processes, four images each
+    for part in ("queue", "pointer"):
+        assert torch.equal(ranks[0]["contrast"][part], ranks[1]["contrast"][part])
+    assert not torch.equal(ranks[0]["codes"], ranks[1]["codes"])
+    newest = ranks[0]["contrast"]["queue"][:, 8:16].T  # the second iteration's, rank after rank
+    torch.testing.assert_close(newest, torch.cat([ranks[0]["codes"], ranks[1]["codes"]]))
+    for part in ("net", "key_encoder"):  # with BatchNorm statistics, which are the first process's
+        for name, tensor in ranks[0][part].items():
+            assert torch.equal(tensor, ranks[1][part][name]), name
+
+
+def test_error_of_any_process_is_shown(tmp_path):
+    data = write_pairs(tmp_path / "data", 10)
+    (data / "lq" / "005.png").write_bytes(b"broken")
+    options = training_options(data, total_iter=9)
+    file = write_options(tmp_path / "run.yml", options)
+    result = run_command("train", "-opt", file, cwd=tmp_path, launcher=TWO_PROCESSES)
+    assert result.returncode != 0
+    assert "005.png cannot be decoded" in result.stderr
+
+
+def test_shared_validation_gives_the_numbers_of_one_process(tmp_path, ten_pairs):
+    """Measured by two processes while training, and by one and by two with the network that was saved."""
+    val = write_pairs(tmp_path / "val", 5, height=37, width=51)  # an odd number, not dealt out evenly
+    options = training_options(ten_pairs, val, total_iter=3, constyle_iter=2)
+    options["val"] |= {"val_freq": 3, "save_img": True}
+    options["val"]["metrics"]["ssim"] = {"type": "calculate_ssim", "crop_border": 0, "test_y_channel": False}
+    home = trained(options, tmp_path)
+    (record,) = json.loads((home / "models" / "metrics_history.json").read_text())
+    assert len(list((home / "visualization" / "pairs").rglob("*.png"))) == 5
+
+    weights = {"pretrain_network_g": str(home / "models" / "net_g_latest.pth"), "param_key_g": "params_ema"}
+    test = {key: options[key] for key in ("model_type", "scale", "num_gpu", "network_g", "val")}
+    test |= {"path": weights, "datasets": {"test": paired_dataset(val)}}
+    tables = []
+    for name, launcher in (("one", ()), ("two", TWO_PROCESSES)):
+        file = write_options(tmp_path / f"{name}.yml", {"name": name, **test})
+        result = run_command("test", "-opt", file, cwd=tmp_path, launcher=launcher)
+        assert result.returncode == 0, result.stderr[-3000:]
+        tables.append((tmp_path / "results" / name / "results.csv").read_text())
+    assert tables[0] == tables[1]
+    rows = list(csv.DictReader(tables[0].splitlines()))
+    assert [row["image"] for row in rows] == ["000", "001", "002", "003", "004", "mean"]
+    assert {metric: float(rows[-1][metric]) for metric in ("psnr", "ssim")} == record["scores"]
+
+
+def test_two_processes_with_half_the_batch_train_as_one_does(tmp_path, ten_pairs):
+    """Without BatchNorm and Gram matrices everything agrees, up to the rounding of sums in another order."""
+    options = training_options(ten_pairs, total_iter=4, ema_decay=0)
+    options["model_type"] = "RestorationModel"
+    options["network_g"] = {"type": "NAFNet", "width": 4, "enc_blk_nums": [1], "middle_blk_num": 1, "dec_blk_nums": [1]}
+    options["train"]["optim_g"] = {"type": "SGD", "lr": 0.1, "momentum": 0.9}
+    weights = []
+    for name, batch, launcher in (("one", 4, (sys.executable, "-m", "constyle_arch")), ("two", 2, TWO_PROCESSES)):
+        (tmp_path / name).mkdir()
+        options["datasets"]["train"]["batch_size_per_gpu"] = batch
+        home = trained(options, tmp_path / name, launcher=launcher)
+        weights.append(torch.load(home / "models" / "net_g_latest.pth", weights_only=True)["params"])
+    start = torch.load(home / "models" / "net_g_2.pth", weights_only=True)["params"]
+    moved = max(float((start[name] - weights[1][name]).abs().max()) for name in start)
+    assert moved > 1e-4
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(tensor, weights[1][name], atol=1e-6, rtol=1e-5)
+
+
+def test_worker_that_is_killed_is_restarted_and_goes_on(tmp_path, ten_pairs):
+    options = training_options(ten_pairs, total_iter=6)
+    plugin = tmp_path / "die_once.py"
+    plugin.write_text(
+        "import os, signal\n"
+        "from constyle_arch.models.restoration_model import RestorationModel\n"
+        "step = RestorationModel.finish_step\n"
+        "def die_once(self, norm):\n"
+        "    attempt, rank = os.environ['TORCHELASTIC_RESTART_COUNT'], os.environ['RANK']\n"
+        "    if (self.current_iter, rank, attempt) == (5, '1', '0'):\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    step(self, norm)\n"
+        "RestorationModel.finish_step = die_once\n"
+    )
+    launcher = (*TORCHRUN, "--max-restarts", "1", "-m", "constyle_arch")
+    home = trained(options, tmp_path, "--auto_resume", "--plugin", plugin, launcher=launcher)
+    assert any("Resuming training from epoch: 2, iter: 4" in path.read_text() for path in home.glob("train_*.log"))
+    (tmp_path / "whole").mkdir()
+    whole = trained(options, tmp_path / "whole")
+    for key in ("params", "params_ema"):
+        one, other = (
+            torch.load(folder / "models" / "net_g_latest.pth", weights_only=True)[key] for folder in (home, whole)
+        )
+        assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def test_problem_in_one_process_is_shown_once_and_ends_all(tmp_path, ten_pairs):
+    options = training_options(ten_pairs, total_iter=4)
+    options["network_g"]["dim"] = 7
+    result = run_command(
+        "train", "-opt", write_options(tmp_path / "run.yml", options), cwd=tmp_path, launcher=TWO_PROCESSES
+    )
+    assert result.returncode != 0
+    assert result.stderr.count("These options cannot be run") == 1
+    assert not (tmp_path / "experiments").exists()
+
+
+def test_another_number_of_processes_does_not_go_on_silently(tmp_path, ten_pairs):
+    options = training_options(ten_pairs, total_iter=2)
+    trained(options, tmp_path)
+    result = run_command("train", "-opt", tmp_path / "run.yml", "--auto_resume", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "world_size: 2 → 1" in result.stderr
+
+
+@pytest.mark.slow
+def test_nodes_meet_at_the_rendezvous_of_the_docs(tmp_path, ten_pairs):
+    """Two launchers of one process each, as on two hosts."""
+    import re
+    import subprocess
+
+    page = (REPOSITORY / "docs" / "reliability.md").read_text()
+    line = re.search(r"^torchrun --nnodes 2 .*$", page, re.MULTILINE)[0]
+    flags = line.replace("HOST:29400", "127.0.0.1:29423").replace("--nproc-per-node 4", "--nproc-per-node 1").split()
+    options = training_options(ten_pairs, total_iter=2)
+    write_options(tmp_path / "my.yml", options)
+    command = [sys.executable, "-m", "torch.distributed.run", *flags[1:]]
+    nodes = [subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for node in nodes:
+        _, errors = node.communicate(timeout=200)
+        assert node.returncode == 0, errors[-2000:]
+    assert "Number of processes: 2" in log_of(tmp_path / "experiments" / "tiny")
+    assert yaml.safe_load((tmp_path / "my.yml").read_text())["name"] == "tiny"

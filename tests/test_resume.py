@@ -1,0 +1,300 @@
+"""A run killed or stopped at any moment ends as if nothing had happened."""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from tests.conftest import REPOSITORY, run_command, training_options, write_options, write_pairs
+
+TOTAL = 14
+COMMAND = (sys.executable, "-m", "constyle_arch")
+TWO_PROCESSES = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *COMMAND[1:])
+
+
+def equal(one, other):
+    """Whether two trees of tensors and plain values are the same to the last bit."""
+    if isinstance(one, torch.Tensor):
+        return isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(equal(a, b) for a, b in zip(one, other, strict=True))
+    return one == other
+
+
+def outcome(cwd):
+    """All that a finished run leaves: weights, EMA, best network, last state, metrics history."""
+    home = cwd / "experiments" / "tiny"
+    outcome = {
+        name: torch.load(home / name, weights_only=True)
+        for name in ("models/net_g_latest.pth", "models/net_g_best.pth", f"training_states/{TOTAL}.state")
+    }
+    outcome["history"] = json.loads((home / "models" / "metrics_history.json").read_text())
+    return outcome
+
+
+def assert_same(one, other):
+    assert one.keys() == other.keys()
+    for name in one:
+        for key in one[name] if isinstance(one[name], dict) else ():
+            assert equal(one[name][key], other[name][key]), (name, key)
+        assert equal(one[name], other[name]), name
+
+
+def options_for(folder, workers=0):
+    """Three iterations an epoch, a checkpoint every second, a validation every third, the contrast until seven."""
+    options = training_options(
+        write_pairs(folder / "train", 10), write_pairs(folder / "val", 3), total_iter=TOTAL, constyle_iter=7
+    )
+    options["train"]["mixing_augs"] = {"mixup": True}
+    options["train"]["scheduler"] |= {"periods": [6, 10]}
+    options["datasets"]["train"]["num_worker_per_gpu"] = workers
+    options["val"] |= {"val_freq": 3}
+    options["val"]["metrics"]["ssim"] = {"type": "calculate_ssim", "crop_border": 0, "test_y_channel": False}
+    return options
+
+
+def finished(cwd, options, *flags, launcher=COMMAND):
+    file = write_options(cwd / "run.yml", options)
+    result = run_command("train", "-opt", file, *flags, cwd=cwd, launcher=launcher)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return result
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """A run that nothing disturbs."""
+    cwd = tmp_path_factory.mktemp("uninterrupted")
+    options = options_for(cwd)
+    finished(cwd, options)
+    return cwd, options
+
+
+def killed_again_and_again(cwd, options, kills, seed, launcher=COMMAND):
+    """Kill the run at random moments, go on each time, and let it finish at last; returns how often it was killed."""
+    rng = random.Random(seed)
+    write_options(cwd / "run.yml", options)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    states = cwd / "experiments" / "tiny" / "training_states"
+    done = 0
+    for _ in range(kills):
+        before = {path.name for path in states.glob("*")}
+        command = [*launcher, "train", "-opt", "run.yml", "--auto_resume", "--plugin", REPOSITORY / "tests" / "slow.py"]
+        with subprocess.Popen(
+            command, cwd=cwd, env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ) as process:
+            deadline = time.monotonic() + 120
+            # until it has done something, or is done
+            while process.poll() is None and {path.name for path in states.glob("*")} == before:
+                assert time.monotonic() < deadline, process.stdout.read().decode()[-2000:]
+                time.sleep(0.01)
+            time.sleep(rng.uniform(0, 0.6))
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                done += 1
+    finished(cwd, options, "--auto_resume", launcher=launcher)
+    return done
+
+
+def test_killed_run_ends_as_if_nothing_had_happened(tmp_path, uninterrupted):
+    cwd, options = uninterrupted
+    assert killed_again_and_again(tmp_path, options, kills=3, seed=1) == 3
+    assert_same(outcome(tmp_path), outcome(cwd))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 4])
+def test_run_killed_many_times_ends_as_if_nothing_had_happened(tmp_path, uninterrupted, workers):
+    cwd, options = uninterrupted
+    options = options | {"datasets": {**options["datasets"]}}
+    options["datasets"]["train"] = {**options["datasets"]["train"], "num_worker_per_gpu": workers}
+    kills = 0
+    for seed in range(4):
+        home = tmp_path / str(seed)
+        home.mkdir()
+        kills += killed_again_and_again(home, options, kills=3, seed=seed)
+        assert_same(outcome(home), outcome(cwd))
+    assert kills >= 10
+
+
+@pytest.mark.slow
+def test_two_processes_killed_end_as_if_nothing_had_happened(tmp_path, uninterrupted):
+    _, options = uninterrupted
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "killed").mkdir()
+    finished(tmp_path / "whole", options, launcher=TWO_PROCESSES)
+    assert killed_again_and_again(tmp_path / "killed", options, kills=3, seed=5, launcher=TWO_PROCESSES) == 3
+    assert_same(outcome(tmp_path / "killed"), outcome(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_run_that_is_stopped_saves_says_how_to_go_on_and_ends_the_same(tmp_path, uninterrupted, number):
+    cwd, options = uninterrupted
+    options = options | {"logger": {**options["logger"], "save_checkpoint_freq": TOTAL}}
+    write_options(tmp_path / "run.yml", options)
+    command = [*COMMAND, "train", "-opt", "run.yml", "--plugin", REPOSITORY / "tests" / "slow.py"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    home = tmp_path / "experiments" / "tiny"
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        for line in process.stderr:
+            if "iter:       4" in line:
+                process.send_signal(number)
+                break
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    iteration = int(re.search(r"stopped after iteration (\d+), which is saved; --auto_resume goes on", errors)[1])
+    assert 4 <= iteration < TOTAL
+    assert "Traceback" not in errors
+    assert {path.name for path in (home / "training_states").iterdir()} == {f"{iteration}.state"}
+    finished(tmp_path, options, "--auto_resume")
+    assert_same(outcome(tmp_path), outcome(cwd))
+
+
+def test_damaged_newest_state_is_passed_over(tmp_path, uninterrupted):
+    cwd, options = uninterrupted
+    finished(tmp_path, options | {"train": {**options["train"], "total_iter": 6}})
+    home = tmp_path / "experiments" / "tiny"
+    state = home / "training_states" / "6.state"
+    state.write_bytes(state.read_bytes()[:-1000])
+    network = home / "models" / "net_g_4.pth"
+    network.write_bytes(network.read_bytes()[:1000])
+    result = finished(tmp_path, options, "--auto_resume")
+    assert "The state of iteration 6 cannot be used" in result.stdout
+    assert "The state of iteration 4 cannot be used" in result.stdout
+    assert "iter: 2." in next(path.read_text() for path in home.glob("train_*.log") if "Resuming" in path.read_text())
+    assert_same(outcome(tmp_path), outcome(cwd))
+
+
+@pytest.fixture
+def six_iterations(tmp_path, uninterrupted):
+    _, options = uninterrupted
+    options = json.loads(json.dumps(options))
+    options["train"]["total_iter"] = 6
+    finished(tmp_path, options)
+    return options
+
+
+def resumed(cwd, options, *flags):
+    return run_command("train", "-opt", write_options(cwd / "run.yml", options), "--auto_resume", *flags, cwd=cwd)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("network_g.dim", 12),
+        ("datasets.train.batch_size_per_gpu", 2),
+        ("manual_seed", 9),
+        ("train.optim_g.type", "Adam"),
+        ("train.contrast.queue_size", 12),
+    ],
+)
+def test_changes_that_break_a_resume_are_refused(six_iterations, tmp_path, path, value):
+    *parents, last = path.split(".")
+    place = six_iterations
+    for key in parents:
+        place = place[key]
+    before = place[last]
+    place[last] = value
+    files = {file: file.stat().st_mtime_ns for file in (tmp_path / "experiments").rglob("*") if file.is_file()}
+    result = resumed(tmp_path, six_iterations)
+    assert result.returncode == 2
+    assert f"{path}: {before!r} → {value!r}" in result.stderr
+    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "experiments").rglob("*") if file.is_file()} == files
+
+
+def test_other_changes_are_listed_and_applied(six_iterations, tmp_path):
+    six_iterations["train"] |= {"total_iter": 8, "grad_clip_norm": 0.5}
+    six_iterations["train"]["optim_g"] |= {"lr": 0.01, "weight_decay": 0.3}
+    six_iterations["train"]["scheduler"]["eta_mins"] = [0.01, 0.01]
+    result = resumed(tmp_path, six_iterations)
+    assert result.returncode == 0, result.stderr[-2000:]
+    for line in (
+        "train.total_iter: 6 → 8",
+        "train.grad_clip_norm: None → 0.5",
+        "train.optim_g.lr: 0.001 → 0.01",
+        "train.optim_g.weight_decay: 0.0001 → 0.3",
+        "train.scheduler.eta_mins: [0.001, 1e-05] → [0.01, 0.01]",
+    ):
+        assert line in result.stdout
+    state = torch.load(tmp_path / "experiments" / "tiny" / "training_states" / "8.state", weights_only=True)
+    (group,) = state["optimizers"][0]["param_groups"]
+    assert group["lr"] == pytest.approx(0.01)
+    assert group["weight_decay"] == 0.3
+
+
+def test_state_of_another_experiment_brings_its_own_weights(six_iterations, tmp_path):
+    state = tmp_path / "experiments" / "tiny" / "training_states" / "6.state"
+    options = six_iterations | {"name": "other", "path": {**six_iterations["path"], "resume_state": str(state)}}
+    options["train"] = {**options["train"], "total_iter": 6}
+    result = run_command("train", "-opt", write_options(tmp_path / "other.yml", options), cwd=tmp_path)
+    assert result.returncode == 0, result.stderr[-2000:]
+    weights = [
+        torch.load(tmp_path / "experiments" / name / "models" / "net_g_latest.pth", weights_only=True)
+        for name in ("tiny", "other")
+    ]
+    assert equal(*weights)
+
+
+def test_experiment_that_is_there_is_neither_archived_nor_overwritten(six_iterations, tmp_path):
+    result = run_command("train", "-opt", "run.yml", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "the experiment experiments/tiny is there already; --auto_resume goes on with it" in result.stderr
+    assert [path.name for path in (tmp_path / "experiments").iterdir()] == ["tiny"]
+    for state in (tmp_path / "experiments" / "tiny" / "training_states").iterdir():
+        state.unlink()
+    result = run_command("train", "-opt", "run.yml", "--auto_resume", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "holds networks but no training state" in result.stderr
+    result = run_command("train", "-opt", "run.yml", "--archive", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr[-2000:]
+    names = sorted(path.name for path in (tmp_path / "experiments").iterdir())
+    assert names[0] == "tiny"
+    assert names[1].startswith("tiny_archived_")
+
+
+def test_two_runs_do_not_train_one_experiment(tmp_path, uninterrupted):
+    _, options = uninterrupted
+    write_options(tmp_path / "run.yml", options)
+    command = [*COMMAND, "train", "-opt", "run.yml", "--plugin", REPOSITORY / "tests" / "slow.py"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            if "iter:       2" in line:
+                break
+        result = run_command("train", "-opt", "run.yml", "--auto_resume", cwd=tmp_path)
+        process.kill()
+        process.communicate()
+    assert result.returncode == 2
+    assert "Another process is training" in result.stderr
+
+
+def test_number_of_workers_and_runs_do_not_change_a_run(tmp_path, uninterrupted):
+    cwd, options = uninterrupted
+    options = json.loads(json.dumps(options))
+    options["datasets"]["train"]["num_worker_per_gpu"] = 4
+    finished(tmp_path, options)
+    assert_same(outcome(tmp_path), outcome(cwd))
+
+
+def test_seed_that_was_drawn_is_kept(tmp_path, uninterrupted):
+    _, options = uninterrupted
+    options = json.loads(json.dumps(options))
+    del options["manual_seed"]
+    options["train"]["total_iter"] = 2
+    finished(tmp_path, options)
+    options["train"]["total_iter"] = 4
+    finished(tmp_path, options, "--auto_resume")
+    states = [
+        torch.load(tmp_path / "experiments" / "tiny" / "training_states" / f"{i}.state", weights_only=True)
+        for i in (2, 4)
+    ]
+    assert states[0]["options"]["manual_seed"] == states[1]["options"]["manual_seed"]
