@@ -36,8 +36,10 @@ Writes, below the working directory:
   experiments/NAME/training_states/  what resuming needs
   tb_logger/NAME/                 tensorboard logs
 
-The options are checked before anything is written. An experiment of the same name that is there already is moved to
-experiments/NAME_archived_TIME, unless --auto_resume goes on with it.
+The options are checked before anything is written. An experiment of the same name that is there already is left alone:
+--auto_resume goes on with it, --archive moves it to experiments/NAME_archived_TIME.
+
+Ctrl-C and SIGTERM end the run after the step it is in, saved; --auto_resume goes on exactly where it was.
 """
 
 TRAIN_EPILOG = """\
@@ -72,6 +74,16 @@ examples:
   basicsr convert published.pth mine.pth
   basicsr convert experiments/NAME/models/net_g_latest.pth net.safetensors --key params_ema
   basicsr convert mine.pth published.pth --names published
+"""
+
+CHECK = """\
+Check an option file as training or testing with it would, create nothing, and say what the run would do: images,
+iterations, parameters, computations, memory. Every problem found is listed, with exit code 2.
+"""
+
+CHECK_EPILOG = """\
+example:
+  basicsr check -opt options/dehaze_constyle_restormer.yml
 """
 
 COMPARE = """\
@@ -123,6 +135,9 @@ def build_parser() -> argparse.ArgumentParser:
     add_run_arguments(train)
     test = commands.add_parser("test", help="restore and score test sets", description=TEST, epilog=TEST_EPILOG)
     add_run_arguments(test)
+
+    check = commands.add_parser("check", help="check an option file", description=CHECK, epilog=CHECK_EPILOG)
+    add_run_arguments(check)
 
     convert = commands.add_parser(
         "convert", help="rename or reformat weights", description=CONVERT, epilog=CONVERT_EPILOG
@@ -221,6 +236,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 save_bytes_atomically(tables.encode(), Path(parsed.output))
         elif parsed.command == "prepare":
             _prepare(parsed)
+        elif parsed.command == "check":
+            from constyle_arch.runner import prepared_basicsr
+
+            prepared_basicsr(parsed.plugin)
+            from constyle_arch.checking import check_run
+
+            print(check_run(arguments[1:]), end="")
         else:
             from constyle_arch.runner import run_pipeline
 

@@ -56,7 +56,9 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--archive", action="store_true", help="move an experiment of this name to NAME_archived_TIME and start anew"
     )
     parser.add_argument("--debug", action="store_true", help="validate, log and save every few iterations")
-    parser.add_argument("--local_rank", type=int, default=0, help=argparse.SUPPRESS)  # launchers of old pass it
+    parser.add_argument(
+        "--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS
+    )  # launchers of old pass it
     parser.add_argument(
         "--force_yml",
         nargs="+",

@@ -40,6 +40,7 @@ from constyle_arch.models.constyle_model import ConStyleModel
 from constyle_arch.models.mixup import Mixup
 from constyle_arch.models.momentum_contrast import MomentumContrast
 from constyle_arch.models.restoration_model import RestorationModel
+from constyle_arch.models.resuming import CLOSED_FORM
 from constyle_arch.repairs.models import find_optimizer, find_scheduler
 from constyle_arch.results.scores import INPUT
 
@@ -213,7 +214,7 @@ def _check_keys(options: Options) -> Problems:
     """Keys that nothing reads, in the sections whose keys are known: those of this package's models and data set."""
     known = {path: keys.split() for path, keys in KEYS.items()}
     for phase in options["datasets"] if isinstance(options.get("datasets"), dict) else ():
-        data_set = OWN_DATA_SETS.get(_value_at(options, f"datasets.{phase}.type"))
+        data_set = OWN_DATA_SETS.get(str(_value_at(options, f"datasets.{phase}.type")))
         if data_set:
             known[f"datasets.{phase}"] = f"{LOADER_KEYS} {data_set.KEYS}".split()
     if options.get("model_type") not in (RestorationModel.__name__, ConStyleModel.__name__):
@@ -414,6 +415,12 @@ def _check_schedule(options: Options) -> Problems:
         optimizer.step()
         schedule.step()
 
+    warmup, name = options["train"].get("warmup_iter") or 0, scheduler.__name__
+    if warmup > 0 and name not in CLOSED_FORM:
+        yield (
+            f"train.warmup_iter is {warmup}, but {name} goes on from whatever rate the warm-up has reached and never "
+            f"comes to the base rate; leave one of them out, or use one of {', '.join(CLOSED_FORM)}."
+        )
     problems = list(_tried(step_once, "train.scheduler"))
     yield from problems
     periods = schedule_opt.get("periods")
@@ -478,9 +485,12 @@ def _check_logger(options: Options) -> Problems:
         yield "logger.wandb.project is set, but BasicSR 1.4.2 does not work with current wandb; leave it out."
 
 
+REGISTRY_SUFFIX = "_basicsr"  # of some names, which BasicSR finds without it too
+
+
 def _registered(registry: Registry, name: object, option: str) -> Problems:
-    names = sorted(known for known, _ in registry)
-    if name not in names:
+    names = sorted(known.removesuffix(REGISTRY_SUFFIX) for known, _ in registry)
+    if str(name).removesuffix(REGISTRY_SUFFIX) not in names:
         yield f"{option} is {name!r}, which is not registered; there are {', '.join(names)}."
 
 

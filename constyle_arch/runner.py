@@ -19,13 +19,7 @@ def run_pipeline(command: str, flags: Sequence[str], plugins: Sequence[str] = ()
     Raises:
         UserError: the run cannot start or cannot do what its options promise.
     """
-    import constyle_arch
-    from constyle_arch import repairs
-
-    constyle_arch.register()
-    repairs.apply()
-    for number, file in enumerate(plugins):
-        _import_file(file, f"constyle_plugin_{number}")
+    prepared_basicsr(plugins)
     from basicsr.test import test_pipeline
     from basicsr.train import train_pipeline
 
@@ -35,6 +29,21 @@ def run_pipeline(command: str, flags: Sequence[str], plugins: Sequence[str] = ()
     pipeline = train_pipeline if command == "train" else test_pipeline
     pipeline(str(Path.cwd()))
     leave_process_group()
+
+
+def prepared_basicsr(plugins: Sequence[str] = ()) -> None:
+    """Register this package's components with BasicSR, repair it, and import the user's files.
+
+    Raises:
+        OptionsError: a file is missing or no Python file.
+    """
+    import constyle_arch
+    from constyle_arch import repairs
+
+    constyle_arch.register()
+    repairs.apply()
+    for number, file in enumerate(plugins):
+        _import_file(file, f"constyle_plugin_{number}")
 
 
 def _import_file(file: str, name: str) -> None:

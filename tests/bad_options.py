@@ -1,0 +1,161 @@
+"""Options that cannot be run, and what a user is told; `python -m tests.bad_options` writes them into the docs.
+
+The page `docs/reliability.md` shows the messages word for word; `test_options.py` checks that.
+"""
+
+import copy
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from constyle_arch.errors import OptionsError
+from constyle_arch.options import complete_datasets
+from constyle_arch.preflight import check_options
+from tests.conftest import REPOSITORY, training_options, write_pairs
+
+PAGE = REPOSITORY / "docs" / "reliability.md"
+BEGIN, END = "<!-- bad options: written by tests/bad_options.py -->\n", "<!-- end of bad options -->\n"
+
+
+def broken(options, path, value):
+    """`options` with the value at `path` (keys joined by dots) replaced, or removed for the value `...`."""
+    options = copy.deepcopy(options)
+    *parents, last = path.split(".")
+    place = options
+    for key in parents:
+        place = place[key]
+    if value is ...:
+        del place[last]
+    else:
+        place[last] = value
+    return options
+
+
+BROKEN: list[tuple[str, Any, str]] = [
+    ("num_gpu", ..., "num_gpu is missing"),
+    ("num_gpu", 1, "finds no GPU"),
+    ("name", ..., "name is missing"),
+    ("train", ..., "train is missing"),
+    ("datasets", ..., "datasets is missing"),
+    ("datasets.train", ..., "datasets.train is missing"),
+    ("network_g.type", "ConStyleRestorme", "network_g.type is 'ConStyleRestorme', which is not registered"),
+    ("network_g.dim", 7, "dim is 7"),
+    ("network_g.dmi", 8, "unexpected keyword argument 'dmi'"),
+    ("model_type", "NoModel", "model_type is 'NoModel'"),
+    ("datasets.train.type", "NoData", "datasets.train.type is 'NoData'"),
+    ("datasets.train.gt_size", 400, "smaller than the crops of gt_size 400"),
+    ("datasets.train.batch_size_per_gpu", 0, "batch_size_per_gpu is 0"),
+    ("datasets.train.batch_size_per_gpu", 1, "at least 2 images"),
+    ("datasets.train.num_worker_per_gpu", None, "num_worker_per_gpu is None"),
+    ("train.total_iter", "many", "train.total_iter is 'many'"),
+    ("train.optim_g.type", "AdmaW", "train.optim_g.type is 'AdmaW'"),
+    ("train.optim_g.lr", "fast", "train.optim_g"),
+    ("train.scheduler.type", "Cosine", "train.scheduler.type is 'Cosine'"),
+    ("train.scheduler.periods", [1, 1], "end after 2 of 4 iterations"),
+    ("train.scheduler.eta_mins", [1], "must be of one length"),
+    ("train.style_opt.loss_wieght", 2, "train.style_opt: "),
+    ("train.contrast", {"queue_sise": 3}, "train.contrast: "),
+    ("train.contrast", {"positive": "dirty"}, "train.contrast.positive is 'dirty'"),
+    ("train.contrast", {"positive": "degraded"}, "needs datasets.train.second_crop"),
+    ("train.contrast", {"momentum": 3}, "momentum is 3"),
+    ("train.mixing_augs", {"mixup": True, "beta": 1}, "train.mixing_augs.beta is not an option"),
+    ("network_g", {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3}, "train it with model_type RestorationModel"),
+    ("datasets.train", [1], "datasets.train is [1]; it must be a section"),
+    ("datasets", [1], "datasets is [1]; it must be a section"),
+    ("datasets.train.batch_size_per_gpu", 4.0, "without a decimal point"),
+    ("datasets.train.dataset_enlarge_ratio", 0, "dataset_enlarge_ratio is 0"),
+    ("datasets.train.prefetch_mode", "gpu", "prefetch_mode is 'gpu'"),
+    ("datasets.val_2", {"name": "pairs", "type": "PairedRestorationDataset"}, "two sets to measure on called 'pairs'"),
+    ("manual_seed", "x", "manual_seed is 'x'"),
+    ("train.ema_decay", "x", "train.ema_decay is 'x'"),
+    ("train.constyle_iter", "abc", "train.constyle_iter is 'abc'"),
+    ("train.grad_clip_norm", 0, "train.grad_clip_norm is 0"),
+    ("train.contrast", "x", "train.contrast is 'x'"),
+    ("train.optim_g", "AdamW", "train.optim_g is 'AdamW'"),
+    ("train.optim_g.type", "LBFGS", "train.optim_g: "),
+    ("train.scheduler", "x", "train.scheduler is 'x'"),
+    ("train.scheduler", {"type": "ReduceLROnPlateau"}, "train.scheduler: "),
+    ("train.scheduler.periods", 100, "train.scheduler: "),
+    ("train.warmup_iter", 1.5, "train.warmup_iter is 1.5"),
+    ("train.max_skipped_steps", 0, "train.max_skipped_steps is 0"),
+    ("val.suffix", "../x", "val.suffix is '../x'"),
+    ("val.metrics", {"image": {"type": "calculate_psnr", "crop_border": 0}}, "choose another name"),
+    ("datasets.val.name", "a|b", "must be without |"),
+    ("datasets.train.lq_name", "rain", "must hold the same number of {}"),
+    ("datasets.train.dataroot_lq", ["a"], "does not exist"),
+    ("datasets.val.dataroot_gt", "datasets/GoPro/prepared/test/gt.lmdb", "`basicsr prepare gopro` writes it"),
+    ("train.mixing_augs", {"mixup": "false"}, "train.mixing_augs.mixup is 'false'"),
+    ("train.pixel_opt", None, "no pixel_opt to go on with"),
+    ("val.metrics.psnr", "calculate_psnr", "val.metrics.psnr is 'calculate_psnr'"),
+    ("val.metrics.psnr.crop_border", ..., "crop_border"),
+    ("path.pretrain_network_g", 5, "path.pretrain_network_g is 5"),
+    ("name", "../precious", "name is '../precious'; it must be a folder's name"),
+    ("name", "", "name is ''"),
+    ("datasets.val.name", "../up", "datasets.val.name is '../up'"),
+    (
+        "path.pretrain_netwrk_g",
+        None,
+        "path.pretrain_netwrk_g is not an option that is read; did you mean pretrain_network_g?",
+    ),
+    ("train.ema_deacy", 0.9, "did you mean ema_decay?"),
+    ("train.constyle_itr", 2, "did you mean constyle_iter?"),
+    ("datasets.train.use_hfilp", True, "did you mean use_hflip?"),
+    ("logger.save_ckpt_freq", 5, "did you mean save_checkpoint_freq?"),
+    ("train.optim_g.lr", ..., "train.optim_g.lr is missing"),
+    ("train.pixel_opt.reduction", "none", "train.pixel_opt: it does not give a single number"),
+    ("train.pixel_opt", {"type": "InfoNCELoss"}, "train.pixel_opt: "),
+    ("train.style_opt", {"type": "L1Loss"}, "train.style_opt: "),
+    ("val.metrics.psnr.better", "lowr", "better is 'lowr'"),
+    ("manual_seed", -5, "manual_seed is -5"),
+    ("network_g", {"type": "ConStyle"}, "it does not turn an image into one of the same size"),
+    ("train.style_opt.type", "Style", "train.style_opt.type is 'Style'"),
+    ("logger.print_freq", ..., "logger.print_freq is missing"),
+    ("val.metrics.psnr.type", "psnr", "val.metrics.psnr.type is 'psnr'"),
+    ("val.val_freq", 0, "val.val_freq is 0"),
+    ("path.pretrain_network_g", "no.pth", "the file no.pth does not exist"),
+]
+
+NAMES = {"MultiStepLR": "MultiStepRestartLR", "StepLR": "StepLR"}  # what BasicSR makes of them
+for scheduler in NAMES:
+    value = {"type": scheduler, **({"milestones": [2]} if scheduler == "MultiStepLR" else {"step_size": 2})}
+    BROKEN.append(("train", {"scheduler": value, "warmup_iter": 2}, f"train.warmup_iter is 2, but {NAMES[scheduler]}"))
+
+
+def report_of(pairs: Path, path: str, value: Any) -> str:
+    """The problems that preflight finds with one option of a valid file replaced, without its first line."""
+    options = training_options(pairs, pairs, constyle_iter=2)
+    if isinstance(value, dict) and path == "train":
+        value = {**options["train"], **value}
+    options = broken(options, path, value)
+    options |= {"is_train": True, "dist": False, "auto_resume": False}
+    complete_datasets(options)
+    try:
+        check_options(options)
+    except OptionsError as error:
+        return str(error).split("\n", 1)[1].replace(str(pairs), "mine").replace(torch.__version__, "2.13")
+    raise AssertionError(f"{path}: {value} can be run")
+
+
+def row_of(path: str, value: Any, report: str) -> str:
+    """A row of the page's table."""
+    what = "left out" if value is ... else f"`{value!r}`"
+    said = "<br>".join(line.removeprefix("  - ").strip() for line in report.splitlines())
+    return f"| `{path}` {what.replace('|', chr(92) + '|')} | {said.replace('|', chr(92) + '|')} |\n"
+
+
+def main() -> None:
+    """Write the table into the page."""
+    with tempfile.TemporaryDirectory() as folder:
+        pairs = write_pairs(Path(folder) / "pairs", 10)
+        rows = [row_of(path, value, report_of(pairs, path, value)) for path, value, _ in BROKEN]
+    text = PAGE.read_text()
+    start, end = text.index(BEGIN) + len(BEGIN), text.index(END)
+    table = "\n| option | what is said |\n|---|---|\n" + "".join(rows) + "\n"
+    PAGE.write_text(text[:start] + table + text[end:])
+    print(f"{len(rows)} rows written.")
+
+
+if __name__ == "__main__":
+    main()
