@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
+from constyle_arch.preparation.plan import Plan
+
 
 @dataclass(frozen=True)
 class Split:
@@ -11,22 +13,11 @@ class Split:
 
     Args:
         images: how many degraded images were published; clean ones where there are only those.
-        gt: folder of the clean images in the data set's folder, as `image_stores.ImageFolder` takes it.
-        lq: folder of the degraded ones; None where there are only clean images.
-        names: forms of the degraded and of the clean names, see `pairing.compare_names`.
-        listed_in: a file with the paths of the images that belong to this part; None where all do.
-        sub_image, overlap: side of the sub-images to cut, and by how much they overlap, in pixels; 0 for whole images.
-        spare_clean: whether the folder of clean images also holds those of another part.
+        plan: where they lie in the data set's folder, how their names match, and how they are cut.
     """
 
     images: int
-    gt: str
-    lq: str | None = None
-    names: tuple[str, str] = ("{}", "{}")
-    listed_in: str | None = None
-    sub_image: int = 0
-    overlap: int = 0
-    spare_clean: bool = False
+    plan: Plan
 
 
 @dataclass(frozen=True)
@@ -55,12 +46,9 @@ class DataSet:
 
     def cut(self, sub_image: int, overlap: int) -> "DataSet":
         """The same data set with other sub-images to train on."""
-        cut = (
-            {"train": replace(self.splits["train"], sub_image=sub_image, overlap=overlap)}
-            if "train" in self.splits
-            else {}
-        )
-        return replace(self, splits={**self.splits, **cut})
+        train = self.splits["train"]
+        cut = replace(train, plan=replace(train.plan, sub_image=sub_image, overlap=overlap))
+        return replace(self, splits={**self.splits, "train": cut})
 
     def lmdb(self, split: str, side: str) -> str:
         """The LMDB of a part's degraded (`lq`) or clean (`gt`) images."""
@@ -68,56 +56,63 @@ class DataSet:
 
 
 def _real_blur(kind: str, folder: str) -> DataSet:
-    test = Split(
-        images=980,
+    plan = Plan(
         gt=f"{folder}/*/gt",
         lq=f"{folder}/*/blur",
         names=("{}/blur/blur_{}", "{}/gt/gt_{}"),
         listed_in=f"RealBlur_{kind}_test_list.txt",
     )
-    return DataSet(f"RealBlur-{kind}", {"test": test}, unpacked_in="RealBlur")
+    return DataSet(f"RealBlur-{kind}", {"test": Split(980, plan)}, unpacked_in="RealBlur")
 
 
 def _rain100(kind: str) -> DataSet:
-    test = Split(100, gt="test/norain", lq="test/rain", names=("rain-{}", "norain-{}"))
-    return DataSet(f"Rain100{kind}", {"test": test})
+    plan = Plan(gt="test/norain", lq="test/rain", names=("rain-{}", "norain-{}"))
+    return DataSet(f"Rain100{kind}", {"test": Split(100, plan)})
+
+
+def _gopro(part: str) -> Plan:
+    return Plan(gt=f"{part}/*/sharp", lq=f"{part}/*/blur", names=("{}/blur/{}", "{}/sharp/{}"))
+
+
+def _rain14000(part: str) -> Plan:
+    return Plan(gt=f"{part}/ground_truth", lq=f"{part}/rainy_image", names=("{}_*", "{}"))
+
+
+def _to_denoise(name: str, images: int, folder: str) -> DataSet:
+    """A part of DFWB, cut as for Restormer."""
+    return DataSet(name, {"train": Split(images, Plan(gt=folder, sub_image=512, overlap=96))})
 
 
 _HAZY = ("{}_*_*", "{}")
-_BLURRED = ("{}/blur/{}", "{}/sharp/{}")
-_STREAKED = ("{}_*", "{}")
 
 DATA_SETS = {
     data_set.name: data_set
     for data_set in (
-        DataSet("OTS", {"train": Split(313950, gt="clear", lq="hazy", names=_HAZY)}),
-        DataSet("SOTS", {"test": Split(500, gt="outdoor/gt", lq="outdoor/hazy", names=_HAZY)}),
+        DataSet("OTS", {"train": Split(313950, Plan(gt="clear", lq="hazy", names=_HAZY))}),
+        DataSet("SOTS", {"test": Split(500, Plan(gt="outdoor/gt", lq="outdoor/hazy", names=_HAZY))}),
         DataSet(
             "GoPro",
             {
-                "train": Split(2103, gt="train/*/sharp", lq="train/*/blur", names=_BLURRED, sub_image=512, overlap=256),
-                "test": Split(1111, gt="test/*/sharp", lq="test/*/blur", names=_BLURRED),
+                "train": Split(2103, replace(_gopro("train"), sub_image=512, overlap=256)),
+                "test": Split(1111, _gopro("test")),
             },
         ),
-        DataSet("HIDE", {"test": Split(2025, gt="GT", lq="test", names=("*/{}", "{}"), spare_clean=True)}),
+        DataSet("HIDE", {"test": Split(2025, Plan(gt="GT", lq="test", names=("*/{}", "{}"), spare_clean=True))}),
         _real_blur("R", "RealBlur-R_BM3D_ECC_IMCORR_centroid_itensity_ref"),
         _real_blur("J", "RealBlur-J_ECC_IMCORR_centroid_itensity_ref"),
         DataSet(
             "Rain14000",
-            {
-                "train": Split(12600, gt="training/ground_truth", lq="training/rainy_image", names=_STREAKED),
-                "test": Split(1400, gt="testing/ground_truth", lq="testing/rainy_image", names=_STREAKED),
-            },
+            {"train": Split(12600, _rain14000("training")), "test": Split(1400, _rain14000("testing"))},
         ),
-        DataSet("Rain13K", {"train": Split(13712, gt="train/target", lq="train/input")}),
+        DataSet("Rain13K", {"train": Split(13712, Plan(gt="train/target", lq="train/input"))}),
         _rain100("L"),
         _rain100("H"),
-        DataSet("DIV2K", {"train": Split(800, gt="DIV2K_train_HR", sub_image=512, overlap=96)}),
-        DataSet("Flickr2K", {"train": Split(2650, gt="Flickr2K_HR", sub_image=512, overlap=96)}),
-        DataSet("WED", {"train": Split(4744, gt="pristine_images", sub_image=512, overlap=96)}),
-        DataSet("BSD", {"train": Split(400, gt="BSDS500/data/images/t*", sub_image=512, overlap=96)}),
-        DataSet("CBSD68", {"test": Split(68, gt="original_png")}),
-        DataSet("Urban100", {"test": Split(100, gt="HR")}),
+        _to_denoise("DIV2K", 800, "DIV2K_train_HR"),
+        _to_denoise("Flickr2K", 2650, "Flickr2K_HR"),
+        _to_denoise("WED", 4744, "pristine_images"),
+        _to_denoise("BSD", 400, "BSDS500/data/images/t*"),
+        DataSet("CBSD68", {"test": Split(68, Plan(gt="original_png"))}),
+        DataSet("Urban100", {"test": Split(100, Plan(gt="HR"))}),
     )
 }
 """By name. Of BSD these are the images in `train` and `test`, not those in `val`, of which CBSD68 is a part."""

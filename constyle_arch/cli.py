@@ -194,7 +194,11 @@ def _add_data_set(data_sets: Any, name: str) -> None:
     )
     parser.add_argument("--part", choices=list(data_set.splits), help="this part alone (default: those that are there)")
     train = data_set.splits.get("train")
-    default = f"{train.sub_image} with an overlap of {train.overlap}" if train and train.sub_image else KEEP_WHOLE
+    default = (
+        f"{train.plan.sub_image} with an overlap of {train.plan.overlap}"
+        if train and train.plan.sub_image
+        else KEEP_WHOLE
+    )
     _add_packing_arguments(parser, sub_images=default if train else None)
 
 
@@ -273,7 +277,9 @@ def _count(text: str) -> int:
 
 
 def _prepare(parsed: argparse.Namespace) -> None:
-    from constyle_arch.preparation import Plan, prepare_data_set, prepare_folders, prepare_sample
+    from constyle_arch.preparation.data_sets import prepare_data_set, prepare_folders
+    from constyle_arch.preparation.plan import Plan
+    from constyle_arch.preparation.sample import prepare_sample
 
     if parsed.data_set == "sample":
         prepare_sample(parsed.output, parsed.tasks)

@@ -62,6 +62,14 @@ class Task:
     constyle_iter: int | None = 250000
 
 
+RESTORMER_BLOCKS = {
+    "num_refinement_blocks": 4,
+    "heads": [1, 2, 4, 8],
+    "ffn_expansion_factor": 2.66,
+    "bias": False,
+    "layer_norm_type": "WithBias",
+}
+
 NETWORKS = {
     "constyle_restormer": Network(
         "ConStyle-Restormer",
@@ -71,11 +79,7 @@ NETWORKS = {
             "num_blocks_down": [4, 6, 6],
             "num_blocks_bottleneck": 8,
             "num_blocks_up": [6, 6, 4],
-            "num_refinement_blocks": 4,
-            "heads": [1, 2, 4, 8],
-            "ffn_expansion_factor": 2.66,
-            "bias": False,
-            "layer_norm_type": "WithBias",
+            **RESTORMER_BLOCKS,
         },
         batch_size=8,
     ),
@@ -99,11 +103,7 @@ NETWORKS = {
             "type": "Restormer",
             "dim": 48,
             "num_blocks": [4, 6, 6, 8],
-            "num_refinement_blocks": 4,
-            "heads": [1, 2, 4, 8],
-            "ffn_expansion_factor": 2.66,
-            "bias": False,
-            "layer_norm_type": "WithBias",
+            **RESTORMER_BLOCKS,
         },
         batch_size=8,
         guided=False,
@@ -140,7 +140,7 @@ def pairs(name: str, part: str) -> Measured:
         "dataroot_gt": data_set.lmdb(part, "gt"),
         "dataroot_lq": data_set.lmdb(part, "lq"),
     }
-    return Measured(name, {**options, **_names(*data_set.splits[part].names)})
+    return Measured(name, {**options, **_names(*data_set.splits[part].plan.names)})
 
 
 def noisy(name: str, roots: list[str], sigma: Any) -> Measured:

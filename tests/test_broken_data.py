@@ -15,7 +15,8 @@ import torch
 from constyle_arch.data import PairedRestorationDataset
 from constyle_arch.errors import DataError
 from constyle_arch.images import decode
-from constyle_arch.preparation.packing import Plan, check, pack
+from constyle_arch.preparation.packing import check, pack
+from constyle_arch.preparation.plan import Plan
 from tests.conftest import REPOSITORY, write_pairs
 
 TABLE = dict(re.findall(r"^\| (.+?) \| (.+?) \|$", (REPOSITORY / "docs" / "data.md").read_text(), re.MULTILINE))

@@ -22,7 +22,8 @@ from constyle_arch.data.image_stores import ImageFolder, ImageLmdb
 from constyle_arch.errors import DataError
 from constyle_arch.images import decode
 from constyle_arch.preparation import unfinished
-from constyle_arch.preparation.packing import Plan, check, pack
+from constyle_arch.preparation.packing import check, pack
+from constyle_arch.preparation.plan import Plan
 from tests.conftest import write_pairs
 from tests.stand_ins import prepare, write_stand_ins
 

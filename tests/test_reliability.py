@@ -18,7 +18,8 @@ from constyle_arch.experiments import newest_state
 from constyle_arch.models.validation import measure
 from constyle_arch.options import complete_datasets
 from constyle_arch.preflight import check_options
-from constyle_arch.preparation.packing import Plan, pack
+from constyle_arch.preparation.packing import pack
+from constyle_arch.preparation.plan import Plan
 from constyle_arch.results.scores import Mean
 from tests.bad_options import PAGE
 from tests.conftest import REPOSITORY, run_command, training_options, write_options, write_pairs

@@ -1,11 +1,13 @@
 """Preparing the data sets of the catalogue, and folders of one's own."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from constyle_arch.catalogue import DataSet, Split
+from constyle_arch.catalogue import DataSet
 from constyle_arch.data.image_stores import folder_of
 from constyle_arch.errors import NAMES_SHOWN, DataError
-from constyle_arch.preparation.packing import Plan, Report, check, pack
+from constyle_arch.preparation.packing import Report, check, pack
+from constyle_arch.preparation.plan import Plan
 
 CROP_TO_TRAIN = 128
 """The recipes' `gt_size`: an image to train on must hold such a crop."""
@@ -36,38 +38,25 @@ def prepare_data_set(
         DataError: no part is there, or images have problems; the message names them.
     """
     wanted = {name: split for name, split in data_set.splits.items() if part in (None, name)}
-    found = {name: split for name, split in wanted.items() if part or folder_of(f"{source}/{split.gt}").is_dir()}
+    found = {name: split for name, split in wanted.items() if part or folder_of(f"{source}/{split.plan.gt}").is_dir()}
     if not found:
-        folders = ", ".join(f"{source}/{split.gt}" for split in wanted.values())
+        folders = ", ".join(f"{source}/{split.plan.gt}" for split in wanted.values())
         raise DataError(
             f"{data_set.name} is not there: none of {folders} exists. datasets/README.md, section {data_set.name}, "
             "shows how to unpack it; --input names another folder."
         )
     for name in wanted.keys() - found.keys():
-        print(f"{data_set.name}, {name}: {source}/{wanted[name].gt} is not there; this part is left out.")
+        print(f"{data_set.name}, {name}: {source}/{wanted[name].plan.gt} is not there; this part is left out.")
     for name, split in found.items():
         target = Path(output).expanduser() / name
         if not check_only and target.exists():
             print(f"{data_set.name}, {name}: {target} is there already; remove it to make it anew.")
             continue
-        plan = _plan(split, source, CROP_TO_TRAIN if name == "train" else 1)
+        plan = replace(split.plan.below(source), smallest=CROP_TO_TRAIN if name == "train" else 1)
         report = prepare_folders(plan, target, workers=workers, leave_out=leave_out, check_only=check_only)
-        number = report.counts["lq" if split.lq else "gt"]
+        number = report.counts["lq" if plan.lq else "gt"]
         if number != split.images:
             print(f"  note: {data_set.name}, {name}, was published with {split.images} such images; here are {number}.")
-
-
-def _plan(split: Split, source: str, smallest: int) -> Plan:
-    return Plan(
-        gt=f"{source}/{split.gt}",
-        lq=f"{source}/{split.lq}" if split.lq else None,
-        names=split.names,
-        listed_in=f"{source}/{split.listed_in}" if split.listed_in else None,
-        sub_image=split.sub_image,
-        overlap=split.overlap,
-        smallest=smallest,
-        spare_clean=split.spare_clean,
-    )
 
 
 def prepare_folders(

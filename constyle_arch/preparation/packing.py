@@ -5,7 +5,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,59 +20,13 @@ from constyle_arch.data.pairing import Matching, compare_names
 from constyle_arch.data.workers import heed_parent_alone
 from constyle_arch.errors import NAMES_SHOWN, DataError, listed
 from constyle_arch.images import Image, decode, size_of
+from constyle_arch.preparation.plan import Plan
 from constyle_arch.preparation.unfinished import Entry, Record, UnfinishedFolder
 
 LONGEST_KEY = 511
 """In bytes; LMDB's limit."""
 
 KINDS = {"lq": "degraded", "gt": "clean"}
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to pack.
-
-    Args:
-        gt: folder of the clean images, see `image_stores.ImageFolder`.
-        lq: folder of the degraded images; None where there are only clean ones.
-        names: forms of the degraded and of the clean names, see `pairing.compare_names`.
-        listed_in: a file with the paths of the images to pack, relative to its folder; None for all images.
-        sub_image: side of the square sub-images to cut larger images into, in pixels; 0 keeps images whole.
-        overlap: by how many pixels neighbouring sub-images overlap at least.
-        smallest: a side shorter than this many pixels is reported.
-        spare_clean: whether it is as expected that clean images have no degraded ones.
-
-    Raises:
-        DataError: `sub_image` or `overlap` is out of its range.
-    """
-
-    gt: str
-    lq: str | None = None
-    names: tuple[str, str] = ("{}", "{}")
-    listed_in: str | None = None
-    sub_image: int = 0
-    overlap: int = 0
-    smallest: int = 1
-    spare_clean: bool = False
-
-    def __post_init__(self) -> None:
-        if self.sub_image < 0:
-            raise DataError(f"The sub-images' size is {self.sub_image}; it must be at least 1, or 0 for whole images.")
-        if not 0 <= self.overlap < max(self.sub_image, 1):
-            limit = max(self.sub_image, 1)
-            raise DataError(f"The overlap is {self.overlap}; it must be in [0, {limit}), below the sub-images' size.")
-
-    @property
-    def names_packed(self) -> tuple[str, str]:
-        """The forms of the names in the LMDBs, where sub-images have a number at the end."""
-        if not self.sub_image or all(name.endswith("{}") for name in self.names):
-            return self.names
-        return f"{self.names[0]}_s{{}}", f"{self.names[1]}_s{{}}"
-
-    def at_home(self) -> "Plan":
-        """The same plan wherever it is run: its paths absolute."""
-        gt, lq = (path and str(Path(path).expanduser().absolute()) for path in (self.gt, self.lq))
-        return replace(self, gt=str(gt), lq=lq)
 
 
 @dataclass

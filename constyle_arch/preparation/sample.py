@@ -16,7 +16,8 @@ from constyle_arch.degradations.motion_blur import MotionBlur
 from constyle_arch.degradations.rain import Rain
 from constyle_arch.errors import UserError, listed
 from constyle_arch.images import FloatImage, Image, to_8_bit, to_float
-from constyle_arch.preparation.packing import Plan, pack
+from constyle_arch.preparation.packing import pack
+from constyle_arch.preparation.plan import Plan
 
 TRAIN_PHOTOGRAPHS = (
     "astronaut.png",
