@@ -1,7 +1,7 @@
 """`basicsr check`: what a run would do, without doing it."""
 
-import argparse
 import math
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,8 +9,8 @@ from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from constyle_arch.options import Options, add_run_arguments, complete_datasets, force_options, read_option_file
-from constyle_arch.preflight import check_options
+from constyle_arch.experiments import state_to_go_on_with
+from constyle_arch.options import Options, complete_paths, read_checked_options
 from constyle_arch.results.complexity import SIDE, count_gmacs, count_parameters
 
 GIGABYTE = 2**30
@@ -25,18 +25,13 @@ def check_run(flags: list[str]) -> str:
     Raises:
         OptionsError: the options cannot be run; the message lists every problem.
     """
-    parser = argparse.ArgumentParser()
-    add_run_arguments(parser)
-    parsed = parser.parse_args(flags)
-    options = read_option_file(parsed.opt)
-    force_options(options, parsed.force_yml or [])
-    options |= {"is_train": "train" in options, "dist": False, "auto_resume": parsed.auto_resume}
-    options |= {"archive": parsed.archive}
-    options.setdefault("path", {})
-    if options.get("num_gpu") == "auto":
-        options["num_gpu"] = min(torch.cuda.device_count(), 1)
-    complete_datasets(options)
-    check_options(options)
+    options, _ = read_checked_options(flags)
+    if options["is_train"] and (options["auto_resume"] or options["path"].get("resume_state")):
+        options |= {"rank": 0, "world_size": 1}
+        complete_paths(options, Path.cwd())
+        found = state_to_go_on_with(options)
+        done = found.state["iter"] if found else 0
+        return "\n".join([*_lines(options), f"  goes on      from iteration {done}"]) + "\n"
     return "\n".join(_lines(options)) + "\n"
 
 

@@ -1,31 +1,66 @@
 """The folder of a training run: whose it is, and which state in it can be gone on with."""
 
 import fcntl
-from collections.abc import Iterator
+import time
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from constyle_arch.checkpoints.reading import read_checkpoint
 from constyle_arch.errors import CheckpointError, RunError
+from constyle_arch.models.resuming import changes, check_changes, options_of_training
 
-STATE_KEYS = {"epoch", "iter", "optimizers", "schedulers"}
+Options = dict[str, Any]
+
+STATE_KEYS = {"epoch": int, "iter": int, "optimizers": list, "schedulers": list}
 
 _held: list[IO[str]] = []
 
 
+class Found(NamedTuple):
+    """A training state to go on with: its file, its content, and the options changed since, in words."""
+
+    path: Path
+    state: dict[str, Any]
+    changed: list[str]
+
+
 def hold_experiment(folder: Path) -> None:
-    """Keep other runs out of an experiment until this process ends.
+    """Keep other runs out of an experiment until this process ends, however it ends.
+
+    The lock lies beside the folder, which may not be there yet or may be moved away: `experiments/.NAME.running`.
 
     Raises:
         RunError: another process trains it.
     """
-    file = (folder / ".running").open("w")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    file = (folder.parent / f".{folder.name}.running").open("a")
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         file.close()
         raise RunError(f"Another process is training {folder}; stop it first, or choose another name.") from None
-    _held.append(file)  # the lock ends with the process, however it ends
+    _held.append(file)
+
+
+def state_to_go_on_with(opt: Options) -> Found | None:
+    """The state that `--auto_resume` or `path.resume_state` means; None where the run starts anew. Writes nothing.
+
+    Raises:
+        CheckpointError: the state or its network cannot be read.
+        OptionsError: options have changed that must not.
+    """
+    found = newest_state(Path(opt["path"]["training_states"])) if opt["auto_resume"] else None
+    if found is None and opt["path"].get("resume_state"):
+        path = Path(opt["path"]["resume_state"])
+        found = path, read_state(path)
+    if found is None:
+        return None
+    path, state = found
+    options_then = state.get("options", {})
+    if opt.get("seed_was_drawn") and "manual_seed" in options_then:
+        opt["manual_seed"] = options_then["manual_seed"]
+    changed = changes(options_then, options_of_training(opt))
+    return Found(path, state, check_changes(changed, opt["train"]["scheduler"]["type"], str(path)))
 
 
 def newest_state(folder: Path) -> tuple[Path, dict[str, Any]] | None:
@@ -56,14 +91,29 @@ def read_state(path: Path) -> dict[str, Any]:
         CheckpointError: the state or its network is missing or damaged.
     """
     state = dict(read_checkpoint(path))
-    missing = STATE_KEYS - set(state)
-    if missing:
-        raise CheckpointError(f"{path} is no training state; it lacks {', '.join(sorted(missing))}.")
-    for network in networks_of(path, state["iter"]):
-        read_checkpoint(network)
+    wrong = [key for key, kind in STATE_KEYS.items() if not isinstance(state.get(key), kind)]
+    if wrong or not isinstance(state.get("options", {}), dict):
+        raise CheckpointError(f"{path} is no training state; it lacks {', '.join(sorted(wrong)) or 'options'}.")
+    read_checkpoint(network_of(path, state["iter"]))
     return state
 
 
-def networks_of(state: Path, iteration: int) -> Iterator[Path]:
-    """The networks saved with a state, in the experiment it is from."""
-    yield state.parent.parent / "models" / f"net_g_{iteration}.pth"
+def network_of(state: Path, iteration: int) -> Path:
+    """The network saved with a state, in the experiment it is from."""
+    return state.parent.parent / "models" / f"net_g_{iteration}.pth"
+
+
+def set_aside_after(home: Path, iteration: int) -> None:
+    """Move what an experiment holds of later iterations into a folder `abandoned_TIME` of it."""
+    states = [path for path in (home / "training_states").glob("*.state") if path.stem.isdigit()]
+    later = [path for path in states if int(path.stem) > iteration]
+    if not later:
+        return
+    aside = home / time.strftime("abandoned_%Y%m%d_%H%M%S")
+    aside.mkdir()
+    networks = [network_of(path, int(path.stem)) for path in later]
+    networks += [home / "models" / f"net_g_{version}.pth" for version in ("latest", "best")]
+    for path in (*later, *networks):
+        if path.is_file():
+            path.rename(aside / path.name)
+    print(f"Going back to iteration {iteration}: what came after it is in {aside}.", flush=True)

@@ -5,6 +5,7 @@ import os
 import random
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def read_option_file(path: str) -> Options:
         options = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=OptionLoader)
     except FileNotFoundError:
         raise OptionsError(f"The option file {path} does not exist.") from None
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
         raise OptionsError(f"The option file {path} cannot be read: {error}") from error
     if not isinstance(options, dict):
         raise OptionsError(f"The option file {path} holds no options; it must be a mapping of keys to values.")
@@ -96,6 +97,8 @@ def force_options(options: Options, entries: list[str]) -> None:
         if not separator:
             raise OptionsError(f"--force_yml {entry!r} has no '='; write key:key=value.")
         *parents, last = (key.strip() for key in keys.split(":"))
+        if not last:
+            raise OptionsError(f"--force_yml {entry!r} names no option; write key:key=value.")
         place = options
         for key in parents:
             if not isinstance(place.get(key), dict):
@@ -114,7 +117,7 @@ def _forced_value(entry: str, text: str) -> Any:
         return text
     try:
         return yaml.load(text, Loader=OptionLoader)
-    except yaml.YAMLError as error:
+    except (ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
         raise OptionsError(f"--force_yml {entry!r}: the value cannot be read: {error}") from error
 
 
@@ -133,38 +136,12 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[Options, argpa
     Raises:
         OptionsError: the options cannot be run; the message lists every problem.
     """
-    import torch
     from basicsr.utils import set_random_seed
     from basicsr.utils.dist_util import get_dist_info
     from basicsr.utils.options import init_dist
 
-    from constyle_arch.preflight import check_options
-
-    parser = argparse.ArgumentParser()
-    add_run_arguments(parser)
-    flags = parser.parse_args(sys.argv[1:])
-    options = read_option_file(flags.opt)
-    force_options(options, flags.force_yml or [])
-    launcher = flags.launcher
-    if launcher == "none" and "TORCHELASTIC_RUN_ID" in os.environ:
-        launcher = "pytorch"
-    if launcher == "pytorch" and "RANK" not in os.environ:
-        raise OptionsError("--launcher pytorch needs torchrun: torchrun --nproc-per-node N -m constyle_arch …")
-    if launcher == "slurm" and "SLURM_PROCID" not in os.environ:
-        raise OptionsError("--launcher slurm needs Slurm: start the command with srun.")
-    options["dist"] = launcher != "none"
-    options["auto_resume"] = flags.auto_resume
-    options["archive"] = flags.archive
-    options["is_train"] = is_train
-    options.setdefault("path", {})
-    options.setdefault("manual_seed", None)
-    if options.get("num_gpu") == "auto":
-        options["num_gpu"] = min(torch.cuda.device_count(), 1)  # of this process; torchrun starts one for each GPU
-    if flags.debug and "name" in options and not str(options["name"]).startswith("debug"):
-        options["name"] = f"debug_{options['name']}"
-    complete_datasets(options)
-    check_options(options)
-
+    options, flags = read_checked_options(sys.argv[1:], is_train)
+    launcher = _launcher(flags)
     if options["dist"]:
         settings = dict(options.get("dist_params") or {}) if launcher == "slurm" else {}
         if options["num_gpu"] == 0:
@@ -175,12 +152,62 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[Options, argpa
         options["manual_seed"] = _shared_seed(options["dist"])
         options["seed_was_drawn"] = True
     set_random_seed(options["manual_seed"] + options["rank"])
-    _complete_paths(options, Path(root_path))
-    if is_train and "debug" in options["name"]:
+    complete_paths(options, Path(root_path))
+    if is_train and options["name"].startswith("debug"):
         options["logger"].update(print_freq=1, save_checkpoint_freq=8)
         if options.get("val"):
             options["val"]["val_freq"] = 8
     return options, flags
+
+
+def read_checked_options(arguments: Sequence[str], is_train: bool | None = None) -> tuple[Options, argparse.Namespace]:
+    """Read the flags and the option file of a run, and check them.
+
+    Args:
+        arguments: the command line after the command.
+        is_train: whether this is a training run; None where the file itself says so, by its section `train`.
+
+    Returns:
+        The options, checked, and the flags.
+
+    Raises:
+        OptionsError: the options cannot be run; the message lists every problem.
+    """
+    import torch
+
+    from constyle_arch.preflight import check_options, without_empty
+
+    parser = argparse.ArgumentParser()
+    add_run_arguments(parser)
+    flags = parser.parse_args(arguments)
+    options = read_option_file(flags.opt)
+    force_options(options, flags.force_yml or [])
+    options["dist"] = _launcher(flags) != "none"
+    options["auto_resume"] = flags.auto_resume
+    options["archive"] = flags.archive
+    options["is_train"] = "train" in options if is_train is None else is_train
+    options.setdefault("path", {})
+    options.setdefault("manual_seed", None)
+    if options.get("num_gpu") == "auto":
+        options["num_gpu"] = min(torch.cuda.device_count(), 1)  # of this process; torchrun starts one for each GPU
+    if flags.debug and "name" in options and not str(options["name"]).startswith("debug"):
+        options["name"] = f"debug_{options['name']}"
+    complete_datasets(options)
+    without_empty(options)
+    check_options(options)
+    return options, flags
+
+
+def _launcher(flags: argparse.Namespace) -> str:
+    """How the processes were started; torchrun is noticed by itself."""
+    launcher = str(flags.launcher)
+    if launcher == "none" and "TORCHELASTIC_RUN_ID" in os.environ:
+        launcher = "pytorch"
+    if launcher == "pytorch" and "RANK" not in os.environ:
+        raise OptionsError("--launcher pytorch needs torchrun: torchrun --nproc-per-node N -m constyle_arch …")
+    if launcher == "slurm" and "SLURM_PROCID" not in os.environ:
+        raise OptionsError("--launcher slurm needs Slurm: start the command with srun.")
+    return launcher
 
 
 def complete_datasets(options: Options) -> None:
@@ -194,7 +221,8 @@ def complete_datasets(options: Options) -> None:
             dataset["scale"] = options["scale"]
 
 
-def _complete_paths(options: Options, root: Path) -> None:
+def complete_paths(options: Options, root: Path) -> None:
+    """Fill in the folders below `root` that BasicSR writes to."""
     path = options["path"]
     for key, value in path.items():
         if value is not None and ("resume_state" in key or "pretrain_network" in key):

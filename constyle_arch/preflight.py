@@ -96,12 +96,17 @@ def _no_logger_left_behind() -> Iterator[None]:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """A number that is finite and that a machine can calculate with."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e18 < value < 1e18
 
 
 def _is_count(value: object) -> bool:
     """Option files write large numbers as `!!float 1e4`, so a float without a fraction counts too."""
     return isinstance(value, int | float) and _is_number(value) and value >= 1 and float(value).is_integer()
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode(errors="surrogatepass"))
 
 
 KINDS: dict[str, Callable[[Any], bool]] = {
@@ -113,7 +118,7 @@ KINDS: dict[str, Callable[[Any], bool]] = {
     "a whole number": lambda value: isinstance(value, int) and _is_number(value),
     "a whole number in [0, 2**31)": lambda value: isinstance(value, int) and _is_number(value) and 0 <= value < 2**31,
     "a folder's name: text without / and not . or ..": lambda value: (
-        isinstance(value, str) and value not in ("", ".", "..") and "/" not in value and len(value) < 200
+        isinstance(value, str) and value not in ("", ".", "..") and not set(value) & {"/", "\0"} and _bytes(value) < 200
     ),
     "a number above 0": lambda value: _is_number(value) and value > 0,
     "a number in [0, 1)": lambda value: _is_number(value) and 0 <= value < 1,
@@ -169,6 +174,15 @@ OPTIONAL = {
     "train.mixing_augs.mixup_beta": POSITIVE,
     **{f"train.{loss}": SECTION for loss in LOSSES},
 }
+
+
+def without_empty(options: Options) -> None:
+    """Take out what may be left out and is empty (`~`), so that its default holds."""
+    for path in OPTIONAL:
+        parent, _, key = path.rpartition(".")
+        section = _value_at(options, parent)
+        if isinstance(section, dict) and section.get(key, ...) is None and parent not in ("", "path"):
+            del section[key]
 
 
 def _check_structure(options: Options) -> Problems:
@@ -260,9 +274,18 @@ def _check_experiment(options: Options) -> Problems:
     """An experiment that is there already is neither archived nor overwritten unless that is asked for."""
     name = options["name"]
     home = Path("experiments") / name
-    if not options["is_train"] or name.startswith("debug") or options.get("archive"):
+    if not options["is_train"] or name.startswith("debug"):
         return
-    if options["path"].get("resume_state") or not home.exists():
+    state = options["path"].get("resume_state")
+    if options.get("archive") and (options["auto_resume"] or state):
+        yield "--archive starts anew, which --auto_resume and path.resume_state do not go with; leave one of them out."
+    for folder in (home.parent, home):
+        if folder.exists() and not folder.is_dir():
+            yield f"name: {folder} is there and is no folder; remove or rename it."
+            return
+    if options.get("archive") or not home.exists():
+        return
+    if state and Path(state).expanduser().resolve().is_relative_to(home.resolve()):
         return
     if not options["auto_resume"]:
         yield (
@@ -335,6 +358,8 @@ def _check_metrics(options: Options) -> Problems:
         where = f"val.metrics.{name}"
         if name == "image" or str(name).startswith(INPUT) or "|" in str(name):
             yield f"{where}: results have columns image and {INPUT}…, and no |; choose another name."
+        if not isinstance(name, str):
+            yield f"{where}: the name must be text."
         if not isinstance(metric_opt, dict):
             yield f"{where} is {metric_opt!r}; it must be {SECTION}."
             continue
@@ -364,6 +389,11 @@ def _check_datasets(options: Options) -> Problems:
         for problem in _first_and_last_items(dataset, dataset_opt):
             yield f"{where}: {problem}."
     train_opt = options["datasets"].get("train") or {}
+    if train_opt.get("prefetch_mode") == "cpu" and not train_opt["num_worker_per_gpu"]:
+        yield (
+            "datasets.train: prefetch_mode cpu without workers reads in a thread beside the training, whose random "
+            "numbers would depend on timing; leave it out, or set num_worker_per_gpu."
+        )
     if train_opt.get("prefetch_mode") not in (None, "cpu", "cuda"):
         yield f"datasets.train.prefetch_mode is {train_opt['prefetch_mode']!r}; it must be cpu, cuda or left out."
     if train_opt.get("prefetch_mode") == "cpu" and train_opt.get("persistent_workers"):

@@ -361,7 +361,7 @@ def everything(model):
     state = {
         "net": model.get_bare_model(model.net_g).state_dict(),
         "ema": model.net_g_ema.state_dict(),
-        "contrast": {k: v for k, v in model.contrast.state_dict().items() if "running" in k or not k.startswith("enc")},
+        "contrast": model.contrast.state_dict(),
         "optimizer": model.optimizer_g.state_dict()["state"],
     }
     return deepcopy(state)

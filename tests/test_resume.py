@@ -249,7 +249,7 @@ def test_experiment_that_is_there_is_neither_archived_nor_overwritten(six_iterat
     result = run_command("train", "-opt", "run.yml", cwd=tmp_path)
     assert result.returncode == 2
     assert "the experiment experiments/tiny is there already; --auto_resume goes on with it" in result.stderr
-    assert [path.name for path in (tmp_path / "experiments").iterdir()] == ["tiny"]
+    assert experiments_in(tmp_path) == ["tiny"]
     for state in (tmp_path / "experiments" / "tiny" / "training_states").iterdir():
         state.unlink()
     result = run_command("train", "-opt", "run.yml", "--auto_resume", cwd=tmp_path)
@@ -257,12 +257,17 @@ def test_experiment_that_is_there_is_neither_archived_nor_overwritten(six_iterat
     assert "holds networks but no training state" in result.stderr
     result = run_command("train", "-opt", "run.yml", "--archive", cwd=tmp_path)
     assert result.returncode == 0, result.stderr[-2000:]
-    names = sorted(path.name for path in (tmp_path / "experiments").iterdir())
+    names = experiments_in(tmp_path)
     assert names[0] == "tiny"
     assert names[1].startswith("tiny_archived_")
 
 
-def test_two_runs_do_not_train_one_experiment(tmp_path, uninterrupted):
+def experiments_in(cwd):
+    return sorted(path.name for path in (cwd / "experiments").iterdir() if not path.name.startswith("."))
+
+
+@pytest.mark.parametrize("flag", ["--auto_resume", "--archive"])
+def test_two_runs_do_not_train_one_experiment(tmp_path, uninterrupted, flag):
     _, options = uninterrupted
     write_options(tmp_path / "run.yml", options)
     command = [*COMMAND, "train", "-opt", "run.yml", "--plugin", REPOSITORY / "tests" / "slow.py"]
@@ -270,11 +275,90 @@ def test_two_runs_do_not_train_one_experiment(tmp_path, uninterrupted):
         for line in process.stderr:
             if "iter:       2" in line:
                 break
-        result = run_command("train", "-opt", "run.yml", "--auto_resume", cwd=tmp_path)
+        files = sorted(path.name for path in (tmp_path / "experiments" / "tiny").iterdir())
+        result = run_command("train", "-opt", "run.yml", flag, cwd=tmp_path)
+        assert sorted(path.name for path in (tmp_path / "experiments" / "tiny").iterdir()) == files
         process.kill()
         process.communicate()
     assert result.returncode == 2
     assert "Another process is training" in result.stderr
+    assert experiments_in(tmp_path) == ["tiny"]
+
+
+def test_state_of_another_experiment_does_not_write_over_this_one(six_iterations, tmp_path):
+    (tmp_path / "experiments" / "tiny").rename(tmp_path / "experiments" / "other")
+    finished(tmp_path, six_iterations)
+    state = tmp_path / "experiments" / "other" / "training_states" / "4.state"
+    options = six_iterations | {"path": {**six_iterations["path"], "resume_state": str(state)}}
+    result = run_command("train", "-opt", write_options(tmp_path / "run.yml", options), cwd=tmp_path)
+    assert result.returncode == 2
+    assert "the experiment experiments/tiny is there already" in result.stderr
+
+
+def test_going_back_to_an_older_state_sets_aside_what_came_after(six_iterations, tmp_path):
+    home = tmp_path / "experiments" / "tiny"
+    expected = outcome_at(home, 6)
+    options = six_iterations | {
+        "path": {**six_iterations["path"], "resume_state": str(home / "training_states" / "2.state")}
+    }
+    result = run_command("train", "-opt", write_options(tmp_path / "run.yml", options), cwd=tmp_path)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert "Going back to iteration 2: what came after it is in" in result.stdout
+    (aside,) = home.glob("abandoned_*")
+    assert {path.name for path in aside.iterdir()} == {
+        *(f"{i}.state" for i in (4, 6)),
+        *(f"net_g_{i}.pth" for i in (4, 6, "latest", "best")),
+    }
+    assert equal(outcome_at(home, 6), expected)
+
+
+def outcome_at(home, iteration):
+    names = ("models/net_g_best.pth", f"models/net_g_{iteration}.pth", f"training_states/{iteration}.state")
+    return [torch.load(home / name, weights_only=True) for name in names]
+
+
+def test_other_images_than_before_are_refused(six_iterations, tmp_path):
+    data = write_pairs(tmp_path / "more", 12)
+    for side in ("gt", "lq"):
+        six_iterations["datasets"]["train"][f"dataroot_{side}"] = str(data / side)
+    result = resumed(tmp_path, six_iterations)
+    assert result.returncode == 2
+    assert "datasets.train has 12 images, and had 10 when the state was written" in result.stderr
+
+
+def test_run_that_diverges_never_ends_well_however_often_it_goes_on(tmp_path, uninterrupted):
+    _, options = uninterrupted
+    options = json.loads(json.dumps(options))
+    options["train"] |= {"max_skipped_steps": 4}
+    options["train"]["optim_g"]["lr"] = 1e17
+    options["train"]["scheduler"]["eta_mins"] = [1e17, 1e17]
+    for _ in range(3):
+        result = resumed(tmp_path, options)
+        assert result.returncode == 2, result.stdout[-1000:]
+        assert "not finite in 4 steps in a row" in result.stderr
+
+
+def test_run_stopped_while_it_validates_makes_up_for_it(tmp_path, uninterrupted):
+    cwd, options = uninterrupted
+    write_options(tmp_path / "run.yml", options)
+    plugin = tmp_path / "stop_in_validation.py"
+    plugin.write_text(
+        "import os, signal\n"
+        "from constyle_arch.models.restoration_model import RestorationModel\n"
+        "test = RestorationModel.test\n"
+        "def stop(self):\n"
+        "    test(self)\n"
+        "    if self.current_iter == 6:\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "RestorationModel.test = stop\n"
+    )
+    result = run_command("train", "-opt", "run.yml", "--plugin", plugin, cwd=tmp_path)
+    assert result.returncode == 128 + signal.SIGTERM
+    assert "stopped after iteration 6, which is saved" in result.stderr
+    history = json.loads((tmp_path / "experiments" / "tiny" / "models" / "metrics_history.json").read_text())
+    assert [record["iter"] for record in history] == [3]
+    finished(tmp_path, options, "--auto_resume")
+    assert_same(outcome(tmp_path), outcome(cwd))
 
 
 def test_number_of_workers_and_runs_do_not_change_a_run(tmp_path, uninterrupted):

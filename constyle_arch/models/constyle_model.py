@@ -93,6 +93,10 @@ class ConStyleModel(RestorationModel):
         """`RestorationModel`'s, and those of the momentum encoder."""
         return [*super().statistics(), *self.contrast.encoder.buffers()]
 
+    def changed_by_losses(self) -> list[Tensor]:
+        """`RestorationModel`'s, and the momentum encoder, which moves before it is used."""
+        return [*super().changed_by_losses(), *self.contrast.encoder.parameters()]
+
     def compute_losses(self) -> dict[str, Tensor]:
         """Restore the batch; return ConStyle's losses while it trains, and those of the restored images."""
         if self.constyle_frozen:
@@ -121,10 +125,10 @@ class ConStyleModel(RestorationModel):
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         """Go on from a state that `save_training_state` wrote."""
-        super().resume_training(resume_state)
         if "contrast" not in resume_state:
             raise RunError("The training state holds no momentum encoder and queue: another model_type wrote it.")
         self._load_contrast(resume_state["contrast"], "The training state")
+        super().resume_training(resume_state)
 
     def set_train_mode(self) -> None:
         """Put the network back into training mode; a frozen encoder stays in evaluation mode."""

@@ -24,8 +24,11 @@ class MetricsHistory:
         self.records: list[dict[str, Any]] = []
         if self.path.is_file():
             try:
-                self.records = [dict(record) for record in json.loads(self.path.read_text(encoding="utf-8"))]
-            except (ValueError, TypeError) as error:
+                self.records = [
+                    {"dataset": str(record["dataset"]), "iter": int(record["iter"]), "scores": dict(record["scores"])}
+                    for record in json.loads(self.path.read_text(encoding="utf-8"))
+                ]
+            except (ValueError, TypeError, KeyError) as error:
                 raise RunError(f"{self.path} is damaged ({error}); remove it to go on without it.") from error
 
     def forget_after(self, iteration: int) -> None:

@@ -139,7 +139,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
             StoppedRunError: the process was asked to stop; the run has been saved after this step.
         """
         self.current_iter = current_iter
-        statistics = [(buffer, buffer.clone()) for buffer in self.statistics()]
+        before = [(tensor, tensor.clone()) for tensor in self.changed_by_losses()]
         try:
             losses = self.compute_losses_of_step()
             self.optimizer_g.zero_grad(set_to_none=True)
@@ -155,8 +155,8 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         not_finite, stop = largest([not finite, self.stop_request.signal_number], self.device)
         if not_finite:
             with torch.no_grad():
-                for buffer, before in statistics:
-                    buffer.copy_(before)
+                for tensor, value in before:
+                    tensor.copy_(value)
             self._count_skipped_step()
         else:
             self.skipped_in_a_row = 0
@@ -171,8 +171,12 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         return self.compute_losses()
 
     def statistics(self) -> list[Tensor]:
-        """The buffers that a forward pass changes, which a skipped step must not."""
+        """BatchNorm's statistics, which each process takes of its own images."""
         return list(self.get_bare_model(self.net_g).buffers())
+
+    def changed_by_losses(self) -> list[Tensor]:
+        """What computing the losses changes, which a skipped step must not."""
+        return self.statistics()
 
     def finish_step(self, grad_norm: Tensor) -> None:
         """Clip the gradients, step, and let the EMA network follow."""
@@ -190,7 +194,8 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         most = self.opt["train"].get("max_skipped_steps", MAX_SKIPPED_STEPS)
         losses = ", ".join(f"{name} {float(loss):.4g}" for name, loss in self.measured.items())
         get_root_logger().warning(
-            f"Iteration {self.current_iter} was skipped: its loss or gradient is not finite ({losses}); "
+            f"Iteration {self.current_iter} was skipped: its loss or gradient is not finite ({losses}"
+            f"{' in the first process' if ranks()[0] > 1 else ''}); "
             f"{self.skipped_in_a_row} in a row, {self.skipped_steps} since the start."
         )
         if self.skipped_in_a_row >= most:
@@ -202,7 +207,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
 
     def _explained(self, error: RuntimeError) -> Exception:
         """The error, or one that says what to lower where memory ran out."""
-        if not isinstance(error, torch.OutOfMemoryError) and "not enough memory" not in str(error):
+        if not is_out_of_memory(error):
             return error
         train_opt = self.opt["datasets"]["train"]
         return RunError(
@@ -211,12 +216,12 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         )
 
     def _save_and_stop(self, signal_number: int) -> None:
-        get_root_logger().info(f"Asked to stop; saving iteration {self.current_iter}.")
+        get_root_logger().info(f"Asked to stop after iteration {self.current_iter}.")
         self.save(0, self.current_iter)
-        raise StoppedRunError(
-            f"stopped after iteration {self.current_iter}, which is saved; --auto_resume goes on from there",
-            signal_number,
-        )
+        saved = "which is saved; --auto_resume goes on from there"
+        if self.skipped_in_a_row:
+            saved = "whose step was not finite and is not saved; --auto_resume goes on from the state before"
+        raise StoppedRunError(f"stopped after iteration {self.current_iter}, {saved}", signal_number)
 
     def compute_losses(self) -> dict[str, Tensor]:
         """Restore the batch and return the weighted losses to add up, by their names in the log."""
@@ -282,10 +287,13 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
                 score_input=not self.is_train,
                 keep_pictures=save_img or compares,
                 progress=self.opt["val"].get("pbar", False),
+                until=self._asked_to_stop,
             ):
                 rows.append(one.row)
                 if one.pictures:
                     self._save_pictures(one.pictures, dataset_name, one.name, current_iter, save_img)
+        if stop := self._asked_to_stop():  # the run makes up for this validation when it goes on
+            self._save_and_stop(stop)
         if self.is_train:
             self._report_validation(rows, dataset_name, tb_logger)
         elif rows and metrics:
@@ -293,13 +301,17 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
 
     dist_validation = nondist_validation
 
+    def _asked_to_stop(self) -> int:
+        """The signal by which any process of a training run was asked to stop, or 0."""
+        return int(largest([self.stop_request.signal_number], self.device)[0]) if self.is_train else 0
+
     def restored_images(self, sample: Mapping[str, Any]) -> dict[str, Tensor]:
         """The images of a sample, (1, 3, H, W) each: `input`, `restored` and, where there is one, `clean`."""
         self.feed_data(sample)
         try:
             self.test()
         except RuntimeError as error:
-            if not isinstance(error, torch.OutOfMemoryError) and "not enough memory" not in str(error):
+            if not is_out_of_memory(error):
                 raise
             size = "×".join(map(str, reversed(self.lq.shape[-2:])))
             raise RunError(f"Memory ran out restoring {sample['lq_path'][0]}, {size} pixels.") from error
@@ -375,6 +387,11 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         total_iter = int(self.opt["train"]["total_iter"])
         if current_iter == -1 and self.current_iter < total_iter:
             raise RunError(f"The run ended after {self.current_iter} of train.total_iter {total_iter} iterations.")
+        if self.skipped_in_a_row and current_iter == -1:
+            raise RunError(f"The run ended with {self.skipped_in_a_row} steps that were not finite; it is not saved.")
+        if self.skipped_in_a_row:
+            get_root_logger().warning(f"Iteration {current_iter} is not saved: its step was not finite.")
+            return
         self._save_networks("latest" if current_iter == -1 else str(current_iter))
         self.save_training_state(epoch, current_iter)
 
@@ -409,6 +426,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
             "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
             "random": gathered_objects(random_state()),
             "options": self.options_of_training,
+            "images": self.opt.get("train_images"),
         }
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
@@ -428,3 +446,8 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
             for dataset_opt in [opt for phase, opt in self.opt["datasets"].items() if phase.split("_")[0] == "val"]:
                 loader = DataLoader(build_dataset(dataset_opt), batch_size=1)
                 self.validation(loader, self.current_iter, None, self.opt["val"]["save_img"])
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch could not get the memory it asked for, on a GPU or on the CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)

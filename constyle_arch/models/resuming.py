@@ -27,7 +27,15 @@ BREAKING = (
 
 WITHOUT_EFFECT = tuple(
     f"datasets.train.{key}"
-    for key in ("phase", "scale", "num_worker_per_gpu", "persistent_workers", "pin_memory", "prefetch_mode")
+    for key in (
+        "phase",
+        "scale",
+        "num_worker_per_gpu",
+        "persistent_workers",
+        "pin_memory",
+        "prefetch_mode",
+        "num_prefetch_queue",
+    )
 )
 CLOSED_FORM = ("CosineAnnealingRestartCyclicLR", "CosineAnnealingRestartLR")
 """Schedules whose rate follows from the iteration alone, so that another one can take over anywhere."""

@@ -38,6 +38,7 @@ def measure(
     score_input: bool,
     keep_pictures: bool,
     progress: bool,
+    until: Callable[[], int] = lambda: 0,
 ) -> Iterator[Measured]:
     """Restore and score every image of a data set once, whatever the number of processes.
 
@@ -51,6 +52,7 @@ def measure(
         score_input: whether to score the degraded image as well.
         keep_pictures: whether to hand on the images themselves.
         progress: whether to show a progress bar.
+        until: asked on every process after each round of images; the rest is left out once it is not 0.
 
     Raises:
         RunError: there are metrics but no clean images to measure with.
@@ -68,6 +70,8 @@ def measure(
         if sample is not None:
             measured = _measured(sample, restore, metrics, score_input, keep_pictures, dataset.opt["name"])
         yield from (one for one in gathered_objects(measured) if one is not None)
+        if until():
+            return
 
 
 def _measured(

@@ -2,7 +2,6 @@
 
 import logging
 import math
-from pathlib import Path
 from typing import Any
 
 import basicsr.train
@@ -14,7 +13,7 @@ from torch.utils.data import DataLoader
 from constyle_arch.data.lmdb_environments import shared_environment
 from constyle_arch.data.training_sampler import SeededDataset, WholeBatchSampler
 from constyle_arch.data.workers import heed_parent_alone
-from constyle_arch.experiments import hold_experiment
+from constyle_arch.errors import OptionsError
 
 Options = dict[str, Any]
 
@@ -41,12 +40,18 @@ def create_train_val_dataloader(
     Returns:
         The training loader, its sampler, the validation loaders, the number of epochs and of iterations.
     """
-    if opt["rank"] == 0:
-        hold_experiment(Path(opt["path"]["experiments_root"]))
     train_opt = opt["datasets"]["train"]
     if train_opt.get("num_worker_per_gpu", 0) > 0 and train_opt.get("prefetch_mode") != "cpu":
         train_opt.setdefault("persistent_workers", True)
     dataset = build_dataset(train_opt)
+    images_then = opt.get("images_then")
+    if images_then not in (None, len(dataset)):
+        raise OptionsError(
+            f"datasets.train has {len(dataset)} images, and had {images_then} when the state was written; the run "
+            "cannot go on where it was among them. Start anew under another name (path.pretrain_network_g takes the "
+            "weights along)."
+        )
+    opt["train_images"] = len(dataset)
     sampler = WholeBatchSampler(
         num_images=len(dataset),
         batch_size=train_opt["batch_size_per_gpu"],

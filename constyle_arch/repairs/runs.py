@@ -6,8 +6,7 @@ from typing import Any
 import basicsr.test
 import basicsr.train
 
-from constyle_arch.experiments import networks_of, newest_state, read_state
-from constyle_arch.models.resuming import changes, check_changes, options_of_training
+from constyle_arch.experiments import hold_experiment, network_of, set_aside_after, state_to_go_on_with
 from constyle_arch.options import parse_options
 
 Options = dict[str, Any]
@@ -30,35 +29,35 @@ def resume_where_the_experiment_is() -> None:
 def load_resume_state(opt: Options) -> dict[str, Any] | None:
     """The training state to go on from, or None to start anew.
 
-    The options are set so that the run begins with the state's network, seed and position. Nothing is written.
+    The experiment is this run's from here on. The options are set so that the run begins with the state's network, seed
+    and position. What an experiment holds of later iterations is set aside.
 
     Raises:
         CheckpointError: the state or its network cannot be read.
         OptionsError: options have changed that must not.
+        RunError: another process trains the experiment.
     """
-    folder = Path(opt["path"]["training_states"])
-    if opt["auto_resume"]:
-        found = newest_state(folder)
-        if found is None:
-            print(f"--auto_resume: no training state in {folder}; starting anew.", flush=True)
-            return None
-        path, state = found
-        opt["path"]["resume_state"] = str(path)
-    elif opt["path"].get("resume_state"):
-        path = Path(opt["path"]["resume_state"])
-        state = read_state(path)
-    else:
+    home = Path(opt["path"]["experiments_root"])
+    if opt["rank"] == 0:
+        hold_experiment(home)
+    found = state_to_go_on_with(opt)
+    if found is None:
+        if opt["auto_resume"] and opt["rank"] == 0:
+            print(f"--auto_resume: no training state in {opt['path']['training_states']}; starting anew.", flush=True)
         return None
-
-    (network,) = networks_of(path, state["iter"])
-    opt["path"] |= {"pretrain_network_g": str(network), "param_key_g": "params", "strict_load_g": True}
-    opt["iterations_done"] = state["iter"]
-    options_then = state.get("options", {})
-    if opt.pop("seed_was_drawn", False) and "manual_seed" in options_then:
-        opt["manual_seed"] = options_then["manual_seed"]
-    changed = changes(options_then, options_of_training(opt))
-    for line in check_changes(changed, opt["train"]["scheduler"]["type"], str(path)):
-        print(f"Changed since {path} was written: {line}", flush=True)
-    for place in ("models", "training_states"):
-        Path(opt["path"][place]).mkdir(parents=True, exist_ok=True)
-    return state
+    if opt["rank"] == 0:
+        if found.changed:
+            print(f"Changed since {found.path} was written:", *found.changed, sep="\n  - ", flush=True)
+        for place in ("models", "training_states"):
+            Path(opt["path"][place]).mkdir(parents=True, exist_ok=True)
+        if not opt["auto_resume"]:
+            set_aside_after(home, found.state["iter"])
+    opt["path"] |= {
+        "resume_state": str(found.path),
+        "pretrain_network_g": str(network_of(found.path, found.state["iter"])),
+        "param_key_g": "params",
+        "strict_load_g": True,
+    }
+    opt["iterations_done"] = found.state["iter"]
+    opt["images_then"] = found.state.get("images")
+    return found.state
