@@ -39,11 +39,15 @@ demo-again:
 	rm -rf experiments/$(DEMO) tb_logger/$(DEMO)
 	$(MAKE) demo
 
+# A file's tests share what they prepared, so files are what the processes deal out; most tests start processes of their
+# own, so each takes one thread.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-all: $(READY)
-	$(BIN)/python -m pytest -m ''
+	$(PYTEST) -m ''
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -29,7 +29,16 @@ setup(
     ],
     extras_require={
         "sample": ["scikit-image>=0.22"],  # the photographs that `basicsr prepare sample` hazes
-        "dev": ["scikit-image>=0.22", "pytest", "hypothesis", "ruff", "mypy", "types-PyYAML", "types-tqdm"],
+        "dev": [
+            "scikit-image>=0.22",
+            "pytest",
+            "pytest-xdist",
+            "hypothesis",
+            "ruff",
+            "mypy",
+            "types-PyYAML",
+            "types-tqdm",
+        ],
     },
     entry_points={"console_scripts": ["basicsr = constyle_arch.cli:main"]},
     classifiers=[

@@ -275,9 +275,9 @@ def test_two_runs_do_not_train_one_experiment(tmp_path, uninterrupted, flag):
         for line in process.stderr:
             if "iter:       2" in line:
                 break
-        files = sorted(path.name for path in (tmp_path / "experiments" / "tiny").iterdir())
+        logs = sorted((tmp_path / "experiments" / "tiny").glob("*.log"))
         result = run_command("train", "-opt", "run.yml", flag, cwd=tmp_path)
-        assert sorted(path.name for path in (tmp_path / "experiments" / "tiny").iterdir()) == files
+        assert sorted((tmp_path / "experiments" / "tiny").glob("*.log")) == logs
         process.kill()
         process.communicate()
     assert result.returncode == 2
