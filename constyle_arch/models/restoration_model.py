@@ -371,8 +371,12 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
                 f"Results, also in {folder}/results.md, .json and .csv (every image):\n{self.report.markdown()}"
             )
 
+    def _validation_sets(self) -> list[Options]:
+        """The options of the data sets to validate on."""
+        return [opt for phase, opt in self.opt["datasets"].items() if phase.split("_")[0] == "val"]
+
     def _keep_best_network(self, dataset_name: str) -> None:
-        first_dataset = next(opt["name"] for phase, opt in self.opt["datasets"].items() if phase.split("_")[0] == "val")
+        first_dataset = self._validation_sets()[0]["name"]
         first_metric = next(iter(self.opt["val"]["metrics"]))
         improved = self.best_metric_results[dataset_name][first_metric]["iter"] == self.current_iter
         if dataset_name == first_dataset and improved:
@@ -443,7 +447,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         if "random" in resume_state:
             set_random_state(resume_state["random"][ranks()[1]])
         if self.opt.get("val") and self.current_iter % int(self.opt["val"]["val_freq"]) == 0:
-            for dataset_opt in [opt for phase, opt in self.opt["datasets"].items() if phase.split("_")[0] == "val"]:
+            for dataset_opt in self._validation_sets():
                 loader = DataLoader(build_dataset(dataset_opt), batch_size=1)
                 self.validation(loader, self.current_iter, None, self.opt["val"]["save_img"])
 
