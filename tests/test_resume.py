@@ -269,17 +269,21 @@ def experiments_in(cwd):
 @pytest.mark.parametrize("flag", ["--auto_resume", "--archive"])
 def test_two_runs_do_not_train_one_experiment(tmp_path, uninterrupted, flag):
     _, options = uninterrupted
+    options = json.loads(json.dumps(options))
+    options["train"]["total_iter"] = 10_000  # it trains for as long as the other one tries
+    options["train"]["scheduler"]["periods"] = [5_000, 5_000]
     write_options(tmp_path / "run.yml", options)
     command = [*COMMAND, "train", "-opt", "run.yml", "--plugin", REPOSITORY / "tests" / "slow.py"]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
-        for line in process.stderr:
-            if "iter:       2" in line:
-                break
-        logs = sorted((tmp_path / "experiments" / "tiny").glob("*.log"))
+    home = tmp_path / "experiments" / "tiny"
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        while not (home / "training_states" / "2.state").is_file():
+            assert process.poll() is None
+            time.sleep(0.05)
+        logs = sorted(home.glob("*.log"))
         result = run_command("train", "-opt", "run.yml", flag, cwd=tmp_path)
-        assert sorted((tmp_path / "experiments" / "tiny").glob("*.log")) == logs
+        assert process.poll() is None
+        assert sorted(home.glob("*.log")) == logs
         process.kill()
-        process.communicate()
     assert result.returncode == 2
     assert "Another process is training" in result.stderr
     assert experiments_in(tmp_path) == ["tiny"]
