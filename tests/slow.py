@@ -8,7 +8,7 @@ compute_losses = RestorationModel.compute_losses_of_step
 
 
 def compute_losses_slowly(self):
-    time.sleep(0.1)
+    time.sleep(0.2)
     return compute_losses(self)
 
 
