@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks.plain import plain
 from constyle_arch.archs import (
     ConStyle,
     ConStyleMaxim,
@@ -138,6 +139,42 @@ def test_any_size_is_restored_like_its_padded_image(name, size):
         padded = network(pad_to_multiple(lq, network.multiple))
     assert restored.shape == lq.shape
     torch.testing.assert_close(restored, padded[..., : size[0], : size[1]])
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("name", TINY)
+def test_network_and_its_gradients_are_those_of_the_papers_equations(name, layout):
+    torch.manual_seed(0)
+    network = TINY[name]().double().to(memory_format=layout)
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.2)  # β and γ of a new NAFNet would hide its blocks
+    for encoder in (module for module in network.modules() if isinstance(module, ConStyle)):
+        encoder.eval()  # statistics of two images divide by next to nothing
+    by_equations = plain(network)
+    lq = torch.rand(2, 3, 64, 128, dtype=torch.double)
+    restored, expected = network(lq), by_equations(lq)
+    torch.testing.assert_close(restored, expected)
+    for output in (restored, expected):
+        output.square().mean().backward()
+    for (parameter, tensor), other in zip(network.named_parameters(), by_equations.parameters(), strict=True):
+        assert (tensor.grad - other.grad).norm() < 1e-9 * other.grad.norm(), parameter
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_everything_between_convolutions_is_channels_last(name):
+    network = TINY[name]()
+    layouts = {}
+
+    def note(module, inputs, output):
+        layouts[module] = all(x.is_contiguous(memory_format=torch.channels_last) for x in (*inputs, output))
+
+    blocks = [module for module in network.modules() if isinstance(module, LayerNorm2d)]
+    for block in blocks:
+        block.register_forward_hook(note)
+    with torch.no_grad():
+        network(torch.rand(2, 3, 64, 64))
+    assert len(layouts) == len(blocks)
+    assert all(layouts.values())
 
 
 @pytest.mark.parametrize("size", [(16, 16), (17, 31)])

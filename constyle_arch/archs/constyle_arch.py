@@ -5,6 +5,8 @@ from typing import NamedTuple
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
+from constyle_arch.archs.layers import make_channels_last
+
 CODE_CHANNELS = 128
 FEATURE_CHANNELS = (32, 64, 128)
 
@@ -31,7 +33,7 @@ def convolutions(in_channels: int, *out_channels: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for position, channels in enumerate(out_channels, start=1):
         stride = 2 if position == len(out_channels) else 1
-        layers += [nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False), nn.LeakyReLU(0.1)]
+        layers += [nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False), nn.LeakyReLU(0.1, inplace=True)]
         in_channels = channels
     return nn.Sequential(*layers)
 
@@ -59,6 +61,7 @@ class ConStyle(nn.Module):
             ]
         )
         self.projections = nn.ModuleList([projection(256, CODE_CHANNELS), projection(CODE_CHANNELS, CODE_CHANNELS)])
+        make_channels_last(self)
 
     def forward(self, image: Tensor) -> Encoding:
         """Encode `image` (N, 3, H, W) with values in [0, 1].

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from constyle_arch.archs.constyle_arch import CODE_CHANNELS, FEATURE_CHANNELS, Codes, ConStyle
-from constyle_arch.archs.layers import checked_image, pad_to_multiple
+from constyle_arch.archs.layers import checked_image, make_channels_last, pad_to_multiple
 
 Operator = Callable[[int, int], nn.Module]
 """Makes one block from its channels and its level: 0 at full resolution, 3 at the bottleneck (1/8)."""
@@ -20,7 +20,7 @@ Operator = Callable[[int, int], nn.Module]
 
 def leaky_relu(channels: int) -> nn.Module:
     """The activation after a projected feature, where a network does not choose its own."""
-    return nn.LeakyReLU(0.1)
+    return nn.LeakyReLU(0.1, inplace=True)
 
 
 class Downsample(nn.Module):
@@ -195,6 +195,7 @@ class GeneralRestorationNetwork(GuidedNetwork):
         )
         self.refine = stage(2 * dim, 0, num_refinement_blocks)
         self.output = nn.Conv2d(2 * dim, 3, 3, padding=1, bias=bias)
+        make_channels_last(self)
 
     def restore(self, image: Tensor, guides: Sequence[Tensor | None], codes: Codes) -> Tensor:
         """Down with the guides, through the bottleneck with the code, and up with the skips."""

@@ -1,7 +1,29 @@
-"""Layers that several networks share."""
+"""Layers that several networks share, and what keeps them fast: halves, aligned channels, cheap values recomputed.
 
+The networks are channels-last: their weights are from construction on, and convolutions hand that layout on to every
+feature. They compute the same in the other layout, only slower.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+def make_channels_last(network: nn.Module) -> None:
+    """Lay the weights of `network` out channels-last, and with them everything it computes."""
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs know it positional only
+
+
+class Dense(nn.Linear):
+    """The same linear map at every pixel of (N, C, H, W): a 1×1 convolution whose weight is a matrix."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_features, H, W) to (N, out_features, H, W)."""
+        return F.conv2d(x, self.weight[:, :, None, None], self.bias)
 
 
 class LayerNorm2d(nn.LayerNorm):
@@ -34,3 +56,53 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
         return image
     mode = "reflect" if bottom < height and right < width else "replicate"
     return F.pad(image, (0, right, 0, bottom), mode=mode)
+
+
+def recomputed(function: Callable[..., Any], *inputs: Tensor) -> Any:
+    """`function(*inputs)`, whose inner values are computed a second time in the backward pass instead of kept.
+
+    For values that are cheap to compute and large to keep: activations and products. The input of a convolution that
+    comes last in `function` is recomputed, the convolution itself is not.
+    """
+    if not torch.is_grad_enabled():
+        return function(*inputs)
+    return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
+
+
+def convolve_halves(x: Tensor, pointwise: nn.Conv2d | Dense, *depthwise: nn.Conv2d, alignment: int = 1) -> list[Tensor]:
+    """Both halves of the channels that a pointwise and depthwise convolutions make of `x` (N, C, H, W) in turn.
+
+    What is to be gated is computed as two tensors: halves of one would not be contiguous in memory, and every
+    operation on them slower by a multiple.
+
+    Args:
+        x: the input.
+        pointwise: takes the channels of `x`.
+        depthwise: those that follow.
+        alignment: each half gets channels of zeros until their number is a multiple of it.
+    """
+    halves = []
+    for half in range(2):
+
+        def parameters(layer: nn.Conv2d | Dense, half: int = half) -> tuple[Tensor, Tensor | None]:
+            weight, bias = layer.weight.chunk(2)[half], None if layer.bias is None else layer.bias.chunk(2)[half]
+            return aligned(weight, alignment), None if bias is None else aligned(bias, alignment)
+
+        weight, bias = parameters(pointwise)
+        y = F.conv2d(x, weight.reshape(*weight.shape[:2], 1, 1), bias)
+        for convolution in depthwise:
+            weight, bias = parameters(convolution)
+            y = F.conv2d(y, weight, bias, padding=convolution.padding, groups=len(weight))
+        halves.append(y)
+    return halves
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """`x`, in float32 if it has half precision: for sums over images and for what losses compare."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def aligned(tensor: Tensor, alignment: int, dim: int = 0) -> Tensor:
+    """`tensor` with zeros appended until its length along `dim` is a multiple of `alignment`."""
+    missing = -tensor.shape[dim] % alignment
+    return F.pad(tensor, [0, 0] * (tensor.dim() - 1 - dim) + [0, missing]) if missing else tensor

@@ -1,11 +1,11 @@
 """MAXIM's operators and MAXIM-1S (Tu et al., CVPR 2022, arXiv 2201.02973), and ConStyle-MAXIM (arXiv 2402.15784).
 
-Blocks take and return (N, C, H, W); inside, what mixes pixels works on (N, groups, tokens, C).
+Everything is (N, C, H, W); only `TokenMixing`, which mixes pixels, rearranges them inside.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,67 +15,84 @@ from torch import Tensor, nn
 
 from constyle_arch.archs.constyle_arch import Codes
 from constyle_arch.archs.general_restoration_arch import GuidedNetwork
-from constyle_arch.archs.layers import LayerNorm2d, checked_image, pad_to_multiple
+from constyle_arch.archs.layers import (
+    Dense,
+    LayerNorm2d,
+    at_least_float32,
+    checked_image,
+    convolve_halves,
+    make_channels_last,
+    pad_to_multiple,
+    recomputed,
+)
 
 LAYER_NORM_EPS = 1e-6
 TOKENS_PER_SIDE = (16, 16, 8, 8)
 """Sides of a block in pixels, and of the grid in cells, on each level from full resolution to 1/8."""
 
 
-def on_blocks(mix: Callable[[Tensor], Tensor], x: Tensor, side: int) -> Tensor:
-    """Apply `mix` (N, groups, tokens, C) to the pixels of each window of side×side of `x` (N, C, H, W)."""
-    rows, columns = x.shape[2] // side, x.shape[3] // side
-    groups = rearrange(x, "n c (row y) (column x) -> n (row column) (y x) c", y=side, x=side)
-    return rearrange(
-        mix(groups), "n (row column) (y x) c -> n c (row y) (column x)", row=rows, column=columns, y=side, x=side
-    )
+Axis = Literal["grid", "block"]
+TOKENS: dict[Axis, str] = {"grid": "(rows columns) (n y x)", "block": "(y x) (n rows columns)"}
+"""The tokens of a group, and the groups, of an image of rows×columns cells of y×x pixels."""
 
 
-def on_grid(mix: Callable[[Tensor], Tensor], x: Tensor, side: int) -> Tensor:
-    """Apply `mix` (N, groups, tokens, C) to the pixels at one place of all side×side cells of `x` (N, C, H, W)."""
-    height, width = x.shape[2] // side, x.shape[3] // side
-    groups = rearrange(x, "n c (row y) (column x) -> n (y x) (row column) c", row=side, column=side)
-    return rearrange(
-        mix(groups), "n (y x) (row column) c -> n c (row y) (column x)", row=side, column=side, y=height, x=width
-    )
+class TokenMixing(nn.Linear):
+    """One linear map over the tokens of each group of pixels, for every group and channel (MAXIM, section 3.2).
 
+    Args:
+        side: S, the tokens are S×S.
+        axis: `grid`, where the tokens of a group are the pixels at one place of all S×S cells of the image, or `block`,
+            where they are the pixels of one of its cells of S×S.
+        bias: whether a bias is added.
+    """
 
-class Dense(nn.Linear):
-    """The same linear map at every pixel of (N, C, H, W)."""
+    def __init__(self, side: int, axis: Axis, bias: bool) -> None:
+        super().__init__(side * side, side * side, bias)
+        self.side, self.axis = side, axis
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_features, H, W) to (N, out_features, H, W)."""
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        """Mix the pixels of `x` (N, C, H, W), H and W divisible by S."""
+        side, others = self.side, (x.shape[2] // self.side, x.shape[3] // self.side)
+        (rows, columns), (height, width) = ((side, side), others) if self.axis == "grid" else (others, (side, side))
+        sizes = {"n": len(x), "rows": rows, "columns": columns, "y": height, "x": width}
+        tokens = rearrange(x, f"n c (rows y) (columns x) -> 1 {TOKENS[self.axis]} c", **sizes)
+        # with the tokens for channels this is a 1×1 convolution, which CPUs compute faster than the matrix product
+        mixed = F.conv2d(tokens, self.weight[:, :, None, None], self.bias)
+        return rearrange(mixed, f"1 {TOKENS[self.axis]} c -> n (rows y) (columns x) c", **sizes).permute(0, 3, 1, 2)
 
 
 class SpatialGatingUnit(nn.Module):
     """u·(v + 1) of the halves u, v of the channels, v normalised and mixed over the tokens (MAXIM, section 3.2)."""
 
-    def __init__(self, channels: int, tokens: int) -> None:
+    def __init__(self, channels: int, side: int, axis: Axis) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(channels, eps=LAYER_NORM_EPS)
-        self.mix = nn.Linear(tokens, tokens)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, groups, tokens, 2C) to (N, groups, tokens, C)."""
-        u, v = x.chunk(2, dim=-1)
-        v = self.mix(self.norm(v).transpose(-1, -2)).transpose(-1, -2)
-        return u * (v + 1)
+        self.norm = LayerNorm2d(channels, eps=LAYER_NORM_EPS)
+        self.mix = TokenMixing(side, axis, bias=True)
 
 
 class GatedMLP(nn.Module):
-    """gMLP layer over tokens: norm, expand, GELU, spatial gating unit, reduce, residual."""
+    """gMLP layer over the tokens of an axis: norm, expand, GELU, spatial gating unit, reduce, residual."""
 
-    def __init__(self, channels: int, tokens: int, bias: bool) -> None:
+    def __init__(self, channels: int, side: int, axis: Axis, bias: bool) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(channels, eps=LAYER_NORM_EPS)
-        self.expand = nn.Linear(channels, 2 * channels, bias=bias)
-        self.gate = SpatialGatingUnit(channels, tokens)
-        self.reduce = nn.Linear(channels, channels, bias=bias)
+        self.norm = LayerNorm2d(channels, eps=LAYER_NORM_EPS)
+        self.expand = Dense(channels, 2 * channels, bias=bias)
+        self.gate = SpatialGatingUnit(channels, side, axis)
+        self.reduce = Dense(channels, channels, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Transform `x` (N, groups, tokens, C)."""
-        return x + self.reduce(self.gate(F.gelu(self.expand(self.norm(x)))))
+        """Transform `x` (N, C, H, W)."""
+        u, v = convolve_halves(self.norm(x), self.expand)
+        return x + recomputed(self.gated, u, recomputed(self.mixed, v))
+
+    def mixed(self, v: Tensor) -> Tensor:
+        """What gates: GELU(`v`), normalised and mixed over the tokens."""
+        return self.gate.mix(self.gate.norm(F.gelu(v)))
+
+    def gated(self, u: Tensor, v: Tensor) -> Tensor:
+        """GELU(`u`) · (`v` + 1), reduced."""
+        u = F.gelu(u)
+        return self.reduce(u.addcmul(u, v))
 
 
 class MultiAxisGatedMLP(nn.Module):
@@ -83,17 +100,16 @@ class MultiAxisGatedMLP(nn.Module):
 
     def __init__(self, channels: int, side: int, bias: bool) -> None:
         super().__init__()
-        self.side = side
         self.norm = LayerNorm2d(channels, eps=LAYER_NORM_EPS)
         self.expand = Dense(channels, 2 * channels, bias)
-        self.grid = GatedMLP(channels, side * side, bias)
-        self.block = GatedMLP(channels, side * side, bias)
+        self.grid = GatedMLP(channels, side, "grid", bias)
+        self.block = GatedMLP(channels, side, "block", bias)
         self.reduce = Dense(2 * channels, channels, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform `x` (N, C, H, W)."""
-        u, v = F.gelu(self.expand(self.norm(x))).chunk(2, dim=1)
-        mixed = torch.cat([on_grid(self.grid, u, self.side), on_blocks(self.block, v, self.side)], dim=1)
+        u, v = convolve_halves(self.norm(x), self.expand)
+        mixed = torch.cat([self.grid(F.gelu(u)), self.block(F.gelu(v))], dim=1)
         return x + self.reduce(mixed)
 
 
@@ -122,7 +138,8 @@ class ResidualConvAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform `x` (N, C, H, W)."""
-        return x + self.attention(self.conv2(F.leaky_relu(self.conv1(self.norm(x)), 0.2)))
+        y = F.leaky_relu(self.conv1(self.norm(x)), 0.2, inplace=True)
+        return x + self.attention(self.conv2(y))
 
 
 class ResidualDenseAttention(nn.Module):
@@ -137,7 +154,8 @@ class ResidualDenseAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform `x` (N, C, H, W)."""
-        return x + self.attention(self.dense2(F.gelu(self.dense1(self.norm(x)))))
+        y = recomputed(lambda y: self.dense2(F.gelu(y)), self.dense1(self.norm(x)))
+        return x + self.attention(y)
 
 
 class EncoderBlock(nn.Module):
@@ -183,19 +201,17 @@ class GatingWeights(nn.Module):
 
     def __init__(self, channels: int, side: int, bias: bool) -> None:
         super().__init__()
-        self.side = side
         self.norm = LayerNorm2d(channels, eps=LAYER_NORM_EPS)
         self.expand = Dense(channels, 2 * channels, bias)
-        self.grid = nn.Linear(side * side, side * side, bias=bias)
-        self.block = nn.Linear(side * side, side * side, bias=bias)
+        self.grid = TokenMixing(side, "grid", bias)
+        self.block = TokenMixing(side, "block", bias)
         self.reduce = Dense(2 * channels, channels, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Weights (N, C, H, W) from `x` (N, C, H, W)."""
-        u, v = F.gelu(self.expand(self.norm(x))).chunk(2, dim=1)
-        u = on_grid(lambda tokens: self.grid(tokens.transpose(-1, -2)).transpose(-1, -2), u, self.side)
-        v = on_blocks(lambda tokens: self.block(tokens.transpose(-1, -2)).transpose(-1, -2), v, self.side)
-        return self.reduce(torch.cat([u, v], dim=1))
+        u, v = convolve_halves(self.norm(x), self.expand)
+        mixed = [recomputed(lambda y, mix=mix: mix(F.gelu(y)), y) for mix, y in ((self.grid, u), (self.block, v))]
+        return self.reduce(torch.cat(mixed, dim=1))
 
 
 class CrossGating(nn.Module):
@@ -234,9 +250,14 @@ class CrossGating(nn.Module):
 
 def resize_to(x: Tensor, like: Tensor) -> Tensor:
     """Resize `x` (N, C, h, w) to the height and width of `like`: bilinear, antialiased where it shrinks."""
-    if x.shape[-2:] == like.shape[-2:]:
+    size = like.shape[-2:]
+    if x.shape[-2:] == size:
         return x
-    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False, antialias=True)
+    if x.shape[-1] < size[-1]:
+        return F.interpolate(x, size=size, mode="bilinear")
+    return F.interpolate(at_least_float32(x), size=size, mode="bilinear", antialias=True).to(
+        x.dtype
+    )  # no half precision on CPUs
 
 
 class ResizeAndConcat(nn.ModuleList):
@@ -324,6 +345,7 @@ class ConStyleMaxim(GuidedNetwork):
             ]
         )
         self.output = nn.Conv2d(2 * dim, 3, 3, padding=1, bias=bias)
+        make_channels_last(self)
 
     def restore(self, image: Tensor, guides: Sequence[Tensor | None], codes: Codes) -> Tensor:
         """Down with the image's scales and the guides, then gate the encoders' outputs, and up with them."""
@@ -398,6 +420,7 @@ class Maxim(nn.Module):
         )
         self.up = nn.ModuleList(EncoderBlock(4 * width, width, side, bias) for width, side in coarse_to_fine)
         self.output = nn.Conv2d(dim, 3, 3, padding=1, bias=bias)
+        make_channels_last(self)
 
     def forward(self, lq: Tensor) -> Tensor:
         """Restore `lq` (N, 3, H, W) with values in [0, 1], of any height and width; the result is not clamped.

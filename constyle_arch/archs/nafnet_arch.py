@@ -4,19 +4,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from constyle_arch.archs.general_restoration_arch import GeneralRestorationNetwork
-from constyle_arch.archs.layers import LayerNorm2d, checked_image, pad_to_multiple
+from constyle_arch.archs.layers import (
+    LayerNorm2d,
+    checked_image,
+    convolve_halves,
+    make_channels_last,
+    pad_to_multiple,
+    recomputed,
+)
 
 LAYER_NORM_EPS = 1e-6
-
-
-def simple_gate(x: Tensor) -> Tensor:
-    """One half of the channels times the other: (N, 2C, H, W) to (N, C, H, W)."""
-    a, b = x.chunk(2, dim=1)
-    return a * b
 
 
 class NAFBlock(nn.Module):
@@ -43,10 +45,24 @@ class NAFBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform `x` (N, C, H, W)."""
-        y = simple_gate(self.conv2(self.conv1(self.norm1(x))))
-        y = y * self.sca(y.mean(dim=(2, 3), keepdim=True))  # simplified channel attention
-        x = x + self.beta * self.conv3(y)
-        return x + self.gamma * self.conv5(simple_gate(self.conv4(self.norm2(x))))
+        x = x + recomputed(self.attend, *convolve_halves(self.norm1(x), self.conv1, self.conv2))
+        return x + recomputed(self.feed_forward, *convolve_halves(self.norm2(x), self.conv4))
+
+    def attend(self, a: Tensor, b: Tensor) -> Tensor:
+        """Gate, simplified channel attention, projection scaled by β."""
+        y = a * b
+        y = y * self.sca(y.mean(dim=(2, 3), keepdim=True))
+        return scaled_convolution(y, self.conv3, self.beta)
+
+    def feed_forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """Gate, and the projection scaled by γ."""
+        return scaled_convolution(a * b, self.conv5, self.gamma)
+
+
+def scaled_convolution(x: Tensor, convolution: nn.Conv2d, scale: Tensor) -> Tensor:
+    """`convolution(x) * scale`, by weights scaled instead of an image; `scale` is (1, C, 1, 1)."""
+    assert convolution.bias is not None
+    return F.conv2d(x, convolution.weight * scale.reshape(-1, 1, 1, 1), convolution.bias * scale.flatten())
 
 
 def naf_blocks(channels: int, num_blocks: int) -> nn.Sequential:
@@ -134,6 +150,7 @@ class NAFNet(nn.Module):
             naf_blocks(channels, blocks) for channels, blocks in zip(reversed(widths[:-1]), dec_blk_nums, strict=True)
         )
         self.ending = nn.Conv2d(width, 3, 3, padding=1)
+        make_channels_last(self)
 
     def forward(self, lq: Tensor) -> Tensor:
         """Restore `lq` (N, 3, H, W) with values in [0, 1], of any height and width; the result is not clamped.

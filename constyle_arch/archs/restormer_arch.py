@@ -10,9 +10,20 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from constyle_arch.archs.general_restoration_arch import GeneralRestorationNetwork
-from constyle_arch.archs.layers import LayerNorm2d, checked_image, pad_to_multiple
+from constyle_arch.archs.layers import (
+    LayerNorm2d,
+    aligned,
+    at_least_float32,
+    checked_image,
+    convolve_halves,
+    make_channels_last,
+    pad_to_multiple,
+    recomputed,
+)
 
 LAYER_NORM_EPS = 1e-5
+ALIGNMENT = 16
+"""Hidden channels are computed in multiples of it: of 255, the vector units of CPUs and GPUs would waste some."""
 
 
 class BiasFreeLayerNorm2d(nn.Module):
@@ -49,14 +60,27 @@ class TransposedAttention(nn.Module):
         self.project_out = nn.Conv2d(channels, channels, 1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Attend over the channels of `x` (N, C, H, W)."""
-        height, width = x.shape[-2:]
-        q, k, v = rearrange(
-            self.qkv_dwconv(self.qkv(x)), "n (three h c) y x -> three n h c (y x)", three=3, h=self.heads
-        )
-        attention = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).mT * self.temperature
-        out = attention.softmax(dim=-1) @ v
-        return self.project_out(rearrange(out, "n h c (y x) -> n (h c) y x", y=height, x=width))
+        """Attend over the channels of `x` (N, C, H, W).
+
+        Nothing of the size of an image is computed that a matrix of channels by channels can stand for: q and k are
+        normalised in their product, and the output's projection is multiplied with the attention before either meets v.
+        """
+        n, channels, height, width = x.shape
+        qkv = self.qkv_dwconv(self.qkv(x)).permute(0, 2, 3, 1).reshape(n, height * width, 3 * channels)
+        q, k, v = qkv.chunk(3, dim=-1)
+        q_heads, k_heads = (rearrange(part, "n p (h c) -> n h p c", h=self.heads) for part in (q, k))
+        q_norm, k_norm = (rearrange(lengths(part), "n (h c) -> n h c", h=self.heads) for part in (q, k))
+        cosines = (q_heads.mT @ k_heads) / q_norm[..., :, None] / k_norm[..., None, :]
+        attention = (cosines * self.temperature).softmax(dim=-1)
+        projection = rearrange(self.project_out.weight, "o (h c) 1 1 -> h o c", h=self.heads)
+        projection = rearrange(projection @ attention, "n h o c -> n (h c) o")
+        out = (v @ projection).reshape(n, height, width, channels).permute(0, 3, 1, 2)
+        return out if self.project_out.bias is None else out + self.project_out.bias[:, None, None]
+
+
+def lengths(x: Tensor) -> Tensor:
+    """The Euclidean length of each channel over the pixels: (N, P, C) to (N, C), at least 1e-12; never in half."""
+    return at_least_float32(x).square().sum(dim=1).sqrt().clamp_min(1e-12)
 
 
 class GatedFeedForward(nn.Module):
@@ -71,8 +95,11 @@ class GatedFeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform each pixel of `x` (N, C, H, W) with its neighbours."""
-        gate, value = self.dwconv(self.project_in(x)).chunk(2, dim=1)
-        return self.project_out(F.gelu(gate) * value)
+        return recomputed(self.gate, *convolve_halves(x, self.project_in, self.dwconv, alignment=ALIGNMENT))
+
+    def gate(self, gate: Tensor, value: Tensor) -> Tensor:
+        """GELU(`gate`) · `value`, projected; their channels are aligned."""
+        return F.conv2d(F.gelu(gate) * value, aligned(self.project_out.weight, ALIGNMENT, dim=1), self.project_out.bias)
 
 
 class TransformerBlock(nn.Module):
@@ -215,6 +242,7 @@ class Restormer(nn.Module):
         )
         self.refinement = stage(2 * dim, 0, num_refinement_blocks)
         self.output = nn.Conv2d(2 * dim, 3, 3, padding=1, bias=bias)
+        make_channels_last(self)
 
     def forward(self, lq: Tensor) -> Tensor:
         """Restore `lq` (N, 3, H, W) with values in [0, 1], of any height and width; the result is not clamped.
