@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY
-from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
+from torch import nn
 
 from constyle_arch.experiments import state_to_go_on_with
+from constyle_arch.models.acceleration import Acceleration
 from constyle_arch.options import Options, complete_paths, read_checked_options
-from constyle_arch.results.complexity import SIDE, count_gmacs, count_parameters
+from constyle_arch.results.complexity import SIDE, PeakMemory, count_gmacs, count_parameters
 
 GIGABYTE = 2**30
 
@@ -74,24 +74,19 @@ def _training_lines(options: Options, images: int, network: nn.Module) -> list[s
 
 
 def _memory_of_step(network: nn.Module, train_opt: dict[str, Any], batch: int, size: int) -> float | None:
-    """Bytes of a training step: weights and what is kept for each, and what the forward pass keeps for gradients.
+    """Bytes of a training step in float32: weights and what is kept for each, and the peak of all that is computed.
 
     Shapes alone are computed. None for a network that cannot run so.
     """
-    kept: dict[int, int] = {}
-
-    def count(tensor: Tensor) -> Tensor:
-        kept[id(tensor.untyped_storage())] = tensor.untyped_storage().nbytes()
-        storages.append(tensor)  # keeps its identity from being used again
-        return tensor
-
-    storages: list[Tensor] = []
+    acceleration = Acceleration.from_options({**train_opt, "compile": False})
+    acceleration.prepare(network)
     try:
-        with saved_tensors_hooks(count, lambda tensor: tensor):
-            network.train()(torch.empty(batch, 3, size, size, device="meta"))
+        with PeakMemory() as memory:
+            part = torch.empty(batch // acceleration.accumulate, 3, size, size, device="meta")
+            network.train()(part).mean().backward()
     except (NotImplementedError, RuntimeError):
         return None
     weights = sum(parameter.nbytes for parameter in network.parameters())
-    copies = 4 + (train_opt.get("ema_decay", 0) > 0)  # weights, gradients, two moments of Adam's kind, EMA
+    copies = 3 + (train_opt.get("ema_decay", 0) > 0)  # weights, two moments of Adam's kind, EMA
     queue = 4 * 128 * (train_opt.get("contrast") or {}).get("queue_size", 0)
-    return sum(kept.values()) + copies * weights + queue
+    return memory.peak + copies * weights + queue

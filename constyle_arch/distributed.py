@@ -39,8 +39,14 @@ def largest(numbers: Iterable[float], device: torch.device) -> list[float]:
     if ranks()[0] == 1:
         return numbers
     tensor = torch.tensor(numbers, dtype=torch.float64 if device.type == "cpu" else torch.float32, device=device)
-    distributed.all_reduce(tensor, distributed.ReduceOp.MAX)
-    return [float(number) for number in tensor.tolist()]
+    return [float(number) for number in largest_of(tensor).tolist()]
+
+
+def largest_of(tensor: Tensor) -> Tensor:
+    """For each entry the largest that any rank gives, in place; on a GPU nothing waits for it."""
+    if ranks()[0] > 1:
+        distributed.all_reduce(tensor, distributed.ReduceOp.MAX)
+    return tensor
 
 
 @torch.no_grad()

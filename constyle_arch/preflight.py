@@ -36,6 +36,7 @@ from constyle_arch.data.degraded_image_dataset import DegradedImageDataset
 from constyle_arch.data.image_stores import as_list, folder_of
 from constyle_arch.data.paired_restoration_dataset import PairedRestorationDataset
 from constyle_arch.errors import CheckpointError, DataError, OptionsError
+from constyle_arch.models.acceleration import PRECISIONS
 from constyle_arch.models.constyle_model import ConStyleModel
 from constyle_arch.models.mixup import Mixup
 from constyle_arch.models.momentum_contrast import MomentumContrast
@@ -73,7 +74,8 @@ def check_options(options: Options) -> None:
         if not problems:  # everything stands where it should: look into it
             checks = [_check_experiment, _check_device, _check_network, _check_metrics, _check_datasets]
             if options["is_train"]:
-                checks += [_check_optimizer, _check_schedule, _check_losses, _check_contrast, _check_logger]
+                checks += [_check_optimizer, _check_schedule, _check_losses, _check_contrast]
+                checks += [_check_acceleration, _check_logger]
             problems = [problem for check in checks for problem in check(deepcopy(options))]
     if problems:
         raise OptionsError("These options cannot be run:\n" + "\n".join(f"  - {problem}" for problem in problems))
@@ -123,8 +125,9 @@ KINDS: dict[str, Callable[[Any], bool]] = {
     "a number above 0": lambda value: _is_number(value) and value > 0,
     "a number in [0, 1)": lambda value: _is_number(value) and 0 <= value < 1,
     "true or false": lambda value: isinstance(value, bool),
+    "off, bf16 or fp16": lambda value: value is False or (isinstance(value, str) and value in PRECISIONS),
 }
-SECTION, TEXT, COUNT, INTEGER, FROM_ZERO, WHOLE, SEED, NAME, POSITIVE, DECAY, BOOLEAN = KINDS
+SECTION, TEXT, COUNT, INTEGER, FROM_ZERO, WHOLE, SEED, NAME, POSITIVE, DECAY, BOOLEAN, PRECISION = KINDS
 
 REQUIRED = {
     "name": NAME,
@@ -168,6 +171,11 @@ OPTIONAL = {
     "train.constyle_iter": FROM_ZERO,
     "train.grad_clip_norm": POSITIVE,
     "train.max_skipped_steps": COUNT,
+    "train.amp": PRECISION,
+    "train.channels_last": BOOLEAN,
+    "train.compile": BOOLEAN,
+    "train.checkpointing": BOOLEAN,
+    "train.accumulate": INTEGER,
     "train.contrast": SECTION,
     "train.mixing_augs": SECTION,
     "train.mixing_augs.mixup": BOOLEAN,
@@ -212,7 +220,7 @@ def _check_structure(options: Options) -> Problems:
 KEYS = {
     "path": "pretrain_network_g param_key_g strict_load_g resume_state ignore_resume_networks",
     "train": "total_iter warmup_iter ema_decay optim_g scheduler constyle_iter grad_clip_norm max_skipped_steps "
-    "contrast mixing_augs " + " ".join(LOSSES),
+    "amp channels_last compile checkpointing accumulate contrast mixing_augs " + " ".join(LOSSES),
     "train.mixing_augs": "mixup mixup_beta use_identity",
     "val": "val_freq save_img save_comparison suffix pbar metrics",
     "logger": "print_freq save_checkpoint_freq use_tb_logger wandb",
@@ -495,6 +503,7 @@ def _check_contrast(options: Options) -> Problems:
     network = dict(iter(ARCH_REGISTRY)).get(options["network_g"]["type"])
     if _is_subclass(network, GuidedNetwork) and train_opt["batch_size_per_gpu"] == 1:
         yield "datasets.train.batch_size_per_gpu is 1; ConStyle's BatchNorm needs at least 2 images to train on."
+    yield from _check_parts(options, guided=_is_subclass(network, GuidedNetwork))
     if not _is_subclass(_model(options), ConStyleModel):
         return
     if isinstance(network, type) and not _is_subclass(network, GuidedNetwork):
@@ -508,6 +517,30 @@ def _check_contrast(options: Options) -> Problems:
     if positive == "degraded" and (options["train"].get("mixing_augs") or {}).get("mixup"):
         yield "train.contrast.positive is 'degraded', which mixup does not go with; set train.mixing_augs.mixup: false."
     yield from _tried(partial(MomentumContrast, ConStyle(), **contrast_opt), "train.contrast")
+
+
+def _check_parts(options: Options, guided: bool) -> Problems:
+    """A batch computed in parts must have images for all of them, and BatchNorm needs two in each."""
+    parts, batch = options["train"].get("accumulate", 1), options["datasets"]["train"]["batch_size_per_gpu"]
+    each = 2 if guided else 1
+    if parts > 1 and (batch % parts or batch // parts < each):
+        yield (
+            f"train.accumulate is {parts} and datasets.train.batch_size_per_gpu {batch}; each part must be of one size "
+            f"and have at least {each} image{'s' * (each > 1)}."
+        )
+
+
+def _check_acceleration(options: Options) -> Problems:
+    train_opt = options["train"]
+    if train_opt.get("amp") == "fp16" and not options["num_gpu"]:
+        yield "train.amp is 'fp16', which CPUs compute no faster; set bf16 or off, or num_gpu."
+    if train_opt.get("compile") and not options["num_gpu"]:
+        from torch._inductor.cpp_builder import get_cpp_compiler  # slow to import
+
+        try:
+            get_cpp_compiler()
+        except Exception as error:  # of whatever torch looks for
+            yield f"train.compile is true and torch finds no C++ compiler ({error}); install g++ or leave it out."
 
 
 def _check_logger(options: Options) -> Problems:

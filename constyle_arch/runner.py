@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from constyle_arch.allocator import keep_freed_memory
 from constyle_arch.errors import OptionsError
 
 
@@ -19,6 +20,7 @@ def run_pipeline(command: str, flags: Sequence[str], plugins: Sequence[str] = ()
     Raises:
         UserError: the run cannot start or cannot do what its options promise.
     """
+    keep_freed_memory()
     prepared_basicsr(plugins)
     from basicsr.test import test_pipeline
     from basicsr.train import train_pipeline

@@ -14,7 +14,7 @@ def save_and_dump(self, epoch, current_iter):
     if current_iter == -1:
         content = {
             "contrast": self.contrast.state_dict(),
-            "codes": self.codes.c2.detach(),
+            "codes": self.codes[0].c2,
             "net": self.get_bare_model(self.net_g).state_dict(),
             "key_encoder": self.contrast.encoder.state_dict(),
         }

@@ -4,12 +4,12 @@ import time
 
 from constyle_arch.models.restoration_model import RestorationModel
 
-compute_losses = RestorationModel.compute_losses_of_step
+accumulate_gradients = RestorationModel.accumulate_gradients
 
 
-def compute_losses_slowly(self):
+def accumulate_slowly(self):
     time.sleep(0.2)
-    return compute_losses(self)
+    return accumulate_gradients(self)
 
 
-RestorationModel.compute_losses_of_step = compute_losses_slowly
+RestorationModel.accumulate_gradients = accumulate_slowly

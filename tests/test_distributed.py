@@ -101,11 +101,11 @@ def test_worker_that_is_killed_is_restarted_and_goes_on(tmp_path, ten_pairs):
         "import os, signal\n"
         "from constyle_arch.models.restoration_model import RestorationModel\n"
         "step = RestorationModel.finish_step\n"
-        "def die_once(self, norm):\n"
+        "def die_once(self, *args):\n"
         "    attempt, rank = os.environ['TORCHELASTIC_RESTART_COUNT'], os.environ['RANK']\n"
         "    if (self.current_iter, rank, attempt) == (5, '1', '0'):\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    step(self, norm)\n"
+        "    step(self, *args)\n"
         "RestorationModel.finish_step = die_once\n"
     )
     launcher = (*TORCHRUN, "--max-restarts", "1", "-m", "constyle_arch")

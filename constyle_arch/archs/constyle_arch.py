@@ -5,7 +5,7 @@ from typing import NamedTuple
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
-from constyle_arch.archs.layers import make_channels_last
+from constyle_arch.archs.layers import make_channels_last, without_autocast
 
 CODE_CHANNELS = 128
 FEATURE_CHANNELS = (32, 64, 128)
@@ -73,6 +73,8 @@ class ConStyle(nn.Module):
         for stage in self.stages:
             x = stage(x)
             features.append(x)
-        c1 = self.projections[0](x.mean(dim=(2, 3)))
-        c2 = self.projections[1](c1)
+        pooled = x.mean(dim=(2, 3))
+        with without_autocast(x.device):  # codes are compared: half precision is too coarse for them
+            c1 = self.projections[0](pooled.to(next(self.projections.parameters()).dtype))
+            c2 = self.projections[1](c1)
         return Encoding(Codes(c1, c2), (features[0], features[1], features[2]))

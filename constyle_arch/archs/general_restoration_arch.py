@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from constyle_arch.archs.constyle_arch import CODE_CHANNELS, FEATURE_CHANNELS, Codes, ConStyle
-from constyle_arch.archs.layers import checked_image, make_channels_last, pad_to_multiple
+from constyle_arch.archs.layers import Stage, checked_image, make_channels_last, pad_to_multiple
 
 Operator = Callable[[int, int], nn.Module]
 """Makes one block from its channels and its level: 0 at full resolution, 3 at the bottleneck (1/8)."""
@@ -178,8 +178,8 @@ class GeneralRestorationNetwork(GuidedNetwork):
             if number < 0:
                 raise ValueError(f"{option} is {number}; it must be at least 0.")
 
-        def stage(channels: int, level: int, num_blocks: int) -> nn.Sequential:
-            return nn.Sequential(*(operator(channels, level) for _ in range(num_blocks)))
+        def stage(channels: int, level: int, num_blocks: int) -> Stage:
+            return Stage(*(operator(channels, level) for _ in range(num_blocks)))
 
         self.preprocess = nn.Conv2d(3, dim, 3, padding=1, bias=False)
         self.down = nn.ModuleList(

@@ -5,11 +5,13 @@ feature. They compute the same in the other layout, only slower.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.amp import is_autocast_available
 from torch.utils.checkpoint import checkpoint
 
 
@@ -100,6 +102,23 @@ def convolve_halves(x: Tensor, pointwise: nn.Conv2d | Dense, *depthwise: nn.Conv
 def at_least_float32(x: Tensor) -> Tensor:
     """`x`, in float32 if it has half precision: for sums over images and for what losses compare."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+class Stage(nn.Sequential):
+    """Blocks one after the other. With `checkpointing` only their inputs are kept for the backward pass."""
+
+    checkpointing = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pass `x` (N, C, H, W) through the blocks."""
+        for block in self:
+            x = recomputed(block, x) if self.checkpointing else block(x)
+        return x
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """For what must not be computed in half precision, though it is called under autocast."""
+    return torch.autocast(device.type, enabled=False) if is_autocast_available(device.type) else nullcontext()
 
 
 def aligned(tensor: Tensor, alignment: int, dim: int = 0) -> Tensor:

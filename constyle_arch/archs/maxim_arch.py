@@ -18,6 +18,7 @@ from constyle_arch.archs.general_restoration_arch import GuidedNetwork
 from constyle_arch.archs.layers import (
     Dense,
     LayerNorm2d,
+    Stage,
     at_least_float32,
     checked_image,
     convolve_halves,
@@ -164,7 +165,7 @@ class EncoderBlock(nn.Module):
     def __init__(self, in_channels: int, channels: int, side: int, bias: bool) -> None:
         super().__init__()
         self.project = nn.Conv2d(in_channels, channels, 1, bias=bias)
-        self.body = nn.Sequential(
+        self.body = Stage(
             MultiAxisGatedMLP(channels, side, bias),
             ResidualConvAttention(channels, bias),
             MultiAxisGatedMLP(channels, side, bias),
@@ -183,7 +184,7 @@ class BottleneckBlock(nn.Module):
     def __init__(self, channels: int, side: int, bias: bool) -> None:
         super().__init__()
         self.project = nn.Conv2d(channels, channels, 1)
-        self.body = nn.Sequential(
+        self.body = Stage(
             MultiAxisGatedMLP(channels, side, bias),
             ResidualDenseAttention(channels, bias),
             MultiAxisGatedMLP(channels, side, bias),

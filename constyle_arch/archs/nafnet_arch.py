@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from constyle_arch.archs.general_restoration_arch import GeneralRestorationNetwork
 from constyle_arch.archs.layers import (
     LayerNorm2d,
+    Stage,
     checked_image,
     convolve_halves,
     make_channels_last,
@@ -65,9 +66,9 @@ def scaled_convolution(x: Tensor, convolution: nn.Conv2d, scale: Tensor) -> Tens
     return F.conv2d(x, convolution.weight * scale.reshape(-1, 1, 1, 1), convolution.bias * scale.flatten())
 
 
-def naf_blocks(channels: int, num_blocks: int) -> nn.Sequential:
+def naf_blocks(channels: int, num_blocks: int) -> Stage:
     """A stage of NAFNet."""
-    return nn.Sequential(*(NAFBlock(channels) for _ in range(num_blocks)))
+    return Stage(*(NAFBlock(channels) for _ in range(num_blocks)))
 
 
 @ARCH_REGISTRY.register()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from constyle_arch.archs.general_restoration_arch import GeneralRestorationNetwork
 from constyle_arch.archs.layers import (
     LayerNorm2d,
+    Stage,
     aligned,
     at_least_float32,
     checked_image,
@@ -215,8 +216,8 @@ class Restormer(nn.Module):
         if dim <= 0 or dim % 4:
             raise ValueError(f"dim is {dim}; it must be a positive multiple of 4.")
 
-        def stage(channels: int, level: int, blocks: int) -> nn.Sequential:
-            return nn.Sequential(
+        def stage(channels: int, level: int, blocks: int) -> Stage:
+            return Stage(
                 *(
                     TransformerBlock(channels, heads[level], ffn_expansion_factor, bias, layer_norm_type)
                     for _ in range(blocks)

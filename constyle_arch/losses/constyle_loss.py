@@ -32,10 +32,10 @@ class InfoNCELoss(nn.Module):
 
     def forward(self, query: Tensor, positive: Tensor, queue: Tensor) -> Tensor:
         """The loss of `query` (B, D) with `positive` (B, D) and the negatives `queue` (D, K)."""
-        positive_logits = (query * positive).sum(dim=1, keepdim=True)
-        logits = torch.cat([positive_logits, query @ queue], dim=1) / self.temperature
-        classes = torch.zeros(len(query), dtype=torch.long, device=query.device)
-        return self.loss_weight * F.cross_entropy(logits, classes)
+        query = query / self.temperature
+        positive_logit = (query * positive).sum(dim=1)
+        negatives = (query @ queue).logsumexp(dim=1)
+        return self.loss_weight * (positive_logit.logaddexp(negatives) - positive_logit).mean()
 
 
 @LOSS_REGISTRY.register()

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor
@@ -71,7 +72,7 @@ class ConStyleModel(RestorationModel):
         """Take the images of a batch, with `lq_other` where the data set gives it."""
         super().feed_data(data)
         if "lq_other" in data:
-            self.lq_other = data["lq_other"].to(self.device, non_blocking=True)
+            self.lq_other = self.on_device(data["lq_other"])
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One training step, with the contrast until `constyle_iter`."""
@@ -79,15 +80,24 @@ class ConStyleModel(RestorationModel):
             self._freeze_constyle()
         super().optimize_parameters(current_iter)
 
-    def finish_step(self, grad_norm: Tensor) -> None:
+    def prepare_step(self) -> None:
+        """As `RestorationModel`, then move the momentum encoder and take the negatives of the step."""
+        super().prepare_step()
+        self.codes: list[Codes] = []
+        self.positives: list[Tensor] = []
+        if not self.constyle_frozen:
+            self.contrast.update_encoder(self._network().encoder)
+            self.negatives = self.contrast.negatives(len(self.lq))
+
+    def finish_step(self, grad_norm: Tensor, skipped: Tensor) -> None:
         """As `RestorationModel`, then put the codes of the degraded images into the queue."""
-        super().finish_step(grad_norm)
+        super().finish_step(grad_norm, skipped)
         if self.constyle_frozen:
             return
-        query = self.codes.c2.detach()
+        queries = torch.cat([codes.c2 for codes in self.codes])
         if self.current_iter % self.opt["logger"]["print_freq"] == 0:
-            self.measured.update(contrast_health(query, self.positive, self.contrast.queue))
-        self.contrast.enqueue(query)
+            self.measured |= contrast_health(queries, torch.cat(self.positives), self.contrast.queue)
+        self.contrast.enqueue(queries, unless=skipped)
 
     def statistics(self) -> list[Tensor]:
         """`RestorationModel`'s, and those of the momentum encoder."""
@@ -97,26 +107,32 @@ class ConStyleModel(RestorationModel):
         """`RestorationModel`'s, and the momentum encoder, which moves before it is used."""
         return [*super().changed_by_losses(), *self.contrast.encoder.parameters()]
 
-    def compute_losses(self) -> dict[str, Tensor]:
-        """Restore the batch; return ConStyle's losses while it trains, and those of the restored images."""
+    def compute_losses(self, part: slice) -> dict[str, Tensor]:
+        """Restore a part of the batch; return ConStyle's losses while it trains, and those of the restored images."""
         if self.constyle_frozen:
-            return super().compute_losses()
-        self.contrast.update_encoder(self._network().encoder)
-        image = pad_to_multiple(getattr(self, self.positive_image), self._network().multiple)  # as the network pads lq
-        self.positive = self.contrast.positive(image)
-        self.output, codes = self.net_g(self.lq, return_codes=True)
-        self.codes = self.contrast.prepared(codes)
-        return {**self.restoration_losses(), **self.constyle_losses(self.codes, self.positive)}
+            return super().compute_losses(part)
+        image = getattr(self, self.positive_image)[part]
+        with self.acceleration.autocast(self.device):
+            positive = self.contrast.positive(pad_to_multiple(image, self._network().multiple))  # as lq is padded
+            restored, codes = self.net_g(self.lq[part], return_codes=True)
+        codes = self.contrast.prepared(codes)
+        self.codes.append(Codes(*(code.detach() for code in codes)))
+        self.positives.append(positive)
+        negatives = Codes(*(code[part] for code in self.negatives))
+        return {
+            **self.restoration_losses(restored, self.gt[part]),
+            **self.constyle_losses(codes, positive, negatives),
+        }
 
-    def constyle_losses(self, codes: Codes, positive: Tensor) -> dict[str, Tensor]:
-        """ConStyle's weighted losses of a batch: its `codes` and the `positive` of each (B, 128)."""
+    def constyle_losses(self, codes: Codes, positive: Tensor, negatives: Codes) -> dict[str, Tensor]:
+        """ConStyle's weighted losses: of the `codes` of some images, the `positive` and the `negatives` of each."""
         losses = {}
         if self.cri_contrastive:
             losses["l_contrastive"] = self.cri_contrastive(codes.c2, positive, self.contrast.queue)
         if self.cri_content:
             losses["l_content"] = self.cri_content(codes.c2, positive)
         if self.cri_style:
-            losses["l_style"] = self.cri_style(codes, self.contrast.negatives(len(positive)))
+            losses["l_style"] = self.cri_style(codes, negatives)
         return losses
 
     def training_state(self) -> dict[str, Any]:

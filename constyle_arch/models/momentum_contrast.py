@@ -72,13 +72,23 @@ class MomentumContrast(nn.Module):
         return Codes(c1=self._entries(start + world_size * batch_size, batch_size), c2=self._entries(start, batch_size))
 
     @torch.no_grad()
-    def enqueue(self, codes: Tensor) -> None:
-        """Replace the entries at the pointer by `codes` (B, 128) of every rank, and move the pointer on."""
+    def enqueue(self, codes: Tensor, unless: Tensor | None = None) -> None:
+        """Replace the entries at the pointer by `codes` (B, 128) of every rank, and move the pointer on.
+
+        Args:
+            codes: of the degraded images.
+            unless: a number on the queue's device; where it is above 0 nothing changes.
+        """
         codes = gathered(codes)
-        newest = codes[-self.queue.shape[1] :]  # a batch longer than the queue laps it
+        newest = codes[-self.queue.shape[1] :].T  # a batch longer than the queue laps it
         end = self.pointer + len(codes)
-        self.queue[:, self._columns(end - len(newest), len(newest))] = newest.T
-        self.pointer.copy_(end % self.queue.shape[1])
+        columns = self._columns(end - newest.shape[1], newest.shape[1])
+        pointer = end % self.queue.shape[1]
+        if unless is not None:
+            newest = torch.where(unless > 0, self.queue[:, columns], newest)
+            pointer = torch.where(unless > 0, self.pointer, pointer)
+        self.queue[:, columns] = newest
+        self.pointer.copy_(pointer)
 
     def share_queue(self) -> None:
         """Give every rank the queue of rank 0."""

@@ -1,6 +1,7 @@
 """`RestorationModel`: trains and tests any network that maps a degraded image to a clean one of its size."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ from torch.utils.data import DataLoader
 from constyle_arch.atomic import save_atomically
 from constyle_arch.checkpoints.loading import fill, own_names
 from constyle_arch.checkpoints.reading import read_checkpoint, read_state_dict
-from constyle_arch.distributed import gathered_objects, largest, ranks, take_from_first
+from constyle_arch.distributed import gathered_objects, largest, largest_of, ranks, take_from_first
 from constyle_arch.errors import RunError
+from constyle_arch.models.acceleration import Acceleration
 from constyle_arch.models.interruption import StoppedRunError, StopRequest
 from constyle_arch.models.metrics_history import MetricsHistory
 from constyle_arch.models.mixup import Mixup
+from constyle_arch.models.non_finite_steps import NonFiniteSteps, Snapshot
 from constyle_arch.models.random_state import random_state, random_state_kept, set_random_state
 from constyle_arch.models.resuming import apply_changes, changes, options_of_training
 from constyle_arch.models.validation import measure
@@ -48,6 +51,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         mixing_augs: `mixup` (default false), `mixup_beta` (1.2), `use_identity` (true); see `Mixup`.
         grad_clip_norm: largest total norm of the gradient; left out, gradients are not clipped.
         max_skipped_steps: after this many steps in a row without finite loss and gradient the run stops. Default: 10.
+        amp, channels_last, compile, checkpointing, accumulate: see `Acceleration`.
 
     Options under `val`, besides BasicSR's:
         save_comparison: write pictures of input, restored and clean image side by side (default false).
@@ -60,7 +64,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
 
     def __init__(self, opt: Options) -> None:
         self.current_iter = 0
-        self.skipped_steps = self.skipped_in_a_row = 0
+        self.acceleration = Acceleration.from_options(opt.get("train") or {})
         self.stop_request = StopRequest()
         self.options_of_training = options_of_training(opt)  # as they are now: BasicSR takes some out in use
         super().__init__(opt)
@@ -79,6 +83,9 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         train_opt = self.opt["train"]
         self.net_g.train()
         self.stop_request.listen()
+        get_root_logger().info(f"Training computes on {self.device}: {self.acceleration}.")
+        self.loss_scaler = self.acceleration.loss_scaler(self.device)
+        self.non_finite = NonFiniteSteps(train_opt.get("max_skipped_steps", MAX_SKIPPED_STEPS), self.device)
         self.history = MetricsHistory(Path(self.opt["path"]["models"]))
         self.ema_decay = train_opt.get("ema_decay", 0)
         if self.ema_decay > 0:
@@ -94,6 +101,12 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         self.grad_clip_norm = train_opt.get("grad_clip_norm")
         self.setup_optimizers()
         self.setup_schedulers()
+
+    def model_to_device(self, net: nn.Module) -> nn.Module:
+        """Lay out, perhaps compile, move and perhaps wrap the network."""
+        if self.is_train:
+            self.acceleration.prepare(net)
+        return super().model_to_device(net)
 
     def build_optional_loss(self, option: str) -> nn.Module | None:
         """The loss that `train.<option>` describes, or None where the option is left out."""
@@ -124,10 +137,15 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         get_root_logger().info(f"{type(net).__name__}: {loaded} from {load_path} [{param_key}].")
 
     def feed_data(self, data: Mapping[str, Any]) -> None:
-        """Take the images of a batch: `lq`, and `gt` where there is one, (N, 3, H, W) in [0, 1]."""
-        self.lq = data["lq"].to(self.device, non_blocking=True)
+        """Take the images of a batch: `lq`, and `gt` where there is one, (N, 3, H, W); in [0, 1], or of 8 bits."""
+        self.lq = self.on_device(data["lq"])
         if "gt" in data:
-            self.gt = data["gt"].to(self.device, non_blocking=True)
+            self.gt = self.on_device(data["gt"])
+
+    def on_device(self, images: Tensor) -> Tensor:
+        """`images` on the run's device, in [0, 1]; those of 8 bits travel as they are."""
+        images = images.to(self.device, non_blocking=True)
+        return images.float() / 255 if images.dtype == torch.uint8 else images
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One training step: losses, gradients, optimizer, then EMA.
@@ -139,36 +157,62 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
             StoppedRunError: the process was asked to stop; the run has been saved after this step.
         """
         self.current_iter = current_iter
-        before = [(tensor, tensor.clone()) for tensor in self.changed_by_losses()]
+        before = Snapshot(self.changed_by_losses())
         try:
-            losses = self.compute_losses_of_step()
-            self.optimizer_g.zero_grad(set_to_none=True)
-            total = torch.stack(list(losses.values())).sum()
-            total.backward()  # type: ignore[no-untyped-call]
+            self.prepare_step()
+            self.measured = self.accumulate_gradients()
         except RuntimeError as error:  # of torch, on whichever device
             raise self._explained(error) from error
+        self.loss_scaler.unscale_(self.optimizer_g)
         grad_norm = nn.utils.get_total_norm(
             [parameter.grad for parameter in self.net_g.parameters() if parameter.grad is not None]
         )
-        self.measured = {name: loss.detach() for name, loss in losses.items()}
-        finite = bool(torch.isfinite(total.detach() + grad_norm))
-        not_finite, stop = largest([not finite, self.stop_request.signal_number], self.device)
-        if not_finite:
-            with torch.no_grad():
-                for tensor, value in before:
-                    tensor.copy_(value)
-            self._count_skipped_step()
-        else:
-            self.skipped_in_a_row = 0
-            self.finish_step(grad_norm)
+        losses = dict(self.measured)
+        skipped, counted, asked_to_stop = self._flags(grad_norm)
+        before.restore_if(skipped)
+        self.finish_step(grad_norm, skipped)
+        self.non_finite.note(self.current_iter, torch.stack([counted, asked_to_stop]), losses)
+        asked = self.non_finite.read()
+        stop = asked if ranks()[0] > 1 else self.stop_request.signal_number  # alone there is no need to wait
         if stop:
             self._save_and_stop(int(stop))
 
-    def compute_losses_of_step(self) -> dict[str, Tensor]:
-        """Mix the batch up where that is asked for, and compute its losses."""
+    def _flags(self, grad_norm: Tensor) -> Tensor:
+        """What all processes must know of a step, (3,), on the device.
+
+        1 if it changes nothing; 1 if that is to be counted; the signal by which a process was asked to stop, or 0.
+        """
+        loss = torch.stack(list(self.measured.values())).sum()
+        skipped = ~torch.isfinite(loss + grad_norm)
+        # scaled gradients of fp16 overflow now and then, whereupon the scale is lowered
+        counted = ~torch.isfinite(loss) if self.loss_scaler.is_enabled() else skipped
+        signal_number = torch.full_like(loss, self.stop_request.signal_number)
+        return largest_of(torch.stack([skipped.to(loss.dtype), counted.to(loss.dtype), signal_number]))
+
+    def accumulate_gradients(self) -> dict[str, Tensor]:
+        """Compute the batch's gradients, in as many parts as `train.accumulate` says, and return its losses."""
+        self.optimizer_g.zero_grad(set_to_none=True)
+        parts = torch.arange(len(self.lq)).chunk(self.acceleration.accumulate)
+        measured: dict[str, Tensor] = {}
+        for number, rows in enumerate(parts, start=1):
+            part, share = slice(int(rows[0]), int(rows[-1]) + 1), len(rows) / len(self.lq)
+            with self._without_exchange() if number < len(parts) else nullcontext():
+                losses = {name: share * loss for name, loss in self.compute_losses(part).items()}
+                total = torch.stack(list(losses.values())).sum()
+                self.loss_scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+            for name, loss in losses.items():
+                measured[name] = measured.get(name, 0) + loss.detach()
+        return measured
+
+    def _without_exchange(self) -> AbstractContextManager[Any]:
+        """Processes add up their gradients once for all parts of a batch."""
+        net = self.net_g
+        return net.no_sync() if isinstance(net, nn.parallel.DistributedDataParallel) else nullcontext()
+
+    def prepare_step(self) -> None:
+        """What comes before the losses: mix the batch up where that is asked for."""
         if self.mixup:
             self.lq, self.gt = self.mixup(self.lq, self.gt)
-        return self.compute_losses()
 
     def statistics(self) -> list[Tensor]:
         """BatchNorm's statistics, which each process takes of its own images."""
@@ -178,32 +222,21 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         """What computing the losses changes, which a skipped step must not."""
         return self.statistics()
 
-    def finish_step(self, grad_norm: Tensor) -> None:
-        """Clip the gradients, step, and let the EMA network follow."""
+    def finish_step(self, grad_norm: Tensor, skipped: Tensor) -> None:
+        """Clip the gradients, step, and let the EMA network follow; nothing of it if `skipped` is 1 instead of 0."""
         if self.grad_clip_norm is not None:
             self.measured["grad_norm"] = grad_norm
             nn.utils.clip_grads_with_norm_(self.net_g.parameters(), self.grad_clip_norm, grad_norm)
-        self.optimizer_g.step()
+        if getattr(self.optimizer_g, "_step_supports_amp_scaling", False):  # it is fused and decides on the device
+            self.optimizer_g.found_inf = skipped.float()
+            self.optimizer_g.step()
+        elif not skipped:
+            self.optimizer_g.step()
+        if self.loss_scaler.is_enabled():
+            self.loss_scaler.update()
         take_from_first(self.statistics())  # each process has seen its own images; validation needs one network
         if self.ema_decay > 0:
-            self.model_ema(decay=self.ema_decay)
-
-    def _count_skipped_step(self) -> None:
-        self.skipped_in_a_row += 1
-        self.skipped_steps += 1
-        most = self.opt["train"].get("max_skipped_steps", MAX_SKIPPED_STEPS)
-        losses = ", ".join(f"{name} {float(loss):.4g}" for name, loss in self.measured.items())
-        get_root_logger().warning(
-            f"Iteration {self.current_iter} was skipped: its loss or gradient is not finite ({losses}"
-            f"{' in the first process' if ranks()[0] > 1 else ''}); "
-            f"{self.skipped_in_a_row} in a row, {self.skipped_steps} since the start."
-        )
-        if self.skipped_in_a_row >= most:
-            raise RunError(
-                f"The loss or gradient was not finite in {most} steps in a row, the last one iteration "
-                f"{self.current_iter} (train.max_skipped_steps). The checkpoints saved before are kept. A lower "
-                "train.optim_g.lr, a warm-up (train.warmup_iter) or train.grad_clip_norm may help."
-            )
+            self.model_ema(decay=self.ema_decay, unless=skipped)
 
     def _explained(self, error: RuntimeError) -> Exception:
         """The error, or one that says what to lower where memory ran out."""
@@ -219,22 +252,23 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         get_root_logger().info(f"Asked to stop after iteration {self.current_iter}.")
         self.save(0, self.current_iter)
         saved = "which is saved; --auto_resume goes on from there"
-        if self.skipped_in_a_row:
+        if self.non_finite.in_a_row:
             saved = "whose step was not finite and is not saved; --auto_resume goes on from the state before"
         raise StoppedRunError(f"stopped after iteration {self.current_iter}, {saved}", signal_number)
 
-    def compute_losses(self) -> dict[str, Tensor]:
-        """Restore the batch and return the weighted losses to add up, by their names in the log."""
-        self.output = self.net_g(self.lq)
-        return self.restoration_losses()
+    def compute_losses(self, part: slice) -> dict[str, Tensor]:
+        """Restore a part of the batch and return the weighted losses to add up, by their names in the log."""
+        with self.acceleration.autocast(self.device):
+            restored = self.net_g(self.lq[part])
+        return self.restoration_losses(restored, self.gt[part])
 
-    def restoration_losses(self) -> dict[str, Tensor]:
-        """The losses of the restored images against the clean ones."""
+    def restoration_losses(self, restored: Tensor, clean: Tensor) -> dict[str, Tensor]:
+        """The losses of the restored images against the clean ones, both (N, 3, H, W)."""
         losses = {}
         if self.cri_pix:
-            losses["l_pix"] = self.cri_pix(self.output, self.gt)
+            losses["l_pix"] = self.cri_pix(restored, clean)
         if self.cri_perceptual:
-            perceptual, style = self.cri_perceptual(self.output, self.gt)
+            perceptual, style = self.cri_perceptual(restored, clean)
             if perceptual is not None:
                 losses["l_percep"] = perceptual
             if style is not None:
@@ -391,9 +425,12 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         total_iter = int(self.opt["train"]["total_iter"])
         if current_iter == -1 and self.current_iter < total_iter:
             raise RunError(f"The run ended after {self.current_iter} of train.total_iter {total_iter} iterations.")
-        if self.skipped_in_a_row and current_iter == -1:
-            raise RunError(f"The run ended with {self.skipped_in_a_row} steps that were not finite; it is not saved.")
-        if self.skipped_in_a_row:
+        self.non_finite.read(all_of_them=True)
+        if self.non_finite.in_a_row and current_iter == -1:
+            raise RunError(
+                f"The run ended with {self.non_finite.in_a_row} steps that were not finite; it is not saved."
+            )
+        if self.non_finite.in_a_row:
             get_root_logger().warning(f"Iteration {current_iter} is not saved: its step was not finite.")
             return
         self._save_networks("latest" if current_iter == -1 else str(current_iter))
@@ -409,7 +446,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
     def save_network(self, nets: list[nn.Module], label: str, version: str, param_key: list[str]) -> None:
         """Write the weights of `nets` under their `param_key` to `<label>_<version>.pth`."""
         weights = {
-            key: {name: tensor.cpu() for name, tensor in self.get_bare_model(net).state_dict().items()}
+            key: {name: tensor.cpu().contiguous() for name, tensor in self.get_bare_model(net).state_dict().items()}
             for key, net in zip(param_key, nets, strict=True)
         }
         save_atomically(weights, Path(self.opt["path"]["models"]) / f"{label}_{version}.pth")
@@ -429,6 +466,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
             "random": gathered_objects(random_state()),
+            "loss_scaler": self.loss_scaler.state_dict(),
             "options": self.options_of_training,
             "images": self.opt.get("train_images"),
         }
@@ -442,6 +480,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         built = [dict(scheduler.state_dict()) for scheduler in self.schedulers]
         super().resume_training(resume_state)
         apply_changes(changed, self.opt["train"], self.optimizers, self.schedulers, built)
+        self.loss_scaler.load_state_dict(resume_state.get("loss_scaler", {}) or self.loss_scaler.state_dict())
         self.current_iter = resume_state["iter"]
         self.history.forget_after(self.current_iter)
         if "random" in resume_state:

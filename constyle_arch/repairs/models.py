@@ -1,12 +1,13 @@
 """Repairs of what BasicSR's models share: optimizers, schedules, EMA."""
 
 from collections.abc import Iterable
+from inspect import signature
 from typing import Any
 
 import torch
 from basicsr.models import lr_scheduler as basicsr_schedulers
 from basicsr.models.base_model import BaseModel
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer, lr_scheduler
 
 from constyle_arch.errors import OptionsError
@@ -69,8 +70,11 @@ def get_optimizer(
     lr: float,
     **kwargs: Any,
 ) -> Optimizer:
-    """The optimizer of torch called `optim_type`."""
-    return find_optimizer(optim_type)(params, lr=lr, **kwargs)  # type: ignore[call-arg]  # every optimizer's own
+    """The optimizer of torch called `optim_type`, in its fused form where it has one and no other is asked for."""
+    optimizer = find_optimizer(optim_type)
+    if "fused" in signature(optimizer).parameters and not kwargs.get("foreach") and not kwargs.get("differentiable"):
+        kwargs = {"fused": True, **kwargs}
+    return optimizer(params, lr=lr, **kwargs)  # type: ignore[call-arg]  # every optimizer's own
 
 
 def setup_schedulers(self: BaseModel) -> None:
@@ -81,8 +85,11 @@ def setup_schedulers(self: BaseModel) -> None:
 
 
 @torch.no_grad()
-def model_ema(self: BaseModel, decay: float = 0.999) -> None:
-    """Update the EMA network: θ' ← decay·θ' + (1 − decay)·θ, for floating buffers too; counters are copied."""
+def model_ema(self: BaseModel, decay: float = 0.999, unless: Tensor | None = None) -> None:
+    """Update the EMA network: θ' ← θ' + (1 − decay)·(θ − θ'), for floating buffers too; counters are copied.
+
+    If `unless`, a number on the device, is 1 instead of 0, averages stay as they are.
+    """
     net = self.get_bare_model(self.net_g)
     averages, values = [], []
     for average, value in zip(self.net_g_ema.state_dict().values(), net.state_dict().values(), strict=True):
@@ -91,4 +98,8 @@ def model_ema(self: BaseModel, decay: float = 0.999) -> None:
             values.append(value)
         else:
             average.copy_(value)
-    torch._foreach_lerp_(averages, values, 1 - decay)
+    steps = torch._foreach_sub(values, averages)
+    torch._foreach_mul_(steps, 1 - decay)
+    if unless is not None:
+        torch._foreach_mul_(steps, 1 - unless)
+    torch._foreach_add_(averages, steps)

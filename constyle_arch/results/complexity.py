@@ -1,9 +1,13 @@
 """How large a network is and how much it computes."""
 
 from copy import deepcopy
+from typing import Any
+from weakref import finalize
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 SIDE = 256
@@ -26,3 +30,35 @@ def count_gmacs(network: nn.Module, side: int = SIDE) -> float | None:
         except (NotImplementedError, RuntimeError):
             return None
     return counter.get_total_flops() / 2e9
+
+
+class PeakMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Adds up the bytes of the tensors that are computed under it, and notes the most that live at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.now = self.peak = 0
+        self.living: set[int] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Compute, and note what the results take."""
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor):
+                self._note(tensor.untyped_storage())
+        return result
+
+    def _note(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()  # views share a storage
+        if key in self.living:
+            return
+        self.living.add(key)
+        self.now += size
+        self.peak = max(self.peak, self.now)
+        finalize(storage, self._forget, key, size)
+
+    def _forget(self, key: int, size: int) -> None:
+        self.living.discard(key)
+        self.now -= size

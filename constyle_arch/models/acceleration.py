@@ -1,0 +1,72 @@
+"""How a training run computes: precision, layout, compilation, and what it keeps in memory for the backward pass."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import nn
+
+from constyle_arch.archs.layers import Stage
+
+PRECISIONS = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Acceleration:
+    """The options of `train` that change how a step is computed, not what it computes.
+
+    Attributes:
+        amp: `bf16` or `fp16` lets convolutions and matrix products compute in half precision (autocast); weights,
+            codes, losses, EMA and optimizer stay in float32. `fp16` scales the loss. `off`, the default, is float32.
+        channels_last: lay weights and features out with the channels next to each other.
+        compile: translate the network by `torch.compile`. The first step then takes minutes.
+        checkpointing: keep only each block's input for the backward pass and compute the rest a second time.
+        accumulate: compute each batch in this many parts, one after the other, and step once. BatchNorm and the Gram
+            matrices of the style loss see a part at a time.
+    """
+
+    amp: str = "off"
+    channels_last: bool = True
+    compile: bool = False
+    checkpointing: bool = False
+    accumulate: int = 1
+
+    @classmethod
+    def from_options(cls, train_opt: Mapping[str, Any]) -> "Acceleration":
+        """Take the options from `train`; YAML reads an unquoted `off` as false."""
+        options = {field.name: train_opt[field.name] for field in fields(cls) if field.name in train_opt}
+        if options.get("amp") is False:
+            options["amp"] = "off"
+        return cls(**options)
+
+    def __str__(self) -> str:
+        """For the log."""
+        parts = [
+            f"precision {'float32' if self.amp == 'off' else self.amp}",
+            "channels-last" if self.channels_last else "channels first",
+            "compiled" if self.compile else "not compiled",
+            *(["blocks recomputed in the backward pass"] if self.checkpointing else []),
+            *([f"batches in {self.accumulate} parts"] if self.accumulate > 1 else []),
+        ]
+        return ", ".join(parts)
+
+    def prepare(self, network: nn.Module) -> None:
+        """Set a network up as the options say, in place; its weights stay what they are."""
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        network.to(memory_format=layout)  # type: ignore[call-overload]  # torch's stubs know it positional only
+        for module in network.modules():
+            if isinstance(module, Stage):
+                module.checkpointing = self.checkpointing
+        if self.compile:
+            network.compile()
+
+    def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
+        """What the network is called in."""
+        precision = PRECISIONS[self.amp]
+        return torch.autocast(device.type, dtype=precision, enabled=precision is not None)
+
+    def loss_scaler(self, device: torch.device) -> torch.amp.GradScaler:
+        """Keeps small gradients from vanishing in fp16; with other precisions it does nothing."""
+        return torch.amp.GradScaler(device.type, enabled=self.amp == "fp16")
