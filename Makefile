@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 READY := $(VENV)/.ready
 DEMO := demo_$(TASK)_constyle_restormer
 
-.PHONY: setup demo demo-again test test-all lint types options clean
+.PHONY: setup demo demo-again test test-all lint types options benchmark clean
 
 setup: $(READY)
 
@@ -59,6 +59,9 @@ types: $(READY)
 
 options: $(READY)
 	$(BIN)/python options/generate.py
+
+benchmark: $(READY)
+	$(BIN)/python -m benchmarks.networks
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

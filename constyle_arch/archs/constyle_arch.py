@@ -63,18 +63,28 @@ class ConStyle(nn.Module):
         self.projections = nn.ModuleList([projection(256, CODE_CHANNELS), projection(CODE_CHANNELS, CODE_CHANNELS)])
         make_channels_last(self)
 
+    STRIDE = 16
+    """Pixels of the image between neighbours of the deepest feature."""
+    REACH = 32
+    """Pixels around its own that the deepest feature depends on are fewer: 3 + 4 + 8 + 16, a stage each."""
+
     def forward(self, image: Tensor) -> Encoding:
         """Encode `image` (N, 3, H, W) with values in [0, 1].
 
         In training mode the codes pass batch statistics, so N must be at least 2.
         """
-        features = []
-        x = image
+        *features, deepest = self.features(image)
+        return Encoding(self.codes(deepest.mean(dim=(2, 3))), (features[0], features[1], features[2]))
+
+    def features(self, image: Tensor) -> list[Tensor]:
+        """The results of the four stages; the last is (N, 256, H/16, W/16), sides rounded up."""
+        features = [image]
         for stage in self.stages:
-            x = stage(x)
-            features.append(x)
-        pooled = x.mean(dim=(2, 3))
-        with without_autocast(x.device):  # codes are compared: half precision is too coarse for them
+            features.append(stage(features[-1]))
+        return features[1:]
+
+    def codes(self, pooled: Tensor) -> Codes:
+        """The codes of images from the means (N, 256) of their deepest feature."""
+        with without_autocast(pooled.device):  # codes are compared: half precision is too coarse for them
             c1 = self.projections[0](pooled.to(next(self.projections.parameters()).dtype))
-            c2 = self.projections[1](c1)
-        return Encoding(Codes(c1, c2), (features[0], features[1], features[2]))
+            return Codes(c1, self.projections[1](c1))

@@ -95,12 +95,13 @@ class GuidedNetwork(nn.Module):
         self.project_code = nn.Linear(CODE_CHANNELS, 4 * dim) if use_code else None
         self.fuse = nn.Conv2d(8 * dim if use_code else 4 * dim, 3 * dim, 1, bias=False)
 
-    def forward(self, lq: Tensor, return_codes: bool = False) -> Any:
+    def forward(self, lq: Tensor, return_codes: bool = False, codes: Codes | None = None) -> Any:
         """Restore `lq` (N, 3, H, W) with values in [0, 1], of any height and width.
 
         Args:
             lq: the degraded images.
             return_codes: also return ConStyle's codes of `lq`, which its losses need in training.
+            codes: codes to restore with instead of those of `lq`, which may be a part of the image they belong to.
 
         Returns:
             The restored images (N, 3, H, W), not clamped; with `return_codes`, the pair (images, `Codes`).
@@ -109,7 +110,10 @@ class GuidedNetwork(nn.Module):
             ValueError: `lq` does not have three channels.
         """
         image = pad_to_multiple(checked_image(lq), self.multiple)
-        codes, features = self.encoder(image)
+        if codes is None:
+            codes, features = self.encoder(image)
+        else:
+            features = self.encoder.features(image)[:-1]
         guides = [project(feature) for project, feature in zip(self.project_features, features, strict=False)]
         restored = self.restore(image, guides or [None] * len(features), codes) + image
         restored = restored[..., : lq.shape[2], : lq.shape[3]]

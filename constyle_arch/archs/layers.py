@@ -99,6 +99,35 @@ def convolve_halves(x: Tensor, pointwise: nn.Conv2d | Dense, *depthwise: nn.Conv
     return halves
 
 
+class ChannelMeans(nn.Module):
+    """The mean of each channel: over the image, or with `window` over a window of that side around each pixel.
+
+    Near the image's borders it is that of the nearest window inside.
+    """
+
+    window: int | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C, 1, 1), or with `window`, where the image is larger, to (N, C, H, W)."""
+        if self.window is None or max(x.shape[2:]) <= self.window:
+            return x.mean(dim=(2, 3), keepdim=True)
+        means = at_least_float32(x)
+        for dim in (2, 3):
+            means = sliding_means(means, self.window, dim)
+        return means.to(x.dtype)
+
+
+def sliding_means(x: Tensor, window: int, dim: int) -> Tensor:
+    """The means of `x` along `dim` over `window` neighbours; near the ends, those of the outermost window."""
+    length = x.shape[dim]
+    window = min(window, length)
+    sums = x.cumsum(dim)
+    first = sums.narrow(dim, window - 1, 1)
+    means = torch.cat([first, sums.narrow(dim, window, length - window) - sums.narrow(dim, 0, length - window)], dim)
+    nearest = (torch.arange(length, device=x.device) - window // 2).clamp(0, length - window)
+    return means.index_select(dim, nearest) / window
+
+
 def at_least_float32(x: Tensor) -> Tensor:
     """`x`, in float32 if it has half precision: for sums over images and for what losses compare."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

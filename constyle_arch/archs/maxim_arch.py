@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from constyle_arch.archs.constyle_arch import Codes
 from constyle_arch.archs.general_restoration_arch import GuidedNetwork
 from constyle_arch.archs.layers import (
+    ChannelMeans,
     Dense,
     LayerNorm2d,
     Stage,
@@ -119,12 +120,13 @@ class ChannelAttention(nn.Module):
 
     def __init__(self, channels: int, bias: bool) -> None:
         super().__init__()
+        self.pool = ChannelMeans()
         self.squeeze = nn.Conv2d(channels, channels // 4, 1, bias=bias)
         self.excite = nn.Conv2d(channels // 4, channels, 1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Weigh the channels of `x` (N, C, H, W)."""
-        return x * self.excite(F.relu(self.squeeze(x.mean(dim=(2, 3), keepdim=True)))).sigmoid()
+        return x * self.excite(F.relu(self.squeeze(self.pool(x)))).sigmoid()
 
 
 class ResidualConvAttention(nn.Module):

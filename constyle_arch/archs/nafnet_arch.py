@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from constyle_arch.archs.general_restoration_arch import GeneralRestorationNetwork
 from constyle_arch.archs.layers import (
+    ChannelMeans,
     LayerNorm2d,
     Stage,
     checked_image,
@@ -36,6 +37,7 @@ class NAFBlock(nn.Module):
         self.norm1 = LayerNorm2d(channels, eps=LAYER_NORM_EPS)
         self.conv1 = nn.Conv2d(channels, 2 * channels, 1)
         self.conv2 = nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels)
+        self.pool = ChannelMeans()
         self.sca = nn.Conv2d(channels, channels, 1)
         self.conv3 = nn.Conv2d(channels, channels, 1)
         self.beta = nn.Parameter(torch.zeros(1, channels, 1, 1))
@@ -52,7 +54,7 @@ class NAFBlock(nn.Module):
     def attend(self, a: Tensor, b: Tensor) -> Tensor:
         """Gate, simplified channel attention, projection scaled by β."""
         y = a * b
-        y = y * self.sca(y.mean(dim=(2, 3), keepdim=True))
+        y = y * self.sca(self.pool(y))
         return scaled_convolution(y, self.conv3, self.beta)
 
     def feed_forward(self, a: Tensor, b: Tensor) -> Tensor:

@@ -83,9 +83,9 @@ class ConStyleModel(RestorationModel):
     def prepare_step(self) -> None:
         """As `RestorationModel`, then move the momentum encoder and take the negatives of the step."""
         super().prepare_step()
-        self.codes: list[Codes] = []
-        self.positives: list[Tensor] = []
         if not self.constyle_frozen:
+            self.codes: list[Codes] = []
+            self.positives: list[Tensor] = []
             self.contrast.update_encoder(self._network().encoder)
             self.negatives = self.contrast.negatives(len(self.lq))
 

@@ -1,0 +1,405 @@
+"""How fast the networks are and how much memory they take: `make benchmark`, or `python -m benchmarks.networks`.
+
+Every way of computing a network runs in a process of its own, with the memory allocator that goes with it: the plain
+version (`plain.py`) as published code runs, with the C library's defaults and, to tell the allocator's share, with this
+package's; this package's version; the network it is made of; and with bf16. The processes measure in turn, round by
+round, so that what disturbs the machine disturbs all; medians are compared.
+
+On a GPU, the same for each precision with and without torch.compile, with TFLOP/s beside the measured rate of matrix
+products, and the bytes of weights, inputs and outputs that are moved at least.
+"""
+
+import argparse
+import multiprocessing
+import os
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "RESULTS.md"
+BEGIN, END = "<!-- networks: begin -->", "<!-- networks: end -->"
+GUIDED = {"ConStyleRestormer": "Restormer", "ConStyleNAFNet": "NAFNet", "ConStyleMaxim": "Maxim"}
+QUEUE = 65_760
+TARGETS = {"ConStyleRestormer": (3, 3, 0.7), "ConStyleNAFNet": (2.5, 2, 0.8), "ConStyleMaxim": (2.5, 2, 0.7)}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way of computing a network."""
+
+    label: str
+    network: str
+    plain: bool = False
+    tuned_memory: bool = True
+    amp: str = "off"
+    compile: bool = False
+
+
+@dataclass
+class Measured:
+    """Medians of seconds, and the largest memory of a step in GiB."""
+
+    forward: float
+    step: float
+    memory: float
+
+
+def variants_of(network: str, device: str) -> list[Variant]:
+    """The ways in which a guided network is measured, the one to compare with first."""
+    if device == "cpu":
+        return [
+            Variant("plain", network, plain=True, tuned_memory=False),
+            Variant("plain, memory kept", network, plain=True),
+            Variant("this package", network),
+            Variant("this package, bf16", network, amp="bf16"),
+            Variant(GUIDED[network], GUIDED[network]),
+        ]
+    variants = [Variant("plain", network, plain=True), Variant(GUIDED[network], GUIDED[network])]
+    for amp in ("off", "bf16", "fp16"):
+        for compiled in (False, True):
+            label = ("this package" if amp == "off" else f"this package, {amp}") + (", compiled" if compiled else "")
+            variants.append(Variant(label, network, amp=amp, compile=compiled))
+    return variants
+
+
+class Subject:
+    """A network with what a training step of it needs; built inside its process."""
+
+    def __init__(self, variant: Variant, batch: int, side: int, queue: int, device: str) -> None:
+        import torch
+        from basicsr.utils.registry import ARCH_REGISTRY
+
+        import constyle_arch
+        from benchmarks.plain import plain
+        from constyle_arch.losses import ContentLoss, InfoNCELoss, StyleLoss
+        from constyle_arch.models.acceleration import Acceleration
+        from constyle_arch.models.momentum_contrast import MomentumContrast
+
+        constyle_arch.register()
+        torch.manual_seed(0)
+        self.torch, self.device = torch, torch.device(device)
+        self.acceleration = Acceleration(amp=variant.amp, compile=variant.compile, channels_last=not variant.plain)
+        self.network = ARCH_REGISTRY.get(variant.network)()
+        if variant.plain:
+            self.network = plain(self.network)
+        self.acceleration.prepare(self.network)
+        self.network.to(self.device)
+        self.guided = variant.network in GUIDED
+        if self.guided:
+            self.encoder = self.network.encoder
+            self.contrast = MomentumContrast(self.encoder, queue_size=queue).to(self.device)
+            self.constyle_losses = (InfoNCELoss(), ContentLoss(), StyleLoss())
+        fused = {} if variant.plain else {"fused": True}
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=3e-4, **fused)
+        self.lq, self.gt = (torch.rand(batch, 3, side, side, device=self.device) for _ in range(2))
+
+    def forward(self) -> None:
+        """Restore the batch."""
+        self.network.eval()
+        with self.torch.inference_mode(), self.acceleration.autocast(self.device):
+            self.network(self.lq)
+
+    def step(self) -> None:
+        """A training step as `ConStyleModel` makes it: all losses, gradients, optimizer and queue."""
+        self.network.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        with self.acceleration.autocast(self.device):
+            if self.guided:
+                self.contrast.update_encoder(self.encoder)
+                positive = self.contrast.positive(self.gt)
+                restored, codes = self.network(self.lq, return_codes=True)
+            else:
+                restored = self.network(self.lq)
+        loss = (restored - self.gt).abs().mean()
+        if self.guided:
+            contrastive, content, style = self.constyle_losses
+            loss = loss + contrastive(codes.c2, positive, self.contrast.queue) + content(codes.c2, positive)
+            loss = loss + style(codes, self.contrast.negatives(len(positive)))
+        loss.backward()
+        self.optimizer.step()
+        if self.guided:
+            self.contrast.enqueue(codes.c2.detach())
+
+    def seconds(self, what: str) -> float:
+        """How long a forward pass or a step takes."""
+        run: Callable[[], None] = getattr(self, what)
+        start = time.perf_counter()
+        run()
+        if self.device.type == "cuda":
+            self.torch.cuda.synchronize()
+        return time.perf_counter() - start
+
+    def peak(self) -> float:
+        """The most memory that was in use so far, GiB; on a CPU beyond that of the program itself."""
+        if self.device.type == "cuda":
+            return self.torch.cuda.max_memory_allocated() / 2**30
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 2**30
+
+
+def serve(pipe: Connection, variant: Variant, batch: int, side: int, queue: int, device: str) -> None:
+    """Build a subject and do what is asked through the pipe."""
+    if variant.tuned_memory:
+        from constyle_arch.allocator import keep_freed_memory
+
+        keep_freed_memory()
+    import torch
+
+    import constyle_arch
+
+    constyle_arch.register()
+    program = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 2**30 if device == "cpu" else 0.0
+    subject = Subject(variant, batch, side, queue, device)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
+    pipe.send("ready")
+    while (task := pipe.recv()) is not None:
+        pipe.send(subject.peak() - program if task == "peak" else subject.seconds(task))
+
+
+class Worker:
+    """A process that holds one subject."""
+
+    def __init__(self, variant: Variant, batch: int, side: int, queue: int, device: str) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=serve, args=(theirs, variant, batch, side, queue, device), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.pipe.recv()
+
+    def ask(self, task: str) -> float:
+        """Have it measure."""
+        self.pipe.send(task)
+        return float(self.pipe.recv())
+
+    def end(self) -> None:
+        """End the process, and free its memory."""
+        self.pipe.send(None)
+        self.process.join()
+
+
+def compare(
+    variants: list[Variant], batch: int, side: int, rounds: int, device: str, queue: int = QUEUE
+) -> dict[str, Measured]:
+    """Measure variants in turn: a round to warm up and `rounds` that count; those that need the memory one by one."""
+    workers = {variant.label: Worker(variant, batch, side, queue, device) for variant in variants}
+    times: dict[str, dict[str, list[float]]] = {label: {"forward": [], "step": []} for label in workers}
+    for round_ in range(rounds + 1):
+        for label, worker in workers.items():
+            for what, seconds in times[label].items():
+                measured = worker.ask(what)
+                if round_:
+                    seconds.append(measured)
+    results = {
+        label: Measured(
+            statistics.median(times[label]["forward"]), statistics.median(times[label]["step"]), worker.ask("peak")
+        )
+        for label, worker in workers.items()
+    }
+    for worker in workers.values():
+        worker.end()
+    return results
+
+
+def matrix_rate(device: str, dtype: Any) -> float:
+    """TFLOP/s of a product of two large square matrices."""
+    import torch
+
+    side = 2048 if device == "cpu" else 8192
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    times = []
+    for _ in range(6):
+        start = time.perf_counter()
+        a @ b
+        if device != "cpu":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return 2 * side**3 / statistics.median(times[1:]) / 1e12
+
+
+def tables(batch: int, side: int, rounds: int, device: str) -> list[str]:
+    """The comparison of each guided network, as Markdown."""
+    import torch
+
+    import constyle_arch
+    from constyle_arch.results.complexity import count_gmacs
+
+    constyle_arch.register()
+    from basicsr.utils.registry import ARCH_REGISTRY
+
+    dtypes = {"float32": torch.float32, "bf16": torch.bfloat16, **({} if device == "cpu" else {"fp16": torch.float16})}
+    rates = {name: matrix_rate(device, dtype) for name, dtype in dtypes.items()}
+    lines = [
+        f"Batches of {batch}×{side}×{side}. Matrix products of this machine: "
+        + ", ".join(f"{name} {rate:.2f} TFLOP/s" for name, rate in rates.items())
+        + ". The plain version computes each network as its papers' equations have it, eager and NCHW; ×: plain's time "
+        "over this one's. Memory is the largest of all steps, beyond the program's.",
+    ]
+    for network in GUIDED:
+        print(f"{network}: {rounds} rounds …", flush=True)
+        results = compare(variants_of(network, device), batch, side, rounds, device)
+        flop = 2e9 * (count_gmacs(ARCH_REGISTRY.get(network)(), side) or 0) * batch
+        plain = results["plain"]
+        lines += [
+            "",
+            f"### {network}",
+            "",
+            "| | forward, s | × | images/s | TFLOP/s | step, s | × | step, GiB | of plain's |",
+            "|---|---|---|---|---|---|---|---|---|",
+        ]
+        for label, one in results.items():
+            own = label not in GUIDED.values()
+            lines.append(
+                f"| {label} | {one.forward:.3f} | {plain.forward / one.forward:.2f} | {batch / one.forward:.1f} "
+                f"| {f'{flop / one.forward / 1e12:.2f}' if own else ''} | {one.step:.3f} | {plain.step / one.step:.2f} "
+                f"| {one.memory:.2f} | {one.memory / plain.memory:.2f} |"
+            )
+    return lines
+
+
+def growth(rounds: int, device: str) -> dict[str, dict[str, list[tuple[int, Measured]]]]:
+    """How time and memory of each guided network grow with pixels, batch and queue."""
+    grown: dict[str, dict[str, list[tuple[int, Measured]]]] = {}
+    for network in GUIDED:
+        print(f"{network}: growth …", flush=True)
+        series: dict[str, list[tuple[int, Measured]]] = {"side in pixels": [], "batch": [], "queue": []}
+        for side in (64, 128, 192, 256):
+            series["side in pixels"].append((side, _alone(network, 2, side, rounds, device)))
+        for batch in (2, 4, 8):
+            series["batch"].append((batch, _alone(network, batch, 64, rounds, device)))
+        for queue in (1_024, 16_384, 65_760, 262_144):
+            series["queue"].append((queue, _alone(network, 2, 64, rounds, device, queue)))
+        grown[network] = series
+    return grown
+
+
+def _alone(network: str, batch: int, side: int, rounds: int, device: str, queue: int = QUEUE) -> Measured:
+    return compare([Variant("alone", network)], batch, side, rounds, device, queue)["alone"]
+
+
+def growth_table(grown: dict[str, dict[str, list[tuple[int, Measured]]]]) -> list[str]:
+    """The growth as Markdown."""
+    lines = [
+        "",
+        "### Growth",
+        "",
+        "This package's version, float32: pixels at batches of 2, batch and queue at 64×64. ![growth](growth.svg)",
+        "",
+        "| | | forward, s | step, s | step, GiB |",
+        "|---|---|---|---|---|",
+    ]
+    for network, series in grown.items():
+        for what, points in series.items():
+            for value, one in points:
+                row = f"| {network} | {what} {value} | {one.forward:.3f} | {one.step:.3f} | {one.memory:.2f} |"
+                lines.append(row)
+    return lines
+
+
+def plot(grown: dict[str, dict[str, list[tuple[int, Measured]]]], path: Path) -> None:
+    """Draw the growth: a row for the step's seconds and one for its memory, a column for what grows."""
+    columns = ["side in pixels", "batch", "queue"]
+    width, height, margin = 300, 200, 50
+    colors = dict(zip(GUIDED, ("#1b9e77", "#d95f02", "#7570b3"), strict=True))
+    parts = []
+    for row, (unit, value_of) in enumerate((("step, s", lambda m: m.step), ("step, GiB", lambda m: m.memory))):
+        for column, what in enumerate(columns):
+            left, top = margin + column * (width + margin), 30 + row * (height + margin)
+            xs = [value for value, _ in grown[next(iter(GUIDED))][what]]
+            most = max(value_of(one) for series in grown.values() for _, one in series[what])
+            parts.append(
+                f'<rect x="{left}" y="{top}" width="{width}" height="{height}" fill="none" stroke="#999"/>'
+                f'<text x="{left}" y="{top - 6}">{unit}, at most {most:.2f}</text>'
+                f'<text x="{left + width / 2}" y="{top + height + 16}" text-anchor="middle">{what}: '
+                f"{', '.join(f'{x:,}' for x in xs)}</text>"
+            )
+            for network, series in grown.items():
+                points = " ".join(
+                    f"{left + width * x / xs[-1]:.1f},{top + height * (1 - value_of(one) / most):.1f}"
+                    for x, one in series[what]
+                )
+                color = colors[network]
+                parts.append(f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="2"/>')
+    for number, (network, color) in enumerate(colors.items()):
+        x = margin + number * 180
+        parts.append(f'<text x="{x}" y="{2 * (height + margin) + 30}" fill="{color}">— {network}</text>')
+    size = f'width="{margin + 3 * (width + margin)}" height="{2 * (height + margin) + 50}"'
+    style = 'font-family="sans-serif" font-size="12"'
+    path.write_text(f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>{"".join(parts)}</svg>\n')
+
+
+def data_parallel(device: str, rounds: int) -> list[str]:
+    """Images a second on one GPU and on all of them; nothing where there is one."""
+    import torch
+
+    gpus = torch.cuda.device_count() if device == "cuda" else 0
+    if gpus < 2:
+        return []
+    lines = ["", "### Several GPUs", "", "| | GPUs | images/s of steps | of linear |", "|---|---|---|---|"]
+    for network in GUIDED:
+        context = multiprocessing.get_context("spawn")
+        rates = []
+        for count in (1, gpus):
+            results = context.Queue()
+            processes = [
+                context.Process(target=_ddp, args=(results, network, rank, count, rounds)) for rank in range(count)
+            ]
+            for process in processes:
+                process.start()
+            rates.append(results.get())
+            for process in processes:
+                process.join()
+            lines.append(f"| {network} | {count} | {rates[-1]:.1f} | {rates[-1] / rates[0] / count:.2f} |")
+    return lines
+
+
+def _ddp(results: Any, network: str, rank: int, count: int, rounds: int, device: str = "cuda") -> None:
+    """A process of a data-parallel run; the first puts images a second of all of them into `results`."""
+    import torch
+
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29400"}
+    here = f"cuda:{rank}" if device == "cuda" else device
+    torch.distributed.init_process_group("nccl" if device == "cuda" else "gloo", rank=rank, world_size=count)
+    subject = Subject(Variant("", network, amp="bf16"), 8, 128, QUEUE, here)
+    subject.network = torch.nn.parallel.DistributedDataParallel(subject.network)
+    times = [subject.seconds("step") for _ in range(rounds + 3)][3:]
+    if rank == 0:
+        results.put(8 * count / statistics.median(times))
+    torch.distributed.destroy_process_group()
+
+
+def main() -> None:
+    """Measure, and replace this benchmark's part of RESULTS.md and the plot."""
+    import torch
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--side", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--no-growth", action="store_true", help="leave the growth out")
+    arguments = parser.parse_args()
+    name = torch.cuda.get_device_name() if arguments.device == "cuda" else f"{torch.get_num_threads()} CPU threads"
+    lines = [
+        f"{name}, torch {torch.__version__}, Python {platform.python_version()}; medians of {arguments.rounds} rounds."
+    ]
+    lines += tables(arguments.batch, arguments.side, arguments.rounds, arguments.device)
+    if not arguments.no_growth:
+        grown = growth(arguments.rounds, arguments.device)
+        lines += growth_table(grown)
+        plot(grown, HERE / "growth.svg")
+    lines += data_parallel(arguments.device, arguments.rounds)
+    text = RESULTS.read_text()
+    before, rest = text.split(BEGIN)
+    RESULTS.write_text(before + BEGIN + "\n" + "\n".join(lines) + "\n" + END + rest.split(END)[1])
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""Restoring whole and in tiles."""
+
+from functools import partial
+from itertools import pairwise
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from constyle_arch.archs import ConStyle, ConStyleMaxim, ConStyleNAFNet
+from constyle_arch.archs.layers import ChannelMeans, pad_to_multiple, sliding_means
+from constyle_arch.inference import restore, use_local_statistics
+from constyle_arch.inference.restoring import codes_of
+from constyle_arch.inference.tiles import cells_of, tiles_of
+from tests.test_archs import SMALL_NAFNET, TINY
+
+
+@pytest.mark.parametrize("multiple", [1, 8, 64])
+@pytest.mark.parametrize("overlap", [0, 16, 63, 100])
+@pytest.mark.parametrize("length", [1, 64, 127, 128, 129, 255, 256, 257, 1000])
+def test_tiles_cover_an_axis_and_their_weights_add_up_to_one(length, overlap, multiple):
+    length = -(-length // multiple) * multiple
+    if overlap > 128 - multiple and length > 128:
+        with pytest.raises(ValueError, match=f"overlap is {overlap} for tiles of 128"):
+            tiles_of(length, 128, overlap, multiple)
+        return
+    tiles = tiles_of(length, 128, overlap, multiple)
+    total = torch.zeros(length)
+    for tile in tiles:
+        assert tile.start % multiple == 0
+        assert tile.stop - tile.start == min(128, length)
+        assert (tile.weights > 0).all()
+        total[tile.pixels] += tile.weights
+    torch.testing.assert_close(total, torch.ones(length))
+    for one, other in pairwise(tiles):
+        assert one.stop - other.start >= overlap
+
+
+def test_cells_cover_an_axis_once():
+    own = [range(100)[pixels][mine] for pixels, mine in cells_of(100, 32, 8)]
+    assert [pixel for cell in own for pixel in cell] == list(range(100))
+
+
+@pytest.mark.parametrize("size", [(64, 64), (72, 200), (136, 88)])
+def test_codes_computed_in_cells_are_those_of_the_whole_image(size):
+    encoder = ConStyle().double().eval()
+    image = torch.rand(2, 3, *size, dtype=torch.double)
+    with torch.no_grad():
+        torch.testing.assert_close(codes_of(encoder, image, cell=40), encoder(image).codes, rtol=1e-6, atol=1e-7)
+
+
+class Sharpen(nn.Module):
+    """A network of convolutions, which sees 2 pixels around each."""
+
+    multiple = 4
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(3, 1, 5, 5))
+
+    def forward(self, lq):
+        image = pad_to_multiple(lq, self.multiple)
+        restored = image + F.conv2d(F.pad(image, (2, 2, 2, 2)), self.weight, groups=3)
+        return restored[..., : lq.shape[2], : lq.shape[3]]
+
+
+def test_tiles_of_a_network_without_statistics_differ_where_they_are_cut_alone():
+    network, lq = Sharpen(), torch.rand(1, 3, 150, 93)
+    whole, tiled = restore(network, lq), restore(network, lq, tile=40, overlap=16)
+    difference = (whole - tiled).abs().amax(dim=(0, 1))
+    cuts = [[cut for tile in tiles_of(length, 40, 16, 4) for cut in (tile.start, tile.stop)] for length in (152, 96)]
+    pixels = torch.meshgrid(torch.arange(150), torch.arange(93), indexing="ij")
+    near_cuts = torch.zeros_like(difference, dtype=torch.bool)
+    for along, positions in zip(pixels, cuts, strict=True):
+        for cut in positions:
+            near_cuts |= (along >= cut - 2) & (along < cut + 2)
+    assert difference[~near_cuts].max() < 1e-5
+    assert difference.max() > 1e-3
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_image_of_one_tile_is_restored_as_a_whole(name):
+    network, lq = TINY[name]().eval(), torch.rand(1, 3, 70, 90)
+    torch.testing.assert_close(restore(network, lq, tile=128), restore(network, lq), rtol=1e-4, atol=1e-5)
+    with torch.no_grad():
+        assert torch.equal(restore(network, lq), network(lq))
+
+
+@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("size", [(70, 90), (129, 200), (1, 300)])
+def test_tiles_restore_images_of_any_size(name, size):
+    network, lq = TINY[name](), torch.rand(1, 3, *size)
+    restored = restore(network, lq, tile=64, overlap=0)
+    assert restored.shape == lq.shape
+    assert restored.isfinite().all()
+
+
+def test_every_tile_gets_the_code_of_the_whole_image(monkeypatch):
+    network, lq = ConStyleNAFNet(**SMALL_NAFNET).eval(), torch.rand(1, 3, 96, 96)
+    with torch.no_grad():
+        whole = network.encoder(lq).codes
+    seen = []
+    fuse = network.fuse_code
+    monkeypatch.setattr(network, "fuse_code", lambda x, codes: seen.append(codes) or fuse(x, codes))
+    restore(network, lq, tile=64)
+    assert len(seen) == 4
+    for codes in seen:
+        torch.testing.assert_close(codes, whole, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_half_precision_restores_about_the_same(name):
+    network, lq = TINY[name](), torch.rand(1, 3, 64, 64)
+    half = restore(network, lq, precision=torch.bfloat16)
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, restore(network, lq), rtol=0, atol=0.05)
+
+
+@pytest.mark.parametrize("window", [1, 2, 5, 8])
+def test_sliding_means_are_those_of_average_pooling(window):
+    x = torch.rand(2, 3, 8, 11, dtype=torch.double)
+    pooled = F.avg_pool2d(x, (1, window), stride=1)
+    before = window // 2
+    expected = F.pad(pooled, (before, 11 - pooled.shape[3] - before, 0, 0), mode="replicate")
+    torch.testing.assert_close(sliding_means(x, window, dim=3), expected)
+
+
+def test_local_statistics_of_a_large_image_are_those_of_its_surroundings():
+    pool = ChannelMeans()
+    x = torch.rand(1, 2, 40, 40)
+    pool.window = 16
+    local = pool(x)
+    torch.testing.assert_close(local[:, :, 20, 20], x[:, :, 12:28, 12:28].mean(dim=(2, 3)))
+    torch.testing.assert_close(pool(x[..., :16, :16]), x[..., :16, :16].mean(dim=(2, 3), keepdim=True))
+
+
+@pytest.mark.parametrize("network", [partial(ConStyleNAFNet, **SMALL_NAFNET), TINY["ConStyleMaxim"], TINY["NAFNet"]])
+def test_local_statistics_leave_images_of_the_windows_size_alone_and_can_be_undone(network):
+    network = network().eval()
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    small, large = torch.rand(1, 3, 64, 64), torch.rand(1, 3, 192, 192)
+    before = restore(network, small), restore(network, large)
+    use_local_statistics(network, window=64)
+    assert torch.equal(restore(network, small), before[0])
+    assert not torch.allclose(restore(network, large), before[1])
+    use_local_statistics(network, window=None)
+    assert torch.equal(restore(network, large), before[1])
+
+
+def test_wrong_arguments_are_named():
+    network = ConStyleMaxim(dim=8, num_blocks_bottleneck=1)
+    with pytest.raises(ValueError, match="tile is 0; it must be at least 1"):
+        restore(network, torch.rand(1, 3, 8, 8), tile=0)
+    with pytest.raises(ValueError, match=r"overlap is 100 for tiles of 128 pixels; it must lie in \[0, 64\]"):
+        restore(network, torch.rand(1, 3, 200, 200), tile=100, overlap=100)
+    with pytest.raises(ValueError, match=r"The input has shape \(3, 8, 8\)"):
+        restore(network, torch.rand(3, 8, 8))
+    with pytest.raises(ValueError, match="window is 0; it must be at least 1"):
+        use_local_statistics(network, 0)
