@@ -1,4 +1,4 @@
-"""How long a 24-megapixel photograph takes and how much memory: `python benchmarks/photograph.py [NETWORK…]`.
+"""How long a 24-megapixel photograph takes and how much memory: `python -m benchmarks.photograph [NETWORK…]`.
 
 Every network restores it in tiles, in a process of its own, whose largest memory is the operating system's number.
 """
@@ -10,9 +10,8 @@ import sys
 import time
 
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY
 
-import constyle_arch
+from constyle_arch import archs
 from constyle_arch.allocator import keep_freed_memory
 from constyle_arch.inference import restore
 
@@ -24,11 +23,10 @@ PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
 def measure(network: str, precision: str, tile: int, share: float) -> str:
     """A row of the table; of a `share` of the photograph's rows where time is short."""
     keep_freed_memory()
-    constyle_arch.register()
     torch.manual_seed(0)
     photograph = torch.rand(1, 3, int(HEIGHT * share), WIDTH)
     start = time.perf_counter()
-    restored = restore(ARCH_REGISTRY.get(network)(), photograph, tile=tile, precision=PRECISIONS[precision])
+    restored = restore(getattr(archs, network)(), photograph, tile=tile, precision=PRECISIONS[precision])
     seconds = time.perf_counter() - start
     assert restored.shape == photograph.shape
     gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 2**30
@@ -51,7 +49,7 @@ def main() -> None:
     print("| network | precision | tile | megapixels | seconds | GiB |\n|---|---|---|---|---|---|", flush=True)
     for network in arguments.networks:
         options = ["--precision", arguments.precision, "--tile", str(arguments.tile), "--share", str(arguments.share)]
-        subprocess.run([sys.executable, __file__, network, *options, "--here"], check=True)
+        subprocess.run([sys.executable, "-m", "benchmarks.photograph", network, *options, "--here"], check=True)
 
 
 if __name__ == "__main__":

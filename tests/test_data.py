@@ -11,6 +11,7 @@ from basicsr.data import build_dataloader
 from basicsr.utils.lmdb_util import make_lmdb_from_imgs
 
 from constyle_arch.data import PairedRestorationDataset
+from constyle_arch.data.collating import collate
 from constyle_arch.data.image_stores import ImageFolder
 from constyle_arch.data.pairing import match_names
 from constyle_arch.data.training_sampler import SeededDataset, WholeBatchSampler
@@ -288,3 +289,21 @@ def test_a_seeded_sample_leaves_the_random_state_alone(tmp_path):
     states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
     dataset[0, 12345]
     assert states == (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
+
+
+def test_integers_are_the_same_images_in_fewer_bytes(ten_pairs):
+    options = {"dataroot_lq": str(ten_pairs / "lq"), "dataroot_gt": str(ten_pairs / "gt"), "phase": "val"}
+    floats, integers = PairedRestorationDataset(options)[3], PairedRestorationDataset(options)
+    integers.integers = True
+    for side in ("lq", "gt"):
+        image = integers[3][side]
+        assert image.dtype == torch.uint8
+        assert torch.equal(image.float() / 255, floats[side])
+
+
+def test_images_of_several_depths_are_one_batch():
+    deep, shallow = torch.rand(3, 4, 4), torch.randint(256, (3, 4, 4), dtype=torch.uint8)
+    batch = collate([{"lq": deep, "gt": shallow, "name": "a"}, {"lq": shallow, "gt": shallow, "name": "b"}])
+    assert torch.equal(batch["lq"], torch.stack([deep, shallow.float() / 255]))
+    assert batch["gt"].dtype == torch.uint8
+    assert batch["name"] == ["a", "b"]

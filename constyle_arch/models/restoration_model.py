@@ -57,6 +57,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         save_comparison: write pictures of input, restored and clean image side by side (default false).
     """
 
+    takes_integers = True  # of 8 bits, in training; see `on_device`
     net_g: nn.Module
     lq: Tensor
     gt: Tensor  # absent where a data set to test on has no clean images

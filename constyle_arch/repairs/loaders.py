@@ -8,9 +8,12 @@ import basicsr.train
 import torch
 from basicsr.data import build_dataloader, build_dataset
 from basicsr.utils.file_client import BaseStorageBackend, FileClient
+from basicsr.utils.registry import MODEL_REGISTRY
 from torch.utils.data import DataLoader
 
+from constyle_arch.data.collating import collate
 from constyle_arch.data.lmdb_environments import shared_environment
+from constyle_arch.data.paired_restoration_dataset import PairedRestorationDataset
 from constyle_arch.data.training_sampler import SeededDataset, WholeBatchSampler
 from constyle_arch.data.workers import heed_parent_alone
 from constyle_arch.errors import OptionsError
@@ -44,6 +47,8 @@ def create_train_val_dataloader(
     if train_opt.get("num_worker_per_gpu", 0) > 0 and train_opt.get("prefetch_mode") != "cpu":
         train_opt.setdefault("persistent_workers", True)
     dataset = build_dataset(train_opt)
+    if isinstance(dataset, PairedRestorationDataset):
+        dataset.integers = getattr(MODEL_REGISTRY.get(opt["model_type"]), "takes_integers", False)
     images_then = opt.get("images_then")
     if images_then not in (None, len(dataset)):
         raise OptionsError(
@@ -65,6 +70,7 @@ def create_train_val_dataloader(
     train_loader = build_dataloader(
         SeededDataset(dataset), train_opt, num_gpu=min(opt["num_gpu"], 1), dist=opt["dist"], sampler=sampler
     )
+    train_loader.collate_fn = collate
     _leave_alone(train_loader)
     total_iters = int(opt["train"]["total_iter"])
     total_epochs = math.ceil(total_iters / sampler.batches)

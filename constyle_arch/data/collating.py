@@ -1,0 +1,23 @@
+"""Putting samples together to a batch."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import default_collate
+
+Sample = dict[str, Any]
+
+
+def collate(samples: Sequence[Sample]) -> Sample:
+    """As `default_collate`; where images of 8 bits, uint8, meet others, in [0, 1], they become as these."""
+    mixed = [
+        key
+        for key, value in samples[0].items()
+        if isinstance(value, torch.Tensor) and len({sample[key].dtype for sample in samples}) > 1
+    ]
+    return default_collate([{**sample, **{key: _in_floats(sample[key]) for key in mixed}} for sample in samples])
+
+
+def _in_floats(image: torch.Tensor) -> torch.Tensor:
+    return image.float() / 255 if image.dtype == torch.uint8 else image
