@@ -27,7 +27,6 @@ RESULTS = HERE / "RESULTS.md"
 BEGIN, END = "<!-- networks: begin -->", "<!-- networks: end -->"
 GUIDED = {"ConStyleRestormer": "Restormer", "ConStyleNAFNet": "NAFNet", "ConStyleMaxim": "Maxim"}
 QUEUE = 65_760
-TARGETS = {"ConStyleRestormer": (3, 3, 0.7), "ConStyleNAFNet": (2.5, 2, 0.8), "ConStyleMaxim": (2.5, 2, 0.7)}
 
 
 @dataclass(frozen=True)
@@ -204,6 +203,43 @@ def compare(
     return results
 
 
+def copy_rate(device: str) -> float:
+    """GB/s read and written by copying a tensor that no cache holds."""
+    import torch
+
+    source = torch.ones(2**27 if device == "cpu" else 2**30, device=device)
+    target = torch.empty_like(source)
+    times = []
+    for _ in range(6):
+        start = time.perf_counter()
+        target.copy_(source)
+        if device != "cpu":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return 2 * source.nbytes / statistics.median(times[1:]) / 1e9
+
+
+def traffic(network: Any, batch: int, side: int) -> int:
+    """Bytes that the operators of a forward pass read and write in float32, one by one; shapes alone are computed."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+
+    class Traffic(TorchDispatchMode):
+        moved = 0
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = func(*args, **(kwargs or {}))
+            if not func.is_view:
+                tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, torch.Tensor)]
+                self.moved += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+            return result
+
+    with torch.no_grad(), Traffic() as counted:
+        network.to("meta").eval()(torch.empty(batch, 3, side, side, device="meta"))
+    return counted.moved
+
+
 def matrix_rate(device: str, dtype: Any) -> float:
     """TFLOP/s of a product of two large square matrices."""
     import torch
@@ -232,26 +268,34 @@ def tables(batch: int, side: int, rounds: int, device: str) -> list[str]:
     lines = [
         f"Batches of {batch}×{side}×{side}. Matrix products of this machine: "
         + ", ".join(f"{name} {rate:.2f} TFLOP/s" for name, rate in rates.items())
-        + ". The plain version computes each network as its papers' equations have it, eager and NCHW; ×: plain's time "
-        "over this one's. Memory is the largest of all steps, beyond the program's.",
+        + f"; copying {copy_rate(device):.0f} GB/s. The plain version computes each network as its papers' equations "
+        "have it, eager and NCHW; ×: plain's time over this one's. TFLOP/s and GB/s are of the forward pass; GB/s of "
+        "what this package's operators read and write one by one, where they do. Memory is the largest of all steps, beyond "
+        "the program's.",
     ]
     for network in GUIDED:
         print(f"{network}: {rounds} rounds …", flush=True)
         results = compare(variants_of(network, device), batch, side, rounds, device)
         flop = 2e9 * (count_gmacs(getattr(archs, network)(), side) or 0) * batch
+        moved = traffic(getattr(archs, network)(), batch, side)
         plain = results["plain"]
         lines += [
             "",
             f"### {network}",
             "",
-            "| | forward, s | × | images/s | TFLOP/s | step, s | × | step, GiB | of plain's |",
-            "|---|---|---|---|---|---|---|---|---|",
+            "| | forward, s | × | images/s | TFLOP/s | GB/s | step, s | × | step, GiB | of plain's |",
+            "|---|---|---|---|---|---|---|---|---|---|",
         ]
         for label, one in results.items():
-            own = label not in GUIDED.values()
+            own = label.startswith("this package")
+            bytes_each = 1 if "16" not in label else 0.5
+            rates_of_one = (
+                f"{flop / one.forward / 1e12:.2f}" if own else "",
+                f"{moved * bytes_each / one.forward / 1e9:.0f}" if own and "compiled" not in label else "",
+            )
             lines.append(
                 f"| {label} | {one.forward:.3f} | {plain.forward / one.forward:.2f} | {batch / one.forward:.1f} "
-                f"| {f'{flop / one.forward / 1e12:.2f}' if own else ''} | {one.step:.3f} | {plain.step / one.step:.2f} "
+                f"| {' | '.join(rates_of_one)} | {one.step:.3f} | {plain.step / one.step:.2f} "
                 f"| {one.memory:.2f} | {one.memory / plain.memory:.2f} |"
             )
     return lines

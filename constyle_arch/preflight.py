@@ -36,6 +36,8 @@ from constyle_arch.data.degraded_image_dataset import DegradedImageDataset
 from constyle_arch.data.image_stores import as_list, folder_of
 from constyle_arch.data.paired_restoration_dataset import PairedRestorationDataset
 from constyle_arch.errors import CheckpointError, DataError, OptionsError
+from constyle_arch.inference.restoring import OVERLAP
+from constyle_arch.inference.tiles import tiles_of
 from constyle_arch.models.acceleration import PRECISIONS
 from constyle_arch.models.constyle_model import ConStyleModel
 from constyle_arch.models.mixup import Mixup
@@ -72,7 +74,7 @@ def check_options(options: Options) -> None:
     with _no_logger_left_behind():
         problems = list(_check_structure(options))
         if not problems:  # everything stands where it should: look into it
-            checks = [_check_experiment, _check_device, _check_network, _check_metrics, _check_datasets]
+            checks = [_check_experiment, _check_device, _check_network, _check_metrics, _check_tiles, _check_datasets]
             if options["is_train"]:
                 checks += [_check_optimizer, _check_schedule, _check_losses, _check_contrast]
                 checks += [_check_acceleration, _check_logger]
@@ -160,6 +162,9 @@ OPTIONAL = {
     "val.pbar": BOOLEAN,
     "val.save_comparison": BOOLEAN,
     "val.suffix": NAME,
+    "val.tile": INTEGER,
+    "val.tile_overlap": FROM_ZERO,
+    "val.amp": PRECISION,
     "path.pretrain_network_g": TEXT,
     "path.param_key_g": TEXT,
     "path.strict_load_g": BOOLEAN,
@@ -222,7 +227,7 @@ KEYS = {
     "train": "total_iter warmup_iter ema_decay optim_g scheduler constyle_iter grad_clip_norm max_skipped_steps "
     "amp channels_last compile checkpointing accumulate contrast mixing_augs " + " ".join(LOSSES),
     "train.mixing_augs": "mixup mixup_beta use_identity",
-    "val": "val_freq save_img save_comparison suffix pbar metrics",
+    "val": "val_freq save_img save_comparison suffix pbar metrics tile tile_overlap amp",
     "logger": "print_freq save_checkpoint_freq use_tb_logger wandb",
 }
 OWN_DATA_SETS = {data_set.__name__: data_set for data_set in (PairedRestorationDataset, DegradedImageDataset)}
@@ -377,6 +382,16 @@ def _check_metrics(options: Options) -> Problems:
         yield from unregistered
         if not unregistered:
             yield from _tried(partial(calculate_metric, {"img": image, "img2": image + 1}, metric_opt), where)
+
+
+def _check_tiles(options: Options) -> Problems:
+    val_opt = options.get("val") or {}
+    multiple = int(getattr(dict(iter(ARCH_REGISTRY)).get(options["network_g"]["type"]), "multiple", 1))
+    tile, overlap = val_opt.get("tile"), val_opt.get("tile_overlap", OVERLAP)
+    if tile is not None:
+        yield from _tried(
+            lambda: tiles_of(multiple * (tile + 1), tile, overlap, multiple), "val.tile, val.tile_overlap"
+        )
 
 
 def _check_datasets(options: Options) -> Problems:

@@ -423,3 +423,18 @@ def test_memory_that_runs_out_names_what_to_lower(make_model, monkeypatch):
         RunError, match=r"iteration 1\. Lower datasets\.train\.batch_size_per_gpu \(4\) or .*gt_size \(16\)"
     ):
         model.optimize_parameters(1)
+
+
+def test_images_to_measure_on_are_restored_in_tiles_where_that_is_asked_for(make_model):
+    model, image = make_model(), torch.rand(1, 3, 80, 90)
+    outputs = []
+    for options in ({}, {"tile": 128}, {"tile": 64, "tile_overlap": 8}, {"amp": "bf16"}):
+        model.opt["val"] = options
+        model.feed_data({"lq": image})
+        model.test()
+        outputs.append(model.output)
+        assert model.net_g.training
+    torch.testing.assert_close(outputs[1], outputs[0])
+    for other in outputs[2:]:
+        assert not torch.equal(other, outputs[0])
+    assert all(output.shape == image.shape for output in outputs)

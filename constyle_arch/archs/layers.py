@@ -85,18 +85,19 @@ def convolve_halves(x: Tensor, pointwise: nn.Conv2d | Dense, *depthwise: nn.Conv
     """
     halves = []
     for half in range(2):
-
-        def parameters(layer: nn.Conv2d | Dense, half: int = half) -> tuple[Tensor, Tensor | None]:
-            weight, bias = layer.weight.chunk(2)[half], None if layer.bias is None else layer.bias.chunk(2)[half]
-            return aligned(weight, alignment), None if bias is None else aligned(bias, alignment)
-
-        weight, bias = parameters(pointwise)
+        weight, bias = half_of(pointwise, half, alignment)
         y = F.conv2d(x, weight.reshape(*weight.shape[:2], 1, 1), bias)
         for convolution in depthwise:
-            weight, bias = parameters(convolution)
+            weight, bias = half_of(convolution, half, alignment)
             y = F.conv2d(y, weight, bias, padding=convolution.padding, groups=len(weight))
         halves.append(y)
     return halves
+
+
+def half_of(layer: nn.Conv2d | Dense, half: int, alignment: int) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias of the first (0) or second (1) half of a layer's output channels, these aligned."""
+    weight = aligned(layer.weight.chunk(2)[half], alignment)
+    return weight, None if layer.bias is None else aligned(layer.bias.chunk(2)[half], alignment)
 
 
 class ChannelMeans(nn.Module):

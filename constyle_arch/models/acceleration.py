@@ -60,7 +60,7 @@ class Acceleration:
             if isinstance(module, Stage):
                 module.checkpointing = self.checkpointing
         if self.compile:
-            network.compile()
+            network.compile(dynamic=False)  # crops are of one size; images to validate on, of any, are left to eager
 
     def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
         """What the network is called in."""

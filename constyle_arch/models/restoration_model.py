@@ -21,7 +21,8 @@ from constyle_arch.checkpoints.loading import fill, own_names
 from constyle_arch.checkpoints.reading import read_checkpoint, read_state_dict
 from constyle_arch.distributed import gathered_objects, largest, largest_of, ranks, take_from_first
 from constyle_arch.errors import RunError
-from constyle_arch.models.acceleration import Acceleration
+from constyle_arch.inference.restoring import OVERLAP, restore
+from constyle_arch.models.acceleration import PRECISIONS, Acceleration
 from constyle_arch.models.interruption import StoppedRunError, StopRequest
 from constyle_arch.models.metrics_history import MetricsHistory
 from constyle_arch.models.mixup import Mixup
@@ -54,6 +55,8 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         amp, channels_last, compile, checkpointing, accumulate: see `Acceleration`.
 
     Options under `val`, besides BasicSR's:
+        tile, tile_overlap, amp: restore in tiles of this side, which overlap by 32 pixels or these, and in this
+            precision (default: whole, in float32); see `inference.restore`.
         save_comparison: write pictures of input, restored and clean image side by side (default false).
     """
 
@@ -284,9 +287,16 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         """Restore the images fed last, with the EMA network where there is one."""
         net = self.net_g_ema if hasattr(self, "net_g_ema") else self.get_bare_model(self.net_g)
         was_training = net.training
-        net.eval()
-        with torch.inference_mode():
-            self.output = net(self.lq)
+        val_opt = self.opt.get("val") or {}
+        precision = PRECISIONS[val_opt.get("amp") or "off"] or torch.float32
+        with torch.compiler.set_stance("force_eager"):
+            self.output = restore(
+                net,
+                self.lq,
+                tile=val_opt.get("tile"),
+                overlap=val_opt.get("tile_overlap", OVERLAP),
+                precision=precision,
+            )
         if was_training and self.is_train:
             self.set_train_mode()
 
