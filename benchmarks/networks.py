@@ -2,7 +2,7 @@
 
 Every way of computing a network runs in a process of its own, with the memory allocator that goes with it: the plain
 version (`plain.py`) as published code runs, with the C library's defaults and, to tell the allocator's share, with this
-package's; this package's version; the network it is made of; and with bf16. The processes measure in turn, round by
+package's; this package's version; the network it is made of; and with bf16. They are measured in turn, round by
 round, so that what disturbs the machine disturbs all; medians are compared.
 
 On a GPU, the same for each precision with and without torch.compile, with TFLOP/s beside the measured rate of matrix
@@ -17,7 +17,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -183,24 +183,19 @@ class Worker:
 def compare(
     variants: list[Variant], batch: int, side: int, rounds: int, device: str, queue: int = QUEUE
 ) -> dict[str, Measured]:
-    """Measure variants in turn: a round to warm up and `rounds` that count; those that need the memory one by one."""
-    workers = {variant.label: Worker(variant, batch, side, queue, device) for variant in variants}
-    times: dict[str, dict[str, list[float]]] = {label: {"forward": [], "step": []} for label in workers}
-    for round_ in range(rounds + 1):
-        for label, worker in workers.items():
-            for what, seconds in times[label].items():
-                measured = worker.ask(what)
-                if round_:
-                    seconds.append(measured)
-    results = {
-        label: Measured(
-            statistics.median(times[label]["forward"]), statistics.median(times[label]["step"]), worker.ask("peak")
-        )
-        for label, worker in workers.items()
+    """Measure variants in turn, `rounds` times, each in a new process: together they would not fit into memory."""
+    measured: dict[str, list[Measured]] = {variant.label: [] for variant in variants}
+    for _ in range(rounds):
+        for variant in variants:
+            worker = Worker(variant, batch, side, queue, device)
+            for what in ("forward", "step"):
+                worker.ask(what)  # the first time is not like others
+            measured[variant.label].append(Measured(worker.ask("forward"), worker.ask("step"), worker.ask("peak")))
+            worker.end()
+    return {
+        label: Measured(*(statistics.median(getattr(one, what.name) for one in ones) for what in fields(Measured)))
+        for label, ones in measured.items()
     }
-    for worker in workers.values():
-        worker.end()
-    return results
 
 
 def copy_rate(device: str) -> float:
@@ -327,7 +322,9 @@ def growth_table(grown: dict[str, dict[str, list[tuple[int, Measured]]]]) -> lis
         "",
         "### Growth",
         "",
-        "This package's version, float32: pixels at batches of 2, batch and queue at 64×64. ![growth](growth.svg)",
+        "This package's version, float32, measured once each: pixels at batches of 2, batch and queue at 64×64.",
+        "",
+        "![How a step's time and memory grow](growth.svg)",
         "",
         "| | | forward, s | step, s | step, GiB |",
         "|---|---|---|---|---|",
@@ -429,7 +426,7 @@ def main() -> None:
     ]
     lines += tables(arguments.batch, arguments.side, arguments.rounds, arguments.device)
     if not arguments.no_growth:
-        grown = growth(arguments.rounds, arguments.device)
+        grown = growth(1, arguments.device)
         lines += growth_table(grown)
         plot(grown, HERE / "growth.svg")
     lines += data_parallel(arguments.device, arguments.rounds)
