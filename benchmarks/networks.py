@@ -230,8 +230,9 @@ def traffic(network: Any, batch: int, side: int) -> int:
                 self.moved += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
             return result
 
+    network, lq = network.to("meta").eval(), torch.empty(batch, 3, side, side, device="meta")
     with torch.no_grad(), Traffic() as counted:
-        network.to("meta").eval()(torch.empty(batch, 3, side, side, device="meta"))
+        network(lq)
     return counted.moved
 
 
@@ -400,6 +401,8 @@ def _ddp(results: Any, network: str, rank: int, count: int, rounds: int, device:
 
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29400"}
     here = f"cuda:{rank}" if device == "cuda" else device
+    if device == "cuda":
+        torch.cuda.set_device(rank)
     torch.distributed.init_process_group("nccl" if device == "cuda" else "gloo", rank=rank, world_size=count)
     subject = Subject(Variant("", network, amp="bf16"), 8, 128, QUEUE, here)
     subject.network = torch.nn.parallel.DistributedDataParallel(subject.network)

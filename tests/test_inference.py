@@ -155,7 +155,7 @@ def test_wrong_arguments_are_named():
         restore(network, torch.rand(1, 3, 8, 8), tile=0)
     with pytest.raises(ValueError, match=r"overlap is 100 for tiles of 128 pixels; it must lie in \[0, 64\]"):
         restore(network, torch.rand(1, 3, 200, 200), tile=100, overlap=100)
-    with pytest.raises(ValueError, match=r"The input has shape \(3, 8, 8\)"):
+    with pytest.raises(ValueError, match=r"The images have shape \(3, 8, 8\)"):
         restore(network, torch.rand(3, 8, 8))
     with pytest.raises(ValueError, match="window is 0; it must be at least 1"):
         use_local_statistics(network, 0)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
-from constyle_arch.archs.layers import make_channels_last, without_autocast
+from constyle_arch.archs.layers import at_least_float32, make_channels_last, without_autocast
 
 CODE_CHANNELS = 128
 FEATURE_CHANNELS = (32, 64, 128)
@@ -74,7 +74,7 @@ class ConStyle(nn.Module):
         In training mode the codes pass batch statistics, so N must be at least 2.
         """
         *features, deepest = self.features(image)
-        return Encoding(self.codes(deepest.mean(dim=(2, 3))), (features[0], features[1], features[2]))
+        return Encoding(self.codes(at_least_float32(deepest).mean(dim=(2, 3))), (features[0], features[1], features[2]))
 
     def features(self, image: Tensor) -> list[Tensor]:
         """The results of the four stages; the last is (N, 256, H/16, W/16), sides rounded up."""

@@ -71,7 +71,10 @@ class TransposedAttention(nn.Module):
         q, k, v = qkv.chunk(3, dim=-1)
         q_heads, k_heads = (rearrange(part, "n p (h c) -> n h p c", h=self.heads) for part in (q, k))
         q_norm, k_norm = (rearrange(lengths(part), "n (h c) -> n h c", h=self.heads) for part in (q, k))
-        cosines = (q_heads.mT @ k_heads) / q_norm[..., :, None] / k_norm[..., None, :]
+        if qkv.dtype == torch.float16:  # which a sum of products over an image leaves
+            cosines = (q_heads / q_norm[..., None, :]).mT @ (k_heads / k_norm[..., None, :])
+        else:
+            cosines = (q_heads.mT @ k_heads) / q_norm[..., :, None] / k_norm[..., None, :]
         attention = (cosines * self.temperature).softmax(dim=-1)
         projection = rearrange(self.project_out.weight, "o (h c) 1 1 -> h o c", h=self.heads)
         projection = rearrange(projection @ attention, "n h o c -> n (h c) o")

@@ -21,7 +21,8 @@ def use_local_statistics(network: nn.Module, window: int | None = WINDOW) -> Non
 
     Args:
         network: is changed in place.
-        window: side of the window in pixels of the image; None goes back to the whole image.
+        window: side of the window in pixels of the image, rounded up to what the network divides by; None goes back to
+            the whole image.
 
     Raises:
         ValueError: `window` is not positive.

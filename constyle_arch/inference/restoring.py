@@ -6,7 +6,7 @@ from tqdm import tqdm
 
 from constyle_arch.archs.constyle_arch import Codes, ConStyle
 from constyle_arch.archs.general_restoration_arch import GuidedNetwork
-from constyle_arch.archs.layers import checked_image, pad_to_multiple
+from constyle_arch.archs.layers import pad_to_multiple
 from constyle_arch.inference.tiles import cells_of, tiles_of
 
 OVERLAP = 32
@@ -26,8 +26,8 @@ def restore(
     """Restore images of any size, in tiles where memory is to be bounded.
 
     A tile is restored with ConStyle's code of the whole image. What else a network takes from the whole image,
-    attention between channels, pooling and MAXIM's grid, it then takes from the tile: docs/inference.md has by how much
-    the results differ. Tiles overlap, and are blended linearly where they do.
+    attention between channels, pooling and MAXIM's grid, it then takes from the tile; docs/performance.md has by how
+    much the results differ. Tiles overlap, and are blended linearly where they do.
 
     Args:
         network: an architecture of this package, or any network that maps an image to one of its size; it is put
@@ -42,16 +42,18 @@ def restore(
         The restored images (N, 3, H, W), float32, not clamped, where `lq` is.
 
     Raises:
-        ValueError: `lq` is no batch of RGB images, `tile` is not positive, or `overlap` does not fit it.
+        ValueError: `lq` is no batch of images, `tile` is not positive, or `overlap` does not fit it.
     """
+    if lq.dim() != 4:
+        raise ValueError(f"The images have shape {tuple(lq.shape)}; wanted (N, 3, H, W), RGB in [0, 1].")
     if tile is not None and tile < 1:
         raise ValueError(f"tile is {tile}; it must be at least 1 pixel.")
     device = next(network.parameters()).device
     network.eval()
     with torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32):
         if tile is None:
-            return network(checked_image(lq).to(device)).float().to(lq.device)
-        return _restore_tiles(network, checked_image(lq), tile, overlap, device, progress)
+            return network(lq.to(device)).float().to(lq.device)
+        return _restore_tiles(network, lq, tile, overlap, device, progress)
 
 
 def _restore_tiles(

@@ -35,7 +35,7 @@ class InfoNCELoss(nn.Module):
         query = query / self.temperature
         positive_logit = (query * positive).sum(dim=1)
         negatives = (query @ queue).logsumexp(dim=1)
-        return self.loss_weight * (positive_logit.logaddexp(negatives) - positive_logit).mean()
+        return self.loss_weight * F.softplus(negatives - positive_logit).mean()
 
 
 @LOSS_REGISTRY.register()

@@ -20,7 +20,8 @@ class Acceleration:
     Attributes:
         amp: `bf16` or `fp16` lets convolutions and matrix products compute in half precision (autocast); weights,
             codes, losses, EMA and optimizer stay in float32. `fp16` scales the loss. `off`, the default, is float32.
-        channels_last: lay weights and features out with the channels next to each other.
+        channels_last: lay weights and features out with the channels next to each other, or not. None, the default,
+            leaves the network as it was built; this package's are channels-last.
         compile: translate the network by `torch.compile`. The first step then takes minutes.
         checkpointing: keep only each block's input for the backward pass and compute the rest a second time.
         accumulate: compute each batch in this many parts, one after the other, and step once. BatchNorm and the Gram
@@ -28,7 +29,7 @@ class Acceleration:
     """
 
     amp: str = "off"
-    channels_last: bool = True
+    channels_last: bool | None = None
     compile: bool = False
     checkpointing: bool = False
     accumulate: int = 1
@@ -45,7 +46,7 @@ class Acceleration:
         """For the log."""
         parts = [
             f"precision {'float32' if self.amp == 'off' else self.amp}",
-            "channels-last" if self.channels_last else "channels first",
+            {None: "layout as built", True: "channels-last", False: "channels first"}[self.channels_last],
             "compiled" if self.compile else "not compiled",
             *(["blocks recomputed in the backward pass"] if self.checkpointing else []),
             *([f"batches in {self.accumulate} parts"] if self.accumulate > 1 else []),
@@ -54,8 +55,9 @@ class Acceleration:
 
     def prepare(self, network: nn.Module) -> None:
         """Set a network up as the options say, in place; its weights stay what they are."""
-        layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        network.to(memory_format=layout)  # type: ignore[call-overload]  # torch's stubs know it positional only
+        if self.channels_last is not None:
+            layout = torch.channels_last if self.channels_last else torch.contiguous_format
+            network.to(memory_format=layout)  # type: ignore[call-overload]  # torch's stubs know it positional only
         for module in network.modules():
             if isinstance(module, Stage):
                 module.checkpointing = self.checkpointing

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from constyle_arch.archs.constyle_arch import Codes
 from constyle_arch.archs.general_restoration_arch import GuidedNetwork
-from constyle_arch.archs.layers import pad_to_multiple
+from constyle_arch.archs.layers import at_least_float32, pad_to_multiple
 from constyle_arch.checkpoints.published_names import contrast_from_published
 from constyle_arch.checkpoints.reading import read_state_dict
 from constyle_arch.errors import OptionsError, RunError
@@ -120,7 +120,7 @@ class ConStyleModel(RestorationModel):
         self.positives.append(positive)
         negatives = Codes(*(code[part] for code in self.negatives))
         return {
-            **self.restoration_losses(restored, self.gt[part]),
+            **self.restoration_losses(at_least_float32(restored), self.gt[part]),
             **self.constyle_losses(codes, positive, negatives),
         }
 

@@ -16,6 +16,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from constyle_arch.archs.layers import at_least_float32
 from constyle_arch.atomic import save_atomically
 from constyle_arch.checkpoints.loading import fill, own_names
 from constyle_arch.checkpoints.reading import read_checkpoint, read_state_dict
@@ -28,7 +29,7 @@ from constyle_arch.models.metrics_history import MetricsHistory
 from constyle_arch.models.mixup import Mixup
 from constyle_arch.models.non_finite_steps import NonFiniteSteps, Snapshot
 from constyle_arch.models.random_state import random_state, random_state_kept, set_random_state
-from constyle_arch.models.resuming import apply_changes, changes, options_of_training
+from constyle_arch.models.resuming import apply_changes, changes, fit_state, options_of_training
 from constyle_arch.models.validation import measure
 from constyle_arch.pictures import side_by_side
 from constyle_arch.results.complexity import count_gmacs, count_parameters
@@ -60,7 +61,6 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         save_comparison: write pictures of input, restored and clean image side by side (default false).
     """
 
-    takes_integers = True  # of 8 bits, in training; see `on_device`
     net_g: nn.Module
     lq: Tensor
     gt: Tensor  # absent where a data set to test on has no clean images
@@ -189,7 +189,8 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         loss = torch.stack(list(self.measured.values())).sum()
         skipped = ~torch.isfinite(loss + grad_norm)
         # scaled gradients of fp16 overflow now and then, whereupon the scale is lowered
-        counted = ~torch.isfinite(loss) if self.loss_scaler.is_enabled() else skipped
+        scale = self.loss_scaler.scale(torch.ones_like(loss))
+        counted = skipped & (~torch.isfinite(loss) | (scale <= 1))
         signal_number = torch.full_like(loss, self.stop_request.signal_number)
         return largest_of(torch.stack([skipped.to(loss.dtype), counted.to(loss.dtype), signal_number]))
 
@@ -264,7 +265,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         """Restore a part of the batch and return the weighted losses to add up, by their names in the log."""
         with self.acceleration.autocast(self.device):
             restored = self.net_g(self.lq[part])
-        return self.restoration_losses(restored, self.gt[part])
+        return self.restoration_losses(at_least_float32(restored), self.gt[part])
 
     def restoration_losses(self, restored: Tensor, clean: Tensor) -> dict[str, Tensor]:
         """The losses of the restored images against the clean ones, both (N, 3, H, W)."""
@@ -490,6 +491,8 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         changed = changes(resume_state.get("options", {}), self.options_of_training)
         built = [dict(scheduler.state_dict()) for scheduler in self.schedulers]
         super().resume_training(resume_state)
+        for optimizer in self.optimizers:
+            fit_state(optimizer)
         apply_changes(changed, self.opt["train"], self.optimizers, self.schedulers, built)
         self.loss_scaler.load_state_dict(resume_state.get("loss_scaler", {}) or self.loss_scaler.state_dict())
         self.current_iter = resume_state["iter"]

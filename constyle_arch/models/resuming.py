@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from typing import Any
 
+import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -92,6 +93,27 @@ def check_changes(changed: Mapping[str, Change], scheduler: str, state: str) -> 
             + "\nSet them back, or start anew under another name (path.pretrain_network_g takes the weights along)."
         )
     return list(lines.values())
+
+
+def fit_state(optimizer: Optimizer) -> None:
+    """Have a state just loaded go with the optimizer that was built, whatever the one was like that wrote it.
+
+    Its implementation, fused or not, is the one built, and moments lie in memory as their parameters do: fused kernels
+    pair numbers as they lie.
+    """
+    implementation: dict[str, Any] = {
+        key: optimizer.defaults[key] for key in ("fused", "foreach") if key in optimizer.defaults
+    }
+    for group in optimizer.param_groups:
+        group.update(implementation)
+    for parameter, state in optimizer.state.items():
+        for key, value in state.items():
+            if not isinstance(value, torch.Tensor):
+                continue
+            if value.shape == parameter.shape:
+                state[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+            elif implementation.get("fused"):
+                state[key] = value.to(parameter.device)
 
 
 def apply_changes(

@@ -17,6 +17,8 @@ from constyle_arch.data.paired_restoration_dataset import PairedRestorationDatas
 from constyle_arch.data.training_sampler import SeededDataset, WholeBatchSampler
 from constyle_arch.data.workers import heed_parent_alone
 from constyle_arch.errors import OptionsError
+from constyle_arch.models.constyle_model import ConStyleModel
+from constyle_arch.models.restoration_model import RestorationModel
 
 Options = dict[str, Any]
 
@@ -48,7 +50,8 @@ def create_train_val_dataloader(
         train_opt.setdefault("persistent_workers", True)
     dataset = build_dataset(train_opt)
     if isinstance(dataset, PairedRestorationDataset):
-        dataset.integers = getattr(MODEL_REGISTRY.get(opt["model_type"]), "takes_integers", False)
+        feed_data = MODEL_REGISTRY.get(opt["model_type"]).feed_data  # a user's own may want floats
+        dataset.integers = feed_data in (RestorationModel.feed_data, ConStyleModel.feed_data)
     images_then = opt.get("images_then")
     if images_then not in (None, len(dataset)):
         raise OptionsError(

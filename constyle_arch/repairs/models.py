@@ -1,7 +1,6 @@
 """Repairs of what BasicSR's models share: optimizers, schedules, EMA."""
 
 from collections.abc import Iterable
-from inspect import signature
 from typing import Any
 
 import torch
@@ -19,6 +18,9 @@ BASICSR_SCHEDULERS = {
     "CosineAnnealingRestartLR": basicsr_schedulers.CosineAnnealingRestartLR,
     "CosineAnnealingRestartCyclicLR": CosineAnnealingRestartCyclicLR,
 }
+
+FUSED = ("Adam", "AdamW")
+"""Optimizers to take in their fused form. SGD's leaves its momentum undefined where the first step is skipped."""
 
 
 def accept_every_optimizer() -> None:
@@ -70,11 +72,10 @@ def get_optimizer(
     lr: float,
     **kwargs: Any,
 ) -> Optimizer:
-    """The optimizer of torch called `optim_type`, in its fused form where it has one and no other is asked for."""
-    optimizer = find_optimizer(optim_type)
-    if "fused" in signature(optimizer).parameters and not kwargs.get("foreach") and not kwargs.get("differentiable"):
+    """The optimizer of torch called `optim_type`; Adam and AdamW in their fused form where no other is asked for."""
+    if optim_type in FUSED and not kwargs.get("foreach") and not kwargs.get("differentiable"):
         kwargs = {"fused": True, **kwargs}
-    return optimizer(params, lr=lr, **kwargs)  # type: ignore[call-arg]  # every optimizer's own
+    return find_optimizer(optim_type)(params, lr=lr, **kwargs)  # type: ignore[call-arg]  # every optimizer's own
 
 
 def setup_schedulers(self: BaseModel) -> None:
