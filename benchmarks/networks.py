@@ -137,7 +137,16 @@ class Subject:
         """The most memory that was in use so far, GiB; on a CPU beyond that of the program itself."""
         if self.device.type == "cuda":
             return self.torch.cuda.max_memory_allocated() / 2**30
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 2**30
+        return resident_peak()
+
+
+def resident_peak() -> float:
+    """The most memory that this process has held, GiB."""
+    status = Path("/proc/self/status")  # getrusage begins with what the parent held
+    if status.exists():
+        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30  # bytes on macOS
 
 
 def serve(pipe: Connection, variant: Variant, batch: int, side: int, queue: int, device: str) -> None:
@@ -150,7 +159,7 @@ def serve(pipe: Connection, variant: Variant, batch: int, side: int, queue: int,
 
     import constyle_arch.archs  # noqa: F401  # so that it counts as the program's memory
 
-    program = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 2**30 if device == "cpu" else 0.0
+    program = resident_peak() if device == "cpu" else 0.0
     subject = Subject(variant, batch, side, queue, device)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     pipe.send("ready")
@@ -188,9 +197,11 @@ def compare(
     for _ in range(rounds):
         for variant in variants:
             worker = Worker(variant, batch, side, queue, device)
+            seconds = {}
             for what in ("forward", "step"):
                 worker.ask(what)  # the first time is not like others
-            measured[variant.label].append(Measured(worker.ask("forward"), worker.ask("step"), worker.ask("peak")))
+                seconds[what] = worker.ask(what)
+            measured[variant.label].append(Measured(**seconds, memory=worker.ask("peak")))
             worker.end()
     return {
         label: Measured(*(statistics.median(getattr(one, what.name) for one in ones) for what in fields(Measured)))
@@ -303,11 +314,11 @@ def growth(rounds: int, device: str) -> dict[str, dict[str, list[tuple[int, Meas
     for network in GUIDED:
         print(f"{network}: growth …", flush=True)
         series: dict[str, list[tuple[int, Measured]]] = {"side in pixels": [], "batch": [], "queue": []}
-        for side in (64, 128, 192, 256):
+        for side in (64, 128, 256):
             series["side in pixels"].append((side, _alone(network, 2, side, rounds, device)))
         for batch in (2, 4, 8):
             series["batch"].append((batch, _alone(network, batch, 64, rounds, device)))
-        for queue in (1_024, 16_384, 65_760, 262_144):
+        for queue in (1_024, 65_760, 262_144):
             series["queue"].append((queue, _alone(network, 2, 64, rounds, device, queue)))
         grown[network] = series
     return grown
