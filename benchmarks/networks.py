@@ -6,7 +6,7 @@ package's; this package's version; the network it is made of; and with bf16. The
 round, so that what disturbs the machine disturbs all; medians are compared.
 
 On a GPU, the same for each precision with and without torch.compile, with TFLOP/s beside the measured rate of matrix
-products, and the bytes of weights, inputs and outputs that are moved at least.
+products, and GB/s of what operators read and write beside the measured rate of copies.
 """
 
 import argparse
@@ -209,20 +209,27 @@ def compare(
     }
 
 
+def median_seconds(run: Callable[[], object], device: str) -> float:
+    """How long `run` takes, after a first time that does not count."""
+    import torch
+
+    times = []
+    for _ in range(6):
+        start = time.perf_counter()
+        run()
+        if device != "cpu":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])
+
+
 def copy_rate(device: str) -> float:
     """GB/s read and written by copying a tensor that no cache holds."""
     import torch
 
     source = torch.ones(2**27 if device == "cpu" else 2**30, device=device)
     target = torch.empty_like(source)
-    times = []
-    for _ in range(6):
-        start = time.perf_counter()
-        target.copy_(source)
-        if device != "cpu":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return 2 * source.nbytes / statistics.median(times[1:]) / 1e9
+    return 2 * source.nbytes / median_seconds(lambda: target.copy_(source), device) / 1e9
 
 
 def traffic(network: Any, batch: int, side: int) -> int:
@@ -253,14 +260,7 @@ def matrix_rate(device: str, dtype: Any) -> float:
 
     side = 2048 if device == "cpu" else 8192
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    times = []
-    for _ in range(6):
-        start = time.perf_counter()
-        a @ b
-        if device != "cpu":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return 2 * side**3 / statistics.median(times[1:]) / 1e12
+    return 2 * side**3 / median_seconds(lambda: a @ b, device) / 1e12
 
 
 def tables(batch: int, side: int, rounds: int, device: str) -> list[str]:

@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from constyle_arch.errors import DataError
@@ -71,6 +72,11 @@ def _is_cut_off(content: bytes) -> bool:
 def to_float(image: Image) -> FloatImage:
     """Scale 8- or 16-bit values to [0, 1]."""
     return image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
+
+
+def in_unit_range(images: torch.Tensor) -> torch.Tensor:
+    """Tensors of 8 bits, uint8, scaled to [0, 1]; others are so already."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images
 
 
 def to_8_bit(image: FloatImage) -> NDArray[np.uint8]:

@@ -258,9 +258,8 @@ def resize_to(x: Tensor, like: Tensor) -> Tensor:
         return x
     if x.shape[-1] < size[-1]:
         return F.interpolate(x, size=size, mode="bilinear")
-    return F.interpolate(at_least_float32(x), size=size, mode="bilinear", antialias=True).to(
-        x.dtype
-    )  # no half precision on CPUs
+    # CPUs have no half precision here
+    return F.interpolate(at_least_float32(x), size=size, mode="bilinear", antialias=True).to(x.dtype)
 
 
 class ResizeAndConcat(nn.ModuleList):

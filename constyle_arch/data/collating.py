@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch.utils.data import default_collate
 
+from constyle_arch.images import in_unit_range
+
 Sample = dict[str, Any]
 
 
@@ -16,8 +18,4 @@ def collate(samples: Sequence[Sample]) -> Sample:
         for key, value in samples[0].items()
         if isinstance(value, torch.Tensor) and len({sample[key].dtype for sample in samples}) > 1
     ]
-    return default_collate([{**sample, **{key: _in_floats(sample[key]) for key in mixed}} for sample in samples])
-
-
-def _in_floats(image: torch.Tensor) -> torch.Tensor:
-    return image.float() / 255 if image.dtype == torch.uint8 else image
+    return default_collate([{**sample, **{key: in_unit_range(sample[key]) for key in mixed}} for sample in samples])

@@ -22,6 +22,7 @@ from constyle_arch.checkpoints.loading import fill, own_names
 from constyle_arch.checkpoints.reading import read_checkpoint, read_state_dict
 from constyle_arch.distributed import gathered_objects, largest, largest_of, ranks, take_from_first
 from constyle_arch.errors import RunError
+from constyle_arch.images import in_unit_range
 from constyle_arch.inference.restoring import OVERLAP, restore
 from constyle_arch.models.acceleration import PRECISIONS, Acceleration
 from constyle_arch.models.interruption import StoppedRunError, StopRequest
@@ -148,8 +149,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
 
     def on_device(self, images: Tensor) -> Tensor:
         """`images` on the run's device, in [0, 1]; those of 8 bits travel as they are."""
-        images = images.to(self.device, non_blocking=True)
-        return images.float() / 255 if images.dtype == torch.uint8 else images
+        return in_unit_range(images.to(self.device, non_blocking=True))
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One training step: losses, gradients, optimizer, then EMA.
