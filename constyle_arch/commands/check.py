@@ -1,0 +1,33 @@
+"""`basicsr check`."""
+
+import argparse
+from typing import Any
+
+from constyle_arch.options import add_run_arguments
+
+CHECK = """\
+Check an option file as training or testing with it would, create nothing, and say what the run would do: images,
+iterations, parameters, computations, memory. Every problem found is listed, with exit code 2.
+"""
+
+CHECK_EPILOG = """\
+example:
+  basicsr check -opt options/dehaze_constyle_restormer.yml
+"""
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser("check", help="check an option file", description=CHECK, epilog=CHECK_EPILOG)
+    add_run_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def run(parsed: argparse.Namespace) -> None:
+    """Check the options and print what the run would do."""
+    from constyle_arch.runner import prepared_basicsr
+
+    prepared_basicsr(parsed.plugin)
+    from constyle_arch.checking import check_run
+
+    print(check_run(parsed.arguments), end="")

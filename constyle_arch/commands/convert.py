@@ -1,0 +1,40 @@
+"""`basicsr convert`."""
+
+import argparse
+from typing import Any
+
+CONVERT = """\
+Convert weights between this project's tensor names and published ones (IRConStyle's, Restormer's, NAFNet's, MAXIM's)
+and between .pth and .safetensors. Nothing is lost: what only training needs is kept aside and found again on the
+way back.
+"""
+
+CONVERT_EPILOG = """\
+examples:
+  basicsr convert published.pth mine.pth
+  basicsr convert experiments/NAME/models/net_g_latest.pth net.safetensors --key params_ema
+  basicsr convert mine.pth published.pth --names published
+"""
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "convert", help="rename or reformat weights", description=CONVERT, epilog=CONVERT_EPILOG
+    )
+    parser.add_argument("source", metavar="IN", help="a .pth or .safetensors file")
+    parser.add_argument("target", metavar="OUT", help="the file to write; its suffix decides the format")
+    parser.add_argument(
+        "--names", choices=["own", "published"], default="own", help="of the tensors in OUT (default: own)"
+    )
+    parser.add_argument("--key", help="convert this section of IN alone, e.g. params_ema")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
+    parser.set_defaults(run=run)
+
+
+def run(parsed: argparse.Namespace) -> None:
+    """Convert the file."""
+    from constyle_arch.checkpoints.conversion import convert
+
+    convert(parsed.source, parsed.target, names=parsed.names, key=parsed.key, overwrite=parsed.overwrite)
+    print(f"Wrote {parsed.target}.")

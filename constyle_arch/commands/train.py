@@ -1,0 +1,44 @@
+"""`basicsr train`."""
+
+import argparse
+from typing import Any
+
+from constyle_arch.options import add_run_arguments
+
+TRAIN = """\
+Train a network as the option file says.
+
+Writes, below the working directory:
+  experiments/NAME/               log, copy of the options
+  experiments/NAME/models/        net_g_N.pth every logger.save_checkpoint_freq iterations, net_g_latest.pth at
+                                  the end, net_g_best.pth by the first metric of the first validation set
+  experiments/NAME/training_states/  what resuming needs
+  tb_logger/NAME/                 tensorboard logs
+
+The options are checked before anything is written. An experiment of the same name that is there already is left alone:
+--auto_resume goes on with it, --archive moves it to experiments/NAME_archived_TIME.
+
+Ctrl-C and SIGTERM end the run after the step it is in, saved; --auto_resume goes on exactly where it was.
+"""
+
+TRAIN_EPILOG = """\
+examples:
+  basicsr train -opt options/dehaze_constyle_restormer.yml
+  basicsr train -opt options/dehaze_constyle_restormer.yml --auto_resume
+  basicsr train -opt my.yml --force_yml train:total_iter=1000 datasets:train:gt_size=64
+  torchrun --nproc-per-node 4 -m constyle_arch train -opt my.yml      (4 GPUs of one machine)
+"""
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser("train", help="train a network", description=TRAIN, epilog=TRAIN_EPILOG)
+    add_run_arguments(parser)
+    parser.set_defaults(run=run, when_interrupted="--auto_resume goes on from the newest training state")
+
+
+def run(parsed: argparse.Namespace) -> None:
+    """Run BasicSR's training pipeline."""
+    from constyle_arch.runner import run_pipeline
+
+    run_pipeline("train", parsed.arguments, parsed.plugin)
