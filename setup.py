@@ -20,7 +20,9 @@ setup(
         "torchvision",
         "numpy",
         "scipy<2",  # BasicSR 1.4.2 imports scipy.ndimage.filters, which SciPy 2 removes
-        "opencv-python",
+        "opencv-python>=4.13",  # writes colour profiles
+        "pillow>=10",
+        "tifffile",
         "lmdb",
         "pyyaml",
         "safetensors",
@@ -29,8 +31,10 @@ setup(
     ],
     extras_require={
         "sample": ["scikit-image>=0.22"],  # the photographs that `basicsr prepare sample` hazes
+        "plot": ["matplotlib>=3.8"],  # `basicsr plot`, `basicsr latents`
         "dev": [
             "scikit-image>=0.22",
+            "matplotlib>=3.8",
             "pytest",
             "pytest-xdist",
             "hypothesis",

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from constyle_arch import __version__
-from constyle_arch.commands import check, compare, convert, prepare, test, train
+from constyle_arch.commands import check, compare, convert, latents, plot, prepare, restore, test, train
 from constyle_arch.errors import OptionsError, UserError
 
 DESCRIPTION = """\
@@ -23,7 +23,7 @@ A first run, from sample photographs to restored ones:
 Everything a run writes goes below the directory it is started from.
 """
 
-COMMANDS = (train, test, check, convert, compare, prepare)
+COMMANDS = (prepare, check, train, plot, test, compare, restore, latents, convert)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -103,6 +103,24 @@ def network_of(state: Path, iteration: int) -> Path:
     return state.parent.parent / "models" / f"net_g_{iteration}.pth"
 
 
+def weights_of(path: str | Path) -> Path:
+    """The checkpoint that is meant: a file itself; of an experiment's folder its best network, or its newest.
+
+    Raises:
+        CheckpointError: there is no such file or folder, or no network in the folder.
+    """
+    path = Path(path).expanduser()
+    if not path.is_dir():
+        return path
+    models = path / "models" if (path / "models").is_dir() else path
+    numbered = [file for file in models.glob("net_g_*.pth") if file.stem.rsplit("_", 1)[1].isdigit()]
+    newest = sorted(numbered, key=lambda file: int(file.stem.rsplit("_", 1)[1]), reverse=True)
+    for file in (models / "net_g_best.pth", models / "net_g_latest.pth", *newest):
+        if file.is_file():
+            return file
+    raise CheckpointError(f"{path} holds no network; wanted an experiment's folder with models/net_g_….pth in it.")
+
+
 def set_aside_after(home: Path, iteration: int) -> None:
     """Move what an experiment holds of later iterations into a folder `abandoned_TIME` of it."""
     states = [path for path in (home / "training_states").glob("*.state") if path.stem.isdigit()]

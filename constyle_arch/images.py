@@ -1,7 +1,7 @@
 """Images as arrays: the forms in which they are handed around, and how a file's content becomes one."""
 
 import re
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -32,9 +32,18 @@ def decode(content: bytes | None, source: object) -> Image:
     Raises:
         DataError: the content is no image, damaged, or holds numbers other than 8- or 16-bit integers.
     """
+    return _decode(content, source, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+
+
+def decode_with_alpha(content: bytes, source: object) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Decode a file's content as it is: (H, W), gray, (H, W, 3), BGR, or (H, W, 4), with alpha. See `decode`."""
+    return _decode(content, source, cv2.IMREAD_UNCHANGED)
+
+
+def _decode(content: bytes | None, source: object, flags: int) -> Image:
     image = None
     if content and not _is_cut_off(content):
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     if image is None:
         raise DataError(
             f"{source} cannot be decoded as an image; it is damaged, or of a kind that OpenCV does not read."
@@ -79,9 +88,15 @@ def in_unit_range(images: torch.Tensor) -> torch.Tensor:
     return images.float() / 255 if images.dtype == torch.uint8 else images
 
 
+def quantized(image: FloatImage, dtype: np.dtype[Any]) -> Any:
+    """Round values in [0, 1] to 8 or 16 bits, uint8 or uint16, clipping what lies outside."""
+    most = np.iinfo(dtype).max
+    return np.round(most * np.clip(image, 0, 1)).astype(dtype)
+
+
 def to_8_bit(image: FloatImage) -> NDArray[np.uint8]:
     """Round values in [0, 1] to 8 bits, clipping what lies outside."""
-    return np.round(255 * np.clip(image, 0, 1)).astype(np.uint8)
+    return quantized(image, np.dtype(np.uint8))
 
 
 def size_of(image: NDArray[np.generic]) -> str:

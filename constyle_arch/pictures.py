@@ -1,28 +1,106 @@
 """Pictures for people to look at."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from constyle_arch.images import Image
 
-CAPTION_HEIGHT = 24
-GAP = 6
+Picture = NDArray[np.uint8]
+"""(H, W, 3), BGR."""
+
+PANEL = 640
+"""Longest side of an image in a comparison, in pixels; larger ones are scaled down."""
+CAPTION, GAP = 26, 6
+ZOOMED = 4
+"""A zoomed crop shows so much of an image's width: one part in four."""
+SMALLEST_CROP = 16
+FRAME = (0, 140, 255)
+"""Orange."""
 
 
-def side_by_side(images: Mapping[str, Image]) -> Image:
-    """Put images of one size next to each other, each under its label.
+def comparison(images: Mapping[str, Image], panel: int = PANEL) -> Picture:
+    """Put images of one size next to each other, each under its label and above the same crop of it, magnified.
+
+    The crop is from where the image called `restored`, or else the last one, has most detail; a frame shows where.
 
     Args:
-        images: label to image (H, W, 3), BGR.
+        images: label to image (H, W, 3), BGR, 8 bits. A label may end in a score, `restored 24.31 dB`.
+        panel: longest side of an image in the picture; larger ones are scaled down.
 
     Returns:
-        The picture (H + caption, about n·W, 3), BGR, on white.
+        The picture, on white. Images too small to be cropped are shown as they are.
     """
+    detailed = next((image for label, image in images.items() if label.startswith("restored")), [*images.values()][-1])
+    crop = _crop_with_most_detail(detailed)
     columns = []
     for label, image in images.items():
-        caption = np.full((CAPTION_HEIGHT, image.shape[1], 3), 255, np.uint8)
-        cv2.putText(caption, label, (2, CAPTION_HEIGHT - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
-        columns += [np.vstack([caption, image]), np.full((CAPTION_HEIGHT + image.shape[0], GAP, 3), 255, np.uint8)]
-    return np.hstack(columns[:-1])
+        parts = [_caption(label, _scale(image, panel)[1])]
+        if crop is None:
+            parts.append(np.asarray(image, np.uint8))
+        else:
+            parts += _panel_and_crop(image, crop, panel)
+        columns.append(np.vstack(parts))
+    gap = np.full((columns[0].shape[0], GAP, 3), 255, np.uint8)
+    return np.hstack([part for column in columns for part in (gap, column)][1:])
+
+
+def encoded(picture: Picture, suffix: str) -> bytes:
+    """A picture as a file's content: `.jpg` or `.png`."""
+    return bytes(cv2.imencode(suffix, picture)[1])
+
+
+def stacked(pictures: Sequence[Picture]) -> Picture:
+    """Put pictures of any size below each other, on white."""
+    width = max(picture.shape[1] for picture in pictures)
+    rows = [
+        cv2.copyMakeBorder(picture, 0, GAP, 0, width - picture.shape[1], cv2.BORDER_CONSTANT, value=(255, 255, 255))
+        for picture in pictures
+    ]
+    return np.vstack(rows).astype(np.uint8)
+
+
+def _scale(image: Image, panel: int) -> tuple[int, int]:
+    """Height and width of an image scaled down to a panel."""
+    height, width = image.shape[:2]
+    scale = min(1.0, panel / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _crop_with_most_detail(image: Image) -> tuple[slice, slice] | None:
+    height, width = image.shape[:2]
+    crop_width = width // ZOOMED
+    crop_height = min(height, 2 * crop_width // 3)
+    if min(crop_width, crop_height) < SMALLEST_CROP:
+        return None
+    detail = np.abs(cv2.Laplacian(cv2.cvtColor(np.asarray(image, np.uint8), cv2.COLOR_BGR2GRAY), cv2.CV_32F))
+    sums = cv2.boxFilter(detail, -1, (crop_width, crop_height), anchor=(0, 0), borderType=cv2.BORDER_CONSTANT)
+    inside = sums[: height - crop_height + 1, : width - crop_width + 1]
+    top, left = (int(place) for place in np.unravel_index(np.argmax(inside), inside.shape))
+    return slice(top, top + crop_height), slice(left, left + crop_width)
+
+
+def _panel_and_crop(image: Image, crop: tuple[slice, slice], panel: int) -> list[Picture]:
+    """The scaled image with a frame around the crop, a gap, and the crop as wide as it."""
+    height, width = _scale(image, panel)
+    shown = cv2.resize(np.asarray(image, np.uint8), (width, height), interpolation=cv2.INTER_AREA)
+    scale = width / image.shape[1]
+    rows, columns = crop
+    first = round(columns.start * scale), round(rows.start * scale)
+    last = round((columns.stop - 1) * scale), round((rows.stop - 1) * scale)
+    cv2.rectangle(shown, first, last, FRAME, 2)
+    zoomed_height = round(width * (rows.stop - rows.start) / (columns.stop - columns.start))
+    zoomed = cv2.resize(np.ascontiguousarray(image[crop]), (width, zoomed_height), interpolation=cv2.INTER_CUBIC)
+    gap = np.full((GAP, width, 3), 255, np.uint8)
+    return [shown.astype(np.uint8), gap, zoomed.astype(np.uint8)]
+
+
+def _caption(label: str, width: int) -> Picture:
+    """The label as wide as an image, in smaller letters where it would not fit."""
+    caption = np.full((CAPTION, width, 3), 255, np.uint8)
+    (length, _), _ = cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)
+    size = 0.5 * min(1.0, (width - 4) / max(length, 1))
+    cv2.putText(caption, label, (2, CAPTION - 8), cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), 1, cv2.LINE_AA)
+    return caption

@@ -3,6 +3,7 @@
 from functools import partial
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -149,13 +150,55 @@ def test_local_statistics_leave_images_of_the_windows_size_alone_and_can_be_undo
     assert torch.equal(restore(network, large), before[1])
 
 
+@pytest.mark.parametrize("shape", [(37, 50, 3), (37, 50)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
+def test_arrays_are_restored_as_tensors_are(shape, dtype):
+    network = TINY["ConStyleNAFNet"]()
+    random = np.random.default_rng(0).random(shape)
+    scale = np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else 1
+    image = (random * scale).astype(dtype)
+    colors = np.dstack([image] * 3) if image.ndim == 2 else image
+    lq = torch.from_numpy((colors / scale).astype(np.float32)).permute(2, 0, 1)
+    wanted = restore(network, lq)
+    assert torch.equal(wanted, restore(network, lq[None])[0])
+    wanted = wanted.mean(dim=0).numpy() if image.ndim == 2 else wanted.permute(1, 2, 0).numpy()
+    restored = restore(network, image)
+    assert (restored.shape, restored.dtype) == (shape, dtype)
+    if scale > 1:
+        wanted = np.round(np.clip(wanted, 0, 1) * scale)
+    np.testing.assert_allclose(restored, wanted, rtol=0, atol=1 if scale > 1 else 1e-5)
+
+
+def test_self_ensemble_of_a_network_that_turns_with_its_image_changes_nothing():
+    network, lq = Sharpen(), torch.rand(2, 3, 72, 96)
+    turned = sum(network.weight.data.rot90(turns, (2, 3)) for turns in range(4))
+    network.weight.data = turned + turned.flip(3)
+    torch.testing.assert_close(restore(network, lq, self_ensemble=True), restore(network, lq), rtol=0, atol=1e-4)
+
+
+def test_self_ensemble_in_tiles_is_the_mean_of_the_views_in_tiles():
+    network, lq = TINY["ConStyleNAFNet"](), torch.rand(1, 3, 70, 100)
+    views = []
+    for transposed in (False, True):
+        for axes in ((), (2,), (3,), (2, 3)):
+            view = (lq.transpose(2, 3) if transposed else lq).flip(axes)
+            view = restore(network, view, tile=64).flip(axes)
+            views.append(view.transpose(2, 3) if transposed else view)
+    ensemble = restore(network, lq, tile=64, self_ensemble=True)
+    torch.testing.assert_close(ensemble, torch.stack(views).mean(dim=0))
+
+
 def test_wrong_arguments_are_named():
     network = ConStyleMaxim(dim=8, num_blocks_bottleneck=1)
     with pytest.raises(ValueError, match="tile is 0; it must be at least 1"):
         restore(network, torch.rand(1, 3, 8, 8), tile=0)
     with pytest.raises(ValueError, match=r"overlap is 100 for tiles of 128 pixels; it must lie in \[0, 64\]"):
         restore(network, torch.rand(1, 3, 200, 200), tile=100, overlap=100)
-    with pytest.raises(ValueError, match=r"The images have shape \(3, 8, 8\)"):
-        restore(network, torch.rand(3, 8, 8))
+    for wrong in (torch.rand(1, 8, 8), torch.rand(1, 4, 8, 8), torch.zeros(3, 8, 8, dtype=torch.uint8)):
+        with pytest.raises(ValueError, match=r"The images are torch\.\w+ of shape .* wanted floating-point numbers"):
+            restore(network, wrong)
+    for wrong in (np.zeros((8, 8, 4), np.uint8), np.zeros((3, 8, 8)), np.zeros((8, 8, 3), np.int64), np.zeros(8)):
+        with pytest.raises(ValueError, match=r"The image is \w+ of shape .* wanted \(H, W, 3\), RGB"):
+            restore(network, wrong)
     with pytest.raises(ValueError, match="window is 0; it must be at least 1"):
         use_local_statistics(network, 0)

@@ -41,11 +41,11 @@ class ImageFolder:
         if self.base != self.root:
             pattern = str(self.root.relative_to(self.base))
             found = [folder for folder in self.base.glob(pattern) if folder.is_dir()]
-            folders = sorted(folder for folder in found if not _is_hidden(folder.relative_to(self.base)))
+            folders = sorted(folder for folder in found if not is_hidden(folder.relative_to(self.base)))
         self.paths: dict[str, Path] = {}
         self.problems: list[str] = []
         self.other_files: list[Path] = []
-        for path in sorted(path for folder in folders for path in _files_below(folder, ())):
+        for path in sorted(path for folder in folders for path in files_below(folder)):
             name = path.relative_to(self.base).with_suffix("").as_posix()
             if path.suffix.lower() not in SUFFIXES:
                 self.other_files.append(path)
@@ -158,11 +158,21 @@ def open_store(root: str | Path | None, option: str) -> ImageStore:
     return store
 
 
-def _is_hidden(path: Path) -> bool:
+def is_hidden(path: Path) -> bool:
+    """Whether a path leads through a hidden folder, or to a hidden file."""
     return any(part.startswith(".") for part in path.parts)
 
 
-def _files_below(folder: Path, above: tuple[str, ...]) -> Iterator[Path]:
+def files_below(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
+    """The files in a folder and in those below it, but hidden ones.
+
+    Args:
+        folder: where to look.
+        above: real paths of folders that a link must not lead back to.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
     above = (*above, os.path.realpath(folder))
     try:
         entries = list(os.scandir(folder))
@@ -174,6 +184,6 @@ def _files_below(folder: Path, above: tuple[str, ...]) -> Iterator[Path]:
             continue
         if entry.is_dir():
             if not (entry.is_symlink() and os.path.realpath(path) in above):
-                yield from _files_below(path, above)
+                yield from files_below(path, above)
         else:
             yield path

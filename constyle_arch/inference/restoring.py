@@ -1,28 +1,41 @@
 """Restoring an image, whole or in tiles (arXiv 2402.15784, section 3: at inference the encoder and the network run)."""
 
+from itertools import product
+from typing import Any, TypeVar
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from constyle_arch.archs.constyle_arch import Codes, ConStyle
 from constyle_arch.archs.general_restoration_arch import GuidedNetwork
 from constyle_arch.archs.layers import pad_to_multiple
-from constyle_arch.inference.tiles import cells_of, tiles_of
+from constyle_arch.images import quantized, to_float
+from constyle_arch.inference.tiles import Tile, cells_of, multiple_of, tiles_of
 
 OVERLAP = 32
 """Pixels that neighbouring tiles share."""
+
+WHOLE: tuple[int, bool] = (0, False)
+EIGHT_VIEWS = tuple(product(range(4), (False, True)))
+"""Of an image: turned by so many right angles, and mirrored or not."""
+
+AnyImage = TypeVar("AnyImage", Tensor, NDArray[Any])
 
 
 @torch.inference_mode()
 def restore(
     network: nn.Module,
-    lq: Tensor,
+    image: AnyImage,
     *,
     tile: int | None = None,
     overlap: int = OVERLAP,
     precision: torch.dtype = torch.float32,
+    self_ensemble: bool = False,
     progress: bool = False,
-) -> Tensor:
+) -> AnyImage:
     """Restore images of any size, in tiles where memory is to be bounded.
 
     A tile is restored with ConStyle's code of the whole image. What else a network takes from the whole image,
@@ -32,47 +45,97 @@ def restore(
     Args:
         network: an architecture of this package, or any network that maps an image to one of its size; it is put
             into evaluation mode.
-        lq: (N, 3, H, W), RGB in [0, 1], on any device. With tiles, only one of them at a time goes to the network's.
+        image: a tensor (N, 3, H, W) or (3, H, W), RGB in [0, 1], on any device; or an array (H, W, 3), RGB, or (H, W),
+            gray, of uint8, uint16, or floating-point numbers in [0, 1]. With tiles, only one of them at a time goes to
+            the network's device.
         tile: side of the tiles, in pixels; None restores the whole image at once.
         overlap: pixels that neighbouring tiles share, at least.
         precision: in which convolutions and matrix products compute: float32, bfloat16 or float16.
-        progress: show a progress bar.
+        self_ensemble: restore the image turned and mirrored in all eight ways and take the mean (Timofte et al.,
+            "Seven ways to improve example-based single image super resolution", CVPR 2016): eight times as long.
+        progress: show a progress bar, in a terminal.
 
     Returns:
-        The restored images (N, 3, H, W), float32, not clamped, where `lq` is.
+        The restored image, of the shape of `image` and where it is. Tensors are float32 and not clamped. Arrays have
+        the type of `image`; integers are rounded and clipped to their range, a gray image is the mean of its channels.
 
     Raises:
-        ValueError: `lq` is no batch of images, `tile` is not positive, or `overlap` does not fit it.
+        ValueError: `image` has another shape or type, `tile` is not positive, or `overlap` does not fit it.
     """
-    if lq.dim() != 4:
-        raise ValueError(f"The images have shape {tuple(lq.shape)}; wanted (N, 3, H, W), RGB in [0, 1].")
     if tile is not None and tile < 1:
         raise ValueError(f"tile is {tile}; it must be at least 1 pixel.")
+    lq = _batch(image)
     device = next(network.parameters()).device
     network.eval()
-    with torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32):
-        if tile is None:
-            return network(lq.to(device)).float().to(lq.device)
-        return _restore_tiles(network, lq, tile, overlap, device, progress)
+    views = EIGHT_VIEWS if self_ensemble else (WHOLE,)
+    steps = len(views) * (1 if tile is None else len(_grid(network, lq, tile, overlap)))
+    restored: Tensor | None = None
+    with (
+        torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32),
+        tqdm(total=steps, unit="tile", disable=None if progress and steps > 1 else True, leave=False) as bar,
+    ):
+        for turns, mirrored in views:
+            view = lq.rot90(turns, (2, 3))
+            view = _restore_view(network, view.flip(3) if mirrored else view, tile, overlap, device, bar)
+            view = (view.flip(3) if mirrored else view).rot90(-turns, (2, 3))
+            restored = view if restored is None else restored.add_(view)
+    assert restored is not None
+    return _like(image, restored / len(views) if self_ensemble else restored)
 
 
-def _restore_tiles(
-    network: nn.Module, lq: Tensor, tile: int, overlap: int, device: torch.device, progress: bool
+def _batch(image: Tensor | NDArray[Any]) -> Tensor:
+    """An image as a tensor (N, 3, H, W) in [0, 1]."""
+    if isinstance(image, Tensor):
+        if image.dim() not in (3, 4) or image.shape[-3] != 3 or not image.is_floating_point():
+            raise ValueError(
+                f"The images are {image.dtype} of shape {tuple(image.shape)}; "
+                "wanted floating-point numbers (N, 3, H, W) or (3, H, W), RGB in [0, 1]."
+            )
+        return image if image.dim() == 4 else image[None]
+    number = image.dtype in (np.uint8, np.uint16) or np.issubdtype(image.dtype, np.floating)
+    if image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)) or not number:
+        raise ValueError(
+            f"The image is {image.dtype} of shape {image.shape}; wanted (H, W, 3), RGB, or (H, W), gray: uint8, "
+            "uint16, or floating-point numbers in [0, 1]."
+        )
+    scaled = to_float(image) if np.issubdtype(image.dtype, np.integer) else image.astype(np.float32)
+    channels = torch.from_numpy(np.ascontiguousarray(scaled))
+    return channels.expand(1, 3, -1, -1) if image.ndim == 2 else channels.permute(2, 0, 1)[None]
+
+
+def _like(image: AnyImage, restored: Tensor) -> AnyImage:
+    """Restored images (N, 3, H, W) in the form of the image they were made of."""
+    if isinstance(image, Tensor):
+        return restored if image.dim() == 4 else restored[0]
+    array = restored[0].mean(dim=0) if image.ndim == 2 else restored[0].permute(1, 2, 0)
+    numbers = array.cpu().numpy()
+    return quantized(numbers, image.dtype) if np.issubdtype(image.dtype, np.integer) else numbers.astype(image.dtype)
+
+
+def _restore_view(
+    network: nn.Module, lq: Tensor, tile: int | None, overlap: int, device: torch.device, bar: "tqdm[Any]"
 ) -> Tensor:
-    multiple = int(getattr(network, "multiple", 1))
-    image = pad_to_multiple(lq, multiple)
-    rows, columns = (tiles_of(length, tile, overlap, multiple) for length in image.shape[2:])
+    if tile is None:
+        restored: Tensor = network(lq.to(device)).float().to(lq.device)
+        bar.update()
+        return restored
+    image = pad_to_multiple(lq, multiple_of(network))
     codes = codes_of(network.encoder, image, tile) if isinstance(network, GuidedNetwork) else None
     restored = torch.zeros_like(image, dtype=torch.float32)
-    with tqdm(total=len(rows) * len(columns), unit="tile", disable=not progress) as bar:
-        for row in rows:
-            for column in columns:
-                part = image[..., row.pixels, column.pixels].to(device)
-                part = network(part) if codes is None else network(part, codes=codes)
-                part = part.to(lq.device, torch.float32) * row.weights.to(lq.device)[:, None]
-                restored[..., row.pixels, column.pixels] += part * column.weights.to(lq.device)
-                bar.update()
+    for row, column in _grid(network, lq, tile, overlap):
+        part = image[..., row.pixels, column.pixels].to(device)
+        part = network(part) if codes is None else network(part, codes=codes)
+        part = part.to(lq.device, torch.float32) * row.weights.to(lq.device)[:, None]
+        restored[..., row.pixels, column.pixels] += part * column.weights.to(lq.device)
+        bar.update()
     return restored[..., : lq.shape[2], : lq.shape[3]]
+
+
+def _grid(network: nn.Module, lq: Tensor, tile: int, overlap: int) -> list[tuple[Tile, Tile]]:
+    """The tiles of images, row by row."""
+    multiple = multiple_of(network)
+    rows, columns = (tiles_of(-(-length // multiple) * multiple, tile, overlap, multiple) for length in lq.shape[2:])
+    return list(product(rows, columns))
 
 
 def codes_of(encoder: ConStyle, image: Tensor, cell: int) -> Codes:

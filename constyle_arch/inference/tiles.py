@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,9 @@ def tiles_of(length: int, tile: int, overlap: int, multiple: int) -> list[Tile]:
     size = -(-tile // multiple) * multiple
     if size >= length:
         return [Tile(0, length, torch.ones(length))]
-    if not 0 <= overlap <= size - multiple:
-        raise ValueError(f"overlap is {overlap} for tiles of {size} pixels; it must lie in [0, {size - multiple}].")
+    most = largest_overlap(tile, multiple)
+    if not 0 <= overlap <= most:
+        raise ValueError(f"overlap is {overlap} for tiles of {size} pixels; it must lie in [0, {most}].")
     step = (size - overlap) // multiple * multiple
     count = -(-(length - size) // step) + 1
     starts = [round(number * (length - size) / (count - 1) / multiple) * multiple for number in range(count)]
@@ -47,6 +48,16 @@ def tiles_of(length: int, tile: int, overlap: int, multiple: int) -> list[Tile]:
     for start in starts:
         total[start : start + size] += shares
     return [Tile(start, start + size, shares / total[start : start + size]) for start in starts]
+
+
+def largest_overlap(tile: int, multiple: int) -> int:
+    """How many pixels neighbouring tiles can share at most, of tiles rounded up to a multiple of `multiple`."""
+    return -(-tile // multiple) * multiple - multiple
+
+
+def multiple_of(network: nn.Module) -> int:
+    """What a network pads both sides of an image to a multiple of."""
+    return int(getattr(network, "multiple", 1))
 
 
 def cells_of(length: int, cell: int, margin: int) -> Iterator[tuple[slice, slice]]:

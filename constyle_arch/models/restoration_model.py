@@ -23,6 +23,7 @@ from constyle_arch.checkpoints.reading import read_checkpoint, read_state_dict
 from constyle_arch.distributed import gathered_objects, largest, largest_of, ranks, take_from_first
 from constyle_arch.errors import RunError
 from constyle_arch.images import in_unit_range
+from constyle_arch.inference.memory import is_out_of_memory
 from constyle_arch.inference.restoring import OVERLAP, restore
 from constyle_arch.models.acceleration import PRECISIONS, Acceleration
 from constyle_arch.models.interruption import StoppedRunError, StopRequest
@@ -32,7 +33,7 @@ from constyle_arch.models.non_finite_steps import NonFiniteSteps, Snapshot
 from constyle_arch.models.random_state import random_state, random_state_kept, set_random_state
 from constyle_arch.models.resuming import apply_changes, changes, fit_state, options_of_training
 from constyle_arch.models.validation import measure
-from constyle_arch.pictures import side_by_side
+from constyle_arch.pictures import comparison
 from constyle_arch.results.complexity import count_gmacs, count_parameters
 from constyle_arch.results.report import Report
 from constyle_arch.results.scores import Row, means_of, text_table
@@ -386,7 +387,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         if save_img:
             imwrite(images["restored"], str(folder / f"{stem}.png"))
         if self.opt["val"].get("save_comparison", False):
-            imwrite(side_by_side(images), str(folder / f"{stem}_comparison.png"))
+            imwrite(comparison(images), str(folder / f"{stem}_comparison.png"))
 
     def _report_validation(self, rows: list[Row], dataset_name: str, tb_logger: Any) -> None:
         """Log a validation's means and keep the network if it is the best; processes but the first only note it."""
@@ -503,8 +504,3 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
             for dataset_opt in self._validation_sets():
                 loader = DataLoader(build_dataset(dataset_opt), batch_size=1)
                 self.validation(loader, self.current_iter, None, self.opt["val"]["save_img"])
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch could not get the memory it asked for, on a GPU or on the CPU."""
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)

@@ -1,0 +1,79 @@
+"""`basicsr latents`."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+LATENTS = """\
+Draw ConStyle's codes of degraded and clean images, before training (a new encoder) and after it (the weights), as
+figure 2 of the paper does, and measure how well they separate: degraded images from clean ones, and degradations from
+each other.
+
+The silhouette coefficient is 1 for groups far apart and 0 for mixed ones. It and the nearest images are those of the
+codes, 128 numbers, not of the picture's points. Whatever else sets the photographs of two folders apart counts too: the
+same photographs degraded in several ways tell most.
+"""
+
+LATENTS_EPILOG = """\
+examples:
+  basicsr latents --weights experiments/NAME --lq hazy rainy blurred --gt clean
+  basicsr latents --weights net_g_best.pth --lq 'data/*/lq' --gt 'data/*/gt' -o codes.svg    (a type for each data/*)
+"""
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "latents", help="draw ConStyle's codes of images", description=LATENTS, epilog=LATENTS_EPILOG
+    )
+    parser.add_argument(
+        "--weights", required=True, type=Path, metavar="W", help="a ConStyle network's checkpoint, or experiments/NAME"
+    )
+    parser.add_argument(
+        "--lq",
+        required=True,
+        nargs="+",
+        metavar="DIR",
+        help="degraded images; each folder is a type, and of a single one each folder in it",
+    )
+    parser.add_argument("--gt", required=True, nargs="+", metavar="DIR", help="clean images")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("latents.png"),
+        metavar="FILE",
+        help="the .png or .svg file to write, anew if it is there (default: latents.png)",
+    )
+    parser.add_argument(
+        "--method",
+        choices=["pca", "tsne"],
+        default="pca",
+        help="principal components, or t-SNE with scikit-learn (default: pca)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Encode the images, measure their codes, print and draw them; returns 1 where images were left out."""
+    from constyle_arch.plotting import require_matplotlib
+
+    require_matplotlib()
+    from constyle_arch.experiments import weights_of
+    from constyle_arch.latents import collecting, drawing, embedding, scores
+    from constyle_arch.plotting.figures import check_format, save_figure
+
+    check_format(parsed.output)
+    embedding.check_method(parsed.method)
+    types, clean = collecting.degraded_images(parsed.lq), collecting.clean_images(parsed.gt)
+    network = collecting.guided_network(weights_of(parsed.weights))
+    encoders = {"before training": collecting.untrained_encoder(), "after training": network.encoder}
+    latents = collecting.encode(encoders, network.multiple, clean, types)
+    measured = {name: scores.separation(codes, latents.labels) for name, codes in latents.codes.items()}
+    print(scores.table(measured))
+    save_figure(drawing.draw(latents, measured, parsed.method), parsed.output)
+    print(f"Wrote {parsed.output}.")
+    for problem in latents.problems:
+        print(f"Left out: {problem}", file=sys.stderr)
+    return 1 if latents.problems else 0

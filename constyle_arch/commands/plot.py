@@ -1,0 +1,61 @@
+"""`basicsr plot`."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+PLOT = """\
+Draw training runs from their logs into one picture: scores of validations with the best one marked, losses, the health
+of ConStyle's contrast (docs/training.md says how to read it) and the learning rate. Each run has a color.
+
+A run that is still going can be drawn too, and so can the logs of BasicSR itself.
+"""
+
+PLOT_EPILOG = """\
+examples:
+  basicsr plot experiments/dehaze_constyle_nafnet
+  basicsr plot experiments/dehaze_nafnet experiments/dehaze_constyle_nafnet -o both.svg
+"""
+
+SEVERAL = "training_curves"
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser("plot", help="draw training runs", description=PLOT, epilog=PLOT_EPILOG)
+    parser.add_argument(
+        "experiments", nargs="+", type=Path, metavar="EXPERIMENT", help="a folder below experiments/, or a log file"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help=f"the .png or .svg file to write, anew if it is there (default: NAME.png, of several {SEVERAL}.png)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Read the logs, draw them and write the picture."""
+    from constyle_arch.plotting import require_matplotlib
+
+    require_matplotlib()
+    from constyle_arch.plotting.figures import check_format, save_figure
+    from constyle_arch.plotting.naming import distinct_names
+    from constyle_arch.plotting.training_curves import draw
+    from constyle_arch.plotting.training_log import read_training_log
+
+    paths = list({path.resolve(): path for path in parsed.experiments}.values())
+    output = parsed.output or Path(f"{SEVERAL if len(paths) > 1 else _name(paths[0])}.png")
+    check_format(output)
+    logs = [read_training_log(path) for path in paths]
+    names = distinct_names([path.with_name(_name(path)) for path in paths])
+    save_figure(draw(dict(zip(names, logs, strict=True))), output)
+    print(f"Wrote {output}.")
+    return 0
+
+
+def _name(path: Path) -> str:
+    path = path.resolve()
+    return path.stem if path.is_file() else path.name

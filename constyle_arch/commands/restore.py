@@ -1,0 +1,155 @@
+"""`basicsr restore`."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from constyle_arch.errors import DataError, OptionsError, RunError
+
+RESTORE = """\
+Restore photographs of your own with a trained network.
+
+Reads jpg, png, webp, tiff and bmp of 8 and 16 bits, gray and in colour. Depth, alpha, colour profile and EXIF data
+are kept, photographs are turned upright. A photograph that cannot be restored does not stop the others: it is told of
+at the end, with exit code 1. What is there already is skipped, so that the same command goes on where it was.
+"""
+
+RESTORE_EPILOG = """\
+examples:
+  basicsr restore -i hazy.jpg -o restored.jpg --weights experiments/NAME
+  basicsr restore -i photos -o restored --weights net_g_latest.pth
+  basicsr restore -i 'photos/**/*.jpg' -o restored --weights net.pth --ext png --suffix _clean
+  basicsr restore -i photos -o restored --weights net.pth --compare --gt clean
+"""
+
+EXTENSIONS = ("png", "jpg", "webp", "tif", "bmp")
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "restore", help="restore photographs of your own", description=RESTORE, epilog=RESTORE_EPILOG
+    )
+    parser.add_argument(
+        "-i", "--input", nargs="+", required=True, metavar="INPUT", help="images, folders, or patterns in quotes"
+    )
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="OUTPUT", help="a folder; for one image also the file to write"
+    )
+    add_network_arguments(parser)
+    parser.add_argument(
+        "--tile", type=int, metavar="N", help="restore in tiles of N×N pixels (default: as memory needs)"
+    )
+    parser.add_argument(
+        "--tile-overlap", type=int, metavar="N", help="pixels that neighbouring tiles share (default: 32)"
+    )
+    precision = parser.add_mutually_exclusive_group()
+    precision.add_argument("--half", action="store_true", help="compute in float16")
+    precision.add_argument("--bf16", action="store_true", help="compute in bfloat16")
+    parser.add_argument(
+        "--compile", action="store_true", help="translate the network first, by torch.compile; takes minutes"
+    )
+    parser.add_argument(
+        "--self-ensemble", action="store_true", help="mean of 8 turned and mirrored restorations; 8 times as long"
+    )
+    parser.add_argument("--suffix", default="", help="append this to names, e.g. _restored")
+    parser.add_argument("--ext", choices=EXTENSIONS, help="the kind of file to write (default: the input's)")
+    parser.add_argument(
+        "--compare", action="store_true", help="also write pictures NAME_comparison.jpg of input and restored image"
+    )
+    parser.add_argument("--gt", metavar="PATH", help="clean images of the same names, to score the restored ones with")
+    parser.add_argument("--overwrite", action="store_true", help="restore again what is there already")
+    parser.set_defaults(run=run, when_interrupted="the same command goes on where it was")
+
+
+def add_network_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what names a trained network and where it computes."""
+    parser.add_argument(
+        "--weights",
+        required=True,
+        metavar="W",
+        help="a checkpoint of any origin, or an experiment's folder (its best network, or else its newest)",
+    )
+    parser.add_argument("--key", help="section of the checkpoint (default: params_ema, or else params)")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps (default: a GPU if there is one)")
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Restore what is found; 1 if anything failed."""
+    from constyle_arch.photographs.finding import find_jobs
+
+    if parsed.tile is not None and parsed.tile < 1:
+        raise OptionsError(f"--tile is {parsed.tile}; it must be at least 1 pixel.")
+    truth = Path(parsed.gt).expanduser() if parsed.gt else None
+    if truth and not truth.exists():
+        raise DataError(f"--gt {parsed.gt} does not exist.")
+    extension = f".{parsed.ext}" if parsed.ext else None
+    jobs = find_jobs(parsed.input, str(Path(parsed.output).expanduser()), parsed.suffix, extension)
+
+    import torch
+    from tqdm import tqdm
+
+    import constyle_arch
+    from constyle_arch.allocator import keep_freed_memory
+    from constyle_arch.experiments import weights_of
+    from constyle_arch.inference.restoring import OVERLAP
+    from constyle_arch.inference.tiles import largest_overlap, multiple_of
+    from constyle_arch.photographs.restoring import Restorer, restore_photographs
+    from constyle_arch.results.complexity import count_parameters
+
+    keep_freed_memory()
+    device = _device(parsed.device)
+    weights = weights_of(parsed.weights)
+    network = constyle_arch.load_network(weights, key=parsed.key).to(device)
+    overlap = OVERLAP if parsed.tile_overlap is None else parsed.tile_overlap
+    most = largest_overlap(parsed.tile, multiple_of(network)) if parsed.tile else OVERLAP
+    if parsed.tile_overlap is not None and not 0 <= overlap <= most:
+        raise OptionsError(f"--tile-overlap is {overlap} with --tile {parsed.tile}; it must lie in [0, {most}].")
+    if parsed.compile:
+        network.compile(dynamic=True)
+    precision = torch.float16 if parsed.half else torch.bfloat16 if parsed.bf16 else torch.float32
+    print(
+        f"{type(network).__name__}, {count_parameters(network) / 1e6:.3f} M parameters, of {weights}; "
+        f"computes on {device} in {str(precision).removeprefix('torch.')}."
+    )
+    summary = restore_photographs(
+        jobs,
+        Restorer(network, parsed.tile, overlap, precision, parsed.self_ensemble, say=tqdm.write),
+        weights_time=weights.stat().st_mtime,
+        overwrite=parsed.overwrite,
+        compare=parsed.compare,
+        truth=truth,
+    )
+    _tell(summary, parsed.output)
+    return 1 if summary.failed else 0
+
+
+def _device(name: str) -> Any:
+    import torch
+
+    if name == "auto":
+        return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise RunError(f"--device {name} cannot be used: {reason} Wanted cpu, cuda, cuda:N or mps.") from error
+    return device
+
+
+def _tell(summary: Any, output: str) -> None:
+    from constyle_arch.results.scores import means_of, text_table
+
+    if summary.scores:
+        means = {column: float(mean) for column, mean in means_of(summary.scores).items()}
+        print(text_table([*summary.scores, {"image": "mean", **means}], ["psnr", "ssim"]))
+    print(f"Restored {summary.restored}, in {output}.")
+    if summary.skipped:
+        print(f"Skipped {summary.skipped} that are there already; --overwrite restores them again.")
+    if summary.older:
+        print(f"  {len(summary.older)} of them are older than their photograph or the weights.")
+    if summary.failed:
+        print(f"Failed {len(summary.failed)}:")
+        for name, reason in summary.failed.items():
+            print(f"  {name}: {reason}")

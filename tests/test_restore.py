@@ -1,0 +1,414 @@
+"""`basicsr restore`: what users do with it, and what can go wrong."""
+
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY
+from PIL import Image, ImageCms
+
+import constyle_arch
+from constyle_arch import cli
+from constyle_arch.errors import CheckpointError, DataError, RunError
+from constyle_arch.experiments import weights_of
+from constyle_arch.images import to_float
+from constyle_arch.inference import memory
+from constyle_arch.photographs import restoring
+from constyle_arch.photographs.finding import find_jobs
+from constyle_arch.photographs.photograph import Photograph, read_photograph
+from constyle_arch.photographs.restoring import Restorer
+from tests.conftest import small_network
+from tests.test_photographs import PROFILE, broken_files, exif, picture
+
+
+def random_network(seed=0):
+    torch.manual_seed(seed)
+    options = small_network()
+    network = ARCH_REGISTRY.get(options.pop("type"))(**options)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "net.pth"
+    torch.save({"params": random_network().state_dict()}, path)
+    return path
+
+
+def restore_command(*arguments):
+    return cli.main(["restore", "--device", "cpu", *map(str, arguments)])
+
+
+def directly_restored(pixels, weights):
+    """By the network's own call, without anything of what is tested."""
+    network = constyle_arch.load_network(weights)
+    colors = np.dstack([pixels] * 3) if pixels.ndim == 2 else pixels
+    with torch.no_grad():
+        result = network(torch.from_numpy(to_float(colors)).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy()
+    result = result.mean(axis=2) if pixels.ndim == 2 else result
+    most = np.iinfo(pixels.dtype).max
+    return np.round(np.clip(result, 0, 1) * most).astype(pixels.dtype)
+
+
+def write_all_kinds(folder):
+    """Twenty images of all kinds in a tree, three of them broken; names of the broken ones."""
+    (folder / "holiday" / "day one").mkdir(parents=True)
+    (folder / ".thumbnails").mkdir()
+    rgb, rgba, deep, deep4 = picture(), picture(channels=4), picture(bits=16), picture(channels=4, bits=16)
+    cmyk_profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    Image.fromarray(rgb).save(folder / "colour.png")
+    Image.fromarray(rgb).save(folder / "colour.JPG", quality=98)
+    Image.fromarray(rgb).save(folder / "colour.jpeg", quality=98)
+    Image.fromarray(rgb).save(folder / "colour.webp", lossless=True)
+    Image.fromarray(rgb).save(folder / "colour.bmp")
+    Image.fromarray(rgb).save(folder / "colour.tif")
+    Image.fromarray(rgb[..., 0]).save(folder / "gray.png")
+    Image.fromarray(rgb[..., 0]).save(folder / "gray.tiff", compression="tiff_lzw")
+    Image.fromarray(rgba).save(folder / "holiday" / "alpha.png")
+    Image.fromarray(rgba).save(folder / "holiday" / "alpha.webp", lossless=True)
+    Image.fromarray(rgb).save(folder / "holiday" / "turned.jpg", exif=exif(6), icc_profile=PROFILE, quality=98)
+    Image.fromarray(rgb).save(folder / "holiday" / "profile.png", icc_profile=PROFILE)
+    Image.fromarray(rgb).convert("CMYK").save(folder / "holiday" / "print.jpg", icc_profile=cmyk_profile)
+    Image.fromarray(rgb).convert("P").save(folder / "holiday" / "day one" / "palette.png")
+    cv2.imwrite(str(folder / "holiday" / "day one" / "deep.png"), deep[..., ::-1])
+    tifffile.imwrite(folder / "holiday" / "day one" / "deep.alpha.tif", deep4, photometric="rgb", extrasamples=[2])
+    cv2.imwrite(str(folder / "holiday" / "day one" / "deep gray.png"), deep[..., 0])
+    for name in ("cut.png", "cut.jpg", "text.jpg"):
+        (folder / "holiday" / name).write_bytes(broken_files()[name][0])
+    (folder / "notes.txt").write_text("no image")
+    Image.fromarray(rgb).save(folder / ".thumbnails" / "hidden.png")
+    return {f"holiday/{name}" for name in ("cut.png", "cut.jpg", "text.jpg")}
+
+
+def files_in(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_folder_of_all_kinds_with_three_broken_ones(tmp_path, weights, capsys):
+    source, target = tmp_path / "photos", tmp_path / "restored"
+    broken = write_all_kinds(source)
+    images = {name for name in files_in(source) if not name.startswith(".") and name != "notes.txt"}
+    assert len(images) == 20
+    before = {name: (source / name).read_bytes() for name in files_in(source)}
+
+    assert restore_command("-i", source, "-o", target, "--weights", weights) == 1
+
+    assert files_in(target) == images - broken
+    assert {name: (source / name).read_bytes() for name in files_in(source)} == before
+    for name in images - broken:
+        given, restored = read_photograph(source / name), read_photograph(target / name)
+        assert restored.pixels.shape == given.pixels.shape, name
+        assert restored.pixels.dtype == given.pixels.dtype, name
+        assert restored.profile == given.profile, name
+        assert restored.exif == given.exif, name
+        wanted = directly_restored(given.pixels, weights)
+        lossy = name.rpartition(".")[2].lower() in ("jpg", "jpeg", "webp")
+        difference = np.abs(restored.pixels.astype(float) - wanted) / np.iinfo(wanted.dtype).max
+        assert difference.max() <= (1 if lossy else 0) or difference.mean() < 0.01, name
+        if given.alpha is not None:
+            assert np.array_equal(restored.alpha, given.alpha), name
+    output = capsys.readouterr().out
+    assert "Restored 17" in output
+    assert "Failed 3:" in output
+    for name in broken:
+        assert output.count(str(source / name)) == 2  # when it failed, and at the end
+
+
+def test_second_run_skips_what_is_there_and_says_what_is_older(tmp_path, weights, capsys):
+    own = shutil.copy(weights, tmp_path / "own.pth")
+    for name in ("a.png", "b.png"):
+        Image.fromarray(picture()).save(tmp_path / name)
+    arguments = ("-i", tmp_path / "a.png", tmp_path / "b.png", "-o", tmp_path / "out", "--weights", own)
+    assert restore_command(*arguments) == 0
+    (tmp_path / "out" / "b.png").unlink()
+    first = (tmp_path / "out" / "a.png").stat().st_mtime_ns
+    assert restore_command(*arguments) == 0
+    output = capsys.readouterr().out
+    assert "Restored 1" in output
+    assert "Skipped 1 that are there already" in output
+    assert "older" not in output
+    assert (tmp_path / "out" / "a.png").stat().st_mtime_ns == first
+    os.utime(own, (time.time() + 60, time.time() + 60))
+    assert restore_command(*arguments) == 0
+    assert "2 of them are older than their photograph or the weights" in capsys.readouterr().out
+    assert restore_command(*arguments, "--overwrite") == 0
+    assert (tmp_path / "out" / "a.png").stat().st_mtime_ns > first
+
+
+def test_no_input_is_ever_overwritten(tmp_path, weights, capsys):
+    path = tmp_path / "a.png"
+    Image.fromarray(picture()).save(path)
+    (tmp_path / "link").symlink_to(tmp_path)
+    before = path.read_bytes()
+    for output in (tmp_path, path, tmp_path / "link"):
+        assert restore_command("-i", path, "-o", output, "--weights", weights, "--overwrite") == 2
+        assert "would be overwritten; name another folder" in capsys.readouterr().err
+    assert restore_command("-i", path, "-o", tmp_path, "--weights", weights, "--suffix", "_clean") == 0
+    assert path.read_bytes() == before
+    assert files_in(tmp_path) >= {"a.png", "a_clean.png"}
+
+
+def test_output_below_the_input_is_not_restored_again(tmp_path, weights):
+    Image.fromarray(picture()).save(tmp_path / "a.png")
+    for _ in range(2):
+        assert restore_command("-i", tmp_path, "-o", tmp_path / "out", "--weights", weights, "--compare") == 0
+        assert files_in(tmp_path) == {"a.png", "out/a.png", "out/a_comparison.jpg"}
+
+
+def test_names_of_files_folders_and_patterns(tmp_path):
+    for name in ("a.png", "tree/b.JPG", "tree/deep/c.v1.tif", "tree/deep/c.v1.jpg", "tree/.hidden.png", "tree/d.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+
+    def targets(*inputs, **options):
+        jobs = find_jobs([str(tmp_path / one) for one in inputs], "out", **options)
+        return sorted(job.target.as_posix() for job in jobs)
+
+    assert targets("tree") == ["out/b.JPG", "out/deep/c.v1.jpg", "out/deep/c.v1.tif"]
+    assert targets("a.png", "tree") == ["out/a.png", "out/b.JPG", "out/deep/c.v1.jpg", "out/deep/c.v1.tif"]
+    assert targets("tree/**/*.tif") == ["out/deep/c.v1.tif"]
+    assert targets("*/b.*") == ["out/tree/b.JPG"]
+    assert targets("tre?") == ["out/tree/b.JPG", "out/tree/deep/c.v1.jpg", "out/tree/deep/c.v1.tif"]
+    assert targets("a.png", suffix="_x", extension=".jpg") == ["out/a_x.jpg"]
+    [job] = find_jobs([str(tmp_path / "a.png")], "some/where.webp")
+    assert job.target.as_posix() == "some/where.webp"
+    with pytest.raises(DataError, match=r"c\.v1\.jpg and .*c\.v1\.tif would both become out/deep/c\.v1\.png"):
+        targets("tree", extension=".png")
+    with pytest.raises(DataError, match="nowhere does not exist; name an image, a folder, or a pattern"):
+        targets("nowhere")
+    with pytest.raises(DataError, match=r"d\.txt is no image by its name; wanted a file ending in \.bmp, \.jpeg"):
+        targets("tree/d.txt")
+    with pytest.raises(DataError, match="no images are there"):
+        targets("tree/*.gif")
+    with pytest.raises(DataError, match="is a file; name a folder"):
+        find_jobs([str(tmp_path / "tree")], str(tmp_path / "a.png"))
+
+
+def test_weights_of_an_experiment_are_its_best_or_its_newest(tmp_path):
+    models = tmp_path / "models"
+    models.mkdir()
+    with pytest.raises(CheckpointError, match="holds no network"):
+        weights_of(tmp_path)
+    for name in ("net_g_900.pth", "net_g_1000.pth"):
+        (models / name).touch()
+    assert weights_of(tmp_path).name == "net_g_1000.pth"
+    (models / "net_g_latest.pth").touch()
+    assert weights_of(models).name == "net_g_latest.pth"
+    (models / "net_g_best.pth").touch()
+    assert weights_of(tmp_path).name == "net_g_best.pth"
+    assert weights_of(models / "net_g_900.pth").name == "net_g_900.pth"
+
+
+def test_averaged_weights_are_preferred(tmp_path):
+    networks = [random_network(seed) for seed in (0, 1)]
+    models = tmp_path / "experiment" / "models"
+    models.mkdir(parents=True)
+    torch.save({"params": networks[0].state_dict(), "params_ema": networks[1].state_dict()}, models / "net_g_best.pth")
+    torch.save({"params": networks[1].state_dict()}, tmp_path / "averaged.pth")
+    Image.fromarray(picture()).save(tmp_path / "a.png")
+    assert restore_command("-i", tmp_path / "a.png", "-o", tmp_path / "b.png", "--weights", models.parent) == 0
+    wanted = directly_restored(picture(), tmp_path / "averaged.pth")
+    assert np.array_equal(read_photograph(tmp_path / "b.png").pixels, wanted)
+
+
+def test_comparison_with_the_truth_is_scored(tmp_path, weights, capsys):
+    (tmp_path / "lq").mkdir()
+    (tmp_path / "gt").mkdir()
+    clean = picture(100, 120)
+    noise = np.random.default_rng(0).normal(0, 20, clean.shape)
+    Image.fromarray(np.clip(clean + noise, 0, 255).astype(np.uint8)).save(tmp_path / "lq" / "a.png")
+    Image.fromarray(clean).save(tmp_path / "lq" / "alone.png")
+    Image.fromarray(clean).save(tmp_path / "gt" / "a.jpg", quality=100)
+    flags = ("--weights", weights, "--compare", "--gt", tmp_path / "gt")
+    assert restore_command("-i", tmp_path / "lq", "-o", tmp_path / "out", *flags) == 1
+    output = capsys.readouterr().out
+    assert "alone.png: has no clean image of its name below" in output
+    degraded, restored, truth = (
+        read_photograph(tmp_path / name).pixels.astype(float) for name in ("lq/a.png", "out/a.png", "gt/a.jpg")
+    )
+    for image in (degraded, restored):
+        psnr = 10 * np.log10(255**2 / np.mean((image - truth) ** 2))
+        assert f"{psnr:.4f}" in output
+    height, width = cv2.imread(str(tmp_path / "out" / "a_comparison.jpg")).shape[:2]
+    assert width > 3 * 120
+    assert height > 100 + 20
+
+
+@pytest.mark.parametrize("flag", ["--bf16", "--half"])
+def test_half_precision_restores_about_the_same(tmp_path, weights, flag):
+    Image.fromarray(picture()).save(tmp_path / "a.png")
+    assert restore_command("-i", tmp_path / "a.png", "-o", tmp_path / "b.png", "--weights", weights, flag) == 0
+    difference = read_photograph(tmp_path / "b.png").pixels.astype(int) - directly_restored(picture(), weights)
+    assert np.abs(difference).mean() < 2
+
+
+def test_self_ensemble_is_the_mean_of_eight_views(tmp_path, weights):
+    Image.fromarray(picture()).save(tmp_path / "a.png")
+    flags = ("--weights", weights, "--self-ensemble")
+    assert restore_command("-i", tmp_path / "a.png", "-o", tmp_path / "b.png", *flags) == 0
+    network, image = constyle_arch.load_network(weights), torch.from_numpy(to_float(picture())).permute(2, 0, 1)[None]
+    with torch.no_grad():
+        views = []
+        for transposed in (False, True):
+            for axes in ((), (2,), (3,), (2, 3)):
+                view = (image.transpose(2, 3) if transposed else image).flip(axes)
+                view = network(view).flip(axes)
+                views.append(view.transpose(2, 3) if transposed else view)
+    wanted = torch.stack(views).mean(dim=0)[0].permute(1, 2, 0).clamp(0, 1).mul(255).round().byte().numpy()
+    got = read_photograph(tmp_path / "b.png").pixels
+    assert np.abs(got.astype(int) - wanted).max() <= 1
+    assert not np.array_equal(got, directly_restored(picture(), weights))
+
+
+def test_tiles_are_halved_when_memory_runs_out(monkeypatch):
+    asked, said = [], []
+
+    def restore(network, colors, *, tile, **options):
+        asked.append((tile, options["overlap"]))
+        if tile is None or tile > 100:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return colors
+
+    monkeypatch.setattr(restoring, "restore", restore)
+    monkeypatch.setattr(restoring, "fitting_tile", lambda *_: None)
+    restorer = Restorer(random_network(), say=said.append)
+    photograph = Photograph(np.zeros((300, 700, 3), np.uint8))
+    restorer.restored(photograph)
+    restorer.restored(photograph)
+    assert asked == [(None, 32), (350, 32), (175, 32), (87, 32), (87, 32)]  # it is remembered
+    assert said == [f"Memory ran out; going on in tiles of {tile}." for tile in (350, 175, 87)]
+    with pytest.raises(RunError, match="memory ran out, in tiles of 101 pixels too"):
+        Restorer(random_network(), tile=101, say=said.append).restored(photograph)
+
+
+def test_tiles_are_chosen_by_the_memory_there_is(monkeypatch):
+    network, said = random_network(), []
+    whole = memory.memory_of(network, 520, 640)
+    for free, wanted in (
+        (1e12, None),
+        (2.25 * memory.memory_of(network, 256, 256) + 24 * 3 * 520 * 640 + 1, 256),
+        (0, 64),
+    ):
+        monkeypatch.setattr(memory, "free_memory", lambda device, free=free: free)
+        assert memory.fitting_tile(network, 520, 640) == wanted
+    assert memory.memory_of(network, 256, 256) < whole / 4
+    monkeypatch.setattr(memory, "free_memory", lambda device: 0)
+    Restorer(network, say=said.append).restored(Photograph(np.zeros((80, 100, 3), np.uint8)))
+    assert said == ["Images of 100×80 pixels are restored in tiles of 64: memory would not do."]
+
+
+def test_estimate_of_memory_is_what_is_allocated():
+    """Against the allocator's own count of a forward pass that runs."""
+    network, lq = random_network(), torch.rand(1, 3, 256, 320)
+    with torch.profiler.profile(profile_memory=True) as profile, torch.no_grad():
+        network(lq)
+    now = peak = 0
+    for event in profile.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            now += event.nbytes()
+            peak = max(peak, now)
+    assert peak > 0
+    assert 0.7 * peak < memory.memory_of(network, 256, 320) < 1.5 * peak
+
+
+def test_limits_of_a_container_are_respected(tmp_path):
+    for name, content in {
+        "memory.max": "1000000\n",
+        "memory.current": "700000\n",
+        "memory.stat": "anon 5\ninactive_file 100000\n",
+    }.items():
+        (tmp_path / name).write_text(content)
+    assert memory._free_in_control_group(tmp_path) == 400000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory._free_in_control_group(tmp_path) == float("inf")
+    assert memory._free_in_control_group(tmp_path / "none") == float("inf")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are Linux's")
+def test_real_shortage_of_memory_is_survived_in_tiles(tmp_path, weights):
+    Image.fromarray(picture(1200, 1300)).save(tmp_path / "a.png")
+    flags = ["-i", "a.png", "-o", "b.png", "--weights", str(weights), "--device", "cpu"]
+    room = 2 * 2**30
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_DATA, (room, room))  # the estimate does not know of it
+
+    result = subprocess.run(
+        [sys.executable, "-m", "constyle_arch", "restore", *flags],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        preexec_fn=limit,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "Memory ran out; going on in tiles of 650." in result.stdout
+    assert read_photograph(tmp_path / "b.png").pixels.shape == (1200, 1300, 3)
+
+
+def test_killed_in_the_middle_a_second_run_completes_the_folder(tmp_path, weights):
+    (tmp_path / "in").mkdir()
+    images = {f"{number:02d}.png" for number in range(40)}
+    for name in images:
+        Image.fromarray(picture()).save(tmp_path / "in" / name)
+    command = [sys.executable, "-m", "constyle_arch", "restore", "-i", "in", "-o", "out", "--weights", str(weights)]
+    options = {"cwd": tmp_path, "env": {**os.environ, "OMP_NUM_THREADS": "1"}}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
+    while len(list((tmp_path / "out").glob("*.png"))) < 3:
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    there = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.png")}
+    assert 3 <= len(there) < 40
+    wanted = directly_restored(picture(), weights)
+    for name in there:
+        assert np.array_equal(read_photograph(tmp_path / "out" / name).pixels, wanted)
+    subprocess.run(command, check=True, capture_output=True, **options)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == images
+    for name, content in there.items():
+        assert (tmp_path / "out" / name).read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--tile", "0"], "--tile is 0; it must be at least 1 pixel"),
+        (["--tile", "64", "--tile-overlap", "60"], r"--tile-overlap is 60 with --tile 64; it must lie in \[0, 56\]"),
+        (["--weights", "none.pth"], "none.pth does not exist"),
+        (["--gt", "none"], "--gt none does not exist"),
+        (["--device", "quantum"], "--device quantum cannot be used"),
+    ],
+)
+def test_wrong_flags_are_one_clear_error(tmp_path, weights, capsys, flags, message):
+    Image.fromarray(picture()).save(tmp_path / "a.png")
+    assert restore_command("-i", tmp_path / "a.png", "-o", tmp_path / "out", "--weights", weights, *flags) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert re.search(message, error)
+    assert not (tmp_path / "out").exists()
+
+
+def test_numbers_that_are_not_finite_are_not_written(tmp_path, capsys):
+    network = random_network()
+    network.output.weight.data.fill_(float("nan"))
+    torch.save({"params": network.state_dict()}, tmp_path / "nan.pth")
+    Image.fromarray(picture()).save(tmp_path / "a.png")
+    flags = ("-i", tmp_path / "a.png", "-o", tmp_path / "out", "--weights", tmp_path / "nan.pth")
+    assert restore_command(*flags) == 1
+    assert "numbers that are not finite" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
