@@ -12,7 +12,7 @@ from constyle_arch.repairs.imports import repair_before_import
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["__version__", "load_network", "register"]
+__all__ = ["__version__", "load_network", "register", "restore"]
 __version__ = "0.1.0"
 
 repair_before_import()
@@ -24,6 +24,13 @@ def load_network(*args: Any, **kwargs: Any) -> "nn.Module":
     from constyle_arch.checkpoints import loading
 
     return loading.load_network(*args, **kwargs)
+
+
+def restore(network: "nn.Module", image: Any, **options: Any) -> Any:
+    """Restore an array or a tensor, in tiles or whole; see `constyle_arch.inference.restore`."""
+    from constyle_arch.inference import restore
+
+    return restore(network, image, **options)
 
 
 def register() -> None:

@@ -4,9 +4,10 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 
 from constyle_arch import __version__
-from constyle_arch.commands import check, compare, convert, latents, plot, prepare, restore, test, train
+from constyle_arch.commands import check, compare, convert, info, latents, plot, prepare, restore, test, train
 from constyle_arch.errors import OptionsError, UserError
 
 DESCRIPTION = """\
@@ -23,13 +24,13 @@ A first run, from sample photographs to restored ones:
 Everything a run writes goes below the directory it is started from.
 """
 
-COMMANDS = (prepare, check, train, plot, test, compare, restore, latents, convert)
+COMMANDS = (prepare, check, train, plot, test, compare, restore, latents, info, convert)
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
     parser = _Parser(prog="basicsr", description=DESCRIPTION, epilog=EPILOG)
-    parser.add_argument("--version", action="version", version=f"constyle-arch {__version__}")
+    parser.add_argument("--version", action=_Versions, nargs=0, help="show the versions that a report should tell")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add_to(commands)
@@ -65,6 +66,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _plain(error: UserError) -> str:
     """The message alone, where a loader worker has wrapped it in its traceback."""
     return str(error).rsplit(f"{type(error).__name__}: ", 1)[-1].strip()
+
+
+class _Versions(argparse.Action):
+    """Prints versions and ends; torch is imported only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        """Print one version a line."""
+        import torch
+
+        cuda = torch.version.cuda or "none"
+        if torch.version.hip:
+            cuda = f"none, ROCm {torch.version.hip}"
+        print(f"constyle-arch {__version__}\nbasicsr {version('basicsr')}\ntorch {torch.__version__}\nCUDA {cuda}")
+        parser.exit()
 
 
 class _Parser(argparse.ArgumentParser):

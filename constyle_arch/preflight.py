@@ -161,6 +161,7 @@ OPTIONAL = {
     "val.metrics": SECTION,
     "val.pbar": BOOLEAN,
     "val.save_comparison": BOOLEAN,
+    "val.pictures": FROM_ZERO,
     "val.suffix": NAME,
     "val.tile": INTEGER,
     "val.tile_overlap": FROM_ZERO,
@@ -227,7 +228,7 @@ KEYS = {
     "train": "total_iter warmup_iter ema_decay optim_g scheduler constyle_iter grad_clip_norm max_skipped_steps "
     "amp channels_last compile checkpointing accumulate contrast mixing_augs " + " ".join(LOSSES),
     "train.mixing_augs": "mixup mixup_beta use_identity",
-    "val": "val_freq save_img save_comparison suffix pbar metrics tile tile_overlap amp",
+    "val": "val_freq save_img save_comparison pictures suffix pbar metrics tile tile_overlap amp",
     "logger": "print_freq save_checkpoint_freq use_tb_logger wandb",
 }
 OWN_DATA_SETS = {data_set.__name__: data_set for data_set in (PairedRestorationDataset, DegradedImageDataset)}

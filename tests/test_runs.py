@@ -2,7 +2,12 @@
 
 import csv
 import json
+import os
+import re
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -57,9 +62,68 @@ def test_training_leaves_checkpoints_and_logs_below_the_working_directory(finish
         assert f"{key}: " in log
     assert "ConStyle is frozen" in log
     assert log.count("Validation pairs") == 3  # at 2, at 4, at the end
-    assert {path.name for path in (home / "visualization" / "pairs" / "000").iterdir()} == {
+    shown = home / "visualization" / "pairs"
+    assert {path.name for path in shown.glob("*.jpg")} == {f"validation_{i:06d}.jpg" for i in (2, 4, 5)}
+    assert {path.name for path in (shown / "000").iterdir()} == {
         f"000_{i}{suffix}.png" for i in (2, 4, 5) for suffix in ("", "_comparison")
     }
+
+
+def test_validation_pictures_are_in_the_folder_and_in_tensorboard(finished_run):
+    import cv2
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    cwd, home = finished_run
+    events = EventAccumulator(str(cwd / "tb_logger" / "tiny"), size_guidance={"images": 0}).Reload()
+    shown = events.Images("validation/pairs")
+    assert [image.step for image in shown] == [2, 4, 5]
+    for image in shown:
+        picture = cv2.imread(str(home / "visualization" / "pairs" / f"validation_{image.step:06d}.jpg"))
+        assert picture.shape == (image.height, image.width, 3)
+        logged = cv2.imdecode(np.frombuffer(image.encoded_image_string, np.uint8), cv2.IMREAD_COLOR)
+        assert np.abs(logged.astype(int) - picture).mean() < 8  # JPEG changes small letters
+    assert picture.shape[1] > 3 * 51
+    assert picture.shape[0] > 2 * 37  # both images
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+def test_terminal_shows_one_line_and_a_file_none(tmp_path, ten_pairs, two_pairs):
+    import pty
+    import termios
+
+    options = write_options(tmp_path / "run.yml", training_options(ten_pairs, two_pairs, total_iter=4))
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (50, 200))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "constyle_arch", "train", "-opt", str(options)],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    seen = b""
+    while True:
+        try:
+            piece = os.read(ours, 4096)
+        except OSError:  # the other side is closed
+            break
+        if not piece:
+            break
+        seen += piece
+    assert process.wait() == 0
+    terminal, log = seen.decode(), log_of(tmp_path / "experiments" / "tiny")
+    last = [line for line in re.split("[\r\n]", terminal) if "4/4" in line][-1]
+    assert "l_pix" in last
+    best = re.findall(r"Best: ([\d.]+) @ 2 iter", log)
+    assert f"best psnr {float(best[0]):.2f}" in last
+    assert "[epoch:" not in terminal
+    assert log.count("[epoch:") == 4
+    assert "Validation pairs" in terminal
+
+    quiet = run_command("train", "-opt", options, "--archive", cwd=tmp_path)
+    assert "[epoch:" in quiet.stdout + quiet.stderr
+    assert "\r" not in quiet.stdout + quiet.stderr
 
 
 def test_trained_network_is_tested_on_whole_images(finished_run, two_pairs):

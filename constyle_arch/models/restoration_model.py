@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from constyle_arch.archs.layers import at_least_float32
-from constyle_arch.atomic import save_atomically
+from constyle_arch.atomic import save_atomically, save_bytes_atomically
 from constyle_arch.checkpoints.loading import fill, own_names
 from constyle_arch.checkpoints.reading import read_checkpoint, read_state_dict
 from constyle_arch.distributed import gathered_objects, largest, largest_of, ranks, take_from_first
@@ -30,10 +30,11 @@ from constyle_arch.models.interruption import StoppedRunError, StopRequest
 from constyle_arch.models.metrics_history import MetricsHistory
 from constyle_arch.models.mixup import Mixup
 from constyle_arch.models.non_finite_steps import NonFiniteSteps, Snapshot
+from constyle_arch.models.progress_line import ProgressLine
 from constyle_arch.models.random_state import random_state, random_state_kept, set_random_state
 from constyle_arch.models.resuming import apply_changes, changes, fit_state, options_of_training
-from constyle_arch.models.validation import measure
-from constyle_arch.pictures import comparison
+from constyle_arch.models.validation import Measured, measure
+from constyle_arch.pictures import Picture, comparison, encoded, stacked
 from constyle_arch.results.complexity import count_gmacs, count_parameters
 from constyle_arch.results.report import Report
 from constyle_arch.results.scores import Row, means_of, text_table
@@ -41,6 +42,9 @@ from constyle_arch.results.scores import Row, means_of, text_table
 Options = dict[str, Any]
 
 MAX_SKIPPED_STEPS = 10
+
+PICTURES, PANEL = 3, 320
+"""Of how many images of a validation set pictures are kept, and the longest side of an image in them, in pixels."""
 
 IMAGES_SHOWN = 24
 """A test prints the scores of each image for data sets of up to this many."""
@@ -61,6 +65,8 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         tile, tile_overlap, amp: restore in tiles of this side, which overlap by 32 pixels or these, and in this
             precision (default: whole, in float32); see `inference.restore`.
         save_comparison: write pictures of input, restored and clean image side by side (default false).
+        pictures: in training, of how many images of a validation set, the first ones, to keep such pictures, together
+            in one for each validation (default 3).
     """
 
     net_g: nn.Module
@@ -93,6 +99,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         self.loss_scaler = self.acceleration.loss_scaler(self.device)
         self.non_finite = NonFiniteSteps(train_opt.get("max_skipped_steps", MAX_SKIPPED_STEPS), self.device)
         self.history = MetricsHistory(Path(self.opt["path"]["models"]))
+        self.progress_line = ProgressLine(self.opt["name"], int(train_opt["total_iter"]), ranks()[1])
         self.ema_decay = train_opt.get("ema_decay", 0)
         if self.ema_decay > 0:
             self.net_g_ema = deepcopy(self.get_bare_model(self.net_g)).requires_grad_(False).eval()
@@ -177,10 +184,17 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         before.restore_if(skipped)
         self.finish_step(grad_norm, skipped)
         self.non_finite.note(self.current_iter, torch.stack([counted, asked_to_stop]), losses)
+        self.progress_line.advance(self.current_iter, losses, self._best_in_words())
         asked = self.non_finite.read()
         stop = asked if ranks()[0] > 1 else self.stop_request.signal_number  # alone there is no need to wait
         if stop:
             self._save_and_stop(int(stop))
+
+    def _best_in_words(self) -> str:
+        """The best score so far, by the metric and on the data set that decide; empty where there is none yet."""
+        metric = next(iter((self.opt.get("val") or {}).get("metrics") or ()), "")
+        best = getattr(self, "best_metric_results", {}).get(metric and self._validation_sets()[0]["name"], {})
+        return f"best {metric} {best[metric]['val']:.2f}" if metric in best else ""
 
     def _flags(self, grad_norm: Tensor) -> Tensor:
         """What all processes must know of a step, (3,), on the device.
@@ -255,6 +269,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         )
 
     def _save_and_stop(self, signal_number: int) -> None:
+        self.progress_line.close()
         get_root_logger().info(f"Asked to stop after iteration {self.current_iter}.")
         self.save(0, self.current_iter)
         saved = "which is saved; --auto_resume goes on from there"
@@ -324,23 +339,29 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
             if self.history.has(dataset_name, self.current_iter):
                 return  # the runner validates once more after the last iteration
         metrics = self.opt["val"].get("metrics") or {}
-        compares = self.opt["val"].get("save_comparison", False)
+        shown = self.opt["val"].get("pictures", PICTURES) if self.is_train else 0
+        saves_every = save_img or self.opt["val"].get("save_comparison", False)
         rows: list[Row] = []
+        pictures: list[Picture] = []
         with random_state_kept():  # a resumed run may have this validation behind it
             for one in measure(
                 self.restored_images,
                 dataloader,
                 metrics,
                 score_input=not self.is_train,
-                keep_pictures=save_img or compares,
+                pictures_of=len(dataloader.dataset) if saves_every else shown,  # type: ignore[arg-type]  # it has a length
                 progress=self.opt["val"].get("pbar", False),
                 until=self._asked_to_stop,
             ):
                 rows.append(one.row)
-                if one.pictures:
+                if one.pictures and saves_every:
                     self._save_pictures(one.pictures, dataset_name, one.name, current_iter, save_img)
+                if one.pictures and len(pictures) < shown:
+                    pictures.append(comparison(_labelled(one), panel=PANEL))
         if stop := self._asked_to_stop():  # the run makes up for this validation when it goes on
             self._save_and_stop(stop)
+        if pictures:
+            self._show_validation(stacked(pictures), dataset_name, tb_logger)
         if self.is_train:
             self._report_validation(rows, dataset_name, tb_logger)
         elif rows and metrics:
@@ -388,6 +409,14 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
             imwrite(images["restored"], str(folder / f"{stem}.png"))
         if self.opt["val"].get("save_comparison", False):
             imwrite(comparison(images), str(folder / f"{stem}_comparison.png"))
+
+    def _show_validation(self, picture: Picture, dataset_name: str, tb_logger: Any) -> None:
+        """Keep what a validation's first images look like, to watch the training by."""
+        folder = Path(self.opt["path"]["visualization"]) / dataset_name
+        folder.mkdir(parents=True, exist_ok=True)
+        save_bytes_atomically(encoded(picture, ".jpg"), folder / f"validation_{self.current_iter:06d}.jpg")
+        if tb_logger:
+            tb_logger.add_image(f"validation/{dataset_name}", picture[..., ::-1], self.current_iter, dataformats="HWC")
 
     def _report_validation(self, rows: list[Row], dataset_name: str, tb_logger: Any) -> None:
         """Log a validation's means and keep the network if it is the best; processes but the first only note it."""
@@ -438,6 +467,8 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         total_iter = int(self.opt["train"]["total_iter"])
         if current_iter == -1 and self.current_iter < total_iter:
             raise RunError(f"The run ended after {self.current_iter} of train.total_iter {total_iter} iterations.")
+        if current_iter == -1:
+            self.progress_line.close()
         self.non_finite.read(all_of_them=True)
         if self.non_finite.in_a_row and current_iter == -1:
             raise RunError(
@@ -504,3 +535,9 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
             for dataset_opt in self._validation_sets():
                 loader = DataLoader(build_dataset(dataset_opt), batch_size=1)
                 self.validation(loader, self.current_iter, None, self.opt["val"]["save_img"])
+
+
+def _labelled(one: Measured) -> dict[str, Picture]:
+    """An image's pictures, the restored one under its first score as well."""
+    score = next((f" {name} {value:.2f}" for name, value in one.row.items() if name != "image"), "")
+    return {f"{label}{score if label == 'restored' else ''}": picture for label, picture in one.pictures.items()}

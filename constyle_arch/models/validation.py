@@ -23,11 +23,11 @@ Pictures = dict[str, NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class Measured:
-    """An image of a data set: its name, its scores, and its pictures where they are asked for."""
+    """An image of a data set: its name, its scores, and its pictures, none where they are not asked for."""
 
     name: str
     row: Row
-    pictures: Pictures | None
+    pictures: Pictures
 
 
 def measure(
@@ -36,7 +36,7 @@ def measure(
     metrics: Mapping[str, Any],
     *,
     score_input: bool,
-    keep_pictures: bool,
+    pictures_of: int,
     progress: bool,
     until: Callable[[], int] = lambda: 0,
 ) -> Iterator[Measured]:
@@ -50,7 +50,7 @@ def measure(
         dataloader: of the whole data set; samples are collated one by one.
         metrics: `val.metrics`.
         score_input: whether to score the degraded image as well.
-        keep_pictures: whether to hand on the images themselves.
+        pictures_of: of how many images, from the first on, to hand on the images themselves.
         progress: whether to show a progress bar.
         until: asked on every process after each round of images; the rest is left out once it is not 0.
 
@@ -64,10 +64,11 @@ def measure(
         dataloader = DataLoader(share, batch_size=1, num_workers=dataloader.num_workers)
     samples = iter(dataloader)
     rounds = range(0, len(dataset), world_size)
-    for _ in tqdm(rounds, desc=dataset.opt["name"], unit="image", disable=not progress or rank != 0):
+    for first in tqdm(rounds, desc=dataset.opt["name"], unit="image", disable=not progress or rank != 0):
         sample = next(samples, None)
         measured = None
         if sample is not None:
+            keep_pictures = first + rank < pictures_of
             measured = _measured(sample, restore, metrics, score_input, keep_pictures, dataset.opt["name"])
         yield from (one for one in gathered_objects(measured) if one is not None)
         if until():
@@ -93,7 +94,7 @@ def _measured(
         if score_input:
             row[f"{INPUT}{metric}"] = _score(pictures["input"], pictures["clean"], options)
         row[metric] = _score(pictures["restored"], pictures["clean"], options) if finite else float("nan")
-    return Measured(name, row, pictures if keep_pictures else None)
+    return Measured(name, row, pictures if keep_pictures else {})
 
 
 def _score(image: NDArray[np.uint8], clean: NDArray[np.uint8], options: Mapping[str, Any]) -> float:

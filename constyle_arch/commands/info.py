@@ -1,0 +1,47 @@
+"""`basicsr info`."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from constyle_arch.errors import OptionsError
+
+INFO = """\
+Say what a checkpoint, a training state, an experiment's network or an option file holds: architecture, hyperparameters,
+parameters, computations, training iteration, keys.
+"""
+
+INFO_EPILOG = """\
+examples:
+  basicsr info experiments/NAME
+  basicsr info published.pth --names
+  basicsr info options/dehaze_constyle_restormer.yml --size 512
+"""
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser("info", help="describe weights or options", description=INFO, epilog=INFO_EPILOG)
+    parser.add_argument("path", type=Path, metavar="FILE", help="weights, options, or an experiment's folder")
+    parser.add_argument(
+        "--size", type=int, default=256, metavar="N", help="count computations for N×N pixels (default: 256)"
+    )
+    parser.add_argument("--key", help="section of the checkpoint (default: params_ema, or else params)")
+    parser.add_argument("--names", action="store_true", help="list each tensor")
+    parser.add_argument(
+        "--plugin", action="append", default=[], metavar="FILE.py", help="run this file first, for its architectures"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(parsed: argparse.Namespace) -> None:
+    """Print what is known."""
+    if parsed.size < 1:
+        raise OptionsError(f"--size is {parsed.size}; it must be at least 1 pixel.")
+    from constyle_arch.runner import prepared_basicsr
+
+    prepared_basicsr(parsed.plugin)
+    from constyle_arch.describing import describe
+    from constyle_arch.experiments import weights_of
+
+    print(describe(weights_of(parsed.path), parsed.size, parsed.key, parsed.names), end="")
