@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 READY := $(VENV)/.ready
 DEMO := demo_$(TASK)_constyle_restormer
 
-.PHONY: setup demo demo-again test test-all lint types options benchmark clean
+.PHONY: setup demo demo-again test test-all lint types options benchmark docs docs-serve clean
 
 setup: $(READY)
 
@@ -63,5 +63,12 @@ options: $(READY)
 benchmark: $(READY)
 	$(BIN)/python -m benchmarks.networks
 
+# mkdocs is run as a module, so that it finds the folder website/.
+docs: $(READY)
+	$(BIN)/python -m mkdocs build --strict
+
+docs-serve: $(READY)
+	$(BIN)/python -m mkdocs serve
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache

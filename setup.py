@@ -32,9 +32,18 @@ setup(
     extras_require={
         "sample": ["scikit-image>=0.22"],  # the photographs that `basicsr prepare sample` hazes
         "plot": ["matplotlib>=3.8"],  # `basicsr plot`, `basicsr latents`
+        "spandrel": ["spandrel>=0.4"],
+        "onnx": ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
+        "docs": ["mkdocs>=1.6.1,<2", "pygments"],  # `make docs`
         "dev": [
             "scikit-image>=0.22",
             "matplotlib>=3.8",
+            "spandrel>=0.4",
+            "onnx>=1.17",
+            "onnxscript>=0.5",
+            "onnxruntime>=1.20",
+            "mkdocs>=1.6.1,<2",
+            "pygments",
             "pytest",
             "pytest-xdist",
             "hypothesis",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from constyle_arch import __version__
-from constyle_arch.commands import check, compare, convert, info, latents, plot, prepare, restore, test, train
+from constyle_arch.commands import check, compare, convert, export, info, latents, plot, prepare, restore, test, train
 from constyle_arch.errors import OptionsError, UserError
 
 DESCRIPTION = """\
@@ -24,7 +24,7 @@ A first run, from sample photographs to restored ones:
 Everything a run writes goes below the directory it is started from.
 """
 
-COMMANDS = (prepare, check, train, plot, test, compare, restore, latents, info, convert)
+COMMANDS = (prepare, check, train, plot, test, compare, restore, latents, info, convert, export)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -1,5 +1,6 @@
 """Restoring whole and in tiles."""
 
+import re
 from functools import partial
 from itertools import pairwise
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from skimage import data
 from torch import nn
 
 from constyle_arch.archs import ConStyle, ConStyleMaxim, ConStyleNAFNet
@@ -14,6 +16,7 @@ from constyle_arch.archs.layers import ChannelMeans, pad_to_multiple, sliding_me
 from constyle_arch.inference import restore, use_local_statistics
 from constyle_arch.inference.restoring import codes_of
 from constyle_arch.inference.tiles import cells_of, tiles_of
+from tests.conftest import REPOSITORY
 from tests.test_archs import SMALL_NAFNET, TINY
 
 
@@ -86,6 +89,24 @@ def test_image_of_one_tile_is_restored_as_a_whole(name):
     torch.testing.assert_close(restore(network, lq, tile=128), restore(network, lq), rtol=1e-4, atol=1e-5)
     with torch.no_grad():
         assert torch.equal(restore(network, lq), network(lq))
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_tiles_change_less_than_documented(name):
+    """By docs/performance.md, as a share of what the network changes in a noisy photograph."""
+    page = (REPOSITORY / "docs" / "performance.md").read_text()
+    bounds = dict(re.findall(r"^\| (\w+) \| (\d+) % \|$", page, re.MULTILINE))
+    photograph = torch.from_numpy(data.astronaut()[:320, :400].copy()).permute(2, 0, 1)[None] / 255
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        lq = (photograph + 0.1 * torch.randn(photograph.shape)).clamp(0, 1)
+        network = TINY[name]()
+        for parameter in network.parameters():
+            if not parameter.any():  # NAFNet's residuals begin at 0
+                nn.init.normal_(parameter, std=0.1)
+        whole, tiled = restore(network, lq), restore(network, lq, tile=128)
+        share = (tiled - whole).square().mean().sqrt() / (whole - lq).square().mean().sqrt()
+        assert 0 < share < int(bounds[name.removeprefix("ConStyle")]) / 100
 
 
 @pytest.mark.parametrize("name", TINY)

@@ -157,10 +157,17 @@ def test_dehazing_recipe_trains_and_tests_at_full_size(home, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", ["denoise15", "denoise25", "denoise50"])
-@pytest.mark.parametrize("network", ["constyle_nafnet", "maxim"])
-def test_other_recipes_train_and_test(home, monkeypatch, task, network):
-    run_recipe(home, f"{task}_{network}", monkeypatch)
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"{task}_{network}"
+        for task in ("denoise15", "denoise25", "denoise50")
+        for network in ("constyle_nafnet", "maxim")
+    ]
+    + [f"{task}_constyle_restormer" for task in ("denoise", "deblur", "derain")],
+)
+def test_other_recipes_train_and_test(home, monkeypatch, name):
+    run_recipe(home, name, monkeypatch)
 
 
 def test_folders_can_stand_where_the_lmdbs_do(home, monkeypatch):

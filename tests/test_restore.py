@@ -24,7 +24,7 @@ from constyle_arch.experiments import weights_of
 from constyle_arch.images import to_float
 from constyle_arch.inference import memory
 from constyle_arch.photographs import restoring
-from constyle_arch.photographs.finding import find_jobs
+from constyle_arch.photographs.finding import find_jobs, find_truths
 from constyle_arch.photographs.photograph import Photograph, read_photograph
 from constyle_arch.photographs.restoring import Restorer
 from tests.conftest import small_network
@@ -234,7 +234,7 @@ def test_comparison_with_the_truth_is_scored(tmp_path, weights, capsys):
     flags = ("--weights", weights, "--compare", "--gt", tmp_path / "gt")
     assert restore_command("-i", tmp_path / "lq", "-o", tmp_path / "out", *flags) == 1
     output = capsys.readouterr().out
-    assert "alone.png: has no clean image of its name below" in output
+    assert "alone.png: has no clean image of its name." in output
     degraded, restored, truth = (
         read_photograph(tmp_path / name).pixels.astype(float) for name in ("lq/a.png", "out/a.png", "gt/a.jpg")
     )
@@ -244,6 +244,24 @@ def test_comparison_with_the_truth_is_scored(tmp_path, weights, capsys):
     height, width = cv2.imread(str(tmp_path / "out" / "a_comparison.jpg")).shape[:2]
     assert width > 3 * 120
     assert height > 100 + 20
+
+
+def test_truths_are_found_by_the_form_of_their_names(tmp_path):
+    for name in ("lq/rain-1.png", "lq/deep/rain-2.png", "gt/norain-1.jpg", "gt/deep/norain-2.bmp", "gt/norain-3.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    jobs = find_jobs([str(tmp_path / "lq")], "out", suffix="_restored")
+    truths = find_truths(jobs, str(tmp_path / "gt"), "{}rain-{}", "{}norain-{}")
+    assert {source.name: clean.name for source, clean in truths.items()} == {"rain-2.png": "norain-2.bmp"}
+    one = find_jobs([str(tmp_path / "lq" / "rain-1.png")], "out")
+    assert find_truths(one, str(tmp_path / "gt"), "rain-{}", "norain-{}")[one[0].source].name == "norain-1.jpg"
+    assert find_truths(one, str(tmp_path / "gt" / "norain-3.png"))[one[0].source].name == "norain-3.png"
+    assert find_truths(one, str(tmp_path / "gt")) == {}
+    with pytest.raises(DataError, match="is one image, but there are 2 to restore; name a folder"):
+        find_truths(jobs, str(tmp_path / "gt" / "norain-3.png"))
+    (tmp_path / "gt" / "norain-3.jpg").touch()
+    with pytest.raises(DataError, match=r"--gt: .*norain-3\.jpg and .*norain-3\.png have one name"):
+        find_truths(jobs, str(tmp_path / "gt"))
 
 
 @pytest.mark.parametrize("flag", ["--bf16", "--half"])
@@ -390,7 +408,7 @@ def test_killed_in_the_middle_a_second_run_completes_the_folder(tmp_path, weight
         (["--tile", "0"], "--tile is 0; it must be at least 1 pixel"),
         (["--tile", "64", "--tile-overlap", "60"], r"--tile-overlap is 60 with --tile 64; it must lie in \[0, 56\]"),
         (["--weights", "none.pth"], "none.pth does not exist"),
-        (["--gt", "none"], "--gt none does not exist"),
+        (["--gt", "none"], "--gt: the folder none does not exist"),
         (["--device", "quantum"], "--device quantum cannot be used"),
     ],
 )

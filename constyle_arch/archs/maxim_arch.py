@@ -56,7 +56,7 @@ class TokenMixing(nn.Linear):
         """Mix the pixels of `x` (N, C, H, W), H and W divisible by S."""
         side, others = self.side, (x.shape[2] // self.side, x.shape[3] // self.side)
         (rows, columns), (height, width) = ((side, side), others) if self.axis == "grid" else (others, (side, side))
-        sizes = {"n": len(x), "rows": rows, "columns": columns, "y": height, "x": width}
+        sizes = {"n": x.shape[0], "rows": rows, "columns": columns, "y": height, "x": width}
         tokens = rearrange(x, f"n c (rows y) (columns x) -> 1 {TOKENS[self.axis]} c", **sizes)
         # with the tokens for channels this is a 1×1 convolution, which CPUs compute faster than the matrix product
         mixed = F.conv2d(tokens, self.weight[:, :, None, None], self.bias)

@@ -75,7 +75,7 @@ class TransposedAttention(nn.Module):
             cosines = (q_heads / q_norm[..., None, :]).mT @ (k_heads / k_norm[..., None, :])
         else:
             cosines = (q_heads.mT @ k_heads) / q_norm[..., :, None] / k_norm[..., None, :]
-        attention = (cosines * self.temperature).softmax(dim=-1)
+        attention = (cosines * self.temperature).softmax(dim=-1).to(self.project_out.weight.dtype)
         projection = rearrange(self.project_out.weight, "o (h c) 1 1 -> h o c", h=self.heads)
         projection = rearrange(projection @ attention, "n h o c -> n (h c) o")
         out = (v @ projection).reshape(n, height, width, channels).permute(0, 3, 1, 2)

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from constyle_arch.errors import DataError, OptionsError, RunError
+from constyle_arch.errors import OptionsError, RunError
 
 RESTORE = """\
 Restore photographs of your own with a trained network.
@@ -58,6 +58,8 @@ def add_to(commands: Any) -> None:
         "--compare", action="store_true", help="also write pictures NAME_comparison.jpg of input and restored image"
     )
     parser.add_argument("--gt", metavar="PATH", help="clean images of the same names, to score the restored ones with")
+    parser.add_argument("--lq-name", default="{}", metavar="FORM", help="of the names, where clean ones differ: '{}_*'")
+    parser.add_argument("--gt-name", default="{}", metavar="FORM", help="of the clean names, e.g. 'norain-{}'")
     parser.add_argument("--overwrite", action="store_true", help="restore again what is there already")
     parser.set_defaults(run=run, when_interrupted="the same command goes on where it was")
 
@@ -76,15 +78,13 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Restore what is found; 1 if anything failed."""
-    from constyle_arch.photographs.finding import find_jobs
+    from constyle_arch.photographs.finding import find_jobs, find_truths
 
     if parsed.tile is not None and parsed.tile < 1:
         raise OptionsError(f"--tile is {parsed.tile}; it must be at least 1 pixel.")
-    truth = Path(parsed.gt).expanduser() if parsed.gt else None
-    if truth and not truth.exists():
-        raise DataError(f"--gt {parsed.gt} does not exist.")
     extension = f".{parsed.ext}" if parsed.ext else None
     jobs = find_jobs(parsed.input, str(Path(parsed.output).expanduser()), parsed.suffix, extension)
+    truths = find_truths(jobs, parsed.gt, parsed.lq_name, parsed.gt_name) if parsed.gt else None
 
     import torch
     from tqdm import tqdm
@@ -118,7 +118,7 @@ def run(parsed: argparse.Namespace) -> int:
         weights_time=weights.stat().st_mtime,
         overwrite=parsed.overwrite,
         compare=parsed.compare,
-        truth=truth,
+        truths=truths,
     )
     _tell(summary, parsed.output)
     return 1 if summary.failed else 0

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from typing import Any
 
 from torch import Tensor
 from tqdm import tqdm
@@ -29,7 +30,7 @@ class ProgressLine:
     def __init__(self, name: str, total: int, rank: int) -> None:
         self.name, self.total = name, total
         self.shown = rank == 0 and sys.stderr.isatty()
-        self.bar: tqdm[None] | None = None
+        self.bar: tqdm[Any] | None = None
         self.losses_shown_at = 0.0
         self.redirection = ExitStack()
 
@@ -59,7 +60,7 @@ class ProgressLine:
         self.redirection.close()
         self.shown = False
 
-    def _opened(self, iteration: int) -> "tqdm[None]":
+    def _opened(self, iteration: int) -> "tqdm[Any]":
         logger = logging.getLogger("basicsr")
         self.redirection.enter_context(logging_redirect_tqdm([logger]))
         for handler in logger.handlers:

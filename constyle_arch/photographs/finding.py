@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from constyle_arch.data.image_stores import files_below, is_hidden
+from constyle_arch.data.image_stores import ImageFolder, files_below, is_hidden, open_store
+from constyle_arch.data.pairing import compare_names
 from constyle_arch.errors import DataError, listed
 from constyle_arch.photographs.photograph import FORMATS
 
@@ -45,27 +46,39 @@ def find_jobs(inputs: Sequence[str], output: str, suffix: str = "", extension: s
     found = list(dict.fromkeys(one for given in inputs for one in _images_of(given, below)))
     named = len(inputs) == 1 and Path(inputs[0]).is_file()
     if named and below.suffix.lower() in FORMATS and not below.is_dir():
-        jobs = [Job(found[0][0], below, below.stem)]
+        jobs = [Job(found[0][0], below, found[0][1])]
     else:
         if below.is_file():
             raise DataError(f"-o {output} is a file; name a folder to write to.")
-        jobs = [
-            Job(source, below / f"{name}{suffix}{extension or source.suffix}", f"{name}{suffix}")
-            for source, name in found
-        ]
+        jobs = [Job(source, below / f"{name}{suffix}{extension or source.suffix}", name) for source, name in found]
     if not jobs:
         raise DataError(f"-i {' '.join(inputs)}: no images are there; wanted files ending in {_suffixes()}.")
     _check(jobs)
     return jobs
 
 
-def find_partner(job: Job, root: Path) -> Path | None:
-    """The file of a photograph's name below `root`, with any suffix; `root` itself where it is a file."""
-    if root.is_file():
-        return root
-    names = [job.name, job.source.stem]
-    paths = (root / f"{name}{suffix}" for name in names for suffix in (job.source.suffix, *sorted(FORMATS)))
-    return next((path for path in paths if path.is_file()), None)
+def find_truths(jobs: Sequence[Job], root: str, lq_name: str = "{}", gt_name: str = "{}") -> dict[Path, Path]:
+    """The clean image of each photograph's file, matched by name; those without one are left out.
+
+    Args:
+        jobs: of the photographs.
+        root: a folder of clean images, of any format; or the clean image, where there is one photograph.
+        lq_name: the form of the photographs' names, see `data.pairing.compare_names`.
+        gt_name: the form of the clean images' names.
+
+    Raises:
+        DataError: `root` does not exist, holds two images of one name, or is one image for several photographs.
+    """
+    path = Path(root).expanduser()
+    if path.is_file():
+        if len(jobs) > 1:
+            raise DataError(f"--gt {root} is one image, but there are {len(jobs)} to restore; name a folder.")
+        return {jobs[0].source: path}
+    store = open_store(path, "--gt")
+    if not isinstance(store, ImageFolder):
+        raise DataError(f"--gt {root} is an LMDB; name a folder.")
+    partners = dict(compare_names([job.name for job in jobs], store.names, lq_name, gt_name).pairs)
+    return {job.source: store.paths[partners[job.name]] for job in jobs if job.name in partners}
 
 
 def _images_of(given: str, output: Path) -> Iterator[tuple[Path, str]]:

@@ -1,6 +1,6 @@
 """Restoring photographs one by one, in the memory there is; one that fails does not stop the others."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from constyle_arch.images import FloatImage, size_of, to_8_bit
 from constyle_arch.inference.memory import fitting_tile, is_out_of_memory, smaller_tile
 from constyle_arch.inference.restoring import OVERLAP, restore
 from constyle_arch.inference.tiles import largest_overlap, multiple_of
-from constyle_arch.photographs.finding import Job, find_partner
+from constyle_arch.photographs.finding import Job
 from constyle_arch.photographs.photograph import Photograph, lost_in, read_photograph, write_photograph
 from constyle_arch.pictures import Picture, comparison, encoded
 from constyle_arch.results.scores import INPUT, Row
@@ -130,7 +130,7 @@ def restore_photographs(
     weights_time: float = 0.0,
     overwrite: bool = False,
     compare: bool = False,
-    truth: Path | None = None,
+    truths: Mapping[Path, Path] | None = None,
 ) -> Summary:
     """Restore each photograph and write it; those whose result is there are skipped.
 
@@ -140,7 +140,7 @@ def restore_photographs(
         weights_time: when the weights were written, in seconds; results from before are told of.
         overwrite: restore what is there anew.
         compare: also write a picture of input and restored image, and of the truth where there is one.
-        truth: a folder of clean images of the same names, or the clean image: restored ones are scored.
+        truths: the clean image's file by the photograph's; what is restored is scored then.
     """
     summary = Summary()
     with tqdm(jobs, unit="image", dynamic_ncols=True, disable=None) as bar:
@@ -152,7 +152,7 @@ def restore_photographs(
                     summary.older.append(job.target)
                 continue
             try:
-                _restore_one(job, restorer, compare, truth, summary)
+                _restore_one(job, restorer, compare, truths, summary)
                 summary.restored += 1
             except (UserError, RuntimeError, MemoryError, OSError) as error:
                 text = str(error).strip() or type(error).__name__
@@ -161,9 +161,14 @@ def restore_photographs(
     return summary
 
 
-def _restore_one(job: Job, restorer: Restorer, compare: bool, truth: Path | None, summary: Summary) -> None:
-    clean = _truth_of(job, truth) if truth else None
-    photograph = read_photograph(job.source)
+def _restore_one(
+    job: Job, restorer: Restorer, compare: bool, truths: Mapping[Path, Path] | None, summary: Summary
+) -> None:
+    photograph, clean = read_photograph(job.source), None
+    if truths is not None:
+        if job.source not in truths:
+            raise DataError("has no clean image of its name.")
+        clean = read_photograph(truths[job.source])
     if clean is not None and clean.pixels.shape[:2] != photograph.pixels.shape[:2]:
         raise DataError(f"is {size_of(photograph.pixels)} pixels and its clean image {size_of(clean.pixels)}.")
     restored = restorer.restored(photograph)
@@ -181,13 +186,6 @@ def _restore_one(job: Job, restorer: Restorer, compare: bool, truth: Path | None
         job.target.parent.mkdir(parents=True, exist_ok=True)
         save_bytes_atomically(encoded(comparison(labelled), ".jpg"), path)
     write_photograph(restored, job.target)  # last: once it is there, all is
-
-
-def _truth_of(job: Job, truth: Path) -> Photograph:
-    partner = find_partner(job, truth)
-    if partner is None:
-        raise DataError(f"has no clean image of its name below {truth}.")
-    return read_photograph(partner)
 
 
 def _scored(name: str, pictures: dict[str, Picture]) -> tuple[Row, dict[str, str]]:

@@ -1,0 +1,195 @@
+"""Every command and every piece of Python in the documentation is run, here or in the tests named here."""
+
+import re
+import shlex
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY
+from PIL import Image
+
+import constyle_arch
+from constyle_arch import cli
+from tests.conftest import REPOSITORY, run_command, small_network, training_options, write_options, write_pairs
+from tests.stand_ins import write_stand_ins
+from tests.test_photographs import picture
+from tests.test_recipes import RECIPES
+
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+PROGRAMS = ("basicsr", "torchrun", "make", "pip", "python", "source", "tensorboard", "./")
+
+ELSEWHERE = {
+    r"basicsr (train|test) -opt options/(test/)?demo_\w+\.yml": "test_demo_gains_on_every_held_out_photograph",
+    r"basicsr (train|test) -opt options/(test/)?(dehaze|deblur|derain|denoise)_constyle_\w+\.yml": "test_recipes.py",
+    r"basicsr prepare sample \w+": "test_demo_gains_on_every_held_out_photograph",
+    r"basicsr train -opt my\.yml --plugin my_network\.py": "test_network_of_ones_own_operator_trains_as_the_docs_show",
+    r"torchrun .*-m constyle_arch train .*": "test_distributed.py",
+    r"make (setup|test|demo( TASK=\w+)?)": "the Makefile's, by which the tests run",
+    r"source \.venv/bin/activate": "the shell's",
+    r"pip install .*": "make setup",
+    r"tensorboard --logdir tb_logger": "test_validation_pictures_are_in_the_folder_and_in_tensorboard",
+}
+
+
+def blocks(page, language):
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    return [content for named, content in fenced if named == language]
+
+
+def commands():
+    """The commands in blocks of no language, each once, without what is said about them."""
+    lines = [line for page in PAGES for block in blocks(page, "") for line in block.splitlines()]
+    found = [re.sub(r"\s{2,}#.*", "", line) for line in lines if line.startswith(PROGRAMS)]
+    return list(dict.fromkeys(found))
+
+
+def is_run_elsewhere(command):
+    return any(re.fullmatch(pattern, command) for pattern in ELSEWHERE)
+
+
+RUN_HERE = [command for command in commands() if not is_run_elsewhere(command)]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A directory in which the documentation's names stand for something, in small."""
+    world = tmp_path_factory.mktemp("world")
+    write_stand_ins(world)
+    (world / "options").symlink_to(REPOSITORY / "options")
+    pairs = write_pairs(world / "mine", 4, height=64, width=64)
+    shutil.copytree(pairs / "lq", pairs / "hazy")
+    shutil.copytree(pairs / "gt", pairs / "clean")
+    options = training_options(pairs, pairs, total_iter=2) | {"name": "tiny"}
+    write_options(world / "my.yml", options | {"name": "mine"})
+    tested = {key: value for key, value in options.items() if key not in ("train", "logger")}
+    tested["datasets"] = {"test": options["datasets"]["val"]}
+    tested["path"] = {"pretrain_network_g": "experiments/tiny/models/net_g_latest.pth"}
+    for command, written in (("train", options), ("test", tested)):
+        result = run_command(command, "-opt", write_options(world / f"{command}.yml", written), cwd=world)
+        assert result.returncode == 0, result.stderr[-2000:]
+    for name in ("dehaze_nafnet", "dehaze_constyle_nafnet", "deblur_nafnet", "deblur_constyle_nafnet"):
+        shutil.copytree(world / "experiments" / "tiny", world / "experiments" / name)
+        shutil.copytree(world / "results" / "tiny", world / "results" / name)
+    for task in ("dehaze", "derain", "deblur", "denoise"):
+        shutil.copytree(world / "experiments" / "tiny", world / "experiments" / f"demo_{task}_constyle_restormer")
+        write_pairs(world / "datasets" / "sample" / task / "train", 2, height=128, width=128)
+    prepare_sample(world)
+    weights = ARCH_REGISTRY.get("ConStyleRestormer")(**{k: v for k, v in small_network().items() if k != "type"})
+    torch.save({"params": weights.state_dict()}, world / "net_g_latest.pth")
+    for name in ("hazy.jpg", "hazy.png", "my_photograph.jpg"):
+        Image.fromarray(picture(90, 120)).save(world / name)
+    for folder in ("photos", "my_photographs", "clean", "data/hazy", "data/rainy", "data/clean"):
+        (world / folder / "below").mkdir(parents=True)
+        for number, name in enumerate(("a.jpg", "below/b.jpg")):
+            Image.fromarray(np.roll(picture(90, 120), 20 * number, axis=0)).save(world / folder / name)
+    return world
+
+
+def prepare_sample(world):
+    """The sample's LMDBs, which `check` looks for."""
+    sample = world / "datasets" / "sample" / "dehaze"
+    shutil.copytree(sample / "train", sample / "test")
+    for number, name in enumerate(sorted((sample / "train" / "lq").iterdir())):
+        name.rename(name.with_name(f"{name.stem}_0.8_{number}.png"))
+    for name in sorted((sample / "test" / "lq").iterdir()):
+        name.rename(name.with_name(f"{name.stem}_0.8_1.png"))
+    arguments = ["--gt", str(sample / "train" / "gt"), "--lq", str(sample / "train" / "lq"), "--lq-name", "{}_*_*"]
+    assert cli.main(["prepare", "folders", *arguments, "-o", str(sample / "prepared" / "train"), "--workers", "0"]) == 0
+
+
+@pytest.mark.parametrize("command", RUN_HERE)
+def test_command_runs(world, monkeypatch, command):
+    monkeypatch.chdir(world)
+    program, *arguments = shlex.split(command)
+    assert program == "basicsr", f"{command} is run by no test"
+    if arguments[0] == "train":
+        result = run_command(*arguments, cwd=world)
+        assert result.returncode == 0, result.stderr[-2000:]
+        return
+    if arguments[0] == "check":  # which comes before the training
+        (world / "experiments").rename(world / "trained")
+    try:
+        code = cli.main(arguments)
+    except SystemExit as ended:  # --version
+        code = ended.code
+    finally:
+        if arguments[0] == "check":
+            (world / "trained").rename(world / "experiments")
+    assert code == 0
+
+
+def test_commands_said_to_be_run_elsewhere_are():
+    for pattern, place in ELSEWHERE.items():
+        assert [command for command in commands() if re.fullmatch(pattern, command)], f"{pattern} is in no page"
+        name = place.removesuffix(".py")
+        assert not name.startswith("test_") or [
+            file
+            for file in (REPOSITORY / "tests").glob("test_*.py")
+            if file.stem == name or f"def {name}" in file.read_text()
+        ], place
+    for command in commands():
+        if recipe := re.fullmatch(r"basicsr (?:train|test) -opt options/(\S+)", command):
+            assert recipe[1] in RECIPES or "demo" in recipe[1]
+            assert (REPOSITORY / "options" / recipe[1]).is_file()
+
+
+def test_commands_in_sentences_and_help_are_understood(capsys):
+    texts = [page.read_text() for page in [*PAGES, REPOSITORY / "datasets" / "README.md"]]
+    in_sentences = [command for text in texts for command in re.findall(r"`(basicsr [^`\n]+)`", text)]
+    parser = cli.build_parser()
+    helps = [parser.format_help()] + [
+        command.format_help() for command in parser._subparsers._group_actions[0].choices.values()
+    ]
+    in_help = [
+        re.sub(r"\s{3,}.*", "", line.strip()) for text in helps for line in re.findall(r"^  (basicsr .*)", text, re.M)
+    ]
+    assert len(in_sentences) > 20
+    assert len(in_help) > 15
+    known = set(parser._subparsers._group_actions[0].choices)
+    for command in dict.fromkeys(in_help):
+        parser.parse_args(shlex.split(command)[1:])
+    for command in dict.fromkeys(in_sentences):
+        words = shlex.split(command)[1:]
+        assert words[0].startswith("-") or words[0] in known, command
+        flags = [word for word in words[1:] if word.startswith("--")]
+        text = parser._subparsers._group_actions[0].choices.get(words[0], parser).format_help()
+        assert all(flag in text for flag in flags), command
+
+
+@pytest.mark.parametrize(
+    ("page", "number", "code"),
+    [
+        pytest.param(page, number, code, id=f"{page.stem}-{number}")
+        for page in PAGES
+        for number, code in enumerate(blocks(page, "python"))
+        if "# my_network.py" not in code  # which is trained elsewhere
+    ],
+)
+def test_python_runs(world, monkeypatch, page, number, code):
+    monkeypatch.chdir(world)
+    if "dehaze.onnx" in code and not (world / "dehaze.onnx").exists():
+        assert cli.main(["export", "experiments/demo_dehaze_constyle_restormer", "dehaze.onnx"]) == 0
+    (world / "restored.png").unlink(missing_ok=True)
+    network = constyle_arch.load_network("net_g_latest.pth")
+    names = {"constyle_arch": constyle_arch, "network": network, "image": picture(90, 120)}
+    exec(compile(code, f"{page.name}, block {number}", "exec"), names)
+    if "restored.png" in code:
+        assert np.asarray(Image.open("restored.png")).shape == (90, 120, 3)
+    elif "restored" in names:
+        assert names["restored"].shape == (90, 120, 3)
+
+
+def test_errors_in_the_faq_are_those_that_are_said():
+    """What stands in code marks at the beginning of an answer is found in the code, or is pip's or Python's."""
+    source = "".join(file.read_text() for file in sorted((REPOSITORY / "constyle_arch").rglob("*.py")))
+    source += (REPOSITORY / "Makefile").read_text() + (REPOSITORY / "docs" / "reliability.md").read_text()
+    of_others = ("ModuleNotFoundError", "No module named")
+    headings = re.findall(r"^\*\*(.*?)\*\*", (REPOSITORY / "docs" / "faq.md").read_text(), re.MULTILINE)
+    messages = [message for heading in headings for message in re.findall(r"`([^`]+)`", heading)]
+    assert len(messages) > 10
+    for message in messages:
+        parts = [part.strip() for part in re.split(r"…|\?|python3|'params_ema'|2\.13|ConStyleNAFNet", message)]
+        if not message.startswith(of_others):
+            assert all(part in source for part in parts), message
