@@ -306,7 +306,7 @@ def demo_train_file(task_name: str) -> str:
     name = f"demo_{task_name}_constyle_restormer"
     sample = demo_data(task_name, "train")
     blurred = task_name == "deblur"  # what blur leaves is local: small crops, more of them; and it has a direction
-    total_iter, constant = (900, 300) if blurred else (400, 130)
+    total_iter, constant = (900, 300) if blurred else (600, 200)
     loader = {
         "gt_size": 64 if blurred else 128,
         "use_hflip": True,

@@ -65,7 +65,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         tile, tile_overlap, amp: restore in tiles of this side, which overlap by 32 pixels or these, and in this
             precision (default: whole, in float32); see `inference.restore`.
         save_comparison: write pictures of input, restored and clean image side by side (default false).
-        pictures: in training, of how many images of a validation set, the first ones, to keep such pictures, together
+        pictures: in training, of how many images of a validation set, spread over it, to keep such pictures, together
             in one for each validation (default 3).
     """
 
@@ -339,7 +339,9 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
             if self.history.has(dataset_name, self.current_iter):
                 return  # the runner validates once more after the last iteration
         metrics = self.opt["val"].get("metrics") or {}
-        shown = self.opt["val"].get("pictures", PICTURES) if self.is_train else 0
+        images = range(len(dataloader.dataset))  # type: ignore[arg-type]  # it has a length
+        count = self.opt["val"].get("pictures", PICTURES) if self.is_train else 0
+        shown = images[:: -(-len(images) // count)] if count else images[:0]
         saves_every = save_img or self.opt["val"].get("save_comparison", False)
         rows: list[Row] = []
         pictures: list[Picture] = []
@@ -349,14 +351,14 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
                 dataloader,
                 metrics,
                 score_input=not self.is_train,
-                pictures_of=len(dataloader.dataset) if saves_every else shown,  # type: ignore[arg-type]  # it has a length
+                pictures_of=images if saves_every else shown,
                 progress=self.opt["val"].get("pbar", False),
                 until=self._asked_to_stop,
             ):
                 rows.append(one.row)
                 if one.pictures and saves_every:
                     self._save_pictures(one.pictures, dataset_name, one.name, current_iter, save_img)
-                if one.pictures and len(pictures) < shown:
+                if one.pictures and len(rows) - 1 in shown:
                     pictures.append(comparison(_labelled(one), panel=PANEL))
         if stop := self._asked_to_stop():  # the run makes up for this validation when it goes on
             self._save_and_stop(stop)

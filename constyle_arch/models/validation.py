@@ -1,6 +1,6 @@
 """Measuring a network on a data set, the images shared out among the processes of a run."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ def measure(
     metrics: Mapping[str, Any],
     *,
     score_input: bool,
-    pictures_of: int,
+    pictures_of: Container[int],
     progress: bool,
     until: Callable[[], int] = lambda: 0,
 ) -> Iterator[Measured]:
@@ -50,7 +50,7 @@ def measure(
         dataloader: of the whole data set; samples are collated one by one.
         metrics: `val.metrics`.
         score_input: whether to score the degraded image as well.
-        pictures_of: of how many images, from the first on, to hand on the images themselves.
+        pictures_of: the numbers of the images, from 0 on, whose pictures are to be handed on.
         progress: whether to show a progress bar.
         until: asked on every process after each round of images; the rest is left out once it is not 0.
 
@@ -68,7 +68,7 @@ def measure(
         sample = next(samples, None)
         measured = None
         if sample is not None:
-            keep_pictures = first + rank < pictures_of
+            keep_pictures = first + rank in pictures_of
             measured = _measured(sample, restore, metrics, score_input, keep_pictures, dataset.opt["name"])
         yield from (one for one in gathered_objects(measured) if one is not None)
         if until():
