@@ -9,6 +9,18 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 VARIABLE = "CONSTYLE_KEEP_MEMORY"
 
 
+M_MMAP_MAX_BY_DEFAULT, TRIM_THRESHOLD_BY_DEFAULT = 65536, 128 * 2**10
+
+
+def give_freed_memory_back() -> None:
+    """Give back what `keep_freed_memory` had the process keep, and keep no more: memory has run out."""
+    if platform.libc_ver()[0] == "glibc":
+        library = ctypes.CDLL(None)
+        library.mallopt(M_MMAP_MAX, M_MMAP_MAX_BY_DEFAULT)
+        library.mallopt(M_TRIM_THRESHOLD, TRIM_THRESHOLD_BY_DEFAULT)
+        library.malloc_trim(0)
+
+
 def keep_freed_memory() -> bool:
     """Have the process keep the memory that it frees, for its next tensors; whether that was possible.
 

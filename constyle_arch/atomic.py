@@ -1,5 +1,7 @@
 """Writing a file so that it is either whole or not there."""
 
+import contextlib
+import fcntl
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -24,19 +26,39 @@ def save_bytes_atomically(content: bytes, path: Path) -> None:
     _write(path, lambda file: file.write(content))
 
 
+def _opened_alone(path: Path) -> BinaryIO:
+    """A file to write from its beginning, which other processes that want to write it wait for."""
+    while True:
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if _is_at(file, path):
+            file.truncate()
+            return file
+        file.close()  # the one waited for has renamed it
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
 def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
     unfinished = path.with_name(path.name + ".unfinished")
     try:
-        with unfinished.open("wb") as file:
+        with _opened_alone(unfinished) as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        unfinished.replace(path)
+            unfinished.replace(path)
         directory = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(directory)
         finally:
             os.close(directory)
     except (OSError, RuntimeError) as error:
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
         raise RunError(f"The file {path} cannot be written: {error}. What was there before is untouched.") from error

@@ -31,17 +31,17 @@ def comparison(images: Mapping[str, Image], panel: int = PANEL) -> Picture:
         panel: longest side of an image in the picture; larger ones are scaled down.
 
     Returns:
-        The picture, on white. Images too small to be cropped are shown as they are.
+        The picture, on white. Images too small to be cropped are shown without.
     """
     detailed = next((image for label, image in images.items() if label.startswith("restored")), [*images.values()][-1])
     crop = _crop_with_most_detail(detailed)
     columns = []
     for label, image in images.items():
-        parts = [_caption(label, _scale(image, panel)[1])]
-        if crop is None:
-            parts.append(np.asarray(image, np.uint8))
-        else:
-            parts += _panel_and_crop(image, crop, panel)
+        height, width = _scale(image, panel)
+        shown = np.asarray(cv2.resize(np.asarray(image), (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+        parts = [_caption(label, width), shown if crop is None else _framed(shown, crop, width / image.shape[1])]
+        if crop is not None:
+            parts += [np.full((GAP, width, 3), 255, np.uint8), _magnified(image, crop, width)]
         columns.append(np.vstack(parts))
     gap = np.full((columns[0].shape[0], GAP, 3), 255, np.uint8)
     return np.hstack([part for column in columns for part in (gap, column)][1:])
@@ -82,19 +82,18 @@ def _crop_with_most_detail(image: Image) -> tuple[slice, slice] | None:
     return slice(top, top + crop_height), slice(left, left + crop_width)
 
 
-def _panel_and_crop(image: Image, crop: tuple[slice, slice], panel: int) -> list[Picture]:
-    """The scaled image with a frame around the crop, a gap, and the crop as wide as it."""
-    height, width = _scale(image, panel)
-    shown = cv2.resize(np.asarray(image, np.uint8), (width, height), interpolation=cv2.INTER_AREA)
-    scale = width / image.shape[1]
+def _framed(shown: Picture, crop: tuple[slice, slice], scale: float) -> Picture:
+    """A scaled image with a frame around the crop, which is told in pixels of the image."""
     rows, columns = crop
     first = round(columns.start * scale), round(rows.start * scale)
     last = round((columns.stop - 1) * scale), round((rows.stop - 1) * scale)
-    cv2.rectangle(shown, first, last, FRAME, 2)
-    zoomed_height = round(width * (rows.stop - rows.start) / (columns.stop - columns.start))
-    zoomed = cv2.resize(np.ascontiguousarray(image[crop]), (width, zoomed_height), interpolation=cv2.INTER_CUBIC)
-    gap = np.full((GAP, width, 3), 255, np.uint8)
-    return [shown.astype(np.uint8), gap, zoomed.astype(np.uint8)]
+    return np.asarray(cv2.rectangle(shown, first, last, FRAME, 2), np.uint8)
+
+
+def _magnified(image: Image, crop: tuple[slice, slice], width: int) -> Picture:
+    part = np.ascontiguousarray(image[crop], np.uint8)
+    height = round(width * part.shape[0] / part.shape[1])
+    return np.asarray(cv2.resize(part, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
 def _caption(label: str, width: int) -> Picture:

@@ -190,6 +190,20 @@ def test_arrays_are_restored_as_tensors_are(shape, dtype):
     np.testing.assert_allclose(restored, wanted, rtol=0, atol=1 if scale > 1 else 1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_tensors_of_other_types_are_restored_in_float32(dtype):
+    network, lq = TINY["ConStyleNAFNet"](), torch.rand(3, 40, 50).to(dtype)
+    assert torch.equal(restore(network, lq), restore(network, lq.float()))
+
+
+def test_arrays_of_another_byte_order_or_layout_are_restored_alike():
+    network, image = TINY["ConStyleNAFNet"](), np.random.default_rng(0).integers(0, 65536, (40, 50, 3), np.uint16)
+    wanted = restore(network, image)
+    assert np.array_equal(restore(network, image.astype(">u2")), wanted)
+    assert np.array_equal(restore(network, np.asfortranarray(image)), wanted)
+    assert np.array_equal(restore(network, np.ascontiguousarray(image[:, ::-1])[:, ::-1]), wanted)
+
+
 def test_self_ensemble_of_a_network_that_turns_with_its_image_changes_nothing():
     network, lq = Sharpen(), torch.rand(2, 3, 72, 96)
     turned = sum(network.weight.data.rot90(turns, (2, 3)) for turns in range(4))
@@ -218,8 +232,18 @@ def test_wrong_arguments_are_named():
     for wrong in (torch.rand(1, 8, 8), torch.rand(1, 4, 8, 8), torch.zeros(3, 8, 8, dtype=torch.uint8)):
         with pytest.raises(ValueError, match=r"The images are torch\.\w+ of shape .* wanted floating-point numbers"):
             restore(network, wrong)
-    for wrong in (np.zeros((8, 8, 4), np.uint8), np.zeros((3, 8, 8)), np.zeros((8, 8, 3), np.int64), np.zeros(8)):
+    for wrong in (
+        np.zeros((0, 8, 3), np.uint8),
+        np.zeros((8, 8, 4), np.uint8),
+        np.zeros((3, 8, 8)),
+        np.zeros((8, 8, 3), np.int64),
+        np.zeros(8),
+    ):
         with pytest.raises(ValueError, match=r"The image is \w+ of shape .* wanted \(H, W, 3\), RGB"):
             restore(network, wrong)
+    with pytest.raises(ValueError, match="The image is a list; wanted an array of NumPy or a tensor of torch"):
+        restore(network, [[0]])
+    with pytest.raises(ValueError, match=r"precision is torch\.int8; it must be one of torch\.float32"):
+        restore(network, torch.rand(3, 8, 8), precision=torch.int8)
     with pytest.raises(ValueError, match="window is 0; it must be at least 1"):
         use_local_statistics(network, 0)

@@ -210,3 +210,65 @@ def test_gray_stays_gray_and_depth_stays(tmp_path):
     assert (stacked.pixels == stacked.pixels[..., :1]).all()
     coloured = Photograph(picture()).with_colors(tinted)
     assert np.array_equal(coloured.pixels, np.round(tinted * 255).astype(np.uint8))
+
+
+def test_sixteen_bit_tiff_of_white_zero_is_read_as_it_looks(tmp_path):
+    gray = picture(bits=16)[..., 0]
+    tifffile.imwrite(tmp_path / "a.tif", 65535 - gray, photometric="miniswhite")
+    assert np.array_equal(read_photograph(tmp_path / "a.tif").pixels, gray)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"data": picture(bits=16).transpose(2, 0, 1), "photometric": "rgb", "planarconfig": "separate"},
+        {"data": picture(channels=4, bits=16), "photometric": "rgb", "extrasamples": ["assocalpha"]},
+        {"data": picture(channels=4, bits=16)[..., :2], "photometric": "minisblack", "extrasamples": ["unassalpha"]},
+        {"data": picture().astype(np.float32), "photometric": "rgb"},
+    ],
+)
+def test_tiffs_of_unusual_kinds_are_refused_as_such(tmp_path, options):
+    tifffile.imwrite(tmp_path / "a.tif", **options)
+    with pytest.raises(DataError, match=r"a\.tif cannot be read: it is a TIFF of an unusual kind; save it"):
+        read_photograph(tmp_path / "a.tif")
+
+
+def test_exif_of_a_sixteen_bit_png_begins_as_pngs_do(tmp_path):
+    write_photograph(Photograph(picture(bits=16), exif=exif(1).tobytes()), tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    assert content[content.index(b"eXIf") + 4 :][:2] in (b"MM", b"II")
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.getexif()[CAMERA] == "Some Camera"
+
+
+def test_damaged_exif_is_left_out_and_told(tmp_path, monkeypatch):
+    Image.fromarray(picture()).save(tmp_path / "a.jpg", exif=exif(1))
+
+    def fails(*_):
+        raise TypeError("'IFDRational' object has no attribute 'encode'")
+
+    monkeypatch.setattr(Image.Exif, "tobytes", fails)
+    photograph = read_photograph(tmp_path / "a.jpg")
+    assert photograph.exif is None
+    assert photograph.left_out == ("its EXIF data, which are damaged",)
+
+
+def test_exif_too_long_for_a_jpeg_is_left_out(tmp_path):
+    photograph = Photograph(picture(), exif=bytes(80_000))
+    assert lost_in(photograph, ".jpg") == ["EXIF data"]
+    assert holding(photograph, tmp_path / "a.jpg").exif is None
+
+
+@pytest.mark.parametrize(("suffix", "bits", "alpha"), [(".webp", 8, False), (".png", 16, True)])
+def test_profile_of_gray_values_does_not_go_with_colours(tmp_path, suffix, bits, alpha):
+    profile = PROFILE[:16] + b"GRAY" + PROFILE[20:]
+    channels = picture(channels=4, bits=bits)
+    photograph = Photograph(channels[..., 0], channels[..., 3] if alpha else None, profile)
+    assert lost_in(photograph, suffix) == ["the colour profile"]
+    assert lost_in(photograph, ".jpg")[-1:] != ["the colour profile"]
+    assert holding(photograph, tmp_path / f"a{suffix}").profile is None
+
+
+def test_large_photographs_are_read(tmp_path):
+    Image.new("L", (14000, 13000)).save(tmp_path / "a.png", compress_level=1)
+    assert read_photograph(tmp_path / "a.png").pixels.shape == (13000, 14000)

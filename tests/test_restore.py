@@ -19,7 +19,7 @@ from PIL import Image, ImageCms
 
 import constyle_arch
 from constyle_arch import cli
-from constyle_arch.errors import CheckpointError, DataError, RunError
+from constyle_arch.errors import CheckpointError, DataError, OptionsError, RunError
 from constyle_arch.experiments import weights_of
 from constyle_arch.images import to_float
 from constyle_arch.inference import memory
@@ -167,6 +167,70 @@ def test_output_below_the_input_is_not_restored_again(tmp_path, weights):
         assert files_in(tmp_path) == {"a.png", "out/a.png", "out/a_comparison.jpg"}
 
 
+def test_results_beside_their_photographs_are_not_restored_again(tmp_path, weights, capsys):
+    Image.fromarray(picture()).save(tmp_path / "a.png")
+    for _ in range(2):
+        flags = ("--weights", weights, "--compare", "--suffix", "_r")
+        assert restore_command("-i", tmp_path, "-o", tmp_path, *flags) == 0
+        assert files_in(tmp_path) == {"a.png", "a_r.png", "a_r_comparison.jpg"}
+    assert "Skipped 1" in capsys.readouterr().out
+
+
+def test_nothing_else_is_overwritten_either(tmp_path, weights, capsys):
+    for name in ("in/x.jpg", "in/x_comparison.jpg", "gt/x.jpg", "twins/a.jpg", "twins/a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(picture()).save(tmp_path / name)
+    before = {name: (tmp_path / name).read_bytes() for name in files_in(tmp_path)}
+    flags = ("--weights", weights, "--overwrite")
+    assert restore_command("-i", tmp_path / "in", "-o", tmp_path / "out", *flags, "--compare") == 2
+    assert "x_comparison.jpg would both become" in capsys.readouterr().err
+    assert restore_command("-i", tmp_path / "in" / "x.jpg", "-o", tmp_path / "gt", *flags, "--gt", tmp_path / "gt") == 2
+    assert "gt/x.jpg would be overwritten" in capsys.readouterr().err
+    assert restore_command("-i", tmp_path / "twins", "-o", tmp_path / "out", *flags, "--compare") == 0
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+    assert files_in(tmp_path / "out") == {"a.jpg", "a.png", "a_jpg_comparison.jpg", "a_png_comparison.jpg"}
+
+
+@pytest.mark.parametrize("size", [(3, 600), (600, 3), (1, 1), (20, 300)])
+def test_thin_images_are_compared_too(tmp_path, weights, size):
+    Image.fromarray(picture(*size)).save(tmp_path / "a.png")
+    flags = ("--weights", weights, "--compare", "--gt", tmp_path / "a.png")
+    assert restore_command("-i", tmp_path / "a.png", "-o", tmp_path / "out", *flags) == 0
+    assert read_photograph(tmp_path / "out" / "a.png").pixels.shape == (*size, 3)
+    assert cv2.imread(str(tmp_path / "out" / "a_comparison.jpg")) is not None
+
+
+def test_odd_things_in_a_folder_do_not_stop_it(tmp_path, weights, capsys):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    (out / "taken.png").mkdir(parents=True)
+    for name in ("good.png", "taken.png", "l" * 246 + ".png"):
+        Image.fromarray(picture()).save(folder / name)
+    (folder / "itself.png").symlink_to("itself.png")
+    os.mkfifo(folder / "pipe.png")
+    (folder / "folder.png").mkdir()
+    assert restore_command("-i", folder, "-o", out, "--weights", weights, "--suffix", "") == 1
+    output = capsys.readouterr().out
+    assert files_in(out) == {"good.png"}
+    assert "taken.png is a folder" in output
+    assert "itself.png: cannot be read" in output
+    assert "Failed 3" in output
+
+
+def test_two_processes_may_write_one_folder(tmp_path, weights):
+    (tmp_path / "in").mkdir()
+    for number in range(6):
+        Image.fromarray(picture()).save(tmp_path / "in" / f"{number}.png")
+    command = [sys.executable, "-m", "constyle_arch", "restore", "-i", "in", "-o", "out", "--weights", str(weights)]
+    options = {"cwd": tmp_path, "env": {**os.environ, "OMP_NUM_THREADS": "1"}, "stdout": subprocess.DEVNULL}
+    processes = [subprocess.Popen([*command, "--overwrite"], **options) for _ in range(2)]
+    assert [process.wait() for process in processes] == [0, 0]
+    wanted = directly_restored(picture(), weights)
+    assert files_in(tmp_path / "out") == {f"{number}.png" for number in range(6)}
+    for number in range(6):
+        assert np.array_equal(read_photograph(tmp_path / "out" / f"{number}.png").pixels, wanted)
+
+
 def test_names_of_files_folders_and_patterns(tmp_path):
     for name in ("a.png", "tree/b.JPG", "tree/deep/c.v1.tif", "tree/deep/c.v1.jpg", "tree/.hidden.png", "tree/d.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -194,6 +258,16 @@ def test_names_of_files_folders_and_patterns(tmp_path):
         targets("tree/*.gif")
     with pytest.raises(DataError, match="is a file; name a folder"):
         find_jobs([str(tmp_path / "tree")], str(tmp_path / "a.png"))
+    [job] = find_jobs([str(tmp_path / "a.*"), str(tmp_path / "a.png")], "one.png")  # one image, however it is named
+    assert job.target.as_posix() == "one.png"
+    with pytest.raises(OptionsError, match="names the file to write; leave --suffix and --ext out"):
+        find_jobs([str(tmp_path / "a.png")], "one.png", suffix="_x")
+    with pytest.raises(DataError, match="is no pattern"):
+        targets("tree/**.jpg")
+    with pytest.raises(OptionsError, match="-i is empty"):
+        find_jobs([""], "out")
+    with pytest.raises(OptionsError, match="-o is empty"):
+        find_jobs(["a.png"], "")
 
 
 def test_weights_of_an_experiment_are_its_best_or_its_newest(tmp_path):
@@ -232,9 +306,10 @@ def test_comparison_with_the_truth_is_scored(tmp_path, weights, capsys):
     Image.fromarray(clean).save(tmp_path / "lq" / "alone.png")
     Image.fromarray(clean).save(tmp_path / "gt" / "a.jpg", quality=100)
     flags = ("--weights", weights, "--compare", "--gt", tmp_path / "gt")
-    assert restore_command("-i", tmp_path / "lq", "-o", tmp_path / "out", *flags) == 1
+    assert restore_command("-i", tmp_path / "lq", "-o", tmp_path / "out", *flags) == 0
     output = capsys.readouterr().out
-    assert "alone.png: has no clean image of its name." in output
+    assert re.search(r"Not scored 1 without a clean image of their name.*\n.*alone\.png", output)
+    assert (tmp_path / "out" / "alone.png").exists()
     degraded, restored, truth = (
         read_photograph(tmp_path / name).pixels.astype(float) for name in ("lq/a.png", "out/a.png", "gt/a.jpg")
     )
@@ -409,7 +484,11 @@ def test_killed_in_the_middle_a_second_run_completes_the_folder(tmp_path, weight
         (["--tile", "64", "--tile-overlap", "60"], r"--tile-overlap is 60 with --tile 64; it must lie in \[0, 56\]"),
         (["--weights", "none.pth"], "none.pth does not exist"),
         (["--gt", "none"], "--gt: the folder none does not exist"),
-        (["--device", "quantum"], "--device quantum cannot be used"),
+        (["--device", "quantum"], "--device is quantum; it must be one of cpu, cuda, mps, xpu"),
+        (["--device", "meta"], "--device is meta"),
+        (["--suffix", "/../x"], "must not hold a slash"),
+        (["--tile-overlap", "-1"], "--tile-overlap is -1; it must be 0 or more"),
+        (["--gt", ""], "--gt is empty"),
     ],
 )
 def test_wrong_flags_are_one_clear_error(tmp_path, weights, capsys, flags, message):

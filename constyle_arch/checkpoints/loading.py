@@ -28,7 +28,10 @@ def load_network(path: str | Path, type: str | None = None, *, key: str | None =
     """
     weights = own_names(read_state_dict(path, key))
     if type is None:
-        type, detected = detect_network(weights)
+        try:
+            type, detected = detect_network(weights)
+        except CheckpointError as error:
+            raise CheckpointError(f"{path}: {error}") from None
     elif type in ARCH_REGISTRY:
         detected = _detected_options(weights, type)
     else:

@@ -55,7 +55,7 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"The checkpoint {path} does not exist.")
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors":
             from safetensors.torch import load_file
 
             return load_file(path)

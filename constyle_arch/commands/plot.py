@@ -6,7 +6,7 @@ from typing import Any
 
 PLOT = """\
 Draw training runs from their logs into one picture: scores of validations with the best one marked, losses, the health
-of ConStyle's contrast (docs/training.md says how to read it) and the learning rate. Each run has a color.
+of ConStyle's contrast (docs/training.md says how to read it) and the learning rate. Each run has a colour.
 
 A run that is still going can be drawn too, and so can the logs of BasicSR itself.
 """
@@ -46,8 +46,10 @@ def run(parsed: argparse.Namespace) -> int:
     from constyle_arch.plotting.training_curves import draw
     from constyle_arch.plotting.training_log import read_training_log
 
-    paths = list({path.resolve(): path for path in parsed.experiments}.values())
-    output = parsed.output or Path(f"{SEVERAL if len(paths) > 1 else _name(paths[0])}.png")
+    paths = list({path.expanduser().resolve(): path.expanduser() for path in parsed.experiments}.values())
+    output = (
+        parsed.output.expanduser() if parsed.output else Path(f"{SEVERAL if len(paths) > 1 else _name(paths[0])}.png")
+    )
     check_format(output)
     logs = [read_training_log(path) for path in paths]
     names = distinct_names([path.with_name(_name(path)) for path in paths])

@@ -1,10 +1,11 @@
 """`basicsr restore`."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
-from constyle_arch.errors import OptionsError, RunError
+from constyle_arch.errors import DataError, OptionsError, RunError, listed
 
 RESTORE = """\
 Restore photographs of your own with a trained network.
@@ -22,6 +23,7 @@ examples:
   basicsr restore -i photos -o restored --weights net.pth --compare --gt clean
 """
 
+DEVICES = ("cpu", "cuda", "mps", "xpu")
 EXTENSIONS = ("png", "jpg", "webp", "tif", "bmp")
 
 
@@ -80,10 +82,12 @@ def run(parsed: argparse.Namespace) -> int:
     """Restore what is found; 1 if anything failed."""
     from constyle_arch.photographs.finding import find_jobs, find_truths
 
+    if parsed.gt == "":
+        raise OptionsError("--gt is empty; name the clean images, or leave it out.")
     if parsed.tile is not None and parsed.tile < 1:
         raise OptionsError(f"--tile is {parsed.tile}; it must be at least 1 pixel.")
     extension = f".{parsed.ext}" if parsed.ext else None
-    jobs = find_jobs(parsed.input, str(Path(parsed.output).expanduser()), parsed.suffix, extension)
+    jobs = find_jobs(parsed.input, parsed.output, suffix=parsed.suffix, extension=extension, compare=parsed.compare)
     truths = find_truths(jobs, parsed.gt, parsed.lq_name, parsed.gt_name) if parsed.gt else None
 
     import torch
@@ -102,16 +106,20 @@ def run(parsed: argparse.Namespace) -> int:
     weights = weights_of(parsed.weights)
     network = constyle_arch.load_network(weights, key=parsed.key).to(device)
     overlap = OVERLAP if parsed.tile_overlap is None else parsed.tile_overlap
-    most = largest_overlap(parsed.tile, multiple_of(network)) if parsed.tile else OVERLAP
-    if parsed.tile_overlap is not None and not 0 <= overlap <= most:
-        raise OptionsError(f"--tile-overlap is {overlap} with --tile {parsed.tile}; it must lie in [0, {most}].")
-    if parsed.compile:
-        network.compile(dynamic=True)
+    if overlap < 0:
+        raise OptionsError(f"--tile-overlap is {overlap}; it must be 0 or more.")
+    if parsed.tile and parsed.tile_overlap is not None:
+        most = largest_overlap(parsed.tile, multiple_of(network))
+        if overlap > most:
+            raise OptionsError(f"--tile-overlap is {overlap} with --tile {parsed.tile}; it must lie in [0, {most}].")
+    _check_writable(Path(parsed.output).expanduser())
     precision = torch.float16 if parsed.half else torch.bfloat16 if parsed.bf16 else torch.float32
     print(
         f"{type(network).__name__}, {count_parameters(network) / 1e6:.3f} M parameters, of {weights}; "
         f"computes on {device} in {str(precision).removeprefix('torch.')}."
     )
+    if parsed.compile:
+        _compile(network, precision)
     summary = restore_photographs(
         jobs,
         Restorer(network, parsed.tile, overlap, precision, parsed.self_ensemble, say=tqdm.write),
@@ -129,13 +137,38 @@ def _device(name: str) -> Any:
 
     if name == "auto":
         return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    if name.split(":")[0] not in DEVICES:
+        raise OptionsError(f"--device is {name}; it must be one of {', '.join(DEVICES)}, or cuda:1 and so on.")
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise RunError(f"--device {name} cannot be used: {reason} Wanted cpu, cuda, cuda:N or mps.") from error
+    except Exception as error:  # each kind has errors of its own
+        raise RunError(f"--device {name} cannot be used here: torch finds none; leave it out for the CPU.") from error
     return device
+
+
+def _check_writable(output: Path) -> None:
+    """Find out before anything is computed whether results can be written."""
+    there = next(folder for folder in (output, *output.absolute().parents) if folder.exists())
+    if not there.is_file() and not os.access(there, os.W_OK):
+        raise DataError(f"-o {output}: the folder {there} cannot be written to; name another one.")
+    if there.is_file() and there != output:
+        raise DataError(f"-o {output}: {there} is a file; name a folder.")
+
+
+def _compile(network: Any, precision: Any) -> None:
+    """Compile the network for images of any size, before the first one."""
+    import torch
+
+    from constyle_arch.inference import restore
+
+    print("Compiling the network; this takes minutes.", flush=True)
+    network.compile(dynamic=True)
+    try:
+        restore(network, torch.zeros(1, 3, 128, 192), precision=precision)
+    except Exception as error:  # of the compiler, in many forms
+        reason = str(error).strip().splitlines()[0]
+        raise RunError(f"--compile failed ({reason}); on a CPU it needs a C++ compiler. Leave it out.") from error
 
 
 def _tell(summary: Any, output: str) -> None:
@@ -145,6 +178,11 @@ def _tell(summary: Any, output: str) -> None:
         means = {column: float(mean) for column, mean in means_of(summary.scores).items()}
         print(text_table([*summary.scores, {"image": "mean", **means}], ["psnr", "ssim"]))
     print(f"Restored {summary.restored}, in {output}.")
+    if summary.unscored:
+        print(
+            f"Not scored {len(summary.unscored)} without a clean image of their name; --lq-name and --gt-name say how"
+        )
+        print(f"  names differ: {listed([str(path) for path in summary.unscored])}")
     if summary.skipped:
         print(f"Skipped {summary.skipped} that are there already; --overwrite restores them again.")
     if summary.older:

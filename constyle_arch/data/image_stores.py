@@ -182,7 +182,7 @@ def files_below(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
         path = Path(entry.path)
         if entry.name.startswith("."):
             continue
-        if entry.is_dir():
+        if path.is_dir():  # which a link that leads to itself is not
             if not (entry.is_symlink() and os.path.realpath(path) in above):
                 yield from files_below(path, above)
         else:

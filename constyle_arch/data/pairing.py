@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from constyle_arch.errors import DataError, listed
 
@@ -16,11 +16,13 @@ class Matching:
         pairs: (degraded name, clean name), sorted by the degraded name.
         problems: what is wrong, and with which names; empty where every degraded image has its clean one.
         unused: clean names without a degraded one.
+        ambiguous: clean names that match as another one does; they are among the problems.
     """
 
     pairs: list[tuple[str, str]]
     problems: dict[str, list[str]]
     unused: list[str]
+    ambiguous: list[str] = field(default_factory=list)
 
 
 def compare_names(
@@ -66,6 +68,7 @@ def compare_names(
         pairs=[(name, clean[identity]) for name, identity in sorted(lq_identities.items()) if identity in clean],
         problems={problem: names for problem, names in problems.items() if names},
         unused=sorted(name for identity, name in clean.items() if identity not in used),
+        ambiguous=ambiguous,
     )
 
 

@@ -18,6 +18,8 @@ from constyle_arch.inference.tiles import Tile, cells_of, multiple_of, tiles_of
 OVERLAP = 32
 """Pixels that neighbouring tiles share."""
 
+PRECISIONS = (torch.float32, torch.bfloat16, torch.float16)
+
 WHOLE: tuple[int, bool] = (0, False)
 EIGHT_VIEWS = tuple(product(range(4), (False, True)))
 """Of an image: turned by so many right angles, and mirrored or not."""
@@ -56,14 +58,18 @@ def restore(
         progress: show a progress bar, in a terminal.
 
     Returns:
-        The restored image, of the shape of `image` and where it is. Tensors are float32 and not clamped. Arrays have
+        The restored image, of the shape of `image` and where it is. Tensors are float32, not clamped, and of
+        `torch.inference_mode`: clone them outside of it for autograd. Arrays have
         the type of `image`; integers are rounded and clipped to their range, a gray image is the mean of its channels.
 
     Raises:
-        ValueError: `image` has another shape or type, `tile` is not positive, or `overlap` does not fit it.
+        ValueError: `image` has another shape or type or is empty, `tile` is not positive, `overlap` does not fit it,
+            or there is no such `precision`.
     """
     if tile is not None and tile < 1:
         raise ValueError(f"tile is {tile}; it must be at least 1 pixel.")
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision is {precision}; it must be one of {', '.join(map(str, PRECISIONS))}.")
     lq = _batch(image)
     device = next(network.parameters()).device
     network.eval()
@@ -86,14 +92,16 @@ def restore(
 def _batch(image: Tensor | NDArray[Any]) -> Tensor:
     """An image as a tensor (N, 3, H, W) in [0, 1]."""
     if isinstance(image, Tensor):
-        if image.dim() not in (3, 4) or image.shape[-3] != 3 or not image.is_floating_point():
+        if image.dim() not in (3, 4) or image.shape[-3] != 3 or not image.is_floating_point() or not image.numel():
             raise ValueError(
                 f"The images are {image.dtype} of shape {tuple(image.shape)}; "
                 "wanted floating-point numbers (N, 3, H, W) or (3, H, W), RGB in [0, 1]."
             )
-        return image if image.dim() == 4 else image[None]
-    number = image.dtype in (np.uint8, np.uint16) or np.issubdtype(image.dtype, np.floating)
-    if image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)) or not number:
+        return image.float() if image.dim() == 4 else image.float()[None]
+    if not isinstance(image, np.ndarray):
+        raise ValueError(f"The image is a {type(image).__name__}; wanted an array of NumPy or a tensor of torch.")
+    number = image.dtype.newbyteorder("=") in (np.uint8, np.uint16) or np.issubdtype(image.dtype, np.floating)
+    if not image.size or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)) or not number:
         raise ValueError(
             f"The image is {image.dtype} of shape {image.shape}; wanted (H, W, 3), RGB, or (H, W), gray: uint8, "
             "uint16, or floating-point numbers in [0, 1]."

@@ -16,6 +16,8 @@ from constyle_arch.atomic import save_bytes_atomically
 from constyle_arch.errors import DataError
 from constyle_arch.images import FloatImage, decode_with_alpha, quantized, to_float
 
+Image.MAX_IMAGE_PIXELS = None  # large photographs are welcome
+
 FORMATS = {
     ".png": "PNG",
     ".jpg": "JPEG",
@@ -40,6 +42,14 @@ ENCODING: dict[str, dict[str, Any]] = {
 """How files of 8 bits are encoded: with next to no loss, but not beyond need."""
 
 ORIENTATION, BITS_PER_SAMPLE = 0x0112, 0x0102
+EXIF_OF_JPEG = b"Exif\0\0"
+LONGEST_SEGMENT = 65533
+"""Bytes of a JPEG's segment."""
+PROFILE_SPACE = slice(16, 20)
+"""Where in an ICC profile stands what its values are."""
+CONTIGUOUS, WHITE_IS_ZERO, ASSOCIATED_ALPHA = 1, 0, 1
+"""Values of a TIFF's PlanarConfiguration, PhotometricInterpretation and ExtraSamples."""
+UNKNOWN_TIFF = "it is a TIFF of an unusual kind; save it gray or RGB with 8 or 16 bits a channel, not in planes"
 PNG_BIT_DEPTH = 24
 """Where in a PNG file its bit depth stands."""
 
@@ -57,12 +67,14 @@ class Photograph:
         alpha: (H, W) of the same depth, or None.
         profile: ICC colour profile of the pixels, or None.
         exif: EXIF data without orientation, or None.
+        left_out: what of the file is not here, in words.
     """
 
     pixels: Pixels
     alpha: Pixels | None = None
     profile: bytes | None = None
     exif: bytes | None = None
+    left_out: tuple[str, ...] = ()
 
     @property
     def colors(self) -> FloatImage:
@@ -90,25 +102,33 @@ def read_photograph(path: Path) -> Photograph:
     """
     try:
         content = path.read_bytes()
-        with warnings.catch_warnings(), Image.open(io.BytesIO(content)) as image:
-            warnings.simplefilter("ignore")  # of odd metadata, and of large images, which are welcome
-            pictures = getattr(image, "n_frames", 1)
-            if pictures > 1 and image.format != "MPO":
-                raise DataError(f"{path} holds {pictures} pictures; save the one to restore as a file of its own.")
-            read = _deep(content, path, image) if _bits(image, content) > 8 else _shallow(image)
-            return replace(read, exif=_exif(image))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd metadata
+            with Image.open(io.BytesIO(content)) as image:
+                pictures = getattr(image, "n_frames", 1)
+                if pictures > 1 and image.format != "MPO":
+                    raise DataError(f"{path} holds {pictures} pictures; save the one to restore as a file of its own.")
+                read = _deep(content, path, image) if _bits(image, content) > 8 else _shallow(image)
+                return _with_exif(read, image)
     except DataError:
         raise
     except Exception as error:  # Pillow raises a dozen types for damaged files
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        reason = "it is no image" if "cannot identify" in reason else reason
+        if "cannot identify" in reason:
+            reason = UNKNOWN_TIFF if content.startswith((b"II", b"MM")) else "it is no image"
         raise DataError(f"{path} cannot be read: {reason or type(error).__name__}.") from error
 
 
-def _exif(image: Image.Image) -> bytes | None:
-    exif = image.getexif()
-    exif.pop(ORIENTATION, None)
-    return exif.tobytes() if len(exif) and image.format != "TIFF" else None
+def _with_exif(photograph: Photograph, image: Image.Image) -> Photograph:
+    """The photograph with the EXIF data of its file, where they can be written again."""
+    if image.format == "TIFF":  # whose tags Pillow takes for EXIF data
+        return photograph
+    try:
+        exif = image.getexif()
+        exif.pop(ORIENTATION, None)
+        return replace(photograph, exif=exif.tobytes() if len(exif) else None)
+    except Exception:  # a dozen types, by the tag that is damaged
+        return replace(photograph, left_out=(*photograph.left_out, "its EXIF data, which are damaged"))
 
 
 def _bits(image: Image.Image, content: bytes) -> int:
@@ -122,7 +142,16 @@ def _bits(image: Image.Image, content: bytes) -> int:
 
 def _deep(content: bytes, path: Path, image: Image.Image) -> Photograph:
     """Of 16 bits, which OpenCV reads. It turns a TIFF upright, but not a PNG."""
-    pixels, profile = decode_with_alpha(content, path), image.info.get("icc_profile")
+    profile, inverted = image.info.get("icc_profile"), False
+    if image.format == "TIFF":
+        with tifffile.TiffFile(io.BytesIO(content)) as file:
+            page = file.pages.first
+            if page.planarconfig != CONTIGUOUS or ASSOCIATED_ALPHA in page.extrasamples:
+                raise DataError(f"{path} cannot be read: {UNKNOWN_TIFF}.")
+            inverted = page.photometric == WHITE_IS_ZERO
+    pixels = decode_with_alpha(content, path)
+    if inverted:
+        pixels = np.iinfo(pixels.dtype).max - pixels
     if image.format == "PNG":
         pixels = _upright(pixels, image.getexif().get(ORIENTATION, 1))
     if pixels.ndim == 2:
@@ -143,10 +172,11 @@ def _shallow(image: Image.Image) -> Photograph:
     image = ImageOps.exif_transpose(image)
     transparent = image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info
     gray = image.mode in ("1", "L", "LA")
-    profile = None if image.mode == "CMYK" else image.info.get("icc_profile")
+    profile = image.info.get("icc_profile")
+    left_out = ("the profile of its CMYK values, which became RGB",) if image.mode == "CMYK" and profile else ()
     alpha = np.asarray(image.convert("RGBA"))[..., 3] if transparent else None
     pixels = np.asarray(image.convert("L" if gray else "RGB"))
-    return Photograph(pixels, alpha, profile)
+    return Photograph(pixels, alpha, None if left_out else profile, left_out=left_out)
 
 
 def lost_in(photograph: Photograph, suffix: str) -> list[str]:
@@ -155,10 +185,23 @@ def lost_in(photograph: Photograph, suffix: str) -> list[str]:
     holds = {
         "alpha": photograph.alpha is None or kind in HOLDING_ALPHA,
         "16 bits": photograph.pixels.dtype == np.uint8 or kind in HOLDING_16_BITS,
-        "the colour profile": photograph.profile is None or kind in HOLDING_PROFILES,
-        "EXIF data": photograph.exif is None or kind in HOLDING_EXIF,
+        "the colour profile": photograph.profile is None or _holds_profile(photograph, kind),
+        "EXIF data": photograph.exif is None or _holds_exif(photograph, kind),
     }
     return [what for what, held in holds.items() if not held]
+
+
+def _holds_profile(photograph: Photograph, kind: str) -> bool:
+    """Whether a file can hold the profile; that of gray values does not fit where they become colours."""
+    deep = photograph.pixels.dtype != np.uint8 and kind in HOLDING_16_BITS
+    becomes_color = photograph.pixels.ndim == 3 or kind == "WEBP" or (deep and photograph.alpha is not None)
+    of_gray = photograph.profile is not None and photograph.profile[PROFILE_SPACE] == b"GRAY"
+    return kind in HOLDING_PROFILES and not (of_gray and becomes_color)
+
+
+def _holds_exif(photograph: Photograph, kind: str) -> bool:
+    too_long = kind == "JPEG" and len(photograph.exif or b"") > LONGEST_SEGMENT
+    return kind in HOLDING_EXIF and not too_long
 
 
 def write_photograph(photograph: Photograph, path: Path) -> None:
@@ -173,8 +216,12 @@ def write_photograph(photograph: Photograph, path: Path) -> None:
         pixels = quantized(to_float(photograph.pixels), np.dtype(np.uint8))
         alpha = None if photograph.alpha is None else quantized(to_float(photograph.alpha), np.dtype(np.uint8))
         photograph = replace(photograph, pixels=pixels, alpha=alpha)
-    if kind not in HOLDING_ALPHA:
-        photograph = replace(photograph, alpha=None)
+    photograph = replace(
+        photograph,
+        alpha=photograph.alpha if kind in HOLDING_ALPHA else None,
+        profile=photograph.profile if _holds_profile(photograph, kind) else None,
+        exif=photograph.exif if _holds_exif(photograph, kind) else None,
+    )
     encode = _encode_8_bits if photograph.pixels.dtype == np.uint8 else _encode_16_bits
     try:
         content = encode(photograph, kind)
@@ -190,9 +237,9 @@ def _encode_8_bits(photograph: Photograph, kind: str) -> bytes:
     if photograph.alpha is not None:
         image.putalpha(Image.fromarray(photograph.alpha))
     options = dict(ENCODING.get(kind, {}))
-    if photograph.profile is not None and kind in HOLDING_PROFILES:
+    if photograph.profile is not None:
         options["icc_profile"] = photograph.profile
-    if photograph.exif is not None and kind in HOLDING_EXIF:
+    if photograph.exif is not None:
         options["exif"] = photograph.exif
     file = io.BytesIO()
     image.save(file, kind, **options)
@@ -218,7 +265,8 @@ def _encode_16_bits(photograph: Photograph, kind: str) -> bytes:
         return file.getvalue()
     if pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR if alpha is None else cv2.COLOR_RGBA2BGRA)
-    metadata = {cv2.IMAGE_METADATA_ICCP: photograph.profile, cv2.IMAGE_METADATA_EXIF: photograph.exif}
+    exif = (photograph.exif or b"").removeprefix(EXIF_OF_JPEG)  # a PNG's begins without it
+    metadata = {cv2.IMAGE_METADATA_ICCP: photograph.profile, cv2.IMAGE_METADATA_EXIF: exif}
     present = {key: np.frombuffer(data, np.uint8) for key, data in metadata.items() if data}
     _, encoded = cv2.imencodeWithMetadata(".png", pixels, list(present), list(present.values()))
     return bytes(encoded)

@@ -10,6 +10,7 @@ from basicsr.metrics import calculate_metric
 from torch import nn
 from tqdm import tqdm
 
+from constyle_arch.allocator import give_freed_memory_back
 from constyle_arch.atomic import save_bytes_atomically
 from constyle_arch.errors import DataError, RunError, UserError
 from constyle_arch.images import FloatImage, size_of, to_8_bit
@@ -48,6 +49,11 @@ class Restorer:
     say: Callable[[str], None] = print
     _fitting: dict[tuple[int, int], int | None] = field(default_factory=dict)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network computes."""
+        return next(self.network.parameters()).device
+
     def restored(self, photograph: Photograph) -> Photograph:
         """The restored photograph, with the alpha, profile and EXIF data of the degraded one.
 
@@ -73,7 +79,8 @@ class Restorer:
                     raise
             tile = self._after_memory_ran_out(tile, colors)
         if not np.isfinite(result).all():
-            raise RunError("the restored image holds numbers that are not finite; restore it without --half.")
+            advice = "restore it without --half" if self.precision == torch.float16 else "the weights may be damaged"
+            raise RunError(f"the restored image holds numbers that are not finite; {advice}.")
         return photograph.with_colors(result)
 
     def _overlap(self, tile: int | None) -> int:
@@ -94,6 +101,8 @@ class Restorer:
         smaller = smaller_tile(self.network, tile, colors.shape[0], colors.shape[1])
         if smaller is None:
             raise RunError(f"memory ran out{f', in tiles of {tile} pixels too' if tile else ''}.")
+        if self.device.type == "cpu":
+            give_freed_memory_back()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         self.say(f"Memory ran out; going on in tiles of {smaller}.")
@@ -112,6 +121,7 @@ class Summary:
         restored: how many were.
         skipped: how many were there already.
         older: the results among those that are older than their photograph or the weights.
+        unscored: restored photographs that have no truth, where there are truths.
         failed: what went wrong, by the file's name.
         scores: of the photographs that have a truth.
     """
@@ -119,6 +129,7 @@ class Summary:
     restored: int = 0
     skipped: int = 0
     older: list[Path] = field(default_factory=list)
+    unscored: list[Path] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     scores: list[Row] = field(default_factory=list)
 
@@ -146,16 +157,18 @@ def restore_photographs(
     with tqdm(jobs, unit="image", dynamic_ncols=True, disable=None) as bar:
         for job in bar:
             bar.set_postfix_str(job.source.name)
-            if job.target.exists() and not overwrite:
-                summary.skipped += 1
-                if job.target.stat().st_mtime < max(weights_time, _time_of(job.source)):
-                    summary.older.append(job.target)
-                continue
             try:
-                _restore_one(job, restorer, compare, truths, summary)
-                summary.restored += 1
-            except (UserError, RuntimeError, MemoryError, OSError) as error:
+                if job.target.is_file() and not overwrite:
+                    summary.skipped += 1
+                    if job.target.stat().st_mtime < max(weights_time, job.source.stat().st_mtime):
+                        summary.older.append(job.target)
+                else:
+                    _restore_one(job, restorer, compare, truths, summary)
+                    summary.restored += 1
+            except Exception as error:  # whatever one photograph does must not stop the others
                 text = str(error).strip() or type(error).__name__
+                known = isinstance(error, UserError | OSError | RuntimeError | MemoryError)
+                text = text if known else f"{type(error).__name__}: {text}"
                 summary.failed[str(job.source)] = text.removeprefix(f"{job.source} ")
                 tqdm.write(f"{job.source}: {summary.failed[str(job.source)]}")
     return summary
@@ -164,16 +177,20 @@ def restore_photographs(
 def _restore_one(
     job: Job, restorer: Restorer, compare: bool, truths: Mapping[Path, Path] | None, summary: Summary
 ) -> None:
+    if job.target.is_dir():
+        raise DataError(f"cannot be written: {job.target} is a folder.")
     photograph, clean = read_photograph(job.source), None
-    if truths is not None:
-        if job.source not in truths:
-            raise DataError("has no clean image of its name.")
+    if truths is not None and job.source in truths:
         clean = read_photograph(truths[job.source])
+    elif truths is not None:
+        summary.unscored.append(job.source)
     if clean is not None and clean.pixels.shape[:2] != photograph.pixels.shape[:2]:
         raise DataError(f"is {size_of(photograph.pixels)} pixels and its clean image {size_of(clean.pixels)}.")
     restored = restorer.restored(photograph)
     if lost := lost_in(restored, job.target.suffix):
-        restorer.say(f"{job.target}: a file of this kind holds no {' and no '.join(lost)}; left out.")
+        restorer.say(f"{job.target}: this kind of file cannot hold {' and '.join(lost)} of it; left out.")
+    for what in photograph.left_out:
+        restorer.say(f"{job.source}: {what}; left out.")
     pictures = {"input": _as_picture(photograph), "restored": _as_picture(restored)}
     notes = dict.fromkeys(pictures, "")
     if clean is not None:
@@ -182,9 +199,8 @@ def _restore_one(
         summary.scores.append(row)
     if compare:
         labelled = {f"{label}{notes.get(label, '')}": picture for label, picture in pictures.items()}
-        path = job.target.with_name(f"{job.target.stem}_comparison.jpg")
-        job.target.parent.mkdir(parents=True, exist_ok=True)
-        save_bytes_atomically(encoded(comparison(labelled), ".jpg"), path)
+        job.comparison.parent.mkdir(parents=True, exist_ok=True)
+        save_bytes_atomically(encoded(comparison(labelled), ".jpg"), job.comparison)
     write_photograph(restored, job.target)  # last: once it is there, all is
 
 
@@ -205,7 +221,3 @@ def _scored(name: str, pictures: dict[str, Picture]) -> tuple[Row, dict[str, str
 
 def _as_picture(photograph: Photograph) -> Picture:
     return np.ascontiguousarray(to_8_bit(photograph.colors)[..., ::-1])
-
-
-def _time_of(file: Path) -> float:
-    return file.stat().st_mtime if file.exists() else 0.0

@@ -14,7 +14,7 @@ from constyle_arch.errors import UserError
 FORMATS = (".png", ".svg")
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-"""Of Okabe and Ito, which people of any color vision tell apart; their yellow is too pale for lines."""
+"""Of Okabe and Ito, which people of any colour vision tell apart; their yellow is too pale for lines."""
 
 GRAY = "#777777"
 
@@ -22,7 +22,7 @@ DOTS_PER_INCH = 130
 
 
 def colors_of(count: int) -> list[Any]:
-    """As many colors, one for each thing shown: those of `COLORS`, or a scale from dark to light where they run out."""
+    """A colour for each of `count` things: those of `COLORS`, or a scale from dark to light where they run out."""
     if count <= len(COLORS):
         return list(COLORS[:count])
     return [colormaps["viridis"](position / count) for position in range(count)]
@@ -32,10 +32,12 @@ def check_format(path: Path) -> None:
     """Check that a picture can be written under this name.
 
     Raises:
-        UserError: it cannot, by its suffix.
+        UserError: it cannot, by its suffix, or the folder is not there.
     """
     if path.suffix.lower() not in FORMATS:
         raise UserError(f"-o is {path}; a picture's name must end in {' or '.join(FORMATS)}.")
+    if not path.absolute().parent.is_dir():
+        raise UserError(f"-o is {path}; the folder {path.parent} does not exist, create it first.")
 
 
 def empty_figure(width: float, height: float) -> Figure:

@@ -1,4 +1,4 @@
-"""The curves of training runs in one picture: a panel for each quantity, a color for each run."""
+"""The curves of training runs in one picture: a panel for each quantity, a colour for each run."""
 
 import math
 from collections.abc import Iterator, Mapping
