@@ -105,9 +105,7 @@ def test_restored_image_that_is_not_finite_scores_nothing(tmp_path):
         return {"input": sample["lq"], "restored": broken, "clean": sample["gt"]}
 
     metrics = {"psnr": {"type": "calculate_psnr", "crop_border": 0}}
-    rows = [
-        one.row for one in measure(restore, loader, metrics, score_input=False, keep_pictures=False, progress=False)
-    ]
+    rows = [one.row for one in measure(restore, loader, metrics, score_input=False, pictures_of=(), progress=False)]
     mean = Mean.of(row["psnr"] for row in rows)
     assert (mean.count, mean.undefined) == (2, 1)
     assert mean.value == rows[0]["psnr"]
