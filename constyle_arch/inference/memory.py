@@ -30,7 +30,7 @@ def memory_of(network: nn.Module, height: int, width: int) -> float | None:
     """
     copy = deepcopy(network).to("meta").eval()
     try:
-        with torch.inference_mode(), PeakMemory() as memory:
+        with torch.compiler.set_stance("force_eager"), torch.inference_mode(), PeakMemory() as memory:
             copy(torch.empty(1, 3, height, width, device="meta"))
     except (NotImplementedError, RuntimeError):
         return None
