@@ -38,7 +38,14 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "-o", "--output", required=True, metavar="OUTPUT", help="a folder; for one image also the file to write"
     )
-    add_network_arguments(parser)
+    parser.add_argument(
+        "--weights",
+        required=True,
+        metavar="W",
+        help="a checkpoint of any origin, or an experiment's folder (its best network, or else its newest)",
+    )
+    parser.add_argument("--key", help="section of the checkpoint (default: params_ema, or else params)")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps (default: a GPU if there is one)")
     parser.add_argument(
         "--tile", type=int, metavar="N", help="restore in tiles of N×N pixels (default: as memory needs)"
     )
@@ -64,18 +71,6 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--gt-name", default="{}", metavar="FORM", help="of the clean names, e.g. 'norain-{}'")
     parser.add_argument("--overwrite", action="store_true", help="restore again what is there already")
     parser.set_defaults(run=run, when_interrupted="the same command goes on where it was")
-
-
-def add_network_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what names a trained network and where it computes."""
-    parser.add_argument(
-        "--weights",
-        required=True,
-        metavar="W",
-        help="a checkpoint of any origin, or an experiment's folder (its best network, or else its newest)",
-    )
-    parser.add_argument("--key", help="section of the checkpoint (default: params_ema, or else params)")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps (default: a GPU if there is one)")
 
 
 def run(parsed: argparse.Namespace) -> int:
