@@ -19,6 +19,7 @@ from constyle_arch.archs.layers import ChannelMeans
 from constyle_arch.atomic import save_bytes_atomically
 from constyle_arch.checkpoints.detection import detect_network
 from constyle_arch.errors import CheckpointError, UserError
+from constyle_arch.inference.tiles import multiple_of
 
 INPUT, OUTPUT = "lq", "restored"
 OPSET = 18
@@ -86,7 +87,7 @@ class AnySize(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        self.multiple = int(getattr(network, "multiple", 1))
+        self.multiple = multiple_of(network)
 
     def forward(self, lq: Tensor) -> Tensor:
         """Restore `lq` (N, 3, H, W)."""
