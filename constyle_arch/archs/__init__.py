@@ -1,6 +1,7 @@
 """Architectures: the ConStyle encoder, the general restoration network and the networks built on it."""
 
 from constyle_arch.archs.constyle_arch import ConStyle
+from constyle_arch.archs.conv_arch import ConStyleConv
 from constyle_arch.archs.general_restoration_arch import GeneralRestorationNetwork
 from constyle_arch.archs.maxim_arch import ConStyleMaxim, Maxim
 from constyle_arch.archs.nafnet_arch import ConStyleNAFNet, NAFNet
@@ -8,6 +9,7 @@ from constyle_arch.archs.restormer_arch import ConStyleRestormer, Restormer
 
 __all__ = [
     "ConStyle",
+    "ConStyleConv",
     "ConStyleMaxim",
     "ConStyleNAFNet",
     "ConStyleRestormer",

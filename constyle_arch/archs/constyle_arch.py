@@ -9,6 +9,9 @@ from constyle_arch.archs.layers import at_least_float32, make_channels_last, wit
 
 CODE_CHANNELS = 128
 FEATURE_CHANNELS = (32, 64, 128)
+SLOPE = 0.1
+"""Of LeakyReLU for negative values."""
+INITIALIZATIONS = ("he", "published")
 
 
 class Codes(NamedTuple):
@@ -33,7 +36,7 @@ def convolutions(in_channels: int, *out_channels: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for position, channels in enumerate(out_channels, start=1):
         stride = 2 if position == len(out_channels) else 1
-        layers += [nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False), nn.LeakyReLU(0.1, inplace=True)]
+        layers += [nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False), nn.LeakyReLU(SLOPE, inplace=True)]
         in_channels = channels
     return nn.Sequential(*layers)
 
@@ -48,10 +51,20 @@ class ConStyle(nn.Module):
     """Encodes an image's degradation as features at three scales and two codes of 128 numbers.
 
     Source: arXiv 2402.15784, section 3.2.
+
+    Args:
+        initialization: of the convolutions: `he`, which keeps the features' variance (He et al., arXiv 1502.01852);
+            or `published`, PyTorch's default, with which the features of an image fade to 1/1000 of its contrast
+            before the codes are made.
+
+    Raises:
+        ValueError: there is no such initialization.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, initialization: str = "he") -> None:
         super().__init__()
+        if initialization not in INITIALIZATIONS:
+            raise ValueError(f"initialization is {initialization!r}; it must be {' or '.join(INITIALIZATIONS)}.")
         self.stages = nn.ModuleList(
             [
                 convolutions(3, 16, 16, FEATURE_CHANNELS[0]),
@@ -61,6 +74,10 @@ class ConStyle(nn.Module):
             ]
         )
         self.projections = nn.ModuleList([projection(256, CODE_CHANNELS), projection(CODE_CHANNELS, CODE_CHANNELS)])
+        if initialization == "he":
+            for module in self.stages.modules():
+                if isinstance(module, nn.Conv2d):
+                    nn.init.kaiming_normal_(module.weight, SLOPE)
         make_channels_last(self)
 
     STRIDE = 16

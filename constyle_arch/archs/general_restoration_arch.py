@@ -65,9 +65,10 @@ class GuidedNetwork(nn.Module):
         use_features: whether ConStyle's features enter on the way down. Without them the convolutions of the way
             down make up for their channels.
         use_code: whether ConStyle's code weighs the channels of the bottleneck.
+        encoder_initialization: `ConStyle`'s: `he` or `published`.
 
     Raises:
-        ValueError: `dim` is not a positive multiple of 4.
+        ValueError: `dim` is not a positive multiple of 4, or there is no such initialization.
     """
 
     multiple: int
@@ -80,11 +81,12 @@ class GuidedNetwork(nn.Module):
         feature_activation: Callable[[int], nn.Module] = leaky_relu,
         use_features: bool = True,
         use_code: bool = True,
+        encoder_initialization: str = "he",
     ) -> None:
         super().__init__()
         if dim <= 0 or dim % 4:
             raise ValueError(f"dim is {dim}; it must be a positive multiple of 4 (a level's channels are quartered).")
-        self.encoder = ConStyle()
+        self.encoder = ConStyle(initialization=encoder_initialization)
         self.project_features = nn.ModuleList(
             nn.Sequential(nn.Conv2d(channels, dim, 1, bias=False), feature_activation(dim))
             for channels in (FEATURE_CHANNELS if use_features else ())
@@ -150,7 +152,7 @@ class GeneralRestorationNetwork(GuidedNetwork):
         num_blocks_up: blocks of the three stages on the way up, coarse to fine.
         num_refinement_blocks: blocks after the last stage, at full resolution.
         bias: whether the output convolution has a bias.
-        **options: `GuidedNetwork`'s: feature_activation, use_features, use_code.
+        **options: `GuidedNetwork`'s: feature_activation, use_features, use_code, encoder_initialization.
 
     Raises:
         ValueError: `dim` is not a multiple of 4, or a list of blocks does not have three entries of at least 0.

@@ -26,12 +26,14 @@ def detect_network(state_dict: Mapping[str, Tensor]) -> tuple[str, Options]:
     """
     weights = _Weights(state_dict)
     guided = "encoder.stages.0.0.weight" in state_dict
+    if guided and "refine.0.weight" in state_dict:
+        return "ConStyleConv", {**_guided(weights), **_convolutions(weights)}
     if guided and "preprocess.0.weight" in state_dict:
         return "ConStyleMaxim", {**_maxim(weights), **_guides(weights)}
     if guided and weights.has("attn.qkv.weight"):
-        return "ConStyleRestormer", {**_guided(weights), **_transformer(weights, _GUIDED_LEVELS)}
+        return "ConStyleRestormer", {**_guided(weights), **_refined(weights), **_transformer(weights, _GUIDED_LEVELS)}
     if guided and weights.has("sca.weight"):
-        return "ConStyleNAFNet", {**_guided(weights), "bias": "output.bias" in state_dict}
+        return "ConStyleNAFNet", {**_guided(weights), **_refined(weights), "bias": "output.bias" in state_dict}
     if "patch_embed.weight" in state_dict and weights.has("attn.qkv.weight"):
         return "Restormer", _restormer(weights)
     if "intro.weight" in state_dict and weights.has("sca.weight"):
@@ -85,9 +87,16 @@ def _guided(weights: _Weights) -> Options:
         "num_blocks_down": [weights.blocks(f"down.{stage}") for stage in range(3)],
         "num_blocks_bottleneck": weights.blocks("bottleneck"),
         "num_blocks_up": [weights.blocks(f"up.{stage}") for stage in range(3)],
-        "num_refinement_blocks": weights.blocks("refine"),
         **_guides(weights),
     }
+
+
+def _refined(weights: _Weights) -> Options:
+    return {"num_refinement_blocks": weights.blocks("refine")}
+
+
+def _convolutions(weights: _Weights) -> Options:
+    return {"activation": "prelu" if "preprocess.1.weight" in weights.shapes else "leaky_relu"}
 
 
 def _maxim(weights: _Weights) -> Options:

@@ -17,7 +17,7 @@ from constyle_arch.data.image_stores import ImageStore, as_list, open_store
 from constyle_arch.data.training_crop import TrainingCrop
 from constyle_arch.degradations import Degradation, Noise, build_degradation
 from constyle_arch.errors import DataError, listed
-from constyle_arch.images import FloatImage, decode, to_float
+from constyle_arch.images import FloatImage, Image, decode, to_float
 
 COLORS = ("rgb", "gray")
 
@@ -67,21 +67,22 @@ class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
     def __getitem__(self, index: int) -> dict[str, Tensor | str]:
         """Read, in training crop and augment, and degrade the image at `index`."""
         store, name = self.images[index]
-        clean = self._read(store, name)
+        image = self._read(store, name)
         if self.crop:
-            clean, degraded = self._training_crops(self.crop, clean, store.location(name))
+            clean, degraded = self._training_crops(self.crop, image, store.location(name))
         else:
+            clean = to_float(image)
             degraded = self._always_alike(clean, name)
         tensors = {"lq": img2tensor(_three_channels(degraded), bgr2rgb=False)}
         tensors["gt"] = img2tensor(_three_channels(clean), bgr2rgb=False)
         return {**tensors, "name": name, "lq_path": store.location(name), "gt_path": store.location(name)}
 
-    def _read(self, store: ImageStore, name: str) -> FloatImage:
-        """An image (H, W, 3), RGB, or (H, W, 1), gray, in [0, 1]."""
+    def _read(self, store: ImageStore, name: str) -> Image:
+        """An image (H, W, 3), RGB, or (H, W, 1), gray, at the depth it has."""
         image = decode(store.read(name), store.location(name))
         if self.gray:
-            return to_float(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[..., None])  # type: ignore[arg-type]
-        return to_float(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))  # type: ignore[arg-type]
+            return cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[..., None]  # type: ignore[return-value]
+        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
 
     def _always_alike(self, clean: FloatImage, name: str) -> FloatImage:
         """The degraded version of an image to measure on, by its name alone."""
@@ -95,17 +96,18 @@ class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
                 degraded = degradation(degraded, rng)
         return degraded
 
-    def _training_crops(self, crop: TrainingCrop, clean: FloatImage, location: str) -> tuple[FloatImage, FloatImage]:
-        """A random window of the clean image, and the same one degraded with what lies around it."""
+    def _training_crops(self, crop: TrainingCrop, image: Image, location: str) -> tuple[FloatImage, FloatImage]:
+        """A random window of a clean image, and the same one degraded with what lies around it."""
         rng = RandomState(random.getrandbits(32))  # `random` has the sample's own seed, see `SeededDataset`
-        top, left = crop.window(clean, location)
+        top, left = crop.window(image, location)
         margin = sum(degradation.margin for degradation in self.degradations)
         first_row, first_column = max(top - margin, 0), max(left - margin, 0)
-        degraded = clean[first_row : top + crop.size + margin, first_column : left + crop.size + margin]
+        clean = to_float(image[first_row : top + crop.size + margin, first_column : left + crop.size + margin])
+        degraded = clean
         for degradation in self.degradations:
             degraded = degradation(degraded, rng)
-        degraded = crop.cut(degraded, top - first_row, left - first_column)
-        clean, degraded = (np.atleast_3d(image) for image in crop.augment([crop.cut(clean, top, left), degraded]))
+        window = [crop.cut(one, top - first_row, left - first_column) for one in (clean, degraded)]
+        clean, degraded = (np.atleast_3d(one) for one in crop.augment(window))
         return clean, degraded
 
 

@@ -1,0 +1,67 @@
+"""Runs the trainings that are missing, tests them and writes the report.
+
+  python -m benchmarks.evidence --data DATA --work evidence --tasks noise rain --rows without pixel --seeds 0
+
+A training that was interrupted is resumed, one that is finished is kept. Several of these processes may work on one
+folder at a time: each takes what no other has begun.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+from tqdm import tqdm
+
+from benchmarks.evidence.data import prepare
+from benchmarks.evidence.rows import ROWS, TASKS, testing, training
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="holds cbsd432, cbsd68, rain100l and sots_indoor")
+    parser.add_argument("--work", type=Path, required=True, help="folder of the trainings, some gigabytes")
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
+    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    args = parser.parse_args()
+    prepare(args.data, args.work / "data")
+    runs = [(task, row, seed) for seed in args.seeds for task in args.tasks for row in args.rows]
+    for task, row, seed in tqdm(runs, desc="trainings", unit="training", disable=None):
+        run(args.work.resolve(), task, row, seed)
+
+
+def run(work: Path, task_name: str, row_name: str, seed: int) -> None:
+    """Train and test a row for a task, unless that is done or another process is at it."""
+    task, row, name = TASKS[task_name], ROWS[row_name], f"{task_name}-{row_name}-{seed}"
+    result = work / "results" / name / "results.csv"
+    claim = work / "claims" / name
+    claim.parent.mkdir(parents=True, exist_ok=True)
+    if result.exists() or not _claimed(claim):
+        return
+    _basicsr(work, "train", training(task, row, name, seed))
+    _basicsr(work, "test", testing(task, row, name))
+
+
+def _claimed(claim: Path) -> bool:
+    """Whether this process may take a run: no living one has."""
+    try:
+        os.kill(int(claim.read_text()), 0)
+    except (FileNotFoundError, ValueError, ProcessLookupError):
+        claim.write_text(str(os.getpid()))
+        return True
+    return False
+
+
+def _basicsr(work: Path, command: str, options: dict[str, object]) -> None:
+    file = work / "options" / command / f"{options['name']}.yml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(yaml.safe_dump(options, sort_keys=False), encoding="utf-8")
+    resume = ["--auto_resume"] if command == "train" else []
+    subprocess.run([sys.executable, "-m", "constyle_arch", command, "-opt", str(file), *resume], cwd=work, check=True)
+
+
+main()

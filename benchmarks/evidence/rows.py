@@ -1,0 +1,163 @@
+"""What is compared: the tasks and the rows of the report's tables, as option files."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Options = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is restored, and how long a network trains for it.
+
+    Attributes:
+        title: the heading of its table.
+        train: options of the data set to train on; paths are relative to the folder of the trainings.
+        tests: options of the data sets to measure on, by name.
+        luminance: whether PSNR is that of the luminance Y, else of RGB.
+        iterations: of a training.
+        gt_size, batch_size: of its crops.
+    """
+
+    title: str
+    train: Options
+    tests: Mapping[str, Options]
+    luminance: bool
+    iterations: int
+    gt_size: int = 64
+    batch_size: int = 8
+
+
+@dataclass(frozen=True)
+class Row:
+    """A network and its training.
+
+    Attributes:
+        title: what the table says of it.
+        network: of `network_g`.
+        contrast: of `train`: ConStyle's losses and its contrast; None for a training on the pixel loss alone.
+    """
+
+    title: str
+    network: Options
+    contrast: Options | None = field(default=None)
+
+
+def noisy(root: str, sigma: Any) -> Options:
+    """Clean images with noise added as they are read."""
+    return {
+        "type": "DegradedImageDataset",
+        "dataroot_gt": f"data/{root}",
+        "degradations": [{"type": "noise", "sigma": sigma}],
+    }
+
+
+def pairs(root: str, **names: str) -> Options:
+    """Pairs of folders."""
+    return {"type": "PairedRestorationDataset", "dataroot_lq": f"data/{root}/lq", "dataroot_gt": f"data/{root}/gt", **names}
+
+
+BY_ROOM = {"lq_name": "{}_*", "gt_name": "{}"}
+NOISE_TESTS = {f"sigma{sigma}": noisy("noise/test", sigma) for sigma in (15, 25, 50)}
+RAIN_TESTS = {"Rain100L": pairs("rain/test")}
+HAZE_TESTS = {"SOTS-indoor": pairs("haze/test", **BY_ROOM)}
+
+TASKS = {
+    "noise": Task("Blind noise, σ from 0 to 50", noisy("noise/train", [0, 50]), NOISE_TESTS, False, 2000),
+    "rain": Task("Rain", pairs("rain/train"), RAIN_TESTS, True, 2000),
+    "haze": Task("Haze", pairs("haze/train", **BY_ROOM), HAZE_TESTS, False, 2000, gt_size=96, batch_size=8),
+}
+
+
+def constyle(
+    weight: float = 1, *, normalize: bool = True, queue_size: int = 4096, temperature: float = 0.07, **contrast: Any
+) -> Options:
+    """ConStyle's three losses, all with the same weight, and its contrast."""
+    return {
+        "contrast": {"queue_size": queue_size, "normalize": normalize, **contrast},
+        "contrastive_opt": {"type": "InfoNCELoss", "temperature": temperature, "loss_weight": weight},
+        "content_opt": {"type": "ContentLoss", "loss_weight": weight},
+        "style_opt": {"type": "StyleLoss", "loss_weight": weight},
+    }
+
+
+CONV = {"type": "ConStyleConv", "dim": 16, "activation": "leaky_relu"}
+PUBLISHED = {"encoder_initialization": "published"}
+WITHOUT = {"use_features": False, "use_code": False}
+
+ROWS = {
+    "without": Row("the U-Net without ConStyle", CONV | WITHOUT),
+    "pixel": Row("ConStyle, pixel loss alone", CONV),
+    "published": Row("as published", CONV | PUBLISHED, constyle(normalize=False)),
+    "weight1": Row("He initialization, L2-normalised codes", CONV, constyle()),
+    "weight0.1": Row("the same, ConStyle's losses × 0.1", CONV, constyle(0.1)),
+    "weight0.01": Row("the same, × 0.01", CONV, constyle(0.01)),
+    "weight0.001": Row("the same, × 0.001", CONV, constyle(0.001)),
+}
+
+
+def training(task: Task, row: Row, name: str, seed: int) -> Options:
+    """The option file of a training."""
+    constant = task.iterations // 4
+    return {
+        "name": name,
+        "model_type": "RestorationModel" if row.contrast is None else "ConStyleModel",
+        "scale": 1,
+        "num_gpu": 0,
+        "manual_seed": seed,
+        "datasets": {
+            "train": {
+                "name": "train",
+                **task.train,
+                "gt_size": task.gt_size,
+                "batch_size_per_gpu": task.batch_size,
+                "num_worker_per_gpu": 0,
+                "dataset_enlarge_ratio": 100,
+            }
+        },
+        "network_g": row.network,
+        "path": {"pretrain_network_g": None, "strict_load_g": True, "resume_state": None},
+        "train": {
+            "total_iter": task.iterations,
+            "ema_decay": 0.995,
+            "amp": "bf16",
+            "optim_g": {"type": "AdamW", "lr": 1e-3, "weight_decay": 1e-4, "betas": [0.9, 0.999]},
+            "scheduler": {
+                "type": "CosineAnnealingRestartCyclicLR",
+                "periods": [constant, task.iterations - constant],
+                "restart_weights": [1, 1],
+                "eta_mins": [1e-3, 1e-6],
+            },
+            "pixel_opt": {"type": "L1Loss", "loss_weight": 1, "reduction": "mean"},
+            **(row.contrast or {}),
+        },
+        "logger": {"print_freq": 20, "save_checkpoint_freq": 1000, "use_tb_logger": False},
+    }
+
+
+def testing(task: Task, row: Row, name: str) -> Options:
+    """The option file of a test of what `training` trained."""
+    return {
+        "name": name,
+        "model_type": "RestorationModel",
+        "scale": 1,
+        "num_gpu": 0,
+        "manual_seed": 0,
+        "datasets": {
+            f"test_{number}": {"name": test, **options} for number, (test, options) in enumerate(task.tests.items())
+        },
+        "network_g": row.network,
+        "path": {
+            "pretrain_network_g": f"experiments/{name}/models/net_g_latest.pth",
+            "param_key_g": "params_ema",
+            "strict_load_g": True,
+        },
+        "val": {
+            "save_img": False,
+            "amp": "bf16",
+            "metrics": {
+                "psnr": {"type": "calculate_psnr", "crop_border": 0, "test_y_channel": task.luminance}
+            },
+        },
+    }
