@@ -19,7 +19,10 @@ repair_before_import()
 
 
 def load_network(*args: Any, **kwargs: Any) -> "nn.Module":
-    """The network a checkpoint holds, ready to call; see `constyle_arch.checkpoints.loading.load_network`."""
+    """The network a checkpoint holds, or one that comes trained, `load_network("denoise")`, ready to call.
+
+    See `constyle_arch.checkpoints.loading.load_network`.
+    """
     register()
     from constyle_arch.checkpoints import loading
 

@@ -8,6 +8,7 @@ from typing import IO, Any, NamedTuple
 from constyle_arch.checkpoints.reading import read_checkpoint
 from constyle_arch.errors import CheckpointError, RunError
 from constyle_arch.models.resuming import changes, check_changes, options_of_training
+from constyle_arch.trained import located
 
 Options = dict[str, Any]
 
@@ -104,12 +105,14 @@ def network_of(state: Path, iteration: int) -> Path:
 
 
 def weights_of(path: str | Path) -> Path:
-    """The checkpoint that is meant: a file itself; of an experiment's folder its best network, or its newest.
+    """The checkpoint that is meant.
+
+    A file itself; that of a trained network's name; of an experiment's folder its best network, or its newest.
 
     Raises:
         CheckpointError: there is no such file or folder, or no network in the folder.
     """
-    path = Path(path).expanduser()
+    path = located(path).expanduser()
     if not path.is_dir():
         return path
     models = path / "models" if (path / "models").is_dir() else path

@@ -34,6 +34,7 @@ from constyle_arch.checkpoints.loading import fill, own_names
 from constyle_arch.checkpoints.reading import read_state_dict
 from constyle_arch.data.degraded_image_dataset import DegradedImageDataset
 from constyle_arch.data.image_stores import as_list, folder_of
+from constyle_arch.data.mixed_dataset import MixedDataset
 from constyle_arch.data.paired_restoration_dataset import PairedRestorationDataset
 from constyle_arch.errors import CheckpointError, DataError, OptionsError
 from constyle_arch.inference.restoring import OVERLAP
@@ -46,6 +47,7 @@ from constyle_arch.models.restoration_model import RestorationModel
 from constyle_arch.models.resuming import CLOSED_FORM
 from constyle_arch.repairs.models import find_optimizer, find_scheduler
 from constyle_arch.results.scores import INPUT
+from constyle_arch.trained import located
 
 Options = dict[str, Any]
 Problems = Iterator[str]
@@ -231,7 +233,9 @@ KEYS = {
     "val": "val_freq save_img save_comparison pictures suffix pbar metrics tile tile_overlap amp",
     "logger": "print_freq save_checkpoint_freq use_tb_logger wandb",
 }
-OWN_DATA_SETS = {data_set.__name__: data_set for data_set in (PairedRestorationDataset, DegradedImageDataset)}
+OWN_DATA_SETS = {
+    data_set.__name__: data_set for data_set in (PairedRestorationDataset, DegradedImageDataset, MixedDataset)
+}
 LOADER_KEYS = (
     "name type phase scale num_worker_per_gpu batch_size_per_gpu dataset_enlarge_ratio prefetch_mode "
     "num_prefetch_queue pin_memory persistent_workers"
@@ -348,7 +352,7 @@ def _check_checkpoint(options: Options, built: list[nn.Module]) -> Problems:
     path = options["path"]
     if not path.get("pretrain_network_g"):
         return
-    source = Path(path["pretrain_network_g"]).expanduser()
+    source = located(path["pretrain_network_g"]).expanduser()
     home = Path("experiments") / options["name"]
     if not source.is_file():
         yield f"path.pretrain_network_g: the file {source} does not exist."
@@ -433,10 +437,11 @@ def _first_and_last_items(dataset: Callable[[Options], Any], dataset_opt: Option
         return
     try:
         items = dataset(dataset_opt)
-        if len(items) == 0:
-            yield "it holds no images"
-        else:
-            items[0], items[len(items) - 1]
+        for one in items.sets if isinstance(items, MixedDataset) else [items]:
+            if len(one) == 0:
+                yield "it holds no images"
+            else:
+                one[0], one[len(one) - 1]
     except DataError as error:
         yield str(error).removesuffix(".")
     except Exception as error:  # whatever a data set of another project raises is its answer

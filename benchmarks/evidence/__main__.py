@@ -7,6 +7,8 @@ folder at a time: each takes what no other has begun.
 """
 
 import argparse
+import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -16,7 +18,10 @@ import yaml
 from tqdm import tqdm
 
 from benchmarks.evidence.data import prepare
+from benchmarks.evidence.probe import explained
+from benchmarks.evidence.report import table
 from benchmarks.evidence.rows import ROWS, TASKS, testing, training
+from constyle_arch import register
 
 
 def main() -> None:
@@ -27,7 +32,13 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--report", type=Path, help="train nothing; write the report's tables to this file")
     args = parser.parse_args()
+    if args.report:
+        probe_all(args.work.resolve())
+        tables = [f"## {TASKS[task].title}\n\n{table(args.work, task)}\n" for task in args.tasks]
+        args.report.write_text("\n".join(tables), encoding="utf-8")
+        return
     prepare(args.data, args.work / "data")
     runs = [(task, row, seed) for seed in args.seeds for task in args.tasks for row in args.rows]
     for task, row, seed in tqdm(runs, desc="trainings", unit="training", disable=None):
@@ -44,6 +55,21 @@ def run(work: Path, task_name: str, row_name: str, seed: int) -> None:
         return
     _basicsr(work, "train", training(task, row, name, seed))
     _basicsr(work, "test", testing(task, row, name))
+
+
+def probe_all(work: Path) -> None:
+    """Fit the probe to the codes of every finished network that has them and was not probed yet."""
+    register()
+    probes = work / "probes"
+    probes.mkdir(exist_ok=True)
+    for folder in tqdm(sorted((work / "results").iterdir()), desc="probes", unit="network", disable=None):
+        task_name, row_name, _ = folder.name.rsplit("-", 2)
+        file = probes / f"{folder.name}.json"
+        if file.exists() or not (folder / "results.json").exists() or not ROWS[row_name].network.get("use_code", True):
+            continue
+        weights = work / "experiments" / folder.name / "models" / "net_g_latest.pth"
+        with contextlib.chdir(work):
+            file.write_text(json.dumps(explained(weights, TASKS[task_name])), encoding="utf-8")
 
 
 def _claimed(claim: Path) -> bool:

@@ -1,4 +1,4 @@
-"""The photographs of the evidence: prepared once as BMP files, which decode in no time, and split as the report says."""
+"""The photographs of the evidence, prepared once as BMP files, which decode in no time, and split."""
 
 import hashlib
 from collections.abc import Iterable

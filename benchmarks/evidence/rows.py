@@ -14,6 +14,7 @@ class Task:
     Attributes:
         title: the heading of its table.
         train: options of the data set to train on; paths are relative to the folder of the trainings.
+        held_out: options of photographs not trained on, degraded as those are.
         tests: options of the data sets to measure on, by name.
         luminance: whether PSNR is that of the luminance Y, else of RGB.
         iterations: of a training.
@@ -22,9 +23,10 @@ class Task:
 
     title: str
     train: Options
+    held_out: Options
     tests: Mapping[str, Options]
     luminance: bool
-    iterations: int
+    iterations: int = 2000
     gt_size: int = 64
     batch_size: int = 8
 
@@ -55,7 +57,13 @@ def noisy(root: str, sigma: Any) -> Options:
 
 def pairs(root: str, **names: str) -> Options:
     """Pairs of folders."""
-    return {"type": "PairedRestorationDataset", "dataroot_lq": f"data/{root}/lq", "dataroot_gt": f"data/{root}/gt", **names}
+    roots = {f"dataroot_{side}": f"data/{root}/{side}" for side in ("lq", "gt")}
+    return {"type": "PairedRestorationDataset", **roots, **names}
+
+
+def mixed(*sets: Options) -> Options:
+    """Samples of each set, equally often."""
+    return {"type": "MixedDataset", "sets": list(sets)}
 
 
 BY_ROOM = {"lq_name": "{}_*", "gt_name": "{}"}
@@ -64,9 +72,36 @@ RAIN_TESTS = {"Rain100L": pairs("rain/test")}
 HAZE_TESTS = {"SOTS-indoor": pairs("haze/test", **BY_ROOM)}
 
 TASKS = {
-    "noise": Task("Blind noise, σ from 0 to 50", noisy("noise/train", [0, 50]), NOISE_TESTS, False, 2000),
-    "rain": Task("Rain", pairs("rain/train"), RAIN_TESTS, True, 2000),
-    "haze": Task("Haze", pairs("haze/train", **BY_ROOM), HAZE_TESTS, False, 2000, gt_size=96, batch_size=8),
+    "noise": Task(
+        "Blind noise, σ from 0 to 50",
+        train=noisy("noise/train", [0, 50]),
+        held_out=noisy("noise/test", [0, 50]),
+        tests=NOISE_TESTS,
+        luminance=False,
+    ),
+    "rain": Task(
+        "Rain",
+        train=pairs("rain/train"),
+        held_out=pairs("rain/test"),
+        tests=RAIN_TESTS,
+        luminance=True,
+    ),
+    "haze": Task(
+        "Haze",
+        train=pairs("haze/train", **BY_ROOM),
+        held_out=pairs("haze/test", **BY_ROOM),
+        tests=HAZE_TESTS,
+        luminance=False,
+        gt_size=96,
+    ),
+    "all": Task(
+        "Noise, rain and haze, one network for all three",
+        train=mixed(noisy("clean", [0, 50]), pairs("rain/train"), pairs("haze/train", **BY_ROOM)),
+        held_out=mixed(noisy("noise/test", [0, 50]), pairs("rain/test"), pairs("haze/test", **BY_ROOM)),
+        tests={**NOISE_TESTS, **RAIN_TESTS, **HAZE_TESTS},
+        luminance=False,
+        iterations=3000,
+    ),
 }
 
 
@@ -156,8 +191,6 @@ def testing(task: Task, row: Row, name: str) -> Options:
         "val": {
             "save_img": False,
             "amp": "bf16",
-            "metrics": {
-                "psnr": {"type": "calculate_psnr", "crop_border": 0, "test_y_channel": task.luminance}
-            },
+            "metrics": {"psnr": {"type": "calculate_psnr", "crop_border": 0, "test_y_channel": task.luminance}},
         },
     }

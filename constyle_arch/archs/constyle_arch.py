@@ -36,7 +36,10 @@ def convolutions(in_channels: int, *out_channels: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for position, channels in enumerate(out_channels, start=1):
         stride = 2 if position == len(out_channels) else 1
-        layers += [nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False), nn.LeakyReLU(SLOPE, inplace=True)]
+        layers += [
+            nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False),
+            nn.LeakyReLU(SLOPE, inplace=True),
+        ]
         in_channels = channels
     return nn.Sequential(*layers)
 

@@ -3,13 +3,19 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
+from constyle_arch.archs.constyle_arch import SLOPE
 from constyle_arch.archs.general_restoration_arch import GeneralRestorationNetwork, leaky_relu
 from constyle_arch.archs.layers import make_channels_last
 
 ACTIVATIONS: dict[str, Callable[[int], nn.Module]] = {"prelu": nn.PReLU, "leaky_relu": leaky_relu}
+
+
+BRANCH_SCALE = 0.1
+"""Of what a new block and the new network add to their input."""
 
 
 def conv_act(in_channels: int, out_channels: int, activation: str) -> nn.Sequential:
@@ -80,4 +86,26 @@ class ConStyleConv(GeneralRestorationNetwork):
         self.output = conv_act(dim, 3, activation)
         if activation != "prelu":
             self.output = self.output[0]
+        self._initialize()
         make_channels_last(self)
+
+    def _initialize(self) -> None:
+        """Keep the size of features and gradients through the layers, which nothing normalises (arXiv 1502.01852).
+
+        With PyTorch's default initialization gradients start below the epsilon of Adam, and a training below life.
+        """
+        activated = {module[0] for module in self.modules() if _is_conv_act(module)}
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Conv2d) and not name.startswith("encoder."):
+                nn.init.kaiming_normal_(module.weight, SLOPE if module in activated else 1)
+        with torch.no_grad():
+            for block in self.modules():
+                if isinstance(block, ConvBlock):
+                    block[1][0].weight *= BRANCH_SCALE
+            for convolution in self.output.modules():
+                if isinstance(convolution, nn.Conv2d):
+                    convolution.weight *= BRANCH_SCALE
+
+
+def _is_conv_act(module: nn.Module) -> bool:
+    return isinstance(module, nn.Sequential) and len(module) == 2 and isinstance(module[0], nn.Conv2d)

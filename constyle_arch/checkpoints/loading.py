@@ -17,8 +17,8 @@ def load_network(path: str | Path, type: str | None = None, *, key: str | None =
     """The network a checkpoint holds, in evaluation mode, on the CPU.
 
     Args:
-        path: a `.pth` or `.safetensors` file: this package's, BasicSR's, or a published one (IRConStyle, Restormer,
-            NAFNet, MAXIM).
+        path: the name of a trained network (`denoise`, `derain`, `dehaze`), or a `.pth` or `.safetensors` file: this
+            package's, BasicSR's, or a published one (IRConStyle, Restormer, NAFNet, MAXIM).
         type: the architecture's name; left out, it and its options are worked out from the weights.
         key: the section of the file to take; left out, `params_ema`, `params` or `state_dict`.
         **options: of the architecture; those left out are worked out where the weights are of that architecture.

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from constyle_arch.errors import CheckpointError
+from constyle_arch.errors import CheckpointError, listed
+from constyle_arch.trained import TRAINED, located
 
 SECTIONS = ("params_ema", "params", "state_dict")
 """Where a checkpoint may keep its weights, the preferred one first."""
@@ -48,12 +49,17 @@ def weights_in(content: Mapping[str, Any], path: str, key: str | None = None) ->
 def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
     """The content of a checkpoint file: its sections, or its weights where it holds nothing else.
 
+    Args:
+        path: of the file, or the name of a trained network (`constyle_arch.trained`).
+
     Raises:
         CheckpointError: the file is missing, damaged or no checkpoint, or holds more than plain data.
     """
-    path = Path(path)
+    path = located(path)
     if not path.is_file():
-        raise CheckpointError(f"The checkpoint {path} does not exist.")
+        raise CheckpointError(
+            f"The checkpoint {path} does not exist. The networks that come trained are called {listed(TRAINED)}."
+        )
     try:
         if path.suffix.lower() == ".safetensors":
             from safetensors.torch import load_file

@@ -1,18 +1,20 @@
 """`basicsr info`."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from constyle_arch.errors import OptionsError
+from constyle_arch.trained import overview
 
 INFO = """\
 Say what a checkpoint, a training state, an experiment's network or an option file holds: architecture, hyperparameters,
-parameters, computations, training iteration, keys.
+parameters, computations, training iteration, keys. Without a path, list the networks that come trained.
 """
 
 INFO_EPILOG = """\
 examples:
+  basicsr info
+  basicsr info denoise
   basicsr info experiments/NAME
   basicsr info published.pth --names
   basicsr info options/dehaze_constyle_restormer.yml --size 512
@@ -22,7 +24,12 @@ examples:
 def add_to(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser("info", help="describe weights or options", description=INFO, epilog=INFO_EPILOG)
-    parser.add_argument("path", type=Path, metavar="FILE", help="weights, options, or an experiment's folder")
+    parser.add_argument(
+        "path",
+        nargs="?",
+        metavar="FILE",
+        help="a network that comes trained, weights, options, or an experiment's folder (default: list the former)",
+    )
     parser.add_argument(
         "--size", type=int, default=256, metavar="N", help="count computations for N×N pixels (default: 256)"
     )
@@ -36,6 +43,9 @@ def add_to(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace) -> None:
     """Print what is known."""
+    if parsed.path is None:
+        print(overview(), end="")
+        return
     if parsed.size < 1:
         raise OptionsError(f"--size is {parsed.size}; it must be at least 1 pixel.")
     from constyle_arch.runner import prepared_basicsr

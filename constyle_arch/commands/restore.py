@@ -17,6 +17,7 @@ at the end, with exit code 1. What is there already is skipped, so that the same
 
 RESTORE_EPILOG = """\
 examples:
+  basicsr restore -i photo.jpg -o restored.jpg --weights denoise
   basicsr restore -i hazy.jpg -o restored.jpg --weights experiments/NAME
   basicsr restore -i photos -o restored --weights net_g_latest.pth
   basicsr restore -i 'photos/**/*.jpg' -o restored --weights net.pth --ext png --suffix _clean
@@ -42,7 +43,8 @@ def add_to(commands: Any) -> None:
         "--weights",
         required=True,
         metavar="W",
-        help="a checkpoint of any origin, or an experiment's folder (its best network, or else its newest)",
+        help="a network that comes trained (`basicsr info` lists them), a checkpoint of any origin, or an experiment's "
+        "folder (its best network, or else its newest)",
     )
     parser.add_argument("--key", help="section of the checkpoint (default: params_ema, or else params)")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps (default: a GPU if there is one)")

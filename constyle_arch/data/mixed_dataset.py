@@ -1,0 +1,66 @@
+"""Several data sets to train one network on at a time."""
+
+import random
+from typing import Any
+
+from basicsr.data import build_dataset
+from basicsr.utils.registry import DATASET_REGISTRY
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from constyle_arch.errors import DataError
+
+
+@DATASET_REGISTRY.register()
+class MixedDataset(Dataset[dict[str, Tensor | str]]):
+    """Samples of several data sets, drawn at random: one network for noise, rain and haze.
+
+    Which set a sample is from, and which of its images, follow from the sample's seed alone, so that a resumed run
+    sees what the interrupted one would have. An item is that of its set, with the set's name under `set`.
+
+    Options, besides BasicSR's `name`, `type`, `phase`:
+        sets: list of the data sets' options. Each has a `type`; `gt_size`, `use_hflip` and `use_rot` are those of
+            this data set.
+        weights: how often each is drawn, relative to the others. Default: equally often.
+
+    Raises:
+        DataError: there are no sets, `weights` do not fit them, a set's option does not fit, or the data set is not to
+            train on.
+    """
+
+    KEYS = "sets weights gt_size use_hflip use_rot"
+    SHARED = ("phase", "scale", "gt_size", "use_hflip", "use_rot")
+    """Options that each set takes from this data set."""
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        self.opt = opt
+        sets, weights = opt.get("sets"), opt.get("weights")
+        if opt["phase"] != "train":
+            raise DataError("A MixedDataset is to train on; to measure, list its sets apart: val_1, val_2 and so on.")
+        if not isinstance(sets, list) or not sets or not all(isinstance(one, dict) and "type" in one for one in sets):
+            raise DataError(f"sets is {sets!r}; it must list options of data sets, each with a type.")
+        self.weights = [1.0] * len(sets) if weights is None else weights
+        if not (
+            isinstance(self.weights, list)
+            and len(self.weights) == len(sets)
+            and all(isinstance(weight, int | float) and weight > 0 for weight in self.weights)
+        ):
+            raise DataError(f"weights is {weights!r}; it must list a number above 0 for each of the {len(sets)} sets.")
+        shared = {key: opt[key] for key in self.SHARED if key in opt}
+        self.names = [str(one.get("name", f"set {number}")) for number, one in enumerate(sets, start=1)]
+        self.sets = []
+        for name, one in zip(self.names, sets, strict=True):
+            try:
+                self.sets.append(build_dataset({**one, **shared, "name": name}))
+            except (DataError, KeyError) as error:
+                raise DataError(f"sets, {name}: {error}") from error
+
+    def __len__(self) -> int:
+        """How many images there are in all sets."""
+        return sum(map(len, self.sets))
+
+    def __getitem__(self, index: int) -> dict[str, Tensor | str]:
+        """A sample of a set drawn by weight; `index` does not matter."""
+        (number,) = random.choices(range(len(self.sets)), self.weights)
+        dataset = self.sets[number]
+        return {**dataset[random.randrange(len(dataset))], "set": self.names[number]}

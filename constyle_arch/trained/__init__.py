@@ -1,0 +1,44 @@
+"""Networks that come trained: their weights, a model card each, and how they are found by name.
+
+A name stands wherever a checkpoint's path may: `basicsr restore --weights denoise`, `load_network("denoise")`,
+`path.pretrain_network_g: denoise`. A file of one's own that is called so is named by a path, `./denoise`.
+"""
+
+import hashlib
+from pathlib import Path
+
+from constyle_arch.errors import CheckpointError
+
+FOLDER = Path(__file__).parent
+
+TRAINED = {
+    "denoise": "removes noise of unknown strength, σ up to 50, from colour photographs",
+    "derain": "removes light rain",
+    "dehaze": "removes haze indoors",
+}
+"""What each network does, by its name."""
+
+CHECKSUMS = FOLDER / "SHA256SUMS"
+"""As `sha256sum --check` reads them."""
+
+
+def located(path: str | Path) -> Path:
+    """The file that is meant: of a trained network's name its weights, else `path` itself.
+
+    Raises:
+        CheckpointError: the weights of that name are not those that were released.
+    """
+    name = str(path)
+    if name not in TRAINED:
+        return Path(path)
+    file = FOLDER / f"{name}.safetensors"
+    checksums = dict(reversed(line.split()) for line in CHECKSUMS.read_text(encoding="ascii").splitlines())
+    if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != checksums[file.name]:
+        raise CheckpointError(f"The trained network {name}, {file}, is missing or damaged; install the package again.")
+    return file
+
+
+def overview() -> str:
+    """The trained networks, a line each."""
+    width = max(map(len, TRAINED))
+    return "".join(f"{name:<{width}}  {what}\n" for name, what in TRAINED.items())
