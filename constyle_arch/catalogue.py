@@ -65,9 +65,18 @@ def _real_blur(kind: str, folder: str) -> DataSet:
     return DataSet(f"RealBlur-{kind}", {"test": Split(980, plan)}, unpacked_in="RealBlur")
 
 
-def _rain100(kind: str) -> DataSet:
-    plan = Plan(gt="test/norain", lq="test/rain", names=("rain-{}", "norain-{}"))
-    return DataSet(f"Rain100{kind}", {"test": Split(100, plan)})
+def _rain100(kind: str, **images: int) -> DataSet:
+    return DataSet(
+        f"Rain100{kind}",
+        {
+            part: Split(number, Plan(gt=f"{part}/norain", lq=f"{part}/rain", names=("rain-{}", "norain-{}")))
+            for part, number in images.items()
+        },
+    )
+
+
+def _rooms(part: str) -> Plan:
+    return Plan(gt=f"{part}/gt", lq=f"{part}/hazy", names=("{}_*", "{}"))
 
 
 def _gopro(part: str) -> Plan:
@@ -90,6 +99,7 @@ DATA_SETS = {
     for data_set in (
         DataSet("OTS", {"train": Split(313950, Plan(gt="clear", lq="hazy", names=_HAZY))}),
         DataSet("SOTS", {"test": Split(500, Plan(gt="outdoor/gt", lq="outdoor/hazy", names=_HAZY))}),
+        DataSet("SOTS-indoor", {"train": Split(140, _rooms("train")), "test": Split(45, _rooms("test"))}),
         DataSet(
             "GoPro",
             {
@@ -105,12 +115,13 @@ DATA_SETS = {
             {"train": Split(12600, _rain14000("training")), "test": Split(1400, _rain14000("testing"))},
         ),
         DataSet("Rain13K", {"train": Split(13712, Plan(gt="train/target", lq="train/input"))}),
-        _rain100("L"),
-        _rain100("H"),
+        _rain100("L", train=200, test=100),
+        _rain100("H", test=100),
         _to_denoise("DIV2K", 800, "DIV2K_train_HR"),
         _to_denoise("Flickr2K", 2650, "Flickr2K_HR"),
         _to_denoise("WED", 4744, "pristine_images"),
         _to_denoise("BSD", 400, "BSDS500/data/images/t*"),
+        DataSet("CBSD432", {"train": Split(432, Plan(gt="original"))}),
         DataSet("CBSD68", {"test": Split(68, Plan(gt="original_png"))}),
         DataSet("Urban100", {"test": Split(100, Plan(gt="HR"))}),
     )

@@ -288,6 +288,144 @@ def test_file(task_name: str, network_name: str) -> str:
     )
 
 
+@dataclass(frozen=True)
+class Training:
+    """How a network that comes trained was trained, in hours on one core.
+
+    Args:
+        title: what it learns.
+        train: the data set to train on.
+        val: the data set to watch.
+        test: the benchmarks.
+        needs: the data sets' names in `basicsr prepare`.
+        iterations: of the training; the rate is constant for the first `constant` of them.
+        gt_size, batch_size: of the crops.
+        rotations: whether crops are rotated.
+        metrics: of the benchmarks.
+    """
+
+    title: str
+    train: Measured
+    val: Measured
+    test: tuple[Measured, ...]
+    needs: tuple[str, ...]
+    iterations: int
+    constant: int
+    gt_size: int = 64
+    batch_size: int = 8
+    rotations: bool = True
+    metrics: str = "psnr ssim"
+
+
+TRAINED_NETWORK = {
+    "type": "ConStyleConv",
+    "dim": 32,
+    "activation": "leaky_relu",
+    "num_blocks_down": [2, 2, 1],
+    "num_blocks_bottleneck": 1,
+    "num_blocks_up": [1, 1, 2],
+}
+
+TRAINED = {
+    "denoise": Training(
+        "denoising (σ from 0 to 50)",
+        noisy("CBSD432", [DATA_SETS["CBSD432"].lmdb("train", "gt")], [0, 50]),
+        val=noisy("CBSD68-sigma25", [DATA_SETS["CBSD68"].lmdb("test", "gt")], 25),
+        test=tuple(
+            noisy(f"CBSD68-sigma{sigma}", [DATA_SETS["CBSD68"].lmdb("test", "gt")], sigma) for sigma in (15, 25, 50)
+        ),
+        needs=("CBSD432", "CBSD68"),
+        iterations=17000,
+        constant=3000,
+    ),
+    "derain": Training(
+        "deraining (light rain)",
+        pairs("Rain100L", "train"),
+        val=pairs("Rain100L", "test"),
+        test=(pairs("Rain100L", "test"),),
+        needs=("Rain100L",),
+        iterations=10000,
+        constant=2000,
+        rotations=False,
+        metrics="psnr ssim psnr_y ssim_y",
+    ),
+    "dehaze": Training(
+        "dehazing (indoors)",
+        pairs("SOTS-indoor", "train"),
+        val=pairs("SOTS-indoor", "test"),
+        test=(pairs("SOTS-indoor", "test"),),
+        needs=("SOTS-indoor",),
+        iterations=5000,
+        constant=1000,
+        gt_size=128,
+        batch_size=4,
+        rotations=False,
+    ),
+}
+"""The networks that come trained, see `constyle_arch.trained`."""
+
+
+def trained_train_file(task_name: str) -> str:
+    """The training of a network that comes trained."""
+    training, name = TRAINED[task_name], f"trained_{task_name}"
+    loader = {
+        "gt_size": training.gt_size,
+        "use_hflip": True,
+        "use_rot": training.rotations,
+        "num_worker_per_gpu": 1,
+        "batch_size_per_gpu": training.batch_size,
+        "dataset_enlarge_ratio": 100,
+    }
+    options = {
+        **_general(name, guided=True),
+        "datasets": {
+            "train": {"name": training.train.name, **training.train.options, **loader},
+            **_measured("val", (training.val,)),
+        },
+        "network_g": TRAINED_NETWORK,
+        "path": {"pretrain_network_g": None, "strict_load_g": True, "resume_state": None},
+        "train": {
+            "total_iter": training.iterations,
+            "ema_decay": 0.999,
+            "amp": "bf16",
+            "optim_g": _adamw(Literal("!!float 8e-4")),
+            "scheduler": _cosine([training.constant, training.iterations - training.constant], [0.0008, 0.000001]),
+            "contrast": {"queue_size": 4096, "normalize": True},
+            **_losses(guided=True, weight=0.01),
+        },
+        "val": {"val_freq": 2000, "save_img": False, "pictures": 0, "metrics": _metrics("psnr")},
+        "logger": {"print_freq": 100, "save_checkpoint_freq": 1000, "use_tb_logger": False},
+    }
+    return _file(
+        f"The training of the network `{task_name}` that comes with the package: {training.title}.",
+        f"  basicsr train -opt options/{name}.yml",
+        f"  basicsr test -opt options/test/{name}.yml",
+        "",
+        f"`basicsr prepare` writes the data sets ({', '.join(map(str.lower, training.needs))});",
+        "datasets/README.md says where they are from.",
+        "`amp: bf16` is slow on processors that do not compute in bfloat16; leave it out there.",
+        options=options,
+    )
+
+
+def trained_test_file(task_name: str) -> str:
+    """The benchmarks of a network that comes trained."""
+    training, name = TRAINED[task_name], f"trained_{task_name}"
+    options = {
+        **_general(name, guided=True),
+        "datasets": _measured("test", training.test),
+        "network_g": TRAINED_NETWORK,
+        "path": {"pretrain_network_g": task_name, "strict_load_g": True},
+        "val": {"save_img": False, "metrics": _metrics(training.metrics)},
+    }
+    return _file(
+        f"The benchmarks of the network `{task_name}` that comes with the package.",
+        f"  basicsr test -opt options/test/{name}.yml",
+        "  basicsr test -opt FILE --force_yml path:pretrain_network_g=WEIGHTS    for a training of one's own",
+        options=options,
+    )
+
+
 def demo_data(task_name: str, part: str) -> Measured:
     """The sample photographs of a task."""
     home = f"datasets/sample/{task_name}"
@@ -372,6 +510,9 @@ def all_files() -> dict[Path, str]:
     for task in ("denoise", "deblur", "derain", "dehaze"):
         files[HERE / f"demo_{task}_constyle_restormer.yml"] = demo_train_file(task)
         files[HERE / "test" / f"demo_{task}_constyle_restormer.yml"] = demo_test_file(task)
+    for task in TRAINED:
+        files[HERE / f"trained_{task}.yml"] = trained_train_file(task)
+        files[HERE / "test" / f"trained_{task}.yml"] = trained_test_file(task)
     return files
 
 
@@ -406,15 +547,15 @@ def _cosine(periods: list[int], floors: list[float]) -> dict[str, Any]:
     }
 
 
-def _losses(guided: bool) -> dict[str, Any]:
+def _losses(guided: bool, weight: float = 1) -> dict[str, Any]:
     pixel = {"pixel_opt": {"type": "L1Loss", "loss_weight": 1, "reduction": "mean"}}
     if not guided:
         return pixel
     return {
         **pixel,
-        "contrastive_opt": {"type": "InfoNCELoss", "temperature": 0.07, "loss_weight": 1},
-        "content_opt": {"type": "ContentLoss", "loss_weight": 1},
-        "style_opt": {"type": "StyleLoss", "loss_weight": 1},
+        "contrastive_opt": {"type": "InfoNCELoss", "temperature": 0.07, "loss_weight": weight},
+        "content_opt": {"type": "ContentLoss", "loss_weight": weight},
+        "style_opt": {"type": "StyleLoss", "loss_weight": weight},
     }
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from benchmarks.plain import plain
 from constyle_arch.archs import (
     ConStyle,
+    ConStyleConv,
     ConStyleMaxim,
     ConStyleNAFNet,
     ConStyleRestormer,
@@ -43,6 +44,7 @@ NETWORKS = {
     "ConStyleNAFNet": ConStyleNAFNet,
     "ConStyleNAFNet_small": partial(ConStyleNAFNet, **SMALL_NAFNET),
     "ConStyleMaxim": ConStyleMaxim,
+    "ConStyleConv": ConStyleConv,
     "Restormer": Restormer,
     "NAFNet": NAFNet,
     "Maxim": Maxim,

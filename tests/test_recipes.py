@@ -14,6 +14,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from constyle_arch.catalogue import DATA_SETS
 from constyle_arch.options import complete_datasets, force_options, read_option_file
 from constyle_arch.preflight import check_options
+from constyle_arch.trained import TRAINED
 from tests.conftest import REPOSITORY, run_command
 from tests.stand_ins import prepare, sections, tree, write_stand_ins
 
@@ -69,6 +70,7 @@ def test_generator_notices_a_file_changed_by_hand(tmp_path):
 
 def test_every_task_and_network_has_a_file_to_train_and_one_to_test():
     wanted = {f"{folder}{task}_{network}.yml" for folder in ("", "test/") for task in TASKS for network in NETWORKS}
+    wanted |= {f"{folder}trained_{name}.yml" for folder in ("", "test/") for name in TRAINED}
     assert wanted == set(RECIPES)
 
 
@@ -89,7 +91,9 @@ def test_file_can_be_run_on_data_laid_out_as_the_page_shows(home, monkeypatch, t
     options = read_option_file(OPTIONS / file)
     options |= {"is_train": "test/" not in file, "dist": False, "auto_resume": False, "num_gpu": 0}
     complete_datasets(options)
-    if not options["is_train"]:  # weights of this network, as its training leaves them
+    if (
+        not options["is_train"] and options["path"]["pretrain_network_g"] not in TRAINED
+    ):  # weights of this network, as its training leaves them
         network = dict(options["network_g"])
         weights = ARCH_REGISTRY.get(network.pop("type"))(**network).state_dict()
         options["path"]["pretrain_network_g"] = str(tmp_path / "net_g_latest.pth")

@@ -197,6 +197,21 @@ PUBLICATIONS = (
         pairs=[*_UNET_PAIRS, Pair("Preprocess_Module.proj.", "preprocess."), Pair(".norm{a}.body.", ".norm{a}.")],
     ),
     Publication(
+        network="ConStyleConv",
+        marker=r"Preprocess_Module\.1\.",
+        left_out=_TRAINING_ONLY,
+        pairs=[
+            *_GUIDED_PAIRS,
+            Pair("UC{a}.down.", "upsample.{a*-1+3}.join."),
+            Pair("Preprocess_Module.", "preprocess."),
+            Pair("Process_Module_l{a}.", "down.{a-1}.0."),
+            Pair("Process_Module_bottom.", "bottleneck.0."),
+            Pair("Process_Module_r{a}.", "up.{a*-1+3}.0."),
+            Pair("Finetune_Module.0.", "refine."),
+            Pair("Finetune_Module.1.", "output."),
+        ],
+    ),
+    Publication(
         network="ConStyleNAFNet",
         marker=r"Preprocess_Module\.0\.",
         left_out=_TRAINING_ONLY,

@@ -1,0 +1,123 @@
+"""Takes a training into the package: weights in half precision, their checksum, a test, and the model card.
+
+  python -m benchmarks.trained denoise --training experiments/trained_denoise
+
+Run it where `datasets/` has what `options/test/trained_NAME.yml` tests on.
+"""
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from constyle_arch.checkpoints.reading import read_state_dict
+from constyle_arch.options import read_option_file
+from constyle_arch.plotting.training_log import read_training_log
+from constyle_arch.results.scores import markdown_table
+from constyle_arch.trained import CHECKSUMS, FOLDER, TRAINED
+
+REPOSITORY = Path(__file__).parents[1]
+TIME = "%Y-%m-%d %H:%M:%S"
+
+DATA = {
+    "denoise": "CBSD432: 432 photographs of the Berkeley Segmentation Data Set 500 (Arbeláez et al., 2011; for "
+    "non-commercial research and education), with Gaussian noise added to each crop",
+    "derain": "the 200 training pairs of Rain100L (Yang et al., 2017; no licence stated, for research), whose clean "
+    "images are of the Berkeley Segmentation Data Set",
+    "dehaze": "28 of the rooms of RESIDE SOTS indoor in 5 densities of haze each (Li et al., 2019; no licence stated, "
+    "for research), other rooms than it is tested on",
+}
+FAILURES = {
+    "denoise": "Made for noise that is Gaussian and independent for each pixel and channel. Noise that a camera has "
+    "processed, or that JPEG has compressed, is coarser and is left in part.",
+    "derain": "Has seen light, near-vertical, synthetic streaks alone. Heavy rain, drops on the lens and the mist of "
+    "distant rain stay.",
+    "dehaze": "Has seen synthetic haze in 28 rooms alone. Outdoors, under another light, colours may shift.",
+}
+"""What is known to go wrong."""
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=TRAINED)
+    parser.add_argument("--training", type=Path, required=True, help="the experiment's folder")
+    parser.add_argument("--commit", required=True, help="of the code that trained it")
+    args = parser.parse_args()
+    take_in(args.name, args.training)
+    test = REPOSITORY / "options" / "test" / f"trained_{args.name}.yml"
+    subprocess.run([sys.executable, "-m", "constyle_arch", "test", "-opt", str(test)], check=True)
+    results = json.loads(Path("results", f"trained_{args.name}", "results.json").read_text(encoding="utf-8"))
+    card = model_card(args.name, args.training, results, args.commit)
+    (FOLDER / f"{args.name}.md").write_text(card, encoding="utf-8")
+
+
+def take_in(name: str, training: Path) -> None:
+    """Write the averaged weights of a training into the package, in half precision, and their checksum."""
+    weights = read_state_dict(training / "models" / "net_g_latest.pth", "params_ema")
+    halves = {key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in weights.items()}
+    file = FOLDER / f"{name}.safetensors"
+    save_file({key: tensor.contiguous() for key, tensor in halves.items()}, file, {"format": "pt"})
+    lines = CHECKSUMS.read_text(encoding="ascii").splitlines() if CHECKSUMS.is_file() else []
+    others = [line for line in lines if not line.endswith(f"  {file.name}")]
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    CHECKSUMS.write_text("".join(f"{line}\n" for line in sorted([*others, f"{digest}  {file.name}"], key=_file_of)))
+
+
+def _file_of(line: str) -> str:
+    return line.split()[1]
+
+
+def model_card(name: str, training: Path, results: dict[str, Any], commit: str) -> str:
+    """The model card: what the network is for, its scores, how it was trained and where it fails."""
+    options = read_option_file(str(next(training.glob("*.yml"))))
+    log = read_training_log(training)
+    accuracy = [value for step, value in log.values["contrast_acc"].items() if step > 0.8 * max(log.learning_rate)]
+    metrics = results["metrics"]
+    scores = [
+        [benchmark, str(result["images"])]
+        + [f"{result['scores'][key]['value']:.4f}" for metric in metrics for key in (f"input_{metric}", metric)]
+        for benchmark, result in results["benchmarks"].items()
+    ]
+    header = ["benchmark", "images", *(title for metric in metrics for title in (f"{metric}, input", metric))]
+    facts = {
+        "network": f"{results['network']}, {results['parameters'] / 1e6:.3f} M parameters, {results['gmacs']:.1f} "
+        f"GMACs for {results['gmacs_image_side']}×{results['gmacs_image_side']} pixels; weights in float16",
+        "data": DATA[name],
+        "recipe": f"`options/trained_{name}.yml`: {options['train']['total_iter']} iterations, seed "
+        f"{options['manual_seed']}",
+        "time": f"{hours(training):.1f} hours on one core of a processor with AMX, which other work shared",
+        "contrast": f"`contrast_acc` {fmean(accuracy):.2f} over the last fifth of the training",
+        "commit": commit,
+    }
+    return (
+        f"# `{name}`\n\nThis network {TRAINED[name]}.\n\n"
+        f"```\nbasicsr restore -i photo.jpg -o restored.jpg --weights {name}\n```\n\n"
+        f"## Scores\n\nOf `basicsr test -opt options/test/trained_{name}.yml`, PSNR in dB:\n\n"
+        f"{markdown_table(header, scores)}\n\n"
+        "## Training\n\n" + "".join(f"- {what}: {fact}\n" for what, fact in facts.items()) + f"\n"
+        f"## Where it fails\n\n{FAILURES[name]}\n"
+    )
+
+
+def hours(training: Path) -> float:
+    """How long a training ran, its interruptions not counted."""
+    seconds = 0.0
+    for log in training.glob("train_*.log"):
+        lines = [line[:19] for line in log.read_text(encoding="utf-8").splitlines() if "iter:" in line[:200]]
+        times = [datetime.strptime(line, TIME) for line in lines if line[:2] == "20"]
+        seconds += (times[-1] - times[0]).total_seconds() if times else 0.0
+    return seconds / 3600
+
+
+if __name__ == "__main__":
+    torch.set_grad_enabled(False)
+    main()
