@@ -13,7 +13,8 @@ import constyle_arch
 from constyle_arch import cli, trained
 from constyle_arch.archs import ConStyleConv
 from constyle_arch.checkpoints.reading import read_checkpoint
-from constyle_arch.degradations import Rain, add_haze, smooth_depth
+from constyle_arch.degradations import Rain
+from constyle_arch.degradations.haze import add_haze, smooth_depth
 from constyle_arch.errors import CheckpointError
 from constyle_arch.trained import CHECKSUMS, FOLDER, TRAINED, located
 from tests.conftest import REPOSITORY
@@ -100,7 +101,7 @@ def test_damaged_weights_are_refused(tmp_path, monkeypatch):
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
     for _ in range(2):
-        with pytest.raises(CheckpointError, match="denoise.*is missing or damaged; install the package again"):
+        with pytest.raises(CheckpointError, match=r"denoise.*is missing or damaged; install the package again"):
             constyle_arch.load_network("denoise")
         file.unlink(missing_ok=True)
 
@@ -113,7 +114,7 @@ def test_a_file_of_ones_own_is_named_by_a_path(tmp_path, monkeypatch):
 
 
 def test_an_unknown_name_is_answered_with_those_there_are():
-    with pytest.raises(CheckpointError, match="denoize does not exist. The networks that come trained are .*denoise"):
+    with pytest.raises(CheckpointError, match=r"denoize does not exist\. The networks that come trained are .*denoise"):
         constyle_arch.load_network("denoize")
 
 
