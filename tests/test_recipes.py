@@ -91,9 +91,8 @@ def test_file_can_be_run_on_data_laid_out_as_the_page_shows(home, monkeypatch, t
     options = read_option_file(OPTIONS / file)
     options |= {"is_train": "test/" not in file, "dist": False, "auto_resume": False, "num_gpu": 0}
     complete_datasets(options)
-    if (
-        not options["is_train"] and options["path"]["pretrain_network_g"] not in TRAINED
-    ):  # weights of this network, as its training leaves them
+    if not options["is_train"] and options["path"]["pretrain_network_g"] not in TRAINED:
+        # weights of this network, as its training leaves them
         network = dict(options["network_g"])
         weights = ARCH_REGISTRY.get(network.pop("type"))(**network).state_dict()
         options["path"]["pretrain_network_g"] = str(tmp_path / "net_g_latest.pth")
