@@ -21,8 +21,10 @@ DOCS = "docs/"
 OUTSIDE = (
     "README.md",
     "datasets/README.md",
+    "benchmarks/EVIDENCE.md",
     "benchmarks/RESULTS.md",
-    "benchmarks/*.svg",
+    "constyle_arch/trained/*.md",
+    "benchmarks/**/*.svg",
     "options/**/*.yml",
     "website/*.css",
     "LICENSE",

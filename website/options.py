@@ -21,7 +21,7 @@ from website.markdown import ROOT, code, join, prose, slug, table
 INTRODUCTION = f"""\
 # Options
 
-What an option file may hold: its keys, and what they may name. [Options]({ROOT}/README.md#options) tells what each is
+What an option file may hold: its keys, and what they may name. [Options]({ROOT}/docs/options.md) tells what each is
 for, and [a recipe]({ROOT}/options/dehaze_constyle_restormer.yml) shows them together.
 """
 

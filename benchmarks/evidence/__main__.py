@@ -18,8 +18,9 @@ import yaml
 from tqdm import tqdm
 
 from benchmarks.evidence.data import prepare
+from benchmarks.evidence.plot import draw
 from benchmarks.evidence.probe import explained
-from benchmarks.evidence.report import table
+from benchmarks.evidence.report import BASELINE, page, runs_of
 from benchmarks.evidence.rows import ROWS, TASKS, testing, training
 from constyle_arch import register
 
@@ -32,12 +33,16 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--report", type=Path, help="train nothing; write the report's tables to this file")
+    parser.add_argument(
+        "--report", type=Path, help="train nothing; write the report to this file, its pictures beside it"
+    )
     args = parser.parse_args()
     if args.report:
         probe_all(args.work.resolve())
-        tables = [f"## {TASKS[task].title}\n\n{table(args.work, task)}\n" for task in args.tasks]
-        args.report.write_text("\n".join(tables), encoding="utf-8")
+        args.report.write_text(page(args.work), encoding="utf-8")
+        for task in TASKS:
+            if runs_of(args.work, task, BASELINE):
+                draw(args.work, task, args.report.parent / "evidence" / f"{task}.svg")
         return
     prepare(args.data, args.work / "data")
     runs = [(task, row, seed) for seed in args.seeds for task in args.tasks for row in args.rows]

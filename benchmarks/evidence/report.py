@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 
-from benchmarks.evidence.rows import ROWS, TASKS
+from benchmarks.evidence.rows import ROWS, TASKS, Task
+from constyle_arch.archs.constyle_arch import ConStyle
 from constyle_arch.plotting.training_log import read_training_log
+from constyle_arch.results.complexity import count_parameters
 from constyle_arch.results.scores import markdown_table
 
 BASELINE = "without"
@@ -19,6 +21,36 @@ LAST = 0.2
 """The share of a training, its last, over which they are averaged."""
 T_95 = 1.96
 """Standard errors on either side of the mean; the test sets have 45 images at least."""
+
+INTRODUCTION = """\
+# Does ConStyle help?
+
+Small networks, trained alike with and without ConStyle and compared image by image. `python -m
+benchmarks.evidence` trains what is missing, resumes what was interrupted and writes this page:
+
+```
+python -m benchmarks.evidence --data DATA --work WORK
+python -m benchmarks.evidence --data DATA --work WORK --report benchmarks/EVIDENCE.md
+```
+
+A Δ is the mean difference of the test images' PSNR to the first row's, in dB, with its 95 %
+interval over the images; where there are several seeds, the images' differences are averaged over
+them first, and the mean of each seed follows in brackets. An interval says how sure the
+difference of *these* networks is; how much another seed would change it, the brackets say.
+`contrast_acc`, cos + and cos − are the contrast's health over the last fifth of the training
+([what they mean](../docs/training.md#is-the-contrast-healthy)). R² is how much of a degradation's
+strength, the logarithm of the root mean square of what it changed in a crop of 128×128 pixels, a
+linear map reads from ConStyle's second code, on photographs that neither was fitted to. M is
+millions of parameters, ConStyle's encoder included where it is used; GMACs are for 256×256
+pixels.
+
+The data: CBSD432 to train on noise, CBSD68 to test; Rain100L's own parts; 28 rooms of SOTS indoor
+to train on haze, 9 others to test. A network for all three does not see the photographs of
+CBSD432 that are ground truths of Rain100L's test part. Training is in bfloat16 with AdamW, rate
+1e-3, constant for a quarter of the iterations and then down a cosine, EMA 0.995; the averaged
+network is tested.
+
+"""
 
 
 @dataclass(frozen=True)
@@ -66,7 +98,7 @@ def read_run(work: Path, name: str) -> Run | None:
 
 def table(work: Path, task: str) -> str:
     """The Markdown table of a task: its rows in the order of `ROWS`, those without a finished training left out."""
-    runs = {row: _runs(work, task, row) for row in ROWS}
+    runs = {row: runs_of(work, task, row) for row in ROWS}
     tests = list(TASKS[task].tests)
     header = ["", *tests, *(f"Δ {test}" for test in tests), "seeds", "M", "GMACs", *HEALTH.values(), "R²"]
     lines = []
@@ -79,9 +111,9 @@ def table(work: Path, task: str) -> str:
             [
                 ROWS[row].title,
                 *(f"{mean:.2f}" for mean in means),
-                *("" if row == BASELINE else difference(by_seed, runs[BASELINE], test) for test in tests),
+                *("" if row == BASELINE else str(difference(by_seed, runs[BASELINE], test) or "") for test in tests),
                 str(len(every)),
-                f"{every[0].parameters / 1e6:.2f}",
+                f"{(every[0].parameters - _unused(row)) / 1e6:.2f}",
                 f"{every[0].gmacs:.2f}",
                 *(_mean_of([run.health[key] for run in every if key in run.health]) for key in HEALTH),
                 _mean_of([run.explained for run in every if run.explained is not None]),
@@ -90,29 +122,79 @@ def table(work: Path, task: str) -> str:
     return markdown_table(header, lines)
 
 
-def difference(runs: dict[int, Run], baseline: dict[int, Run], test: str) -> str:
-    """The mean difference per image to the baseline of the same seeds, its 95 % interval, and each seed's mean."""
+@dataclass(frozen=True)
+class Difference:
+    """How much better a row is than the baseline, in dB, image by image, averaged over the seeds.
+
+    Attributes:
+        mean: over the images.
+        interval: half the 95 % interval of that mean.
+        by_seed: the mean of each seed.
+    """
+
+    mean: float
+    interval: float
+    by_seed: list[float]
+
+    def __str__(self) -> str:
+        """With its interval, and each seed's where there are several."""
+        seeds = f" ({', '.join(f'{mean:+.2f}' for mean in self.by_seed)})" if len(self.by_seed) > 1 else ""
+        return f"{self.mean:+.3f} ± {self.interval:.3f}{seeds}"
+
+
+def difference(runs: dict[int, Run], baseline: dict[int, Run], test: str) -> Difference | None:
+    """The difference to the baseline of the same seeds; None where they have no seed in common."""
     seeds = sorted(runs.keys() & baseline.keys())
     if not seeds:
-        return "–"
+        return None
     by_seed = [
         {image: score - _of(baseline[seed], test)[image] for image, score in _of(runs[seed], test).items()}
         for seed in seeds
     ]
     of_images = [fmean(differences[image] for differences in by_seed) for image in by_seed[0]]
-    text = f"{fmean(of_images):+.3f} ± {T_95 * stdev(of_images) / math.sqrt(len(of_images)):.3f}"
-    if len(seeds) > 1:
-        text += f" ({', '.join(f'{fmean(differences.values()):+.2f}' for differences in by_seed)})"
-    return text
+    return Difference(
+        mean=fmean(of_images),
+        interval=T_95 * stdev(of_images) / math.sqrt(len(of_images)),
+        by_seed=[fmean(differences.values()) for differences in by_seed],
+    )
 
 
-def _runs(work: Path, task: str, row: str) -> dict[int, Run]:
+def runs_of(work: Path, task: str, row: str) -> dict[int, Run]:
+    """The finished trainings of a row for a task, by seed."""
     found = {}
     for folder in sorted((work / "results").glob(f"{task}-{row}-*")):
         run = read_run(work, folder.name)
         if run:
             found[int(folder.name.rsplit("-", 1)[1])] = run
     return found
+
+
+def page(work: Path) -> str:
+    """The whole report."""
+    tables = []
+    for name, task in TASKS.items():
+        if runs_of(work, name, BASELINE):
+            tables.append(
+                f"## {task.title}\n\n{setting(task)}\n\n{table(work, name)}\n\n"
+                f"![Differences to the U-Net without ConStyle](evidence/{name}.svg)\n"
+            )
+    return INTRODUCTION + "\n".join(tables)
+
+
+def setting(task: Task) -> str:
+    """How the networks of a table were trained."""
+    return (
+        f"{task.iterations} iterations on batches of {task.batch_size} crops of {task.gt_size}×{task.gt_size} pixels; "
+        f"PSNR of {'the luminance Y' if task.luminance else 'RGB'}."
+    )
+
+
+def _unused(row: str) -> int:
+    """Parameters of the encoder where neither its features nor its code enter."""
+    network = ROWS[row].network
+    guided = network["type"].startswith("ConStyle")
+    unused = guided and not network.get("use_features", True) and not network.get("use_code", True)
+    return count_parameters(ConStyle()) if unused else 0
 
 
 def _of(run: Run, test: str) -> dict[str, float]:

@@ -112,28 +112,29 @@ class GuidedNetwork(nn.Module):
             ValueError: `lq` does not have three channels.
         """
         image = pad_to_multiple(checked_image(lq), self.multiple)
-        if codes is None:
+        features: Sequence[Tensor] = ()
+        if codes is None and (return_codes or self.project_code is not None):
             codes, features = self.encoder(image)
-        else:
+        elif len(self.project_features):
             features = self.encoder.features(image)[:-1]
         guides = [project(feature) for project, feature in zip(self.project_features, features, strict=False)]
-        restored = self.restore(image, guides or [None] * len(features), codes) + image
+        restored = self.restore(image, guides or [None] * len(FEATURE_CHANNELS), codes) + image
         restored = restored[..., : lq.shape[2], : lq.shape[3]]
         return (restored, codes) if return_codes else restored
 
-    def restore(self, image: Tensor, guides: Sequence[Tensor | None], codes: Codes) -> Tensor:
+    def restore(self, image: Tensor, guides: Sequence[Tensor | None], codes: Codes | None) -> Tensor:
         """The residual (N, 3, H, W) that turns `image` into the clean one; H and W are divisible by `multiple`.
 
         Args:
             image: the padded input (N, 3, H, W).
             guides: ConStyle's projected features (N, dim, H/2, W/2), (…, H/4, W/4), (…, H/8, W/8); or three None.
-            codes: ConStyle's codes of the image.
+            codes: ConStyle's codes of the image; None where they do not enter.
         """
         raise NotImplementedError
 
-    def fuse_code(self, x: Tensor, codes: Codes) -> Tensor:
+    def fuse_code(self, x: Tensor, codes: Codes | None) -> Tensor:
         """Let the code weigh the channels of the bottleneck: (N, 4·dim, h, w) to (N, 3·dim, h, w)."""
-        if self.project_code is not None:
+        if self.project_code is not None and codes is not None:
             code = self.project_code(codes.c2)[:, :, None, None]
             x = torch.cat([x, x * code], dim=1)
         return self.fuse(x)
@@ -203,7 +204,7 @@ class GeneralRestorationNetwork(GuidedNetwork):
         self.output = nn.Conv2d(2 * dim, 3, 3, padding=1, bias=bias)
         make_channels_last(self)
 
-    def restore(self, image: Tensor, guides: Sequence[Tensor | None], codes: Codes) -> Tensor:
+    def restore(self, image: Tensor, guides: Sequence[Tensor | None], codes: Codes | None) -> Tensor:
         """Down with the guides, through the bottleneck with the code, and up with the skips."""
         x = self.preprocess(image)
         skips = []

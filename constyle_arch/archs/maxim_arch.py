@@ -349,7 +349,7 @@ class ConStyleMaxim(GuidedNetwork):
         self.output = nn.Conv2d(2 * dim, 3, 3, padding=1, bias=bias)
         make_channels_last(self)
 
-    def restore(self, image: Tensor, guides: Sequence[Tensor | None], codes: Codes) -> Tensor:
+    def restore(self, image: Tensor, guides: Sequence[Tensor | None], codes: Codes | None) -> Tensor:
         """Down with the image's scales and the guides, then gate the encoders' outputs, and up with them."""
         scales = [conv(scale) for conv, scale in zip(self.preprocess, scales_of(image), strict=True)]
         x = scales[0]
