@@ -1,6 +1,6 @@
-"""Takes a training into the package: weights in half precision, their checksum, a test, and the model card.
+"""Takes a training into the package: weights in half precision, their checksum, the model card, README's table.
 
-  python -m benchmarks.trained denoise --training experiments/trained_denoise
+  python -m benchmarks.trained denoise --training experiments/trained_denoise --commit COMMIT
 
 Run it where `datasets/` has what `options/test/trained_NAME.yml` tests on.
 """
@@ -10,19 +10,21 @@ import hashlib
 import json
 import subprocess
 import sys
+import time
 from datetime import datetime
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 
+from constyle_arch import load_network
 from constyle_arch.checkpoints.reading import read_state_dict
 from constyle_arch.options import read_option_file
 from constyle_arch.plotting.training_log import read_training_log
 from constyle_arch.results.scores import markdown_table
-from constyle_arch.trained import CHECKSUMS, FOLDER, TRAINED
+from constyle_arch.trained import CHECKSUMS, FOLDER, TRAINED, located
 
 REPOSITORY = Path(__file__).parents[1]
 TIME = "%Y-%m-%d %H:%M:%S"
@@ -45,6 +47,22 @@ FAILURES = {
 """What is known to go wrong."""
 
 
+PUBLISHED = {
+    "CBSD68-sigma15": "CBM3D 33.52, DnCNN 33.90, Restormer 34.35",
+    "CBSD68-sigma25": "CBM3D 30.71, DnCNN 31.24, Restormer 31.75",
+    "CBSD68-sigma50": "CBM3D 27.38, DnCNN 27.95, Restormer 28.56",
+    "Rain100L": "PReNet 37.48, Restormer 36.74",
+    "SOTS-indoor": "DCP 16.62, AOD-Net 19.06, GridDehazeNet 32.16",
+}
+"""Published PSNR in dB, to compare with; for Rain100L of the luminance."""
+MEASURED = Path(__file__).with_name("trained.json")
+"""What the tests of the trained networks measured."""
+MARKS = "<!-- trained -->\n", "<!-- /trained -->\n"
+"""Begin and end README's table."""
+MEGAPIXEL = (1, 3, 1000, 1000)
+ROUNDS = 5
+
+
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -58,6 +76,56 @@ def main() -> None:
     results = json.loads(Path("results", f"trained_{args.name}", "results.json").read_text(encoding="utf-8"))
     card = model_card(args.name, args.training, results, args.commit)
     (FOLDER / f"{args.name}.md").write_text(card, encoding="utf-8")
+    measured = json.loads(MEASURED.read_text(encoding="utf-8")) if MEASURED.is_file() else {}
+    measured[args.name] = {
+        "parameters": results["parameters"],
+        "bytes": located(args.name).stat().st_size,
+        "seconds a megapixel": seconds_a_megapixel(args.name),
+        "scores": {
+            benchmark: {column: score["value"] for column, score in result["scores"].items()}
+            for benchmark, result in results["benchmarks"].items()
+        },
+    }
+    MEASURED.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    readme = REPOSITORY / "README.md"
+    readme.write_text(with_table(readme.read_text(encoding="utf-8"), measured), encoding="utf-8")
+
+
+def with_table(readme: str, measured: dict[str, Any]) -> str:
+    """README with the table of what was measured."""
+    before, rest = readme.split(MARKS[0])
+    rows = []
+    for name in TRAINED:
+        if name not in measured:
+            continue
+        one = measured[name]
+        size = f"{one['parameters'] / 1e6:.2f} M, {one['bytes'] / 1e6:.1f} MB, {one['seconds a megapixel']:.1f} s"
+        for number, (benchmark, scores) in enumerate(one["scores"].items()):
+            metric = "psnr_y" if "psnr_y" in scores else "psnr"
+            rows.append(
+                [
+                    "" if number else f"[`{name}`](constyle_arch/trained/{name}.md) {TRAINED[name]}",
+                    benchmark.replace("-sigma", ", σ "),
+                    f"{scores[f'input_{metric}']:.2f}",
+                    f"{scores[metric]:.2f}",
+                    PUBLISHED[benchmark],
+                    "" if number else size,
+                ]
+            )
+    header = ["network", "test set", "input", "restored", "published", "parameters, file, time"]
+    return before + MARKS[0] + markdown_table(header, rows) + "\n" + MARKS[1] + rest.split(MARKS[1])[1]
+
+
+def seconds_a_megapixel(name: str) -> float:
+    """The median of some restorations in float32."""
+    network, image = load_network(name), torch.rand(MEGAPIXEL)
+    seconds = []
+    with torch.inference_mode():
+        for _ in range(ROUNDS):
+            start = time.perf_counter()
+            network(image)
+            seconds.append(time.perf_counter() - start)
+    return median(seconds)
 
 
 def take_in(name: str, training: Path) -> None:

@@ -63,6 +63,27 @@ def assert_agrees(actual: Tensor, golden: np.ndarray) -> None:
     assert (actual - expected).abs().max() < 1e-4 * expected.std()
 
 
+@pytest.mark.parametrize(("initialization", "low", "high"), [("he", 0.1, 1), ("published", 0, 1e-3)])
+def test_he_initialization_keeps_the_encoders_features_alive(initialization, low, high):
+    torch.manual_seed(0)
+    encoder = ConStyle(initialization=initialization)
+    image = torch.from_numpy(formula_input((4, 3, 64, 64), 7))
+    with torch.no_grad():
+        assert low < encoder.features(image)[-1].std() < high
+
+
+@pytest.mark.parametrize("activation", ["prelu", "leaky_relu"])
+def test_a_new_network_of_convolutions_has_gradients_that_adam_takes_for_more_than_nothing(activation):
+    """With PyTorch's default initialization they lie below Adam's epsilon, 1e-8, and nothing is learnt."""
+    torch.manual_seed(0)
+    network = ConStyleConv(dim=16, activation=activation)
+    image = torch.from_numpy(formula_input((2, 3, 64, 64), 7))
+    (network(image) - image.flip(3)).abs().mean().backward()
+    for name, parameter in network.named_parameters():
+        if not name.startswith("encoder.projections"):
+            assert parameter.grad.abs().mean() > 1e-7, name
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_network_agrees_with_golden_data(name, tmp_path):
     golden = np.load(GOLDEN / "golden.npz")

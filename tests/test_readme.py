@@ -1,5 +1,6 @@
 """What README says that can be computed."""
 
+import json
 import re
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import numpy as np
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 
+from benchmarks.trained import MEASURED, with_table
+from constyle_arch.trained import TRAINED
 from tests.conftest import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text()
@@ -27,6 +30,12 @@ def test_parameter_counts_are_those_of_the_networks():
         assert float(published) >= float(count)
     share = 1 - parameters("ConStyleNAFNet") / parameters("NAFNet")
     assert f"ConStyle-NAFNet has {share:.1%}".replace("%", " %") in README
+
+
+def test_table_of_trained_networks_is_what_was_measured():
+    measured = json.loads(MEASURED.read_text())
+    assert set(measured) == set(TRAINED)
+    assert with_table(README, measured) == README
 
 
 def test_python_example_restores_a_photograph(tmp_path):
