@@ -335,7 +335,7 @@ TRAINED = {
             noisy(f"CBSD68-sigma{sigma}", [DATA_SETS["CBSD68"].lmdb("test", "gt")], sigma) for sigma in (15, 25, 50)
         ),
         needs=("CBSD432", "CBSD68"),
-        iterations=17000,
+        iterations=13000,
         constant=3000,
     ),
     "derain": Training(
