@@ -11,7 +11,7 @@ from constyle_arch.archs.general_restoration_arch import GuidedNetwork
 from constyle_arch.checkpoints.detection import detect_network
 from constyle_arch.checkpoints.loading import own_names
 from constyle_arch.checkpoints.published_names import is_published
-from constyle_arch.checkpoints.reading import SECTIONS, StateDict, read_checkpoint, weights_in
+from constyle_arch.checkpoints.reading import StateDict, read_checkpoint, section_of, weights_in
 from constyle_arch.errors import CheckpointError, OptionsError, UserError
 from constyle_arch.models.metrics_history import FILE, MetricsHistory
 from constyle_arch.options import Options, read_option_file
@@ -77,7 +77,7 @@ def _of_checkpoint(path: Path, side: int, key: str | None) -> tuple[Facts, State
     sections = {name: section for name, section in content.items() if isinstance(section, Mapping)}
     weights = weights_in(content, str(path), key)
     if sections:
-        taken = key or next(section for section in SECTIONS if section in sections)
+        taken = section_of(content, str(path), key)
         facts["keys"] = ", ".join(
             f"{name} ({len(section)} tensors{', described here' if name == taken and len(sections) > 1 else ''})"
             for name, section in sections.items()

@@ -356,7 +356,7 @@ def _check_checkpoint(options: Options, built: list[nn.Module]) -> Problems:
         yield f"path.pretrain_network_g: {source} is in {home}, which a fresh start moves away; change name."
     elif built and _is_subclass(_model(options), RestorationModel):
         try:
-            weights = own_names(read_state_dict(source, path.get("param_key_g", "params")))
+            weights = own_names(read_state_dict(source, path.get("param_key_g")))
             fill(built[0], weights, str(source), path.get("strict_load_g", True))
         except CheckpointError as error:
             yield f"path.pretrain_network_g: {error}"
@@ -502,7 +502,7 @@ def _check_losses(options: Options) -> Problems:
         return
     if not _is_subclass(model, ConStyleModel) or not any(train.get(option) for option in LOSSES):
         yield f"train has no loss to train with; give at least one of {', '.join(RESTORATION_LOSSES)}."
-    elif (train.get("constyle_iter") or train["total_iter"]) < train["total_iter"]:
+    elif train.get("constyle_iter", train["total_iter"]) < train["total_iter"]:
         yield "train.constyle_iter ends ConStyle's losses before total_iter and there is no pixel_opt to go on with."
     elif options["dist"] and not options.get("find_unused_parameters"):
         yield "train has no loss of the restored image; several processes then need find_unused_parameters: true."

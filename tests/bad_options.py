@@ -103,6 +103,7 @@ BROKEN: list[tuple[str, Any, str]] = [
     ("datasets.val.dataroot_gt", "datasets/GoPro/prepared/test/gt.lmdb", "`basicsr prepare gopro` writes it"),
     ("train.mixing_augs", {"mixup": "false"}, "train.mixing_augs.mixup is 'false'"),
     ("train.pixel_opt", None, "no pixel_opt to go on with"),
+    ("train", {"pixel_opt": None, "constyle_iter": 0}, "no pixel_opt to go on with"),
     ("val.metrics.psnr", "calculate_psnr", "val.metrics.psnr is 'calculate_psnr'"),
     ("val.metrics.psnr.crop_border", ..., "crop_border"),
     ("path.pretrain_network_g", 5, "path.pretrain_network_g is 5"),

@@ -411,6 +411,37 @@ def test_run_stops_after_some_steps_in_a_row_that_are_not_finite(make_model):
         model.optimize_parameters(3)
 
 
+def test_what_the_last_good_step_left_is_saved_though_later_ones_were_not_finite(make_model, tmp_path):
+    model = make_model(contrast={"queue_size": QUEUE}, total_iter=4)
+    model.feed_data(batch(1))
+    model.optimize_parameters(1)
+    good = deepcopy(model.net_g.state_dict())
+    broken = batch(2)
+    broken["gt"][:] = float("inf")
+    for iteration in (2, 3, 4):
+        model.feed_data(broken)
+        model.optimize_parameters(iteration)
+        if iteration == 2:
+            model.save(epoch=0, current_iter=2)
+    with pytest.raises(RunError, match=r"diverged: its last 3 steps were not finite.* iteration 1 left it"):
+        model.save(epoch=0, current_iter=-1)
+    for name in ("net_g_2.pth", "net_g_latest.pth"):
+        assert same(torch.load(tmp_path / name, weights_only=True)["params"], good)
+    resumed = make_model(contrast={"queue_size": QUEUE})
+    resumed.resume_training(torch.load(tmp_path / "2.state", weights_only=True))
+    assert resumed.non_finite.in_a_row == 1  # so that a run that goes on stops where it would have stopped
+
+
+def test_single_step_at_the_end_that_was_not_finite_does_not_fail_the_run(make_model, tmp_path):
+    model = make_model(contrast={"queue_size": QUEUE}, total_iter=1)
+    broken = batch(1)
+    broken["gt"][:] = float("inf")
+    model.feed_data(broken)
+    model.optimize_parameters(1)
+    model.save(epoch=0, current_iter=-1)
+    assert (tmp_path / "net_g_latest.pth").is_file()
+
+
 def test_memory_that_runs_out_names_what_to_lower(make_model, monkeypatch):
     model = make_model(contrast={"queue_size": QUEUE})
 

@@ -8,13 +8,20 @@ from torch import nn
 
 from constyle_arch.checkpoints.detection import detect_network
 from constyle_arch.checkpoints.published_names import LEFT_OUT, from_published, is_published
-from constyle_arch.checkpoints.reading import StateDict, read_state_dict
+from constyle_arch.checkpoints.reading import StateDict, read_checkpoint, section_of, weights_in
 from constyle_arch.checkpoints.warm_start import is_warm_start, warm_start
 from constyle_arch.errors import CheckpointError, listed
 
 
 def load_network(path: str | Path, type: str | None = None, *, key: str | None = None, **options: Any) -> nn.Module:
-    """The network a checkpoint holds, in evaluation mode, on the CPU.
+    """The network a checkpoint holds, in evaluation mode, on the CPU; see `read_network`."""
+    return read_network(path, type, key=key, **options)[0]
+
+
+def read_network(
+    path: str | Path, type: str | None = None, *, key: str | None = None, **options: Any
+) -> tuple[nn.Module, str | None]:
+    """The network a checkpoint holds, in evaluation mode, on the CPU, and the section it was in.
 
     Args:
         path: a `.pth` or `.safetensors` file: this package's, BasicSR's, or a published one (IRConStyle, Restormer,
@@ -23,10 +30,14 @@ def load_network(path: str | Path, type: str | None = None, *, key: str | None =
         key: the section of the file to take; left out, `params_ema`, `params` or `state_dict`.
         **options: of the architecture; those left out are worked out where the weights are of that architecture.
 
+    Returns:
+        The network; the section of the file, None where it holds weights alone.
+
     Raises:
         CheckpointError: the file cannot be read, or does not fit the network.
     """
-    weights = own_names(read_state_dict(path, key))
+    content = read_checkpoint(path)
+    weights = own_names(weights_in(content, str(path), key))
     if type is None:
         try:
             type, detected = detect_network(weights)
@@ -43,7 +54,7 @@ def load_network(path: str | Path, type: str | None = None, *, key: str | None =
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{type} cannot be built with the options {options}: {error}") from error
     fill(network, weights, str(path))
-    return network.eval()
+    return network.eval(), section_of(content, str(path), key)
 
 
 def _detected_options(weights: StateDict, type: str) -> dict[str, Any]:
@@ -82,6 +93,10 @@ def fill(network: nn.Module, weights: StateDict, source: str, strict: bool = Tru
     if original and not strict:
         return warm_start(network, weights, source)
     wanted = network.state_dict()
+    weights = {
+        name: tensor.reshape(()) if tensor.shape == (1,) and name in wanted and wanted[name].dim() == 0 else tensor
+        for name, tensor in weights.items()  # PyTorch 0.3 wrote BatchNorm's counters so, and later ones read them
+    }
     fitting = {name for name, tensor in weights.items() if name in wanted and wanted[name].shape == tensor.shape}
     share = sum(wanted[name].numel() for name in fitting) / sum(tensor.numel() for tensor in wanted.values())
     matched = f"{len(fitting)} of its {len(wanted)} tensors match, {share:.1%} of its numbers"

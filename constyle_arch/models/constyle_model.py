@@ -12,7 +12,7 @@ from constyle_arch.archs.constyle_arch import Codes
 from constyle_arch.archs.general_restoration_arch import GuidedNetwork
 from constyle_arch.archs.layers import at_least_float32, pad_to_multiple
 from constyle_arch.checkpoints.published_names import contrast_from_published
-from constyle_arch.checkpoints.reading import read_state_dict
+from constyle_arch.checkpoints.reading import read_checkpoint, weights_in
 from constyle_arch.errors import OptionsError, RunError
 from constyle_arch.models.momentum_contrast import MomentumContrast, contrast_health
 from constyle_arch.models.restoration_model import RestorationModel
@@ -55,7 +55,9 @@ class ConStyleModel(RestorationModel):
         load_path = self.opt["path"].get("pretrain_network_g")
         if load_path is None:
             return
-        state = contrast_from_published(read_state_dict(load_path, self.opt["path"].get("param_key_g", "params")))
+        content = read_checkpoint(load_path)
+        key = self.opt["path"].get("param_key_g") or ("params" if "params" in content else None)
+        state = contrast_from_published(weights_in(content, load_path, key))  # averages have no queue
         if state:
             self._load_contrast(state, load_path, strict=False)
             get_root_logger().info(f"Momentum encoder and queue are those of {load_path}.")

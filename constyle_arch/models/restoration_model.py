@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from constyle_arch.archs.layers import at_least_float32
 from constyle_arch.atomic import save_atomically, save_bytes_atomically
 from constyle_arch.checkpoints.loading import fill, own_names
-from constyle_arch.checkpoints.reading import read_checkpoint, read_state_dict
+from constyle_arch.checkpoints.reading import read_checkpoint, section_of, weights_in
 from constyle_arch.distributed import gathered_objects, largest, largest_of, ranks, take_from_first
 from constyle_arch.errors import RunError
 from constyle_arch.images import in_unit_range
@@ -29,7 +29,7 @@ from constyle_arch.models.acceleration import PRECISIONS, Acceleration
 from constyle_arch.models.interruption import StoppedRunError, StopRequest
 from constyle_arch.models.metrics_history import MetricsHistory
 from constyle_arch.models.mixup import Mixup
-from constyle_arch.models.non_finite_steps import NonFiniteSteps, Snapshot
+from constyle_arch.models.non_finite_steps import ADVICE, NonFiniteSteps, Snapshot
 from constyle_arch.models.progress_line import ProgressLine
 from constyle_arch.models.random_state import random_state, random_state_kept, set_random_state
 from constyle_arch.models.resuming import apply_changes, changes, fit_state, options_of_training
@@ -73,18 +73,21 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
     lq: Tensor
     gt: Tensor  # absent where a data set to test on has no clean images
     output: Tensor
+    section_taken: str
+    """The section of the checkpoint that was loaded last, in brackets; empty where it has none."""
 
     def __init__(self, opt: Options) -> None:
         self.current_iter = 0
         self.acceleration = Acceleration.from_options(opt.get("train") or {})
         self.stop_request = StopRequest()
         self.options_of_training = options_of_training(opt)  # as they are now: BasicSR takes some out in use
+        opt["path"].setdefault("param_key_g", None)  # BasicSR would take `params`
         super().__init__(opt)
         if not self.is_train:
             self.report = Report(
                 name=opt["name"],
                 network=opt["network_g"]["type"],
-                weights=opt["path"]["pretrain_network_g"],
+                weights=f"{opt['path']['pretrain_network_g']}{self.section_taken}",
                 parameters=count_parameters(self.net_g),
                 gmacs=count_gmacs(self.get_bare_model(self.net_g)),
                 metrics=list(opt["val"].get("metrics") or {}),
@@ -131,23 +134,26 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         name = type(self.get_bare_model(net)).__name__
         get_root_logger().info(f"Network: {name}, with parameters: {count_parameters(net):,d}")
 
-    def load_network(
-        self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = "params"
-    ) -> None:
+    def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = None) -> None:
         """Fill `net` from a checkpoint of this package, of BasicSR or a published one; see `checkpoints.loading`.
 
         Args:
             net: the network, wrapped or not.
             load_path: the file.
             strict: every tensor must fit; otherwise those that do are loaded.
-            param_key: the section of the file; None takes the first of those usual.
+            param_key: the section of the file; None takes `params_ema`, `params` or `state_dict`,
+                the first that is there, as `load_network` does.
 
         Raises:
             CheckpointError: the file cannot be read or does not fit; `net` is untouched then.
         """
         net = self.get_bare_model(net)
-        loaded = fill(net, own_names(read_state_dict(load_path, param_key)), load_path, strict)
-        get_root_logger().info(f"{type(net).__name__}: {loaded} from {load_path} [{param_key}].")
+        content = read_checkpoint(load_path)
+        weights = own_names(weights_in(content, load_path, param_key))
+        loaded = fill(net, weights, load_path, strict)
+        section = section_of(content, load_path, param_key)
+        self.section_taken = f" [{section}]" if section else ""
+        get_root_logger().info(f"{type(net).__name__}: {loaded} from {load_path}{self.section_taken}.")
 
     def feed_data(self, data: Mapping[str, Any]) -> None:
         """Take the images of a batch: `lq`, and `gt` where there is one, (N, 3, H, W); in [0, 1], or of 8 bits."""
@@ -272,10 +278,10 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         self.progress_line.close()
         get_root_logger().info(f"Asked to stop after iteration {self.current_iter}.")
         self.save(0, self.current_iter)
-        saved = "which is saved; --auto_resume goes on from there"
-        if self.non_finite.in_a_row:
-            saved = "whose step was not finite and is not saved; --auto_resume goes on from the state before"
-        raise StoppedRunError(f"stopped after iteration {self.current_iter}, {saved}", signal_number)
+        raise StoppedRunError(
+            f"stopped after iteration {self.current_iter}, which is saved; --auto_resume goes on from there",
+            signal_number,
+        )
 
     def compute_losses(self, part: slice) -> dict[str, Tensor]:
         """Restore a part of the batch and return the weighted losses to add up, by their names in the log."""
@@ -463,8 +469,11 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
     def save(self, epoch: int, current_iter: int) -> None:
         """Write the networks and the training state of this iteration; -1 stands for the end of the run.
 
+        Steps that were not finite changed nothing, so what is written is always that of the last good step.
+
         Raises:
-            RunError: the run ended before `train.total_iter` iterations, or a file cannot be written.
+            RunError: the run ended before `train.total_iter` iterations, several steps at its end
+                were not finite (what is written is whole then), or a file cannot be written.
         """
         total_iter = int(self.opt["train"]["total_iter"])
         if current_iter == -1 and self.current_iter < total_iter:
@@ -472,15 +481,14 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         if current_iter == -1:
             self.progress_line.close()
         self.non_finite.read(all_of_them=True)
-        if self.non_finite.in_a_row and current_iter == -1:
-            raise RunError(
-                f"The run ended with {self.non_finite.in_a_row} steps that were not finite; it is not saved."
-            )
-        if self.non_finite.in_a_row:
-            get_root_logger().warning(f"Iteration {current_iter} is not saved: its step was not finite.")
-            return
         self._save_networks("latest" if current_iter == -1 else str(current_iter))
         self.save_training_state(epoch, current_iter)
+        if current_iter == -1 and self.non_finite.in_a_row > 1:  # a single one may be a batch's fault
+            raise RunError(
+                f"The training has diverged: its last {self.non_finite.in_a_row} steps were not finite. "
+                f"What is saved is as iteration {self.current_iter - self.non_finite.in_a_row} left it. "
+                f"{ADVICE}"
+            )
 
     def _save_networks(self, version: str) -> None:
         if hasattr(self, "net_g_ema"):
@@ -513,6 +521,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
             "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
             "random": gathered_objects(random_state()),
             "loss_scaler": self.loss_scaler.state_dict(),
+            "steps_not_finite_in_a_row": self.non_finite.in_a_row,
             "options": self.options_of_training,
             "images": self.opt.get("train_images"),
         }
@@ -529,6 +538,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
             fit_state(optimizer)
         apply_changes(changed, self.opt["train"], self.optimizers, self.schedulers, built)
         self.loss_scaler.load_state_dict(resume_state.get("loss_scaler", {}) or self.loss_scaler.state_dict())
+        self.non_finite.in_a_row = resume_state.get("steps_not_finite_in_a_row", 0)
         self.current_iter = resume_state["iter"]
         self.history.forget_after(self.current_iter)
         if "random" in resume_state:
