@@ -15,6 +15,7 @@ from constyle_arch.checkpoints.detection import detect_network
 from constyle_arch.checkpoints.loading import fill, load_network, read_network
 from constyle_arch.checkpoints.published_names import from_published
 from constyle_arch.checkpoints.reading import read_state_dict
+from constyle_arch.describing import describe
 from constyle_arch.errors import CheckpointError, OptionsError
 from tests.conftest import paired_dataset, run_command, small_network, training_options, write_options
 from tests.test_archs import SHAPES, SMALL, SMALL_NAFNET, TINY, published_state_dict
@@ -395,3 +396,31 @@ def test_counters_with_an_axis_are_read_as_pytorch_reads_them(tmp_path):
     counter = "encoder.projections.0.1.num_batches_tracked"
     saved_network(tmp_path / "w.pth", lambda tensors: tensors.update({counter: torch.tensor([7])}))
     assert load_network(tmp_path / "w.pth").state_dict()[counter] == 7
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tensors: {n: t.char() for n, t in tensors.items()}, "int8 instead of float32"),
+        (lambda tensors: {n: t.to(torch.complex64) for n, t in tensors.items()}, "complex64 instead of"),
+        (lambda tensors: {n: t for n, t in tensors.items() if n != "refine.0.attn.qkv.weight"}, "1 missing: refine"),
+        (lambda tensors: {n: t for n, t in tensors.items() if n != "fuse.weight"}, r"incomplete \(fuse\.weight\)"),
+        (lambda tensors: {n: t for n, t in tensors.items() if "ffn.project_out" not in n}, "incomplete"),
+        (lambda tensors: {n: t.sum() if n == "fuse.weight" else t for n, t in tensors.items()}, "incomplete"),
+    ],
+)
+def test_weights_that_cannot_be_a_network_are_refused_by_restore_and_info_alike(tmp_path, change, message):
+    network = saved_network(tmp_path / "w.pth")
+    torch.save({"params": change(network.state_dict())}, tmp_path / "w.pth")
+    for refuse in (load_network, describe):
+        with pytest.raises(CheckpointError, match=message) as raised:
+            refuse(tmp_path / "w.pth")
+        assert str(tmp_path / "w.pth") in str(raised.value)
+
+
+def test_weights_of_half_precision_are_a_network(tmp_path):
+    saved_network(
+        tmp_path / "w.pth", lambda tensors: tensors.update({n: t.half() for n, t in tensors.items() if t.dim()})
+    )
+    assert load_network(tmp_path / "w.pth").output.weight.dtype == torch.float32
+    assert "ConStyleRestormer" in describe(tmp_path / "w.pth")

@@ -258,3 +258,21 @@ def test_signal_handlers_are_put_back_after_a_training(tmp_path, ten_pairs, monk
     assert len(during) == 2
     assert not set(during) & set(before)
     assert [signal.getsignal(number) for number in heard] == before
+
+
+def test_training_that_diverges_says_so_keeps_no_best_network_and_fails(tmp_path, ten_pairs, two_pairs):
+    """With too few steps for train.max_skipped_steps to end it."""
+    options = training_options(ten_pairs, two_pairs, total_iter=4)
+    options["train"]["optim_g"]["lr"] = 1e17
+    options["train"]["scheduler"]["eta_mins"] = [1e17, 1e17]
+    result = run_command("train", "-opt", write_options(tmp_path / "run.yml", options), cwd=tmp_path)
+    assert result.returncode == 2
+    last = result.stderr.splitlines()[-1]
+    assert "The training has diverged: its last 3 steps were not finite" in last
+    assert "no image of pairs is restored to finite numbers" in last
+    assert "as iteration 1 left it" in last
+    assert "2 restored to NaN or infinite numbers of 2 not averaged" in result.stderr
+    for wrong in ("too small", "-inf", "@ -1 iter"):
+        assert wrong not in result.stdout + result.stderr
+    models = tmp_path / "experiments" / "tiny" / "models"
+    assert {path.name for path in models.glob("*.pth")} == {"net_g_2.pth", "net_g_4.pth", "net_g_latest.pth"}

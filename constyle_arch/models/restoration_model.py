@@ -21,10 +21,10 @@ from constyle_arch.atomic import save_atomically, save_bytes_atomically
 from constyle_arch.checkpoints.loading import fill, own_names
 from constyle_arch.checkpoints.reading import read_checkpoint, section_of, weights_in
 from constyle_arch.distributed import gathered_objects, largest, largest_of, ranks, take_from_first
-from constyle_arch.errors import RunError
+from constyle_arch.errors import RunError, listed
 from constyle_arch.images import in_unit_range
 from constyle_arch.inference.memory import is_out_of_memory
-from constyle_arch.inference.restoring import OVERLAP, restore
+from constyle_arch.inference.restoring import OVERLAP, restore, tensors_not_finite
 from constyle_arch.models.acceleration import PRECISIONS, Acceleration
 from constyle_arch.models.interruption import StoppedRunError, StopRequest
 from constyle_arch.models.metrics_history import MetricsHistory
@@ -80,6 +80,8 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         self.current_iter = 0
         self.acceleration = Acceleration.from_options(opt.get("train") or {})
         self.stop_request = StopRequest()
+        self.images_measured: dict[str, int] = {}
+        self.not_finite: dict[str, int] = {}
         self.options_of_training = options_of_training(opt)  # as they are now: BasicSR takes some out in use
         opt["path"].setdefault("param_key_g", None)  # BasicSR would take `params`
         super().__init__(opt)
@@ -350,6 +352,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         shown = images[:: -(-len(images) // count)] if count else images[:0]
         saves_every = save_img or self.opt["val"].get("save_comparison", False)
         rows: list[Row] = []
+        finite: list[bool] = []
         pictures: list[Picture] = []
         with random_state_kept():  # a resumed run may have this validation behind it
             for one in measure(
@@ -362,6 +365,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
                 until=self._asked_to_stop,
             ):
                 rows.append(one.row)
+                finite.append(one.finite)
                 if one.pictures and saves_every:
                     self._save_pictures(one.pictures, dataset_name, one.name, current_iter, save_img)
                 if one.pictures and len(rows) - 1 in shown:
@@ -370,10 +374,13 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
             self._save_and_stop(stop)
         if pictures:
             self._show_validation(stacked(pictures), dataset_name, tb_logger)
+        self.images_measured[dataset_name], self.not_finite[dataset_name] = len(finite), finite.count(False)
         if self.is_train:
             self._report_validation(rows, dataset_name, tb_logger)
         elif rows and metrics:
             self._report_test(rows, dataset_name)
+        if not self.is_train and len(self.images_measured) == len(self.opt["datasets"]):
+            self._refuse_spoilt_images()
 
     dist_validation = nondist_validation
 
@@ -426,13 +433,40 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         if tb_logger:
             tb_logger.add_image(f"validation/{dataset_name}", picture[..., ::-1], self.current_iter, dataformats="HWC")
 
+    def _all_spoilt(self) -> list[str]:
+        """The data sets of whose images none was restored to finite numbers, when they were last measured."""
+        return [name for name, images in self.images_measured.items() if 0 < images == self.not_finite[name]]
+
+    def _refuse_spoilt_images(self) -> None:
+        """Do not end well where a test's restored images are not finite.
+
+        Raises:
+            RunError: there are such images; the message says how many, and whether the weights are to blame.
+        """
+        spoilt = [
+            f"{count} of {self.images_measured[name]} images of {name}"
+            for name, count in self.not_finite.items()
+            if count
+        ]
+        if not spoilt:
+            return
+        reason = "The weights are finite, so the network overflows; set val.amp: off, or take other weights."
+        if names := tensors_not_finite(self.get_bare_model(self.net_g)):
+            weights = f"{self.opt['path']['pretrain_network_g']}{self.section_taken}"
+            reason = f"The weights {weights} hold such numbers, in {listed(names, 3)}; take an earlier checkpoint."
+        raise RunError(f"{' and '.join(spoilt)} were restored to NaN or infinite numbers. {reason}")
+
     def _report_validation(self, rows: list[Row], dataset_name: str, tb_logger: Any) -> None:
         """Log a validation's means and keep the network if it is the best; processes but the first only note it."""
         means = means_of(rows) if rows and len(rows[0]) > 1 else {}
         for column, mean in means.items():
             if mean.remark():
                 get_root_logger().warning(f"{dataset_name}, {column}: {mean.remark()}.")
-        self.history.add(dataset_name, self.current_iter, {column: mean.value for column, mean in means.items()})
+        if dataset_name in self._all_spoilt():  # not noted, so that a run that goes on finds out again
+            get_root_logger().warning(f"{dataset_name}: no image was restored to finite numbers.")
+            return
+        measured = {column: None if mean.not_finite else mean.value for column, mean in means.items()}
+        self.history.add(dataset_name, self.current_iter, measured)
         if ranks()[1] != 0:
             return
         if means:
@@ -441,6 +475,18 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
             self._log_validation_metric_values(self.current_iter, dataset_name, tb_logger)
             self._keep_best_network(dataset_name)
         self.history.write()
+
+    def _log_validation_metric_values(self, current_iter: int, dataset_name: str, tb_logger: Any) -> None:
+        """As BasicSR's, but for metrics that have no best value, for they were never measured."""
+        best = self.best_metric_results[dataset_name]
+        lines = [
+            f"\t # {metric}: {value:.4f}"
+            + (f"\tBest: {best[metric]['val']:.4f} @ {best[metric]['iter']} iter" if metric in best else "")
+            for metric, value in self.metric_results.items()
+        ]
+        get_root_logger().info("\n".join([f"Validation {dataset_name}", *lines, ""]))
+        for metric, value in self.metric_results.items() if tb_logger else ():
+            tb_logger.add_scalar(f"metrics/{dataset_name}/{metric}", value, current_iter)
 
     def _report_test(self, scores: list[Row], dataset_name: str) -> None:
         """Log a data set's scores and write the table of all so far."""
@@ -462,8 +508,8 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
     def _keep_best_network(self, dataset_name: str) -> None:
         first_dataset = self._validation_sets()[0]["name"]
         first_metric = next(iter(self.opt["val"]["metrics"]))
-        improved = self.best_metric_results[dataset_name][first_metric]["iter"] == self.current_iter
-        if dataset_name == first_dataset and improved:
+        best = self.best_metric_results[dataset_name].get(first_metric)
+        if dataset_name == first_dataset and best and best["iter"] == self.current_iter:
             self._save_networks("best")
 
     def save(self, epoch: int, current_iter: int) -> None:
@@ -472,8 +518,8 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         Steps that were not finite changed nothing, so what is written is always that of the last good step.
 
         Raises:
-            RunError: the run ended before `train.total_iter` iterations, several steps at its end
-                were not finite (what is written is whole then), or a file cannot be written.
+            RunError: the run ended before `train.total_iter` iterations, it has diverged (what is
+                written is whole then), or a file cannot be written.
         """
         total_iter = int(self.opt["train"]["total_iter"])
         if current_iter == -1 and self.current_iter < total_iter:
@@ -483,11 +529,23 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         self.non_finite.read(all_of_them=True)
         self._save_networks("latest" if current_iter == -1 else str(current_iter))
         self.save_training_state(epoch, current_iter)
-        if current_iter == -1 and self.non_finite.in_a_row > 1:  # a single one may be a batch's fault
+        if current_iter == -1:
+            self._refuse_divergence()
+
+    def _refuse_divergence(self) -> None:
+        """Do not end well where a training has diverged.
+
+        Raises:
+            RunError: its last steps were not finite, or no image of a validation was restored to finite numbers.
+        """
+        steps = self.non_finite.in_a_row
+        signs = [f"no image of {name} is restored to finite numbers" for name in self._all_spoilt()]
+        if steps > 1:  # a single one may be a batch's fault
+            signs.insert(0, f"its last {steps} steps were not finite")
+        if signs:
             raise RunError(
-                f"The training has diverged: its last {self.non_finite.in_a_row} steps were not finite. "
-                f"What is saved is as iteration {self.current_iter - self.non_finite.in_a_row} left it. "
-                f"{ADVICE}"
+                f"The training has diverged: {' and '.join(signs)}. "
+                f"What is saved is as iteration {self.current_iter - steps} left it. {ADVICE}"
             )
 
     def _save_networks(self, version: str) -> None:
