@@ -25,6 +25,7 @@ from constyle_arch.errors import RunError, listed
 from constyle_arch.images import in_unit_range
 from constyle_arch.inference.memory import is_out_of_memory
 from constyle_arch.inference.restoring import OVERLAP, restore, tensors_not_finite
+from constyle_arch.losses.options import RESTORATION, by_log_name, loss_options, taken_by
 from constyle_arch.models.acceleration import PRECISIONS, Acceleration
 from constyle_arch.models.interruption import StoppedRunError, StopRequest
 from constyle_arch.models.metrics_history import MetricsHistory
@@ -55,7 +56,8 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
     """BasicSR's `SRModel` for restoration: losses from YAML, mixup, clipping, EMA, best checkpoint, test report.
 
     Options under `train`, besides BasicSR's:
-        pixel_opt, perceptual_opt: losses of the restored image; each may be left out.
+        <name>_opt: a loss of the restored image, logged as `l_<name>` (`pixel_opt` as `l_pix`,
+            `perceptual_opt` as `l_percep`); see `losses.options`.
         mixing_augs: `mixup` (default false), `mixup_beta` (1.2), `use_identity` (true); see `Mixup`.
         grad_clip_norm: largest total norm of the gradient; left out, gradients are not clipped.
         max_skipped_steps: after this many steps in a row without finite loss and gradient the run stops. Default: 10.
@@ -68,6 +70,9 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         pictures: in training, of how many images of a validation set, spread over it, to keep such pictures, together
             in one for each validation (default 3).
     """
+
+    QUANTITIES: tuple[str, ...] = RESTORATION
+    """What its losses may take, see `losses.options`."""
 
     net_g: nn.Module
     lq: Tensor
@@ -111,8 +116,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
             load_path = self.opt["path"].get("pretrain_network_g")
             if load_path is not None and "params_ema" in read_checkpoint(load_path):
                 self.load_network(self.net_g_ema, load_path, self.opt["path"].get("strict_load_g", True), "params_ema")
-        self.cri_pix = self.build_optional_loss("pixel_opt")
-        self.cri_perceptual = self.build_optional_loss("perceptual_opt")
+        self.losses = self._built_losses()
         mixing = dict(train_opt.get("mixing_augs") or {})
         mixes = mixing.pop("mixup", False)
         self.mixup = Mixup(**mixing) if mixes else None
@@ -120,16 +124,23 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         self.setup_optimizers()
         self.setup_schedulers()
 
+    def _built_losses(self) -> dict[str, nn.Module]:
+        """The losses of `train` by their option, but for those that take what this model does not have."""
+        losses = {}
+        for option, loss_opt in loss_options(self.opt["train"]).items():
+            loss = build_loss(loss_opt).to(self.device)
+            if set(self.QUANTITIES) >= set(taken_by(loss)):
+                losses[option] = loss
+            else:
+                lacking = ", ".join(name for name in taken_by(loss) if name not in self.QUANTITIES)
+                get_root_logger().warning(f"train.{option} is left out: {type(self).__name__} has no {lacking}.")
+        return losses
+
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """Lay out, perhaps compile, move and perhaps wrap the network."""
         if self.is_train:
             self.acceleration.prepare(net)
         return super().model_to_device(net)
-
-    def build_optional_loss(self, option: str) -> nn.Module | None:
-        """The loss that `train.<option>` describes, or None where the option is left out."""
-        loss_opt = self.opt["train"].get(option)
-        return build_loss(loss_opt).to(self.device) if loss_opt else None
 
     def print_network(self, net: nn.Module) -> None:
         """Log the network's name and number of parameters."""
@@ -289,19 +300,19 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         """Restore a part of the batch and return the weighted losses to add up, by their names in the log."""
         with self.acceleration.autocast(self.device):
             restored = self.net_g(self.lq[part])
-        return self.restoration_losses(at_least_float32(restored), self.gt[part])
+        return self.losses_of(restored=at_least_float32(restored), clean=self.gt[part])
 
-    def restoration_losses(self, restored: Tensor, clean: Tensor) -> dict[str, Tensor]:
-        """The losses of the restored images against the clean ones, both (N, 3, H, W)."""
-        losses = {}
-        if self.cri_pix:
-            losses["l_pix"] = self.cri_pix(restored, clean)
-        if self.cri_perceptual:
-            perceptual, style = self.cri_perceptual(restored, clean)
-            if perceptual is not None:
-                losses["l_percep"] = perceptual
-            if style is not None:
-                losses["l_percep_style"] = style
+    def losses_of(self, **quantities: Any) -> dict[str, Tensor]:
+        """The losses that can be computed of some quantities, by their names in the log.
+
+        Args:
+            **quantities: by the names that losses take, see `losses.options`.
+        """
+        losses: dict[str, Tensor] = {}
+        for option, loss in self.losses.items():
+            taken = taken_by(loss)
+            if quantities.keys() >= set(taken):
+                losses |= by_log_name(option, loss(*(quantities[name] for name in taken)))
         return losses
 
     def get_current_log(self) -> dict[str, float]:
