@@ -28,6 +28,7 @@ setup(
         "safetensors",
         "einops",
         "tqdm",
+        "filelock>=4",  # forked workers let go of their parent's locks
     ],
     extras_require={
         "sample": ["scikit-image>=0.22"],  # the photographs that `basicsr prepare sample` hazes

@@ -1,8 +1,8 @@
 """Writing a file so that it is either whole or not there."""
 
 import contextlib
-import fcntl
 import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -15,6 +15,8 @@ from constyle_arch.errors import RunError
 def save_atomically(content: object, path: Path) -> None:
     """Write `content` with `torch.save`; the file appears under its name once it is complete and on disk.
 
+    Processes that write one file at a time do not mix: the last one's is left.
+
     Raises:
         RunError: the file cannot be written (disk full, no permission); what was there before is untouched.
     """
@@ -26,39 +28,28 @@ def save_bytes_atomically(content: bytes, path: Path) -> None:
     _write(path, lambda file: file.write(content))
 
 
-def _opened_alone(path: Path) -> BinaryIO:
-    """A file to write from its beginning, which other processes that want to write it wait for."""
-    while True:
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(file, fcntl.LOCK_EX)
-        if _is_at(file, path):
-            file.truncate()
-            return file
-        file.close()  # the one waited for has renamed it
-
-
-def _is_at(file: BinaryIO, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
-
-
 def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished = path.with_name(f".{secrets.token_hex(8)}.unfinished")  # no longer than a name may be
     try:
-        with _opened_alone(unfinished) as file:
+        with unfinished.open("xb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-            unfinished.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        unfinished.replace(path)
+        _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
+        raise RunError(f"The file {path} cannot be written: {error}. What was there before is untouched.") from error
+    finally:  # an interruption, too, leaves nothing half-written
         with contextlib.suppress(OSError):
             unfinished.unlink(missing_ok=True)
-        raise RunError(f"The file {path} cannot be written: {error}. What was there before is untouched.") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the new name on disk as well; Windows opens no folders and keeps names itself."""
+    if os.name == "nt":
+        return
+    directory = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

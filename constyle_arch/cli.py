@@ -64,8 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _plain(error: UserError) -> str:
-    """The message alone, where a loader worker has wrapped it in its traceback."""
-    return str(error).rsplit(f"{type(error).__name__}: ", 1)[-1].strip()
+    """The message alone, where a loader's worker has wrapped it in its traceback."""
+    text = str(error)
+    if text.startswith(f"Caught {type(error).__name__} in "):
+        text = text.rsplit(f"\n{type(error).__module__}.{type(error).__qualname__}: ", 1)[-1]
+    return text.strip()
 
 
 class _Versions(argparse.Action):

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from constyle_arch.archs.general_restoration_arch import GuidedNetwork
 from constyle_arch.checkpoints.detection import detect_network
-from constyle_arch.checkpoints.loading import own_names
+from constyle_arch.checkpoints.loading import fitting_tensors, own_names
 from constyle_arch.checkpoints.published_names import is_published
-from constyle_arch.checkpoints.reading import SECTIONS, StateDict, read_checkpoint, weights_in
-from constyle_arch.errors import CheckpointError, OptionsError, UserError
+from constyle_arch.checkpoints.reading import StateDict, read_checkpoint, section_of, weights_in
+from constyle_arch.errors import CheckpointError, OptionsError, UnknownNetworkError, UserError
 from constyle_arch.models.metrics_history import FILE, MetricsHistory
 from constyle_arch.options import Options, read_option_file
 from constyle_arch.results.complexity import SIDE, count_gmacs, count_parameters
@@ -57,7 +57,8 @@ def _of_options(path: Path, side: int) -> Facts:
     if not isinstance(network_opt, dict) or "type" not in network_opt:
         raise OptionsError(f"{path}: network_g.type is missing; it names the architecture.")
     hyperparameters = {name: value for name, value in network_opt.items() if name != "type"}
-    facts |= _of_network(str(network_opt["type"]), hyperparameters, side)
+    name = str(network_opt["type"])
+    facts |= _of_network(_built(name, hyperparameters), name, hyperparameters, side)
     train_opt = options.get("train")
     if isinstance(train_opt, dict) and "total_iter" in train_opt:
         facts["iterations"] = str(train_opt["total_iter"])
@@ -77,7 +78,7 @@ def _of_checkpoint(path: Path, side: int, key: str | None) -> tuple[Facts, State
     sections = {name: section for name, section in content.items() if isinstance(section, Mapping)}
     weights = weights_in(content, str(path), key)
     if sections:
-        taken = key or next(section for section in SECTIONS if section in sections)
+        taken = section_of(content, str(path), key)
         facts["keys"] = ", ".join(
             f"{name} ({len(section)} tensors{', described here' if name == taken and len(sections) > 1 else ''})"
             for name, section in sections.items()
@@ -85,25 +86,36 @@ def _of_checkpoint(path: Path, side: int, key: str | None) -> tuple[Facts, State
     else:
         facts["keys"] = f"none, {len(weights)} tensors"
     facts["tensors"] = f"names {'of the publication' if is_published(weights) else 'of this package'}"
+    own = own_names(weights)
     try:
-        network, hyperparameters = detect_network(own_names(weights))
-        facts |= _of_network(network, hyperparameters, side)
-    except CheckpointError:
+        name, hyperparameters = detect_network(own)
+    except UnknownNetworkError:
         facts["tensors"] = "of no network of this package"
         facts["parameters"] = _millions(sum(tensor.numel() for tensor in weights.values()))
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    else:
+        network = _built(name, hyperparameters)
+        fitting_tensors(network, own, str(path))  # what `restore` would refuse is not described as if it were whole
+        facts |= _of_network(network, name, hyperparameters, side)
     iteration = _iteration(path)
     facts["iteration"] = "not told by the file's name or its folder" if iteration is None else str(iteration)
     return facts, weights
 
 
-def _of_network(name: str, hyperparameters: Options, side: int) -> Facts:
+def _built(name: str, hyperparameters: Options) -> nn.Module:
+    """The shapes of a network, on the meta device."""
     if name not in ARCH_REGISTRY:
         raise OptionsError(f"There is no architecture {name!r}; import it with --plugin FILE.py.")
     try:
         with torch.device("meta"):
             network: nn.Module = ARCH_REGISTRY.get(name)(**hyperparameters)
+            return network
     except (TypeError, ValueError) as error:
         raise OptionsError(f"{name} cannot be built with the options {hyperparameters}: {error}") from error
+
+
+def _of_network(network: nn.Module, name: str, hyperparameters: Options, side: int) -> Facts:
     facts = {"network": name, "options": ", ".join(f"{option} {value}" for option, value in hyperparameters.items())}
     facts["parameters"] = _millions(count_parameters(network))
     if isinstance(network, GuidedNetwork):

@@ -28,6 +28,10 @@ class CheckpointError(UserError):
     """A checkpoint cannot be read, or does not fit the network it is to be loaded into."""
 
 
+class UnknownNetworkError(CheckpointError):
+    """The weights are of no network of this package."""
+
+
 def listed(names: Sequence[str], most: int | None = NAMES_SHOWN) -> str:
     """The first `most` names in words, and how many more there are; all of them for None."""
     shown = ", ".join(names[:most])

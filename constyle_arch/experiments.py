@@ -1,9 +1,10 @@
 """The folder of a training run: whose it is, and which state in it can be gone on with."""
 
-import fcntl
 import time
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
+
+from filelock import BaseFileLock, FileLock, Timeout
 
 from constyle_arch.checkpoints.reading import read_checkpoint
 from constyle_arch.errors import CheckpointError, RunError
@@ -14,7 +15,7 @@ Options = dict[str, Any]
 
 STATE_KEYS = {"epoch": int, "iter": int, "optimizers": list, "schedulers": list}
 
-_held: list[IO[str]] = []
+_held: list[BaseFileLock] = []
 
 
 class Found(NamedTuple):
@@ -34,13 +35,12 @@ def hold_experiment(folder: Path) -> None:
         RunError: another process trains it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    file = (folder.parent / f".{folder.name}.running").open("a")
+    lock = FileLock(folder.parent / f".{folder.name}.running")
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
+        lock.acquire(timeout=0)
+    except Timeout:
         raise RunError(f"Another process is training {folder}; stop it first, or choose another name.") from None
-    _held.append(file)
+    _held.append(lock)
 
 
 def state_to_go_on_with(opt: Options) -> Found | None:

@@ -5,16 +5,18 @@ values; once these are right, what the options name is looked up, built and trie
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from difflib import get_close_matches
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from basicsr.losses.basic_loss import PerceptualLoss
 from basicsr.metrics import calculate_metric
 from basicsr.utils import logger as basicsr_logger
 from basicsr.utils.registry import (
@@ -39,6 +41,7 @@ from constyle_arch.data.paired_restoration_dataset import PairedRestorationDatas
 from constyle_arch.errors import CheckpointError, DataError, OptionsError
 from constyle_arch.inference.restoring import OVERLAP
 from constyle_arch.inference.tiles import tiles_of
+from constyle_arch.losses.options import RESTORATION, SUFFIX, by_log_name, log_name, loss_options, taken_by
 from constyle_arch.models.acceleration import PRECISIONS
 from constyle_arch.models.constyle_model import ConStyleModel
 from constyle_arch.models.mixup import Mixup
@@ -49,19 +52,11 @@ from constyle_arch.repairs.models import find_optimizer, find_scheduler
 from constyle_arch.results.scores import INPUT
 from constyle_arch.trained import located
 
+LARGEST_TRIAL, SMALLEST_TRIAL = 256, 16
+"""Sides of the images, in pixels, that losses are tried with."""
+
 Options = dict[str, Any]
 Problems = Iterator[str]
-
-RESTORATION_LOSSES = ("pixel_opt", "perceptual_opt")
-LOSSES = (*RESTORATION_LOSSES, "contrastive_opt", "content_opt", "style_opt")
-
-_IMAGE, _CODE = torch.ones(2, 3, 16, 16), torch.ones(2, CODE_CHANNELS)
-TRIAL_INPUTS: dict[str, tuple[Any, ...]] = {  # perceptual_opt is not tried: it would load its network
-    "pixel_opt": (_IMAGE, _IMAGE),
-    "contrastive_opt": (_CODE, _CODE, torch.ones(CODE_CHANNELS, 3)),
-    "content_opt": (_CODE, _CODE),
-    "style_opt": (Codes(_CODE, _CODE), Codes(_CODE, _CODE)),
-}
 
 
 def check_options(options: Options) -> None:
@@ -188,7 +183,6 @@ OPTIONAL = {
     "train.mixing_augs": SECTION,
     "train.mixing_augs.mixup": BOOLEAN,
     "train.mixing_augs.mixup_beta": POSITIVE,
-    **{f"train.{loss}": SECTION for loss in LOSSES},
 }
 
 
@@ -217,7 +211,8 @@ def _check_structure(options: Options) -> Problems:
                 yield f"{path} is missing; it must be {kind}."
             elif not KINDS[kind](section[key]):
                 yield f"{path} is {section[key]!r}; it must be {kind}."
-    for path, kind in OPTIONAL.items():
+    losses = {f"train.{option}": SECTION for option in loss_options(_section(options, "train"))}
+    for path, kind in (OPTIONAL | losses).items():
         value = _value_at(options, path)
         if path not in required and value is not None and not KINDS[kind](value):
             yield f"{path} is {value!r}; it must be {kind}, or left out."
@@ -226,13 +221,19 @@ def _check_structure(options: Options) -> Problems:
 
 
 KEYS = {
+    "": "name model_type scale num_gpu manual_seed datasets network_g path train val logger dist_params "
+    "find_unused_parameters",
     "path": "pretrain_network_g param_key_g strict_load_g resume_state ignore_resume_networks",
     "train": "total_iter warmup_iter ema_decay optim_g scheduler constyle_iter grad_clip_norm max_skipped_steps "
-    "amp channels_last compile checkpointing accumulate contrast mixing_augs " + " ".join(LOSSES),
+    "amp channels_last compile checkpointing accumulate contrast mixing_augs "
+    "pixel_opt perceptual_opt contrastive_opt content_opt style_opt",  # and any other <name>_opt
     "train.mixing_augs": "mixup mixup_beta use_identity",
     "val": "val_freq save_img save_comparison pictures suffix pbar metrics tile tile_overlap amp",
     "logger": "print_freq save_checkpoint_freq use_tb_logger wandb",
 }
+OF_THE_RUN = ("is_train", "dist", "auto_resume", "archive")
+"""What a run adds to its options."""
+
 OWN_DATA_SETS = {
     data_set.__name__: data_set for data_set in (PairedRestorationDataset, DegradedImageDataset, MixedDataset)
 }
@@ -243,21 +244,26 @@ LOADER_KEYS = (
 
 
 def _check_keys(options: Options) -> Problems:
-    """Keys that nothing reads, in the sections whose keys are known: those of this package's models and data set."""
+    """Keys that nothing reads, at the top and in the sections of this package's models and data sets.
+
+    Other models have keys of their own, which nobody knows here.
+    """
     known = {path: keys.split() for path, keys in KEYS.items()}
     for phase in options["datasets"] if isinstance(options.get("datasets"), dict) else ():
         data_set = OWN_DATA_SETS.get(str(_value_at(options, f"datasets.{phase}.type")))
         if data_set:
             known[f"datasets.{phase}"] = f"{LOADER_KEYS} {data_set.KEYS}".split()
-    if options.get("model_type") not in (RestorationModel.__name__, ConStyleModel.__name__):
+    own_models = (RestorationModel.__name__, ConStyleModel.__name__)
+    if options.get("model_type", own_models[0]) not in own_models:
         return
     for path, keys in known.items():
-        section = _value_at(options, path)
-        for key in section if isinstance(section, dict) else ():
-            if key not in keys:
-                near = get_close_matches(str(key), keys, n=1)
-                hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(keys)}."
-                yield f"{path}.{key} is not an option that is read; {hint}"
+        for key in _section(options, path):
+            of_the_run = not path and key in OF_THE_RUN
+            if key in keys or of_the_run or (path == "train" and str(key).endswith(SUFFIX)):
+                continue
+            near = get_close_matches(str(key), keys, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(keys)}."
+            yield f"{path and f'{path}.'}{key} is not an option that is read; {hint}"
 
 
 def _check_phases(options: Options) -> Problems:
@@ -274,6 +280,12 @@ def _check_phases(options: Options) -> Problems:
     names = [_value_at(options, f"datasets.{phase}.name") for phase in phases if phase != "train"]
     for name in {name for name in names if names.count(name) > 1}:
         yield f"datasets has two sets to measure on called {name!r}; give each a name of its own, they share folders."
+
+
+def _section(options: Options, path: str) -> Options:
+    """The section at `path`; empty where there is none."""
+    section = _value_at(options, path)
+    return section if isinstance(section, dict) else {}
 
 
 def _value_at(options: Options, path: str) -> Any:
@@ -360,7 +372,7 @@ def _check_checkpoint(options: Options, built: list[nn.Module]) -> Problems:
         yield f"path.pretrain_network_g: {source} is in {home}, which a fresh start moves away; change name."
     elif built and _is_subclass(_model(options), RestorationModel):
         try:
-            weights = own_names(read_state_dict(source, path.get("param_key_g", "params")))
+            weights = own_names(read_state_dict(source, path.get("param_key_g")))
             fill(built[0], weights, str(source), path.get("strict_load_g", True))
         except CheckpointError as error:
             yield f"path.pretrain_network_g: {error}"
@@ -489,33 +501,64 @@ def _check_schedule(options: Options) -> Problems:
 
 def _check_losses(options: Options) -> Problems:
     train, model = options["train"], _model(options)
-    for option in LOSSES:
-        loss_opt = dict(train.get(option) or {})
-        if not loss_opt:
-            continue
-        name = loss_opt.pop("type", None)
-        unregistered = list(_registered(LOSS_REGISTRY, name, f"train.{option}.type"))
-        yield from unregistered
-        if not unregistered and option in TRIAL_INPUTS:
-            yield from _tried(partial(_compute_once, LOSS_REGISTRY.get(name), loss_opt, option), f"train.{option}")
+    for option, loss_opt in loss_options(train).items():
+        yield from _registered(LOSS_REGISTRY, loss_opt.get("type"), f"train.{option}.type")
     if not _is_subclass(model, RestorationModel):
         return  # BasicSR's other models have losses of their own
+    losses = {
+        option: LOSS_REGISTRY.get(loss_opt["type"])
+        for option, loss_opt in loss_options(train).items()
+        if not list(_registered(LOSS_REGISTRY, loss_opt.get("type"), ""))
+    }
+    has: tuple[str, ...] = getattr(model, "QUANTITIES", RESTORATION)
+    yield from _try_losses(options, losses, has)
+    for one, other in combinations(losses, 2):
+        if log_name(one) == log_name(other):
+            yield f"train.{one} and train.{other} are both logged as {log_name(one)}; rename one."
     mixing = dict(train.get("mixing_augs") or {})
     mixing.pop("mixup", None)
     yield from _tried(partial(Mixup, **mixing), "train.mixing_augs")
-    if any(train.get(option) for option in RESTORATION_LOSSES):
+    taken = [set(taken_by(loss)) for loss in losses.values()]
+    if any(names <= set(RESTORATION) for names in taken):
         return
-    if not _is_subclass(model, ConStyleModel) or not any(train.get(option) for option in LOSSES):
-        yield f"train has no loss to train with; give at least one of {', '.join(RESTORATION_LOSSES)}."
-    elif (train.get("constyle_iter") or train["total_iter"]) < train["total_iter"]:
-        yield "train.constyle_iter ends ConStyle's losses before total_iter and there is no pixel_opt to go on with."
+    if not any(names <= set(has) for names in taken):
+        yield "train has no loss to train with; give one, such as pixel_opt: {type: L1Loss}."
+    elif train.get("constyle_iter", train["total_iter"]) < train["total_iter"]:
+        yield (
+            "train.constyle_iter ends ConStyle's losses before total_iter and there is no loss of the "
+            "restored image, such as pixel_opt, to go on with."
+        )
     elif options["dist"] and not options.get("find_unused_parameters"):
         yield "train has no loss of the restored image; several processes then need find_unused_parameters: true."
 
 
-def _compute_once(loss: Callable[..., nn.Module], loss_opt: Options, option: str) -> None:
-    value = loss(**loss_opt)(*TRIAL_INPUTS[option])
-    if not isinstance(value, torch.Tensor) or value.dim() != 0:
+def _try_losses(options: Options, losses: Mapping[str, Any], has: tuple[str, ...]) -> Problems:
+    """Compute each loss once, of what it takes; the perceptual one would load its network for it."""
+    quantities = _quantities(options["datasets"]["train"].get("gt_size"))
+    for option, loss in losses.items():
+        loss_opt = dict(options["train"][option])
+        name, taken = loss_opt.pop("type"), taken_by(loss)
+        if unknown := [quantity for quantity in taken if quantity not in (*quantities, *has)]:
+            yield (
+                f"train.{option}: {name} takes {', '.join(unknown)}, which {options['model_type']} does not "
+                f"have; there are {', '.join(has)}."
+            )
+        elif set(taken) <= quantities.keys() and loss is not PerceptualLoss:
+            inputs = [quantities[quantity] for quantity in taken]
+            yield from _tried(partial(_compute_once, loss, loss_opt, option, inputs), f"train.{option}")
+
+
+def _quantities(gt_size: object) -> dict[str, Any]:
+    """What losses may take, to try them with: of two images of the size that is trained on."""
+    side = min(int(gt_size), LARGEST_TRIAL) if KINDS[INTEGER](gt_size) else SMALLEST_TRIAL  # type: ignore[call-overload]
+    image, code = torch.rand(2, 3, side, side), torch.rand(2, CODE_CHANNELS)
+    values = {"queue": torch.rand(CODE_CHANNELS, 3), "codes": Codes(code, code), "negatives": Codes(code, code)}
+    return dict.fromkeys(RESTORATION, image) | dict.fromkeys(("query", "positive"), code) | values
+
+
+def _compute_once(loss: Callable[..., nn.Module], loss_opt: Options, option: str, inputs: list[Any]) -> None:
+    parts = by_log_name(option, loss(**loss_opt)(*inputs)).values()
+    if any(not isinstance(part, torch.Tensor) or part.dim() != 0 for part in parts):
         raise ValueError("it does not give a single number.")
 
 

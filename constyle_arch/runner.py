@@ -25,12 +25,14 @@ def run_pipeline(command: str, flags: Sequence[str], plugins: Sequence[str] = ()
     from basicsr.test import test_pipeline
     from basicsr.train import train_pipeline
 
+    from constyle_arch.models.interruption import handlers_put_back
     from constyle_arch.repairs.processes import leave_process_group
 
     sys.argv = [f"basicsr {command}", *flags]  # BasicSR reads its flags there and notes them in the experiment
     pipeline = train_pipeline if command == "train" else test_pipeline
-    pipeline(str(Path.cwd()))
-    leave_process_group()
+    with handlers_put_back():
+        pipeline(str(Path.cwd()))
+        leave_process_group()
 
 
 def prepared_basicsr(plugins: Sequence[str] = ()) -> None:

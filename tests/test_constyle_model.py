@@ -1,5 +1,6 @@
 """One training step does what the paper says, against a second way of computing it."""
 
+import re
 from copy import deepcopy
 
 import numpy as np
@@ -10,8 +11,10 @@ from torch.nn import functional as F
 from constyle_arch.archs.constyle_arch import Codes, ConStyle
 from constyle_arch.checkpoints.published_names import from_published
 from constyle_arch.errors import RunError
-from constyle_arch.losses import ContentLoss, InfoNCELoss, StyleLoss
+from constyle_arch.losses import ContentLoss, FFTLoss, InfoNCELoss, PSNRLoss, StyleLoss
+from constyle_arch.losses.options import by_log_name
 from constyle_arch.models.momentum_contrast import MomentumContrast, contrast_health
+from tests.conftest import run_command, training_options, write_options
 from tests.golden.formula_weights import formula_input
 from tests.test_archs import GOLDEN, SMALL_NAFNET, TINY, published_state_dict
 
@@ -411,6 +414,37 @@ def test_run_stops_after_some_steps_in_a_row_that_are_not_finite(make_model):
         model.optimize_parameters(3)
 
 
+def test_what_the_last_good_step_left_is_saved_though_later_ones_were_not_finite(make_model, tmp_path):
+    model = make_model(contrast={"queue_size": QUEUE}, total_iter=4)
+    model.feed_data(batch(1))
+    model.optimize_parameters(1)
+    good = deepcopy(model.net_g.state_dict())
+    broken = batch(2)
+    broken["gt"][:] = float("inf")
+    for iteration in (2, 3, 4):
+        model.feed_data(broken)
+        model.optimize_parameters(iteration)
+        if iteration == 2:
+            model.save(epoch=0, current_iter=2)
+    with pytest.raises(RunError, match=r"diverged: its last 3 steps were not finite.* iteration 1 left it"):
+        model.save(epoch=0, current_iter=-1)
+    for name in ("net_g_2.pth", "net_g_latest.pth"):
+        assert same(torch.load(tmp_path / name, weights_only=True)["params"], good)
+    resumed = make_model(contrast={"queue_size": QUEUE})
+    resumed.resume_training(torch.load(tmp_path / "2.state", weights_only=True))
+    assert resumed.non_finite.in_a_row == 1  # so that a run that goes on stops where it would have stopped
+
+
+def test_single_step_at_the_end_that_was_not_finite_does_not_fail_the_run(make_model, tmp_path):
+    model = make_model(contrast={"queue_size": QUEUE}, total_iter=1)
+    broken = batch(1)
+    broken["gt"][:] = float("inf")
+    model.feed_data(broken)
+    model.optimize_parameters(1)
+    model.save(epoch=0, current_iter=-1)
+    assert (tmp_path / "net_g_latest.pth").is_file()
+
+
 def test_memory_that_runs_out_names_what_to_lower(make_model, monkeypatch):
     model = make_model(contrast={"queue_size": QUEUE})
 
@@ -438,3 +472,75 @@ def test_images_to_measure_on_are_restored_in_tiles_where_that_is_asked_for(make
     for other in outputs[2:]:
         assert not torch.equal(other, outputs[0])
     assert all(output.shape == image.shape for output in outputs)
+
+
+PLUGIN = """
+import torch
+from basicsr.utils.registry import LOSS_REGISTRY
+
+@LOSS_REGISTRY.register()
+class MeanColorLoss(torch.nn.Module):
+    def __init__(self, loss_weight=1.0):
+        super().__init__()
+        self.loss_weight = loss_weight
+
+    def forward(self, restored, clean):
+        return self.loss_weight * (restored - clean).mean(dim=(2, 3)).square().mean()
+
+@LOSS_REGISTRY.register()
+class CodeNormLoss(torch.nn.Module):
+    TAKES = ("query",)
+
+    def forward(self, query):
+        return query.square().mean()
+"""
+
+
+def test_losses_of_a_plugin_are_built_added_and_logged_under_their_names(tmp_path, ten_pairs):
+    """Whatever they are called; those of the contrast as long as ConStyle trains."""
+    (tmp_path / "losses.py").write_text(PLUGIN)
+    options = training_options(ten_pairs, total_iter=2, constyle_iter=1)
+    options["train"] |= {"color_opt": {"type": "MeanColorLoss", "loss_weight": 3}, "norm_opt": {"type": "CodeNormLoss"}}
+    file = write_options(tmp_path / "run.yml", options)
+    result = run_command("train", "-opt", file, "--plugin", "losses.py", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr[-2000:]
+    first, second = (
+        set(re.findall(r"(l_\w+): ", line)) for line in result.stderr.splitlines() if re.search(r"iter: +[12],", line)
+    )
+    assert second == {"l_pix", "l_color"}
+    assert first == {"l_pix", "l_contrastive", "l_content", "l_style", "l_color", "l_norm"}
+
+
+def test_every_restoration_loss_is_added_to_what_is_minimised(make_model):
+    extra = {
+        "charbonnier_opt": {"type": "CharbonnierLoss", "loss_weight": 0.5},
+        "psnr_opt": {"type": "PSNRLoss", "loss_weight": 0.01},
+        "fft_opt": {"type": "FFTLoss", "loss_weight": 0.1},
+    }
+    plain, more = make_model(), make_model(**extra)
+    without, with_them = optimized_once(plain)["output.weight"], optimized_once(more)["output.weight"]
+    logged = more.get_current_log()
+    assert list(logged)[:7] == [
+        *("l_pix", "l_contrastive", "l_content", "l_style"),
+        *("l_charbonnier", "l_psnr", "l_fft"),
+    ]
+    assert logged["l_pix"] == plain.get_current_log()["l_pix"]
+    assert not torch.allclose(without, with_them)
+
+
+def test_losses_are_their_formulas():
+    restored, clean = torch.rand(2, 3, 3, 8, 10)
+    psnr = [10 * np.log10(1 / np.mean((one - other).numpy() ** 2)) for one, other in zip(restored, clean, strict=True)]
+    assert PSNRLoss()(restored, clean).item() == pytest.approx(-np.mean(psnr), rel=1e-5)
+    assert PSNRLoss(loss_weight=2)(clean, clean).item() == pytest.approx(-160)
+    spectrum = np.fft.rfft2((restored - clean).numpy())
+    parts = np.stack([spectrum.real, spectrum.imag])
+    assert FFTLoss()(restored, clean).item() == pytest.approx(np.abs(parts).mean(), rel=1e-4)
+    assert PSNRLoss(0.5)(restored, clean) == 0.5 * PSNRLoss()(restored, clean)
+    assert FFTLoss(0.5)(restored, clean) == 0.5 * FFTLoss()(restored, clean)
+
+
+def test_perceptual_loss_keeps_the_names_of_its_parts_in_the_log():
+    one = torch.tensor(1.0)
+    assert by_log_name("perceptual_opt", (one, None)) == {"l_percep": one}
+    assert by_log_name("perceptual_opt", (None, one)) == {"l_percep_style": one}

@@ -261,3 +261,34 @@ def test_haze_of_the_data_set_is_in_range(tmp_path):
     hazy = Haze()(IMAGE, RandomState(0))
     assert 0 <= hazy.min() < hazy.max() <= 1
     assert hazy.mean() > IMAGE.mean()
+
+
+class Scramble:
+    """Turns an image into random numbers, no two of which are alike, and keeps them."""
+
+    margin = 2
+
+    def __call__(self, image, rng):
+        self.whole = rng.random_sample(image.shape).astype(np.float32)
+        return self.whole
+
+
+def test_second_crop_is_another_one_of_the_same_degraded_image(tmp_path):
+    write_pairs(tmp_path, 1)
+    options = {"name": "x", "phase": "train", "gt_size": 16, "use_hflip": False, "use_rot": False}
+    options |= {"dataroot_gt": str(tmp_path / "gt"), "degradations": [{"type": "noise", "sigma": 25}]}
+    corners = set()
+    for seed in range(5):
+        with_other, without = (DegradedImageDataset({**options, "second_crop": other}) for other in (True, False))
+        with_other.degradations = [Scramble()]
+        random.seed(seed)
+        item = with_other[0]
+        whole = torch.from_numpy(with_other.degradations[0].whole).permute(2, 0, 1)
+        for side in ("lq", "lq_other"):
+            assert item[side].shape == (3, 16, 16)
+            ((_, row, column),) = (whole[:1] == item[side][0, 0, 0]).nonzero().tolist()
+            assert torch.equal(whole[:, row : row + 16, column : column + 16], item[side])
+            corners.add((seed, row, column))
+        random.seed(seed)
+        assert torch.equal(without[0]["gt"], item["gt"])  # a second crop leaves the first one where it was
+    assert len(corners) == 10

@@ -13,9 +13,10 @@ from torch import nn
 
 from constyle_arch.archs import ConStyle, ConStyleMaxim, ConStyleNAFNet
 from constyle_arch.archs.layers import ChannelMeans, pad_to_multiple, sliding_means
-from constyle_arch.inference import restore, use_local_statistics
+from constyle_arch.inference import memory, restore, use_local_statistics
 from constyle_arch.inference.restoring import codes_of
 from constyle_arch.inference.tiles import cells_of, tiles_of
+from constyle_arch.results.complexity import count_gmacs
 from tests.conftest import REPOSITORY
 from tests.test_archs import SMALL_NAFNET, TINY
 
@@ -247,3 +248,17 @@ def test_wrong_arguments_are_named():
         restore(network, torch.rand(3, 8, 8), precision=torch.int8)
     with pytest.raises(ValueError, match="window is 0; it must be at least 1"):
         use_local_statistics(network, 0)
+
+
+def test_estimating_memory_copies_no_weights(monkeypatch):
+    """They may fill half of the memory that is estimated."""
+    network = TINY["ConStyleRestormer"]()
+    copied = []
+    copy_of = torch.Tensor.__deepcopy__
+    monkeypatch.setattr(nn.Parameter, "__deepcopy__", lambda self, memo: copied.append(self) or copy_of(self, memo))
+    monkeypatch.setattr(torch.Tensor, "__deepcopy__", lambda self, memo: copied.append(self) or copy_of(self, memo))
+    monkeypatch.setattr(memory, "free_memory", lambda device: 0)
+    assert memory.fitting_tile(network, 512, 512) == 64
+    assert count_gmacs(network, 64) > 0
+    assert copied == []
+    assert {tensor.device.type for tensor in network.state_dict().values()} == {"cpu"}

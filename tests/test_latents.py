@@ -235,11 +235,17 @@ def test_what_cannot_be_done_is_told_and_leaves_the_picture(photographs, weights
     torch.save({"params": tensors}, spoilt)
     broken.mkdir()
     (broken / "0.png").write_bytes(b"")
+    partly = tmp_path / "partly"  # whose broken image must not be blamed for the other folder
+    write_image(partly / "0.png", 70)
+    (partly / "1.png").write_bytes(b"")
     failures = [
         (command(photographs, plain, output), "holds a NAFNet, which has no ConStyle encoder"),
         (command(photographs, spoilt, output), "after training are not finite"),
         (command(photographs, weights, output, lq=[tmp_path / "nowhere"]), "--lq: the folder"),
-        (command(photographs, weights, output, lq=[broken]), "broken: none of 1 images can be decoded"),
+        (
+            command(photographs, weights, output, lq=[broken, partly]),
+            f"broken: none of 1 images can be decoded. {broken / '0.png'}",
+        ),
         (command(photographs, weights, tmp_path / "codes.gif"), ".png or .svg"),
     ]
     errors = capsys.readouterr().err

@@ -3,7 +3,8 @@
 import pytest
 import yaml
 
-from constyle_arch.errors import OptionsError
+from constyle_arch import cli
+from constyle_arch.errors import DataError, OptionsError
 from constyle_arch.options import force_options, read_option_file
 from tests.bad_options import BROKEN, PAGE, report_of, row_of
 from tests.conftest import run_command, training_options, write_options, write_pairs
@@ -137,3 +138,23 @@ def test_damaged_training_image_is_reported_before_the_run(tmp_path):
     (data / "lq" / "002.png").write_bytes(b"broken")
     report = check(tmp_path, training_options(data))
     assert "002.png cannot be decoded" in report
+
+
+def test_messages_are_printed_whole(capsys, monkeypatch):
+    """Also one that quotes its own class; of a loader's worker, the message without the traceback."""
+
+    def failing(message):
+        def run(_):
+            raise DataError(message)
+
+        return run
+
+    said = "x.yml: a DataError: is quoted"
+    worker = (
+        "Caught DataError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
+        f'  File "x.py", line 1, in f\n    raise DataError(message)\nconstyle_arch.errors.DataError: {said}\n'
+    )
+    for message in (said, worker):
+        monkeypatch.setattr(cli.info, "run", failing(message))
+        assert cli.main(["info", "x.pth"]) == 2
+        assert capsys.readouterr().err == f"basicsr: error: {said}\n"

@@ -107,7 +107,7 @@ def test_restored_image_that_is_not_finite_scores_nothing(tmp_path):
     metrics = {"psnr": {"type": "calculate_psnr", "crop_border": 0}}
     rows = [one.row for one in measure(restore, loader, metrics, score_input=False, pictures_of=(), progress=False)]
     mean = Mean.of(row["psnr"] for row in rows)
-    assert (mean.count, mean.undefined) == (2, 1)
+    assert (mean.count, mean.not_finite, mean.undefined) == (2, 1, 0)
     assert mean.value == rows[0]["psnr"]
 
 

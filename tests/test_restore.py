@@ -507,5 +507,5 @@ def test_numbers_that_are_not_finite_are_not_written(tmp_path, capsys):
     Image.fromarray(picture()).save(tmp_path / "a.png")
     flags = ("-i", tmp_path / "a.png", "-o", tmp_path / "out", "--weights", tmp_path / "nan.pth")
     assert restore_command(*flags) == 1
-    assert "numbers that are not finite" in capsys.readouterr().out
+    assert "not finite; so do the weights, in output.weight: take an earlier" in capsys.readouterr().out
     assert not (tmp_path / "out").exists()

@@ -14,7 +14,7 @@ from benchmarks.plain import plain
 from constyle_arch import cli
 from constyle_arch.results.complexity import count_gmacs, count_parameters
 from constyle_arch.results.report import Report
-from constyle_arch.results.scores import Mean, means_of
+from constyle_arch.results.scores import Mean, means_of, text_table
 from tests.conftest import paired_dataset, run_command, small_network, write_options, write_pairs
 
 
@@ -30,6 +30,11 @@ def test_infinite_and_undefined_scores_are_told_and_not_averaged():
     assert mean.remark() == "2 infinite (equal images) and 1 undefined (images too small) of 5 not averaged"
     assert Mean.of([math.inf]).value is None
     assert Mean.of([1.0]).remark() == ""
+    spoilt = Mean.of([None, 1.0, None])
+    assert (spoilt.value, spoilt.count, spoilt.undefined) == (1.0, 3, 0)
+    assert spoilt.remark() == "2 restored to NaN or infinite numbers of 3 not averaged"
+    assert "nan" in text_table([{"image": "a", "input_psnr": 0.0, "psnr": None}], ["psnr"])
+    assert " 0.0000 " in text_table([{"image": "a", "input_psnr": 0.0, "psnr": None}], ["psnr"])
     rows = [{"image": "a", "psnr": math.inf}, {"image": "b", "psnr": 30.0}]
     assert means_of(rows)["psnr"].value == 30
 
@@ -39,8 +44,20 @@ def test_the_three_files_say_the_same(tmp_path):
     one.benchmarks["B"] = [*one.benchmarks["B"], {"image": "same", "input_psnr": math.inf, "psnr": math.inf}]
     one.write(tmp_path)
     content = json.loads((tmp_path / "results.json").read_text(), parse_constant=pytest.fail)  # strict JSON
-    assert content["benchmarks"]["A"]["scores"]["psnr"] == {"value": 22, "count": 3, "infinite": 0, "undefined": 0}
-    assert content["benchmarks"]["B"]["scores"]["psnr"] == {"value": 22, "count": 4, "infinite": 1, "undefined": 0}
+    assert content["benchmarks"]["A"]["scores"]["psnr"] == {
+        "value": 22,
+        "count": 3,
+        "infinite": 0,
+        "undefined": 0,
+        "not_finite": 0,
+    }
+    assert content["benchmarks"]["B"]["scores"]["psnr"] == {
+        "value": 22,
+        "count": 4,
+        "infinite": 1,
+        "undefined": 0,
+        "not_finite": 0,
+    }
     rows = list(csv.DictReader((tmp_path / "results.csv").open()))
     assert [(row["benchmark"], row["image"]) for row in rows if row["benchmark"] == "B"] == [
         ("B", name) for name in ("0", "1", "2", "same", "mean")
@@ -168,3 +185,27 @@ def test_identical_images_do_not_spoil_a_tests_mean(tmp_path):
     assert rows["000"]["psnr"] == "inf"
     assert rows["mean"]["psnr"] == rows["001"]["psnr"]
     assert "1 infinite (equal images) of 2 not averaged" in result.stderr
+
+
+def test_weights_that_are_not_finite_are_blamed_and_fail_the_test(tmp_path):
+    data = write_pairs(tmp_path / "data", 2)
+    network = ARCH_REGISTRY.get("ConStyleRestormer")(**{k: v for k, v in small_network().items() if k != "type"})
+    network.output.weight.data[0] = math.nan
+    torch.save({"params": network.state_dict()}, tmp_path / "net.pth")
+    options = {
+        "name": "spoilt",
+        "model_type": "RestorationModel",
+        "num_gpu": 0,
+        "datasets": {"test": paired_dataset(data)},
+        "network_g": small_network(),
+        "path": {"pretrain_network_g": "net.pth"},
+        "val": {"save_img": True, "metrics": {"psnr": {"type": "calculate_psnr", "crop_border": 0}}},
+    }
+    result = run_command("test", "-opt", write_options(tmp_path / "test.yml", options), cwd=tmp_path)
+    assert result.returncode == 2
+    assert "2 of 2 images of pairs were restored to NaN or infinite numbers" in result.stderr
+    assert "The weights net.pth [params] hold such numbers, in output.weight" in result.stderr
+    assert "too small" not in result.stderr
+    content = json.loads((tmp_path / "results" / "spoilt" / "results.json").read_text())
+    assert content["benchmarks"]["pairs"]["scores"]["psnr"]["not_finite"] == 2
+    assert not list((tmp_path / "results" / "spoilt").rglob("*.png"))  # they would be black

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -12,6 +13,8 @@ import pytest
 import torch
 import yaml
 
+from constyle_arch.models.restoration_model import RestorationModel
+from constyle_arch.runner import run_pipeline
 from tests.conftest import REPOSITORY, paired_dataset, run_command, training_options, write_options, write_pairs
 
 
@@ -235,3 +238,41 @@ def test_network_of_ones_own_operator_trains_as_the_docs_show(tmp_path, ten_pair
     missing = run_command("train", "-opt", "run.yml", "--plugin", "nowhere.py", cwd=tmp_path)
     assert missing.returncode == 2
     assert "nowhere.py does not exist" in missing.stderr
+
+
+def test_signal_handlers_are_put_back_after_a_training(tmp_path, ten_pairs, monkeypatch):
+    """Of a process that goes on afterwards, as a notebook does; also where the training fails."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["basicsr"])
+    heard = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in heard]
+    during = []
+    monkeypatch.setattr(
+        RestorationModel,
+        "optimize_parameters",
+        lambda *_: during.extend(signal.getsignal(number) for number in heard) or 1 / 0,
+    )
+    options = write_options(tmp_path / "run.yml", training_options(ten_pairs, total_iter=1))
+    with pytest.raises(ZeroDivisionError):
+        run_pipeline("train", ["-opt", str(options)])
+    assert len(during) == 2
+    assert not set(during) & set(before)
+    assert [signal.getsignal(number) for number in heard] == before
+
+
+def test_training_that_diverges_says_so_keeps_no_best_network_and_fails(tmp_path, ten_pairs, two_pairs):
+    """With too few steps for train.max_skipped_steps to end it."""
+    options = training_options(ten_pairs, two_pairs, total_iter=4)
+    options["train"]["optim_g"]["lr"] = 1e17
+    options["train"]["scheduler"]["eta_mins"] = [1e17, 1e17]
+    result = run_command("train", "-opt", write_options(tmp_path / "run.yml", options), cwd=tmp_path)
+    assert result.returncode == 2
+    last = result.stderr.splitlines()[-1]
+    assert "The training has diverged: its last 3 steps were not finite" in last
+    assert "no image of pairs is restored to finite numbers" in last
+    assert "as iteration 1 left it" in last
+    assert "2 restored to NaN or infinite numbers of 2 not averaged" in result.stderr
+    for wrong in ("too small", "-inf", "@ -1 iter"):
+        assert wrong not in result.stdout + result.stderr
+    models = tmp_path / "experiments" / "tiny" / "models"
+    assert {path.name for path in models.glob("*.pth")} == {"net_g_2.pth", "net_g_4.pth", "net_g_latest.pth"}

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from constyle_arch.errors import CheckpointError
+from constyle_arch.errors import CheckpointError, UnknownNetworkError
 
 Options = dict[str, Any]
 
@@ -22,8 +22,19 @@ def detect_network(state_dict: Mapping[str, Tensor]) -> tuple[str, Options]:
         The architecture's name and the constructor's arguments.
 
     Raises:
-        CheckpointError: the weights are of no network of this package.
+        UnknownNetworkError: the weights are of no network of this package.
+        CheckpointError: they are of one, but tensors are missing.
     """
+    try:
+        return _detected(state_dict)
+    except (LookupError, ValueError) as error:  # a name that is looked up is not there, or has too few axes
+        missing = f" ({error.args[0]})" if isinstance(error, KeyError) else ""
+        raise CheckpointError(
+            f"The weights are those of a network of this package, but incomplete{missing}; take a whole file."
+        ) from error
+
+
+def _detected(state_dict: Mapping[str, Tensor]) -> tuple[str, Options]:
     weights = _Weights(state_dict)
     guided = "encoder.stages.0.0.weight" in state_dict
     if guided and "refine.0.weight" in state_dict:
@@ -40,7 +51,7 @@ def detect_network(state_dict: Mapping[str, Tensor]) -> tuple[str, Options]:
         return "NAFNet", _nafnet(weights)
     if "preprocess.0.weight" in state_dict and weights.has("gate.mix.weight"):
         return "Maxim", _maxim(weights)
-    raise CheckpointError(
+    raise UnknownNetworkError(
         f"These {len(state_dict)} weights are of no network of this package; the first is called "
         f"{next(iter(state_dict), None)!r}. Name the architecture with `type`."
     )

@@ -4,17 +4,24 @@ from pathlib import Path
 from typing import Any
 
 from basicsr.utils.registry import ARCH_REGISTRY
-from torch import nn
+from torch import Tensor, nn
 
 from constyle_arch.checkpoints.detection import detect_network
 from constyle_arch.checkpoints.published_names import LEFT_OUT, from_published, is_published
-from constyle_arch.checkpoints.reading import StateDict, read_state_dict
+from constyle_arch.checkpoints.reading import StateDict, read_checkpoint, section_of, weights_in
 from constyle_arch.checkpoints.warm_start import is_warm_start, warm_start
 from constyle_arch.errors import CheckpointError, listed
 
 
 def load_network(path: str | Path, type: str | None = None, *, key: str | None = None, **options: Any) -> nn.Module:
-    """The network a checkpoint holds, in evaluation mode, on the CPU.
+    """The network a checkpoint holds, in evaluation mode, on the CPU; see `read_network`."""
+    return read_network(path, type, key=key, **options)[0]
+
+
+def read_network(
+    path: str | Path, type: str | None = None, *, key: str | None = None, **options: Any
+) -> tuple[nn.Module, str | None]:
+    """The network a checkpoint holds, in evaluation mode, on the CPU, and the section it was in.
 
     Args:
         path: the name of a trained network (`denoise`, `derain`, `dehaze`), or a `.pth` or `.safetensors` file: this
@@ -23,10 +30,14 @@ def load_network(path: str | Path, type: str | None = None, *, key: str | None =
         key: the section of the file to take; left out, `params_ema`, `params` or `state_dict`.
         **options: of the architecture; those left out are worked out where the weights are of that architecture.
 
+    Returns:
+        The network; the section of the file, None where it holds weights alone.
+
     Raises:
         CheckpointError: the file cannot be read, or does not fit the network.
     """
-    weights = own_names(read_state_dict(path, key))
+    content = read_checkpoint(path)
+    weights = own_names(weights_in(content, str(path), key))
     if type is None:
         try:
             type, detected = detect_network(weights)
@@ -43,7 +54,7 @@ def load_network(path: str | Path, type: str | None = None, *, key: str | None =
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{type} cannot be built with the options {options}: {error}") from error
     fill(network, weights, str(path))
-    return network.eval()
+    return network.eval(), section_of(content, str(path), key)
 
 
 def _detected_options(weights: StateDict, type: str) -> dict[str, Any]:
@@ -78,31 +89,73 @@ def fill(network: nn.Module, weights: StateDict, source: str, strict: bool = Tru
     Raises:
         CheckpointError: the weights do not fit; the message lists up to ten names of each kind of difference.
     """
-    original = is_warm_start(network, weights)
-    if original and not strict:
+    if not strict and is_warm_start(network, weights):
         return warm_start(network, weights, source)
+    fitting, matched = fitting_tensors(network, weights, source, strict)
+    network.load_state_dict(fitting, strict=strict)
+    return matched
+
+
+def fitting_tensors(network: nn.Module, weights: StateDict, source: str, strict: bool = True) -> tuple[StateDict, str]:
+    """The weights that go into `network`, which may be on the meta device; nothing is loaded.
+
+    Args:
+        network: what they are to fill.
+        weights: under this project's names.
+        source: where they are from, for the message.
+        strict: every tensor must fit.
+
+    Returns:
+        The tensors that fit, and how many these are, in words.
+
+    Raises:
+        CheckpointError: see `fill`.
+    """
     wanted = network.state_dict()
-    fitting = {name for name, tensor in weights.items() if name in wanted and wanted[name].shape == tensor.shape}
+    weights = {
+        name: tensor.reshape(()) if tensor.shape == (1,) and name in wanted and wanted[name].dim() == 0 else tensor
+        for name, tensor in weights.items()  # PyTorch 0.3 wrote BatchNorm's counters so, and later ones read them
+    }
+    fitting = {
+        name: tensor
+        for name, tensor in weights.items()
+        if name in wanted and wanted[name].shape == tensor.shape and _of_one_kind(wanted[name], tensor)
+    }
     share = sum(wanted[name].numel() for name in fitting) / sum(tensor.numel() for tensor in wanted.values())
     matched = f"{len(fitting)} of its {len(wanted)} tensors match, {share:.1%} of its numbers"
     if len(fitting) == len(wanted) == len(weights) or (fitting and not strict):
-        network.load_state_dict({name: weights[name] for name in fitting}, strict=strict)
-        return matched
+        return fitting, matched
     differences = {
         "missing": [name for name in wanted if name not in weights],
         "not in the network": [name for name in weights if name not in wanted],
         "of another shape": [
             f"{name} {tuple(tensor.shape)} instead of {tuple(wanted[name].shape)}"
             for name, tensor in weights.items()
-            if name in wanted and name not in fitting
+            if name in wanted and wanted[name].shape != tensor.shape
+        ],
+        "of another kind of number": [
+            f"{name} {_kind(tensor)} instead of {_kind(wanted[name])}"
+            for name, tensor in weights.items()
+            if name in wanted and not _of_one_kind(wanted[name], tensor)
         ],
     }
     report = "".join(f"\n  {len(names)} {kind}: {listed(names)}" for kind, names in differences.items() if names)
-    advice = "\n  Set path.strict_load_g: false for a warm start from it." if original else ""
+    advice = "\n  Set path.strict_load_g: false for a warm start from it." if is_warm_start(network, weights) else ""
     raise CheckpointError(
         f"{source} does not fit {type(network).__name__}: {matched}.{report}\n"
         f"  The file holds {_description(weights)}.{advice}"
     )
+
+
+def _of_one_kind(one: Tensor, other: Tensor) -> bool:
+    """Whether both hold floating-point numbers, of whatever precision, or neither does."""
+    if one.is_floating_point() or other.is_floating_point():
+        return one.is_floating_point() and other.is_floating_point()
+    return not (one.is_complex() or other.is_complex())
+
+
+def _kind(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _description(weights: StateDict) -> str:

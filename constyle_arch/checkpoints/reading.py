@@ -28,22 +28,37 @@ def weights_in(content: Mapping[str, Any], path: str, key: str | None = None) ->
     Args:
         content: what `read_checkpoint` returned.
         path: where it is from, for the message.
-        key: which of its sections to take; left out, the first of `SECTIONS` that is there. A file that holds
-            nothing but weights has no sections, and the key is not looked at.
+        key: which of its sections to take, see `section_of`. A file that holds nothing but weights has no
+            sections, and the key is not looked at.
 
     Raises:
         CheckpointError: there is no such key, or something else than weights under it.
     """
-    weights: object = content
-    if not content or not all(isinstance(value, Tensor) for value in content.values()):
-        section = key or next((section for section in SECTIONS if section in content), None)
-        if section is None or section not in content:
-            wanted = repr(key) if key else "one of " + ", ".join(SECTIONS)
-            raise CheckpointError(f"{path} has no key {wanted}; it has {', '.join(map(str, content)) or 'none'}.")
-        weights = content[section]
+    section = section_of(content, path, key)
+    weights = content if section is None else content[section]
     if not isinstance(weights, Mapping) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
-        raise CheckpointError(f"{path}: what stands under {key!r} is not a set of weights.")
+        raise CheckpointError(f"{path}: what stands under {section!r} is not a set of weights.")
     return {str(name).removeprefix("module."): tensor for name, tensor in weights.items()}
+
+
+def section_of(content: Mapping[str, Any], path: str, key: str | None = None) -> str | None:
+    """The section of a checkpoint that weights are taken from; None for a file without sections.
+
+    Args:
+        content: what `read_checkpoint` returned.
+        path: where it is from, for the message.
+        key: the section asked for; left out, the first of `SECTIONS` that is there.
+
+    Raises:
+        CheckpointError: there is no such section.
+    """
+    if content and all(isinstance(value, Tensor) for value in content.values()):
+        return None
+    section = key or next((section for section in SECTIONS if section in content), None)
+    if section is None or section not in content:
+        wanted = repr(key) if key else "one of " + ", ".join(SECTIONS)
+        raise CheckpointError(f"{path} has no key {wanted}; it has {', '.join(map(str, content)) or 'none'}.")
+    return section
 
 
 def read_checkpoint(path: str | Path) -> Mapping[str, Any]:

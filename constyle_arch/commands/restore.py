@@ -92,16 +92,19 @@ def run(parsed: argparse.Namespace) -> int:
 
     import constyle_arch
     from constyle_arch.allocator import keep_freed_memory
+    from constyle_arch.checkpoints.loading import read_network
     from constyle_arch.experiments import weights_of
     from constyle_arch.inference.restoring import OVERLAP
     from constyle_arch.inference.tiles import largest_overlap, multiple_of
     from constyle_arch.photographs.restoring import Restorer, restore_photographs
     from constyle_arch.results.complexity import count_parameters
 
+    constyle_arch.register()
     keep_freed_memory()
     device = _device(parsed.device)
     weights = weights_of(parsed.weights)
-    network = constyle_arch.load_network(weights, key=parsed.key).to(device)
+    network, section = read_network(weights, key=parsed.key)
+    network.to(device)
     overlap = OVERLAP if parsed.tile_overlap is None else parsed.tile_overlap
     if overlap < 0:
         raise OptionsError(f"--tile-overlap is {overlap}; it must be 0 or more.")
@@ -110,9 +113,10 @@ def run(parsed: argparse.Namespace) -> int:
         if overlap > most:
             raise OptionsError(f"--tile-overlap is {overlap} with --tile {parsed.tile}; it must lie in [0, {most}].")
     _check_writable(Path(parsed.output).expanduser())
+    source = f"{weights} [{section}]" if section else str(weights)
     precision = torch.float16 if parsed.half else torch.bfloat16 if parsed.bf16 else torch.float32
     print(
-        f"{type(network).__name__}, {count_parameters(network) / 1e6:.3f} M parameters, of {weights}; "
+        f"{type(network).__name__}, {count_parameters(network) / 1e6:.3f} M parameters, of {source}; "
         f"computes on {device} in {str(precision).removeprefix('torch.')}."
     )
     if parsed.compile:

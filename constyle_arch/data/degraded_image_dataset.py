@@ -39,13 +39,14 @@ class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
             quantities, which are a number, a range [low, high] or {choice: [...]}; see `constyle_arch.degradations`.
         color: `rgb`, or `gray` for the gray version of each image, in three equal channels. Default: rgb.
         gt_size, use_hflip, use_rot: as for `PairedRestorationDataset` (training only).
+        second_crop: add `lq_other`, another crop of the same degraded image (training only). Default: false.
 
     Raises:
         DataError: a folder is missing or empty, a degradation is not one there is, a file cannot be decoded, or an
             image is smaller than the crop. The message names the option or the file.
     """
 
-    KEYS = "dataroot_gt degradations color gt_size use_hflip use_rot"
+    KEYS = "dataroot_gt degradations color gt_size use_hflip use_rot second_crop"
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self.opt = opt
@@ -69,12 +70,11 @@ class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
         store, name = self.images[index]
         image = self._read(store, name)
         if self.crop:
-            clean, degraded = self._training_crops(self.crop, image, store.location(name))
+            images = self._training_crops(self.crop, image, store.location(name))
         else:
             clean = to_float(image)
-            degraded = self._always_alike(clean, name)
-        tensors = {"lq": img2tensor(_three_channels(degraded), bgr2rgb=False)}
-        tensors["gt"] = img2tensor(_three_channels(clean), bgr2rgb=False)
+            images = {"lq": self._always_alike(clean, name), "gt": clean}
+        tensors = {side: img2tensor(_three_channels(one), bgr2rgb=False) for side, one in images.items()}
         return {**tensors, "name": name, "lq_path": store.location(name), "gt_path": store.location(name)}
 
     def _read(self, store: ImageStore, name: str) -> Image:
@@ -96,19 +96,30 @@ class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
                 degraded = degradation(degraded, rng)
         return degraded
 
-    def _training_crops(self, crop: TrainingCrop, image: Image, location: str) -> tuple[FloatImage, FloatImage]:
-        """A random window of a clean image, and the same one degraded with what lies around it."""
+    def _training_crops(self, crop: TrainingCrop, image: Image, location: str) -> dict[str, FloatImage]:
+        """A random window of a clean image, the same one degraded, and perhaps another one degraded.
+
+        What lies around the windows, and between two of them, is degraded with them: both are of one
+        degraded image.
+        """
         rng = RandomState(random.getrandbits(32))  # `random` has the sample's own seed, see `SeededDataset`
-        top, left = crop.window(image, location)
+        corners = [crop.window(image, location)]
+        if self.opt.get("second_crop", False):
+            corners.append(crop.window(image, location))
         margin = sum(degradation.margin for degradation in self.degradations)
-        first_row, first_column = max(top - margin, 0), max(left - margin, 0)
-        clean = to_float(image[first_row : top + crop.size + margin, first_column : left + crop.size + margin])
+        rows, columns = zip(*corners, strict=True)
+        top, left = max(min(rows) - margin, 0), max(min(columns) - margin, 0)
+        bottom, right = max(rows) + crop.size + margin, max(columns) + crop.size + margin
+        clean = to_float(image[top:bottom, left:right])
         degraded = clean
         for degradation in self.degradations:
             degraded = degradation(degraded, rng)
-        window = [crop.cut(one, top - first_row, left - first_column) for one in (clean, degraded)]
-        clean, degraded = (np.atleast_3d(one) for one in crop.augment(window))
-        return clean, degraded
+        row, column = rows[0] - top, columns[0] - left
+        pair = crop.augment([crop.cut(one, row, column) for one in (clean, degraded)])
+        crops = dict(zip(("gt", "lq"), pair, strict=True))
+        for row, column in corners[1:]:
+            (crops["lq_other"],) = crop.augment([crop.cut(degraded, row - top, column - left)])
+        return {side: np.atleast_3d(one) for side, one in crops.items()}
 
 
 def _build_degradations(options: Any) -> list[Degradation]:

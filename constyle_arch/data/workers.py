@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 
 SECONDS_BETWEEN_LOOKS = 1.0
 
@@ -12,14 +13,19 @@ def heed_parent_alone(_worker: int) -> None:
 
     Ctrl-C and Slurm's SIGTERM reach workers as well as the process that trains. That one is to finish its step, for
     which it needs them. A parent that was killed leaves workers that wait for it for ever, on full pipes.
+    Where a signal's sender cannot be told (macOS, Windows), SIGTERM ends a worker.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    if hasattr(signal, "sigtimedwait"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
 
 
 def _end_with(parent: int) -> None:
     while os.getppid() == parent:
+        if not hasattr(signal, "sigtimedwait"):
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+            continue
         request = signal.sigtimedwait({signal.SIGTERM}, SECONDS_BETWEEN_LOOKS)
         if request is not None and request.si_pid == parent:
             break

@@ -1,13 +1,12 @@
 """How much memory restoring an image takes, how much there is, and which tiles fit."""
 
-from copy import deepcopy
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from constyle_arch.inference.tiles import multiple_of
-from constyle_arch.results.complexity import PeakMemory
+from constyle_arch.results.complexity import PeakMemory, without_values
 
 TILES = (2048, 1536, 1024, 768, 512, 384, 256, 192, 128, 64)
 """Sides of tiles to choose from, in pixels."""
@@ -28,7 +27,7 @@ def memory_of(network: nn.Module, height: int, width: int) -> float | None:
 
     Shapes alone pass through a copy of the network. None for a network that cannot run so.
     """
-    copy = deepcopy(network).to("meta").eval()
+    copy = without_values(network).eval()
     try:
         with torch.compiler.set_stance("force_eager"), torch.inference_mode(), PeakMemory() as memory:
             copy(torch.empty(1, 3, height, width, device="meta"))

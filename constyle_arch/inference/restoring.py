@@ -89,6 +89,11 @@ def restore(
     return _like(image, restored / len(views) if self_ensemble else restored)
 
 
+def tensors_not_finite(network: nn.Module) -> list[str]:
+    """The names of a network's weights and statistics that hold NaN or infinite numbers."""
+    return [name for name, tensor in network.state_dict().items() if not tensor.isfinite().all()]
+
+
 def _batch(image: Tensor | NDArray[Any]) -> Tensor:
     """An image as a tensor (N, 3, H, W) in [0, 1]."""
     if isinstance(image, Tensor):

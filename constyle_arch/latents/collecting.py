@@ -125,20 +125,22 @@ def encode(
     sources = [(label, source) for label, (_, group) in enumerate(groups) for source in group]
     labels: list[int] = []
     codes: dict[str, list[Tensor]] = {name: [] for name in encoders}
-    problems = []
+    problems: list[tuple[int, str]] = []
     for label, source in tqdm(sources, desc="encoding", unit="image", disable=None):
         try:
             image = pad_to_multiple(_read(source), multiple)
         except DataError as error:
-            problems.append(str(error))
+            problems.append((label, str(error)))
             continue
         labels.append(label)
         for name, encoder in encoders.items():
             codes[name].append(codes_of(encoder, image, CELL).c2)
     for label, (name, group) in enumerate(groups):
         if label not in labels:
-            raise DataError(f"{name}: none of {len(group)} images can be decoded. {problems[-1]}")
-    latents = Latents([name for name, _ in groups], torch.tensor(labels), _joined(codes), problems)
+            first = next(problem for of, problem in problems if of == label)
+            raise DataError(f"{name}: none of {len(group)} images can be decoded. {first}")
+    names = [name for name, _ in groups]
+    latents = Latents(names, torch.tensor(labels), _joined(codes), [problem for _, problem in problems])
     for name, of_encoder in latents.codes.items():
         if not of_encoder.isfinite().all():
             raise CheckpointError(f"The codes {name} are not finite; the weights hold numbers that are not.")

@@ -1,5 +1,6 @@
-"""Losses: the contrast, content and style losses of ConStyle."""
+"""Losses: those of ConStyle, and of a restored image against the clean one."""
 
 from constyle_arch.losses.constyle_loss import ContentLoss, InfoNCELoss, StyleLoss
+from constyle_arch.losses.restoration_loss import FFTLoss, PSNRLoss
 
-__all__ = ["ContentLoss", "InfoNCELoss", "StyleLoss"]
+__all__ = ["ContentLoss", "FFTLoss", "InfoNCELoss", "PSNRLoss", "StyleLoss"]

@@ -23,6 +23,8 @@ class InfoNCELoss(nn.Module):
         ValueError: the temperature is not positive.
     """
 
+    TAKES = ("query", "positive", "queue")
+
     def __init__(self, temperature: float = 0.07, loss_weight: float = 1.0) -> None:
         super().__init__()
         if temperature <= 0:
@@ -46,6 +48,8 @@ class ContentLoss(nn.Module):
         loss_weight: factor of the loss.
     """
 
+    TAKES = ("query", "positive")
+
     def __init__(self, loss_weight: float = 1.0) -> None:
         super().__init__()
         self.loss_weight = loss_weight
@@ -62,6 +66,8 @@ class StyleLoss(nn.Module):
     Args:
         loss_weight: factor of the loss.
     """
+
+    TAKES = ("codes", "negatives")
 
     def __init__(self, loss_weight: float = 1.0) -> None:
         super().__init__()

@@ -12,8 +12,9 @@ from constyle_arch.archs.constyle_arch import Codes
 from constyle_arch.archs.general_restoration_arch import GuidedNetwork
 from constyle_arch.archs.layers import at_least_float32, pad_to_multiple
 from constyle_arch.checkpoints.published_names import contrast_from_published
-from constyle_arch.checkpoints.reading import read_state_dict
+from constyle_arch.checkpoints.reading import read_checkpoint, weights_in
 from constyle_arch.errors import OptionsError, RunError
+from constyle_arch.losses.options import CONTRAST, RESTORATION
 from constyle_arch.models.momentum_contrast import MomentumContrast, contrast_health
 from constyle_arch.models.restoration_model import RestorationModel
 
@@ -27,20 +28,20 @@ class ConStyleModel(RestorationModel):
     frozen, with its BatchNorm statistics, the momentum encoder and the queue, and only the restoration losses stay.
 
     Options under `train`, besides those of `RestorationModel`:
-        contrastive_opt, content_opt, style_opt: ConStyle's losses; each may be left out.
+        contrastive_opt, content_opt, style_opt: ConStyle's losses; each may be left out. Any loss may take
+            what these take, see `losses.options`.
         constyle_iter: iterations in which ConStyle trains. Default: all.
         contrast: `queue_size` (default 65760), `momentum` (0.999), `normalize` (false); see `MomentumContrast`.
         contrast.positive: `clean` (default), the clean image of a degraded one, or `degraded`, another crop of it, as
             in MoCo, DASR and AirNet; the data set gives that crop with `second_crop: true`.
     """
 
+    QUANTITIES = (*RESTORATION, *CONTRAST)
+
     def init_training_settings(self) -> None:
-        """Build the contrast and its losses besides what restoration needs."""
+        """Build the contrast besides what restoration needs."""
         super().init_training_settings()
         train_opt = self.opt["train"]
-        self.cri_contrastive = self.build_optional_loss("contrastive_opt")
-        self.cri_content = self.build_optional_loss("content_opt")
-        self.cri_style = self.build_optional_loss("style_opt")
         constyle_iter = train_opt.get("constyle_iter")
         self.constyle_iter = int(train_opt["total_iter"] if constyle_iter is None else constyle_iter)
         self.constyle_frozen = False
@@ -55,7 +56,9 @@ class ConStyleModel(RestorationModel):
         load_path = self.opt["path"].get("pretrain_network_g")
         if load_path is None:
             return
-        state = contrast_from_published(read_state_dict(load_path, self.opt["path"].get("param_key_g", "params")))
+        content = read_checkpoint(load_path)
+        key = self.opt["path"].get("param_key_g") or ("params" if "params" in content else None)
+        state = contrast_from_published(weights_in(content, load_path, key))  # averages have no queue
         if state:
             self._load_contrast(state, load_path, strict=False)
             get_root_logger().info(f"Momentum encoder and queue are those of {load_path}.")
@@ -119,21 +122,15 @@ class ConStyleModel(RestorationModel):
         self.codes.append(Codes(*(code.detach() for code in codes)))
         self.positives.append(positive)
         negatives = Codes(*(code[part] for code in self.negatives))
-        return {
-            **self.restoration_losses(at_least_float32(restored), self.gt[part]),
-            **self.constyle_losses(codes, positive, negatives),
-        }
-
-    def constyle_losses(self, codes: Codes, positive: Tensor, negatives: Codes) -> dict[str, Tensor]:
-        """ConStyle's weighted losses: of the `codes` of some images, the `positive` and the `negatives` of each."""
-        losses = {}
-        if self.cri_contrastive:
-            losses["l_contrastive"] = self.cri_contrastive(codes.c2, positive, self.contrast.queue)
-        if self.cri_content:
-            losses["l_content"] = self.cri_content(codes.c2, positive)
-        if self.cri_style:
-            losses["l_style"] = self.cri_style(codes, negatives)
-        return losses
+        return self.losses_of(
+            restored=at_least_float32(restored),
+            clean=self.gt[part],
+            codes=codes,
+            query=codes.c2,
+            positive=positive,
+            negatives=negatives,
+            queue=self.contrast.queue,
+        )
 
     def training_state(self) -> dict[str, Any]:
         """`RestorationModel`'s state with the momentum encoder and the queue."""

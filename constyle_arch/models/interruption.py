@@ -2,6 +2,8 @@
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 from constyle_arch.errors import UserError
@@ -20,6 +22,22 @@ class StoppedRunError(UserError):
         self.signal_number = signal_number
 
 
+HEARD = (signal.SIGTERM, signal.SIGINT)
+
+
+@contextmanager
+def handlers_put_back() -> Iterator[None]:
+    """Put the process's handlers of SIGTERM and SIGINT back at the end, whoever replaced them meanwhile."""
+    before = {number: signal.getsignal(number) for number in HEARD}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                if handler is not None:  # None: not Python's, which cannot be put back
+                    signal.signal(number, handler)
+
+
 class StopRequest:
     """Notes that the process was asked to stop, for the training loop to look at after each step."""
 
@@ -29,8 +47,8 @@ class StopRequest:
     def listen(self) -> None:
         """Take SIGTERM and SIGINT from now on; a second SIGINT interrupts at once."""
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self._note)
-            signal.signal(signal.SIGINT, self._note)
+            for number in HEARD:
+                signal.signal(number, self._note)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.signal_number == signal.SIGINT:

@@ -54,6 +54,8 @@ class MetricsHistory:
     def best(self, metrics: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
         """For each data set and metric the best value and its iteration, the newest of equals, as BasicSR keeps them.
 
+        A metric that was never measured is left out.
+
         Args:
             metrics: `val.metrics` of the options; `better` is `higher` (default) or `lower`.
         """
@@ -62,9 +64,9 @@ class MetricsHistory:
             of_dataset = best.setdefault(record["dataset"], {})
             for metric, options in metrics.items():
                 sign = -1 if options.get("better", "higher") == "lower" else 1
-                start = {"better": options.get("better", "higher"), "val": -sign * math.inf, "iter": -1}
-                so_far = of_dataset.setdefault(metric, start)
                 value = record["scores"].get(metric)
+                so_far = of_dataset.get(metric, {"val": -sign * math.inf})
                 if value is not None and sign * value >= sign * so_far["val"]:
-                    so_far |= {"val": value, "iter": record["iter"]}
+                    better = options.get("better", "higher")
+                    of_dataset[metric] = {"better": better, "val": value, "iter": record["iter"]}
         return best

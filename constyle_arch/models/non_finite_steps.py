@@ -11,6 +11,9 @@ from torch import Tensor
 from constyle_arch.distributed import ranks
 from constyle_arch.errors import RunError
 
+ADVICE = "A lower train.optim_g.lr, a warm-up (train.warmup_iter) or train.grad_clip_norm may help."
+"""What to do where a training diverges."""
+
 
 @dataclass
 class Snapshot:
@@ -85,6 +88,5 @@ class NonFiniteSteps:
         if self.in_a_row >= self.most:
             raise RunError(
                 f"The loss or gradient was not finite in {self.most} steps in a row, the last one iteration "
-                f"{iteration} (train.max_skipped_steps). The checkpoints saved before are kept. A lower "
-                "train.optim_g.lr, a warm-up (train.warmup_iter) or train.grad_clip_norm may help."
+                f"{iteration} (train.max_skipped_steps). The checkpoints saved before are kept. {ADVICE}"
             )

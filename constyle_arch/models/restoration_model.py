@@ -19,17 +19,18 @@ from torch.utils.data import DataLoader
 from constyle_arch.archs.layers import at_least_float32
 from constyle_arch.atomic import save_atomically, save_bytes_atomically
 from constyle_arch.checkpoints.loading import fill, own_names
-from constyle_arch.checkpoints.reading import read_checkpoint, read_state_dict
+from constyle_arch.checkpoints.reading import read_checkpoint, section_of, weights_in
 from constyle_arch.distributed import gathered_objects, largest, largest_of, ranks, take_from_first
-from constyle_arch.errors import RunError
+from constyle_arch.errors import RunError, listed
 from constyle_arch.images import in_unit_range
 from constyle_arch.inference.memory import is_out_of_memory
-from constyle_arch.inference.restoring import OVERLAP, restore
+from constyle_arch.inference.restoring import OVERLAP, restore, tensors_not_finite
+from constyle_arch.losses.options import RESTORATION, by_log_name, loss_options, taken_by
 from constyle_arch.models.acceleration import PRECISIONS, Acceleration
 from constyle_arch.models.interruption import StoppedRunError, StopRequest
 from constyle_arch.models.metrics_history import MetricsHistory
 from constyle_arch.models.mixup import Mixup
-from constyle_arch.models.non_finite_steps import NonFiniteSteps, Snapshot
+from constyle_arch.models.non_finite_steps import ADVICE, NonFiniteSteps, Snapshot
 from constyle_arch.models.progress_line import ProgressLine
 from constyle_arch.models.random_state import random_state, random_state_kept, set_random_state
 from constyle_arch.models.resuming import apply_changes, changes, fit_state, options_of_training
@@ -55,7 +56,8 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
     """BasicSR's `SRModel` for restoration: losses from YAML, mixup, clipping, EMA, best checkpoint, test report.
 
     Options under `train`, besides BasicSR's:
-        pixel_opt, perceptual_opt: losses of the restored image; each may be left out.
+        <name>_opt: a loss of the restored image, logged as `l_<name>` (`pixel_opt` as `l_pix`,
+            `perceptual_opt` as `l_percep`); see `losses.options`.
         mixing_augs: `mixup` (default false), `mixup_beta` (1.2), `use_identity` (true); see `Mixup`.
         grad_clip_norm: largest total norm of the gradient; left out, gradients are not clipped.
         max_skipped_steps: after this many steps in a row without finite loss and gradient the run stops. Default: 10.
@@ -69,22 +71,30 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
             in one for each validation (default 3).
     """
 
+    QUANTITIES: tuple[str, ...] = RESTORATION
+    """What its losses may take, see `losses.options`."""
+
     net_g: nn.Module
     lq: Tensor
     gt: Tensor  # absent where a data set to test on has no clean images
     output: Tensor
+    section_taken: str
+    """The section of the checkpoint that was loaded last, in brackets; empty where it has none."""
 
     def __init__(self, opt: Options) -> None:
         self.current_iter = 0
         self.acceleration = Acceleration.from_options(opt.get("train") or {})
         self.stop_request = StopRequest()
+        self.images_measured: dict[str, int] = {}
+        self.not_finite: dict[str, int] = {}
         self.options_of_training = options_of_training(opt)  # as they are now: BasicSR takes some out in use
+        opt["path"].setdefault("param_key_g", None)  # BasicSR would take `params`
         super().__init__(opt)
         if not self.is_train:
             self.report = Report(
                 name=opt["name"],
                 network=opt["network_g"]["type"],
-                weights=opt["path"]["pretrain_network_g"],
+                weights=f"{opt['path']['pretrain_network_g']}{self.section_taken}",
                 parameters=count_parameters(self.net_g),
                 gmacs=count_gmacs(self.get_bare_model(self.net_g)),
                 metrics=list(opt["val"].get("metrics") or {}),
@@ -106,8 +116,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
             load_path = self.opt["path"].get("pretrain_network_g")
             if load_path is not None and "params_ema" in read_checkpoint(load_path):
                 self.load_network(self.net_g_ema, load_path, self.opt["path"].get("strict_load_g", True), "params_ema")
-        self.cri_pix = self.build_optional_loss("pixel_opt")
-        self.cri_perceptual = self.build_optional_loss("perceptual_opt")
+        self.losses = self._built_losses()
         mixing = dict(train_opt.get("mixing_augs") or {})
         mixes = mixing.pop("mixup", False)
         self.mixup = Mixup(**mixing) if mixes else None
@@ -115,39 +124,49 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         self.setup_optimizers()
         self.setup_schedulers()
 
+    def _built_losses(self) -> dict[str, nn.Module]:
+        """The losses of `train` by their option, but for those that take what this model does not have."""
+        losses = {}
+        for option, loss_opt in loss_options(self.opt["train"]).items():
+            loss = build_loss(loss_opt).to(self.device)
+            if set(self.QUANTITIES) >= set(taken_by(loss)):
+                losses[option] = loss
+            else:
+                lacking = ", ".join(name for name in taken_by(loss) if name not in self.QUANTITIES)
+                get_root_logger().warning(f"train.{option} is left out: {type(self).__name__} has no {lacking}.")
+        return losses
+
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """Lay out, perhaps compile, move and perhaps wrap the network."""
         if self.is_train:
             self.acceleration.prepare(net)
         return super().model_to_device(net)
 
-    def build_optional_loss(self, option: str) -> nn.Module | None:
-        """The loss that `train.<option>` describes, or None where the option is left out."""
-        loss_opt = self.opt["train"].get(option)
-        return build_loss(loss_opt).to(self.device) if loss_opt else None
-
     def print_network(self, net: nn.Module) -> None:
         """Log the network's name and number of parameters."""
         name = type(self.get_bare_model(net)).__name__
         get_root_logger().info(f"Network: {name}, with parameters: {count_parameters(net):,d}")
 
-    def load_network(
-        self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = "params"
-    ) -> None:
+    def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = None) -> None:
         """Fill `net` from a checkpoint of this package, of BasicSR or a published one; see `checkpoints.loading`.
 
         Args:
             net: the network, wrapped or not.
             load_path: the file.
             strict: every tensor must fit; otherwise those that do are loaded.
-            param_key: the section of the file; None takes the first of those usual.
+            param_key: the section of the file; None takes `params_ema`, `params` or `state_dict`,
+                the first that is there, as `load_network` does.
 
         Raises:
             CheckpointError: the file cannot be read or does not fit; `net` is untouched then.
         """
         net = self.get_bare_model(net)
-        loaded = fill(net, own_names(read_state_dict(load_path, param_key)), load_path, strict)
-        get_root_logger().info(f"{type(net).__name__}: {loaded} from {load_path} [{param_key}].")
+        content = read_checkpoint(load_path)
+        weights = own_names(weights_in(content, load_path, param_key))
+        loaded = fill(net, weights, load_path, strict)
+        section = section_of(content, load_path, param_key)
+        self.section_taken = f" [{section}]" if section else ""
+        get_root_logger().info(f"{type(net).__name__}: {loaded} from {load_path}{self.section_taken}.")
 
     def feed_data(self, data: Mapping[str, Any]) -> None:
         """Take the images of a batch: `lq`, and `gt` where there is one, (N, 3, H, W); in [0, 1], or of 8 bits."""
@@ -272,28 +291,28 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         self.progress_line.close()
         get_root_logger().info(f"Asked to stop after iteration {self.current_iter}.")
         self.save(0, self.current_iter)
-        saved = "which is saved; --auto_resume goes on from there"
-        if self.non_finite.in_a_row:
-            saved = "whose step was not finite and is not saved; --auto_resume goes on from the state before"
-        raise StoppedRunError(f"stopped after iteration {self.current_iter}, {saved}", signal_number)
+        raise StoppedRunError(
+            f"stopped after iteration {self.current_iter}, which is saved; --auto_resume goes on from there",
+            signal_number,
+        )
 
     def compute_losses(self, part: slice) -> dict[str, Tensor]:
         """Restore a part of the batch and return the weighted losses to add up, by their names in the log."""
         with self.acceleration.autocast(self.device):
             restored = self.net_g(self.lq[part])
-        return self.restoration_losses(at_least_float32(restored), self.gt[part])
+        return self.losses_of(restored=at_least_float32(restored), clean=self.gt[part])
 
-    def restoration_losses(self, restored: Tensor, clean: Tensor) -> dict[str, Tensor]:
-        """The losses of the restored images against the clean ones, both (N, 3, H, W)."""
-        losses = {}
-        if self.cri_pix:
-            losses["l_pix"] = self.cri_pix(restored, clean)
-        if self.cri_perceptual:
-            perceptual, style = self.cri_perceptual(restored, clean)
-            if perceptual is not None:
-                losses["l_percep"] = perceptual
-            if style is not None:
-                losses["l_percep_style"] = style
+    def losses_of(self, **quantities: Any) -> dict[str, Tensor]:
+        """The losses that can be computed of some quantities, by their names in the log.
+
+        Args:
+            **quantities: by the names that losses take, see `losses.options`.
+        """
+        losses: dict[str, Tensor] = {}
+        for option, loss in self.losses.items():
+            taken = taken_by(loss)
+            if quantities.keys() >= set(taken):
+                losses |= by_log_name(option, loss(*(quantities[name] for name in taken)))
         return losses
 
     def get_current_log(self) -> dict[str, float]:
@@ -344,6 +363,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         shown = images[:: -(-len(images) // count)] if count else images[:0]
         saves_every = save_img or self.opt["val"].get("save_comparison", False)
         rows: list[Row] = []
+        finite: list[bool] = []
         pictures: list[Picture] = []
         with random_state_kept():  # a resumed run may have this validation behind it
             for one in measure(
@@ -356,6 +376,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
                 until=self._asked_to_stop,
             ):
                 rows.append(one.row)
+                finite.append(one.finite)
                 if one.pictures and saves_every:
                     self._save_pictures(one.pictures, dataset_name, one.name, current_iter, save_img)
                 if one.pictures and len(rows) - 1 in shown:
@@ -364,10 +385,13 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
             self._save_and_stop(stop)
         if pictures:
             self._show_validation(stacked(pictures), dataset_name, tb_logger)
+        self.images_measured[dataset_name], self.not_finite[dataset_name] = len(finite), finite.count(False)
         if self.is_train:
             self._report_validation(rows, dataset_name, tb_logger)
         elif rows and metrics:
             self._report_test(rows, dataset_name)
+        if not self.is_train and len(self.images_measured) == len(self.opt["datasets"]):
+            self._refuse_spoilt_images()
 
     dist_validation = nondist_validation
 
@@ -420,13 +444,40 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         if tb_logger:
             tb_logger.add_image(f"validation/{dataset_name}", picture[..., ::-1], self.current_iter, dataformats="HWC")
 
+    def _all_spoilt(self) -> list[str]:
+        """The data sets of whose images none was restored to finite numbers, when they were last measured."""
+        return [name for name, images in self.images_measured.items() if 0 < images == self.not_finite[name]]
+
+    def _refuse_spoilt_images(self) -> None:
+        """Do not end well where a test's restored images are not finite.
+
+        Raises:
+            RunError: there are such images; the message says how many, and whether the weights are to blame.
+        """
+        spoilt = [
+            f"{count} of {self.images_measured[name]} images of {name}"
+            for name, count in self.not_finite.items()
+            if count
+        ]
+        if not spoilt:
+            return
+        reason = "The weights are finite, so the network overflows; set val.amp: off, or take other weights."
+        if names := tensors_not_finite(self.get_bare_model(self.net_g)):
+            weights = f"{self.opt['path']['pretrain_network_g']}{self.section_taken}"
+            reason = f"The weights {weights} hold such numbers, in {listed(names, 3)}; take an earlier checkpoint."
+        raise RunError(f"{' and '.join(spoilt)} were restored to NaN or infinite numbers. {reason}")
+
     def _report_validation(self, rows: list[Row], dataset_name: str, tb_logger: Any) -> None:
         """Log a validation's means and keep the network if it is the best; processes but the first only note it."""
         means = means_of(rows) if rows and len(rows[0]) > 1 else {}
         for column, mean in means.items():
             if mean.remark():
                 get_root_logger().warning(f"{dataset_name}, {column}: {mean.remark()}.")
-        self.history.add(dataset_name, self.current_iter, {column: mean.value for column, mean in means.items()})
+        if dataset_name in self._all_spoilt():  # not noted, so that a run that goes on finds out again
+            get_root_logger().warning(f"{dataset_name}: no image was restored to finite numbers.")
+            return
+        measured = {column: None if mean.not_finite else mean.value for column, mean in means.items()}
+        self.history.add(dataset_name, self.current_iter, measured)
         if ranks()[1] != 0:
             return
         if means:
@@ -435,6 +486,18 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
             self._log_validation_metric_values(self.current_iter, dataset_name, tb_logger)
             self._keep_best_network(dataset_name)
         self.history.write()
+
+    def _log_validation_metric_values(self, current_iter: int, dataset_name: str, tb_logger: Any) -> None:
+        """As BasicSR's, but for metrics that have no best value, for they were never measured."""
+        best = self.best_metric_results[dataset_name]
+        lines = [
+            f"\t # {metric}: {value:.4f}"
+            + (f"\tBest: {best[metric]['val']:.4f} @ {best[metric]['iter']} iter" if metric in best else "")
+            for metric, value in self.metric_results.items()
+        ]
+        get_root_logger().info("\n".join([f"Validation {dataset_name}", *lines, ""]))
+        for metric, value in self.metric_results.items() if tb_logger else ():
+            tb_logger.add_scalar(f"metrics/{dataset_name}/{metric}", value, current_iter)
 
     def _report_test(self, scores: list[Row], dataset_name: str) -> None:
         """Log a data set's scores and write the table of all so far."""
@@ -456,15 +519,18 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
     def _keep_best_network(self, dataset_name: str) -> None:
         first_dataset = self._validation_sets()[0]["name"]
         first_metric = next(iter(self.opt["val"]["metrics"]))
-        improved = self.best_metric_results[dataset_name][first_metric]["iter"] == self.current_iter
-        if dataset_name == first_dataset and improved:
+        best = self.best_metric_results[dataset_name].get(first_metric)
+        if dataset_name == first_dataset and best and best["iter"] == self.current_iter:
             self._save_networks("best")
 
     def save(self, epoch: int, current_iter: int) -> None:
         """Write the networks and the training state of this iteration; -1 stands for the end of the run.
 
+        Steps that were not finite changed nothing, so what is written is always that of the last good step.
+
         Raises:
-            RunError: the run ended before `train.total_iter` iterations, or a file cannot be written.
+            RunError: the run ended before `train.total_iter` iterations, it has diverged (what is
+                written is whole then), or a file cannot be written.
         """
         total_iter = int(self.opt["train"]["total_iter"])
         if current_iter == -1 and self.current_iter < total_iter:
@@ -472,15 +538,26 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         if current_iter == -1:
             self.progress_line.close()
         self.non_finite.read(all_of_them=True)
-        if self.non_finite.in_a_row and current_iter == -1:
-            raise RunError(
-                f"The run ended with {self.non_finite.in_a_row} steps that were not finite; it is not saved."
-            )
-        if self.non_finite.in_a_row:
-            get_root_logger().warning(f"Iteration {current_iter} is not saved: its step was not finite.")
-            return
         self._save_networks("latest" if current_iter == -1 else str(current_iter))
         self.save_training_state(epoch, current_iter)
+        if current_iter == -1:
+            self._refuse_divergence()
+
+    def _refuse_divergence(self) -> None:
+        """Do not end well where a training has diverged.
+
+        Raises:
+            RunError: its last steps were not finite, or no image of a validation was restored to finite numbers.
+        """
+        steps = self.non_finite.in_a_row
+        signs = [f"no image of {name} is restored to finite numbers" for name in self._all_spoilt()]
+        if steps > 1:  # a single one may be a batch's fault
+            signs.insert(0, f"its last {steps} steps were not finite")
+        if signs:
+            raise RunError(
+                f"The training has diverged: {' and '.join(signs)}. "
+                f"What is saved is as iteration {self.current_iter - steps} left it. {ADVICE}"
+            )
 
     def _save_networks(self, version: str) -> None:
         if hasattr(self, "net_g_ema"):
@@ -513,6 +590,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
             "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
             "random": gathered_objects(random_state()),
             "loss_scaler": self.loss_scaler.state_dict(),
+            "steps_not_finite_in_a_row": self.non_finite.in_a_row,
             "options": self.options_of_training,
             "images": self.opt.get("train_images"),
         }
@@ -529,6 +607,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
             fit_state(optimizer)
         apply_changes(changed, self.opt["train"], self.optimizers, self.schedulers, built)
         self.loss_scaler.load_state_dict(resume_state.get("loss_scaler", {}) or self.loss_scaler.state_dict())
+        self.non_finite.in_a_row = resume_state.get("steps_not_finite_in_a_row", 0)
         self.current_iter = resume_state["iter"]
         self.history.forget_after(self.current_iter)
         if "random" in resume_state:

@@ -23,9 +23,18 @@ Pictures = dict[str, NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class Measured:
-    """An image of a data set: its name, its scores, and its pictures, none where they are not asked for."""
+    """An image of a data set.
+
+    Attributes:
+        name: the image's.
+        finite: whether the restored image holds finite numbers alone.
+        row: its scores.
+        pictures: none where they are not asked for, or the restored image is not finite: as a picture,
+            what is not finite would look black.
+    """
 
     name: str
+    finite: bool
     row: Row
     pictures: Pictures
 
@@ -85,16 +94,16 @@ def _measured(
 ) -> Measured:
     name = sample["name"][0] if "name" in sample else Path(sample["lq_path"][0]).stem
     images = restore(sample)
-    finite = bool(images["restored"].isfinite().all())  # as a picture, what is not finite would look black
+    finite = bool(images["restored"].isfinite().all())
     pictures = {label: tensor2img(image.cpu()) for label, image in images.items()}
     if metrics and "clean" not in pictures:
         raise RunError(f"val.metrics is set but the data set {dataset_name} has no clean images to measure with.")
-    row: dict[str, str | float] = {"image": name}
+    row: dict[str, str | float | None] = {"image": name}
     for metric, options in metrics.items():
         if score_input:
             row[f"{INPUT}{metric}"] = _score(pictures["input"], pictures["clean"], options)
-        row[metric] = _score(pictures["restored"], pictures["clean"], options) if finite else float("nan")
-    return Measured(name, row, pictures if keep_pictures else {})
+        row[metric] = _score(pictures["restored"], pictures["clean"], options) if finite else None
+    return Measured(name, finite, row, pictures if keep_pictures and finite else {})
 
 
 def _score(image: NDArray[np.uint8], clean: NDArray[np.uint8], options: Mapping[str, Any]) -> float:

@@ -12,10 +12,10 @@ from tqdm import tqdm
 
 from constyle_arch.allocator import give_freed_memory_back
 from constyle_arch.atomic import save_bytes_atomically
-from constyle_arch.errors import DataError, RunError, UserError
+from constyle_arch.errors import DataError, RunError, UserError, listed
 from constyle_arch.images import FloatImage, size_of, to_8_bit
 from constyle_arch.inference.memory import fitting_tile, is_out_of_memory, smaller_tile
-from constyle_arch.inference.restoring import OVERLAP, restore
+from constyle_arch.inference.restoring import OVERLAP, restore, tensors_not_finite
 from constyle_arch.inference.tiles import largest_overlap, multiple_of
 from constyle_arch.photographs.finding import Job
 from constyle_arch.photographs.photograph import Photograph, lost_in, read_photograph, write_photograph
@@ -79,9 +79,16 @@ class Restorer:
                     raise
             tile = self._after_memory_ran_out(tile, colors)
         if not np.isfinite(result).all():
-            advice = "restore it without --half" if self.precision == torch.float16 else "the weights may be damaged"
-            raise RunError(f"the restored image holds numbers that are not finite; {advice}.")
+            raise RunError(f"the restored image holds numbers that are not finite; {self._reason()}.")
         return photograph.with_colors(result)
+
+    def _reason(self) -> str:
+        """Why a restored image is not finite, and what to do."""
+        if names := tensors_not_finite(self.network):
+            return f"so do the weights, in {listed(names, 3)}: take an earlier checkpoint"
+        if self.precision == torch.float16:
+            return "the network overflows: restore it without --half"
+        return "the weights are finite, but the network overflows: take other weights"
 
     def _overlap(self, tile: int | None) -> int:
         return self.overlap if tile is None else min(self.overlap, largest_overlap(tile, multiple_of(self.network)))

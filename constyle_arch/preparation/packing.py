@@ -292,13 +292,20 @@ def _packed(
         sampler=indices,
         batch_size=None,
         collate_fn=_as_it_is,  # type: ignore[arg-type]  # without batches it is given single items
-        num_workers=len(os.sched_getaffinity(0)) if workers is None else workers,
+        num_workers=_processors() if workers is None else workers,
         worker_init_fn=_begin_worker,
     )
     try:
         yield from tqdm(loader, initial=done, total=done + len(indices), desc=what, unit="image", disable=None)
     except RuntimeError as error:  # the loader's, when a worker is gone
         raise DataError(f"A process that reads images ended: {error}. Fewer of them (--workers) may do.") from error
+
+
+def _processors() -> int:
+    """How many processors this process may use; on macOS and Windows, how many there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _as_it_is(packed: Packed) -> Packed:

@@ -1,6 +1,5 @@
 """The folder in which LMDBs grow until they are complete: a lock, a journal of what is on disk, and the LMDBs."""
 
-import fcntl
 import json
 import os
 import shutil
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import lmdb
+from filelock import FileLock, Timeout
 
 from constyle_arch.atomic import save_bytes_atomically
 from constyle_arch.errors import DataError
@@ -22,6 +22,7 @@ COMMIT_SECONDS = 5
 SUFFIX = ".unfinished"
 JOURNAL = "journal.jsonl"
 PLAN = "plan.json"
+LOCK = ".lock"
 
 Record: TypeAlias = dict[str, Any]
 """A line of the journal: `name`, `lines` of the meta files by side, and what else was noted with them."""
@@ -55,13 +56,13 @@ class UnfinishedFolder:
         self.sides = sides
         self._refuse_finished()
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._journal = (self.folder / JOURNAL).open("a+", encoding="utf-8", errors="replace")
+        self._lock = FileLock(self.folder / LOCK)
         try:
-            fcntl.lockf(self._journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._refuse_finished()  # by the process that had the lock until now
-        except OSError:
-            self._journal.close()
+            self._lock.acquire(timeout=0)
+        except Timeout:
             raise DataError(f"Another process is writing {self.folder}.") from None
+        self._refuse_finished()  # by the process that had the lock until now
+        self._journal = (self.folder / JOURNAL).open("a+", encoding="utf-8", errors="replace")
         self._environments: dict[str, lmdb.Environment] = {}
         self._pending: list[tuple[Record, Mapping[str, list[Entry]]]] = []
         self._pending_bytes = 0
@@ -75,6 +76,7 @@ class UnfinishedFolder:
             environment.close()
         self._environments.clear()
         self._journal.close()
+        self._lock.release()
 
     def add(self, record: Record, entries: Mapping[str, list[Entry]]) -> None:
         """Write the entries of each side, and then `record` and their lines into the journal; soon, not at once."""
@@ -108,7 +110,7 @@ class UnfinishedFolder:
             (self.folder / f"{side}.lmdb" / "lock.mdb").unlink(missing_ok=True)
         save_bytes_atomically(report.encode(), self.folder / "report.txt")
         self.folder.rename(self.output)
-        for name in (JOURNAL, PLAN, "problems.txt"):
+        for name in (JOURNAL, PLAN, LOCK, "problems.txt"):
             (self.output / name).unlink(missing_ok=True)
 
     def _drop_all_but(self, keys: set[bytes], side: str) -> None:

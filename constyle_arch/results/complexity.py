@@ -26,10 +26,21 @@ def count_gmacs(network: nn.Module, side: int = SIDE) -> float | None:
     """
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         try:
-            deepcopy(network).to("meta").eval()(torch.empty(1, 3, side, side, device="meta"))
+            without_values(network).eval()(torch.empty(1, 3, side, side, device="meta"))
         except (NotImplementedError, RuntimeError):
             return None
     return counter.get_total_flops() / 2e9
+
+
+def without_values(network: nn.Module) -> nn.Module:
+    """A copy of a network on the meta device: its shapes alone. No weight is copied on the way."""
+    tensors: dict[int, Any] = {}
+    for parameter in network.parameters():
+        empty = torch.empty_like(parameter, device="meta")
+        tensors[id(parameter)] = nn.Parameter(empty, requires_grad=parameter.requires_grad)
+    for buffer in network.buffers():
+        tensors[id(buffer)] = torch.empty_like(buffer, device="meta")
+    return deepcopy(network, tensors)
 
 
 class PeakMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]

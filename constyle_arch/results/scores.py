@@ -7,8 +7,11 @@ from dataclasses import dataclass
 INPUT = "input_"
 """What the name of a metric begins with where the degraded image was measured."""
 
-Row = Mapping[str, str | float]
-"""An image's scores: `image` its name, `<metric>` the restored image's score, `input_<metric>` the degraded one's."""
+Row = Mapping[str, str | float | None]
+"""An image's scores: `image` its name, `<metric>` the restored image's score, `input_<metric>` the degraded one's.
+
+A restored image that holds NaN or infinite numbers has no score: None.
+"""
 
 
 @dataclass(frozen=True)
@@ -20,23 +23,27 @@ class Mean:
         count: how many scores there are.
         infinite: how many are infinite: PSNR where two images are equal.
         undefined: how many are no number: SSIM of images smaller than its window.
+        not_finite: how many restored images hold NaN or infinite numbers, and so have no score.
     """
 
     value: float | None
     count: int
     infinite: int = 0
     undefined: int = 0
+    not_finite: int = 0
 
     @classmethod
-    def of(cls, scores: Iterable[float]) -> "Mean":
-        """The mean of some scores."""
-        every = list(scores)
+    def of(cls, scores: Iterable[float | None]) -> "Mean":
+        """The mean of some scores, None for an image that has none."""
+        images = list(scores)
+        every = [score for score in images if score is not None]
         finite = [score for score in every if math.isfinite(score)]
         return cls(
             value=sum(finite) / len(finite) if finite else None,
-            count=len(every),
+            count=len(images),
             infinite=sum(map(math.isinf, every)),
             undefined=sum(map(math.isnan, every)),
+            not_finite=len(images) - len(every),
         )
 
     def __float__(self) -> float:
@@ -47,13 +54,24 @@ class Mean:
         """What is not in the mean, in words; empty where everything is."""
         parts = [f"{self.infinite} infinite (equal images)"] if self.infinite else []
         parts += [f"{self.undefined} undefined (images too small)"] if self.undefined else []
+        parts += [f"{self.not_finite} restored to NaN or infinite numbers"] if self.not_finite else []
         return f"{' and '.join(parts)} of {self.count} not averaged" if parts else ""
 
 
 def means_of(rows: Sequence[Row]) -> dict[str, Mean]:
     """The mean of each column but the images' names."""
     columns = [column for column in rows[0] if column != "image"]
-    return {column: Mean.of(float(row[column]) for row in rows) for column in columns}
+    return {column: Mean.of(_score(row, column) for row in rows) for column in columns}
+
+
+def _score(row: Row, column: str) -> float | None:
+    score = row[column]
+    return None if score is None else float(score)
+
+
+def _score_or_nan(row: Row, column: str) -> float:
+    score = _score(row, column)
+    return math.nan if score is None else score
 
 
 def text_table(rows: Sequence[Row], metrics: Sequence[str]) -> str:
@@ -62,7 +80,8 @@ def text_table(rows: Sequence[Row], metrics: Sequence[str]) -> str:
     header = " ".join(f"{metric + ' input':>14} {'restored':>10} {'gain':>8}" for metric in metrics)
     lines = [f"{'image':<{width}} {header}"]
     for row in rows:
-        pairs = [(float(row[f"{INPUT}{metric}"]), float(row[metric])) for metric in metrics]
+        columns = [(f"{INPUT}{metric}", metric) for metric in metrics]
+        pairs = [[_score_or_nan(row, column) for column in pair] for pair in columns]
         cells = " ".join(f"{before:>14.4f} {after:>10.4f} {after - before:>+8.4f}" for before, after in pairs)
         lines.append(f"{row['image']:<{width}} {cells}")
     return "\n".join(lines)
