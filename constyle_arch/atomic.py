@@ -29,7 +29,8 @@ def save_bytes_atomically(content: bytes, path: Path) -> None:
 
 
 def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    unfinished = path.with_name(f".{secrets.token_hex(8)}.unfinished")  # no longer than a name may be
+    # a short name: that of the file may be as long as a name can be
+    unfinished = path.with_name(f".{secrets.token_hex(8)}.unfinished")
     try:
         with unfinished.open("xb") as file:
             write(file)

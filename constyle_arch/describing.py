@@ -96,7 +96,7 @@ def _of_checkpoint(path: Path, side: int, key: str | None) -> tuple[Facts, State
         raise CheckpointError(f"{path}: {error}") from None
     else:
         network = _built(name, hyperparameters)
-        fitting_tensors(network, own, str(path))  # what `restore` would refuse is not described as if it were whole
+        fitting_tensors(network, own, str(path))  # what `restore` would refuse is refused
         facts |= _of_network(network, name, hyperparameters, side)
     iteration = _iteration(path)
     facts["iteration"] = "not told by the file's name or its folder" if iteration is None else str(iteration)

@@ -244,7 +244,7 @@ LOADER_KEYS = (
 
 
 def _check_keys(options: Options) -> Problems:
-    """Keys that nothing reads, at the top and in the sections of this package's models and data sets.
+    """Keys that nothing reads, at the top and in sections of this package's models and data sets.
 
     Other models have keys of their own, which nobody knows here.
     """
@@ -533,7 +533,7 @@ def _check_losses(options: Options) -> Problems:
 
 
 def _try_losses(options: Options, losses: Mapping[str, Any], has: tuple[str, ...]) -> Problems:
-    """Compute each loss once, of what it takes; the perceptual one would load its network for it."""
+    """Compute each loss once, but for the perceptual one, which would load its network."""
     quantities = _quantities(options["datasets"]["train"].get("gt_size"))
     for option, loss in losses.items():
         loss_opt = dict(options["train"][option])
@@ -550,7 +550,9 @@ def _try_losses(options: Options, losses: Mapping[str, Any], has: tuple[str, ...
 
 def _quantities(gt_size: object) -> dict[str, Any]:
     """What losses may take, to try them with: of two images of the size that is trained on."""
-    side = min(int(gt_size), LARGEST_TRIAL) if KINDS[INTEGER](gt_size) else SMALLEST_TRIAL  # type: ignore[call-overload]
+    side = SMALLEST_TRIAL
+    if isinstance(gt_size, int) and KINDS[INTEGER](gt_size):
+        side = min(gt_size, LARGEST_TRIAL)
     image, code = torch.rand(2, 3, side, side), torch.rand(2, CODE_CHANNELS)
     values = {"queue": torch.rand(CODE_CHANNELS, 3), "codes": Codes(code, code), "negatives": Codes(code, code)}
     return dict.fromkeys(RESTORATION, image) | dict.fromkeys(("query", "positive"), code) | values

@@ -27,7 +27,7 @@ def detect_network(state_dict: Mapping[str, Tensor]) -> tuple[str, Options]:
     """
     try:
         return _detected(state_dict)
-    except (LookupError, ValueError) as error:  # a name that is looked up is not there, or has too few axes
+    except (LookupError, ValueError) as error:  # a name is not there, or a tensor has too few axes
         missing = f" ({error.args[0]})" if isinstance(error, KeyError) else ""
         raise CheckpointError(
             f"The weights are those of a network of this package, but incomplete{missing}; take a whole file."

@@ -112,9 +112,10 @@ def fitting_tensors(network: nn.Module, weights: StateDict, source: str, strict:
         CheckpointError: see `fill`.
     """
     wanted = network.state_dict()
+    # PyTorch 0.3 wrote BatchNorm's counters with an axis, and later ones read them
+    counters = {name for name, tensor in wanted.items() if tensor.dim() == 0}
     weights = {
-        name: tensor.reshape(()) if tensor.shape == (1,) and name in wanted and wanted[name].dim() == 0 else tensor
-        for name, tensor in weights.items()  # PyTorch 0.3 wrote BatchNorm's counters so, and later ones read them
+        name: tensor[0] if name in counters and tensor.shape == (1,) else tensor for name, tensor in weights.items()
     }
     fitting = {
         name: tensor
@@ -140,7 +141,9 @@ def fitting_tensors(network: nn.Module, weights: StateDict, source: str, strict:
         ],
     }
     report = "".join(f"\n  {len(names)} {kind}: {listed(names)}" for kind, names in differences.items() if names)
-    advice = "\n  Set path.strict_load_g: false for a warm start from it." if is_warm_start(network, weights) else ""
+    advice = ""
+    if is_warm_start(network, weights):
+        advice = "\n  Set path.strict_load_g: false for a warm start from it."
     raise CheckpointError(
         f"{source} does not fit {type(network).__name__}: {matched}.{report}\n"
         f"  The file holds {_description(weights)}.{advice}"

@@ -28,8 +28,8 @@ def weights_in(content: Mapping[str, Any], path: str, key: str | None = None) ->
     Args:
         content: what `read_checkpoint` returned.
         path: where it is from, for the message.
-        key: which of its sections to take, see `section_of`. A file that holds nothing but weights has no
-            sections, and the key is not looked at.
+        key: which of its sections to take, see `section_of`. A file that holds nothing but
+            weights has no sections, and the key is not looked at.
 
     Raises:
         CheckpointError: there is no such key, or something else than weights under it.

@@ -39,7 +39,8 @@ class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
             quantities, which are a number, a range [low, high] or {choice: [...]}; see `constyle_arch.degradations`.
         color: `rgb`, or `gray` for the gray version of each image, in three equal channels. Default: rgb.
         gt_size, use_hflip, use_rot: as for `PairedRestorationDataset` (training only).
-        second_crop: add `lq_other`, another crop of the same degraded image (training only). Default: false.
+        second_crop: add `lq_other`, another crop of the same degraded image (training only).
+            Default: false.
 
     Raises:
         DataError: a folder is missing or empty, a degradation is not one there is, a file cannot be decoded, or an
@@ -97,10 +98,10 @@ class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
         return degraded
 
     def _training_crops(self, crop: TrainingCrop, image: Image, location: str) -> dict[str, FloatImage]:
-        """A random window of a clean image, the same one degraded, and perhaps another one degraded.
+        """A random window of a clean image, the same degraded, and perhaps another degraded.
 
-        What lies around the windows, and between two of them, is degraded with them: both are of one
-        degraded image.
+        What lies around the windows, and between two of them, is degraded with them: both are of
+        one degraded image.
         """
         rng = RandomState(random.getrandbits(32))  # `random` has the sample's own seed, see `SeededDataset`
         corners = [crop.window(image, location)]

@@ -14,7 +14,7 @@ LOG_NAMES = {"pixel_opt": "l_pix", "perceptual_opt": "l_percep"}
 """Names in the log that BasicSR has made usual."""
 
 RESTORATION = ("restored", "clean")
-"""What every loss may take: images (N, 3, H, W). A loss that does not say what it takes takes these."""
+"""What every loss may take, and takes where it does not say so: images (N, 3, H, W)."""
 
 CONTRAST = ("query", "positive", "queue", "codes", "negatives")
 """What losses of `ConStyleModel` may take besides; they are computed as long as ConStyle trains.
@@ -26,7 +26,7 @@ CONTRAST = ("query", "positive", "queue", "codes", "negatives")
 
 
 def loss_options(train_opt: Mapping[str, Any]) -> dict[str, Any]:
-    """The sections of `train` that describe losses, by their name, in the file's order; empty ones are left out."""
+    """The sections of `train` that describe losses, in the file's order, without empty ones."""
     return {str(name): opt for name, opt in train_opt.items() if str(name).endswith(SUFFIX) and opt}
 
 
@@ -41,7 +41,10 @@ def taken_by(loss: object) -> tuple[str, ...]:
 
 
 def by_log_name(option: str, value: Tensor | tuple[Tensor | None, ...]) -> dict[str, Tensor]:
-    """A loss by its name in the log; of BasicSR's perceptual loss the part of style as well, each if there."""
+    """A loss by its name in the log.
+
+    BasicSR's perceptual loss has two parts, of content and of style, either of which may be None.
+    """
     if isinstance(value, Tensor):
         return {log_name(option): value}
     names = (log_name(option), f"{log_name(option)}_style")

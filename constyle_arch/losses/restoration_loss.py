@@ -44,5 +44,6 @@ class FFTLoss(nn.Module):
 
     def forward(self, restored: Tensor, clean: Tensor) -> Tensor:
         """The loss of `restored` (N, C, H, W) against `clean`."""
-        difference = torch.view_as_real(torch.fft.rfft2(restored - clean))  # the transform is linear
+        # the transform is linear: its difference is that of the difference
+        difference = torch.view_as_real(torch.fft.rfft2(restored - clean))
         return self.loss_weight * difference.abs().mean()

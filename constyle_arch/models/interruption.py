@@ -27,7 +27,7 @@ HEARD = (signal.SIGTERM, signal.SIGINT)
 
 @contextmanager
 def handlers_put_back() -> Iterator[None]:
-    """Put the process's handlers of SIGTERM and SIGINT back at the end, whoever replaced them meanwhile."""
+    """Put the process's handlers of SIGTERM and SIGINT back at the end, whoever replaced them."""
     before = {number: signal.getsignal(number) for number in HEARD}
     try:
         yield

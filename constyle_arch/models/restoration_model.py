@@ -125,7 +125,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         self.setup_schedulers()
 
     def _built_losses(self) -> dict[str, nn.Module]:
-        """The losses of `train` by their option, but for those that take what this model does not have."""
+        """The losses of `train`, but for those that take what this model does not have."""
         losses = {}
         for option, loss_opt in loss_options(self.opt["train"]).items():
             loss = build_loss(loss_opt).to(self.device)
@@ -385,7 +385,8 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
             self._save_and_stop(stop)
         if pictures:
             self._show_validation(stacked(pictures), dataset_name, tb_logger)
-        self.images_measured[dataset_name], self.not_finite[dataset_name] = len(finite), finite.count(False)
+        self.images_measured[dataset_name] = len(finite)
+        self.not_finite[dataset_name] = finite.count(False)
         if self.is_train:
             self._report_validation(rows, dataset_name, tb_logger)
         elif rows and metrics:
@@ -445,14 +446,16 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
             tb_logger.add_image(f"validation/{dataset_name}", picture[..., ::-1], self.current_iter, dataformats="HWC")
 
     def _all_spoilt(self) -> list[str]:
-        """The data sets of whose images none was restored to finite numbers, when they were last measured."""
-        return [name for name, images in self.images_measured.items() if 0 < images == self.not_finite[name]]
+        """The data sets of whose images none was restored to finite numbers the last time."""
+        measured = self.images_measured.items()
+        return [name for name, images in measured if 0 < images == self.not_finite[name]]
 
     def _refuse_spoilt_images(self) -> None:
         """Do not end well where a test's restored images are not finite.
 
         Raises:
-            RunError: there are such images; the message says how many, and whether the weights are to blame.
+            RunError: there are such images; the message says how many, and whether the weights are
+                to blame.
         """
         spoilt = [
             f"{count} of {self.images_measured[name]} images of {name}"
@@ -473,7 +476,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         for column, mean in means.items():
             if mean.remark():
                 get_root_logger().warning(f"{dataset_name}, {column}: {mean.remark()}.")
-        if dataset_name in self._all_spoilt():  # not noted, so that a run that goes on finds out again
+        if dataset_name in self._all_spoilt():  # not noted: a run that goes on finds out again
             get_root_logger().warning(f"{dataset_name}: no image was restored to finite numbers.")
             return
         measured = {column: None if mean.not_finite else mean.value for column, mean in means.items()}
@@ -526,7 +529,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
     def save(self, epoch: int, current_iter: int) -> None:
         """Write the networks and the training state of this iteration; -1 stands for the end of the run.
 
-        Steps that were not finite changed nothing, so what is written is always that of the last good step.
+        Steps that were not finite changed nothing, so this is what the last good step left.
 
         Raises:
             RunError: the run ended before `train.total_iter` iterations, it has diverged (what is
@@ -547,7 +550,8 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         """Do not end well where a training has diverged.
 
         Raises:
-            RunError: its last steps were not finite, or no image of a validation was restored to finite numbers.
+            RunError: its last steps were not finite, or no image of a validation was restored to
+                finite numbers.
         """
         steps = self.non_finite.in_a_row
         signs = [f"no image of {name} is restored to finite numbers" for name in self._all_spoilt()]

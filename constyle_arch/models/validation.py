@@ -29,8 +29,8 @@ class Measured:
         name: the image's.
         finite: whether the restored image holds finite numbers alone.
         row: its scores.
-        pictures: none where they are not asked for, or the restored image is not finite: as a picture,
-            what is not finite would look black.
+        pictures: none where they are not asked for, or the restored image is not finite: it
+            would look black.
     """
 
     name: str
