@@ -295,7 +295,7 @@ def _check_experiment(options: Options) -> Problems:
         yield "--archive starts anew, which --auto_resume and path.resume_state do not go with; leave one of them out."
     for folder in (home.parent, home):
         if folder.exists() and not folder.is_dir():
-            yield f"name: {folder} is there and is no folder; remove or rename it."
+            yield f"name: {folder} is there and is no folder; rename it."
             return
     if options.get("archive") or not home.exists():
         return

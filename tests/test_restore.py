@@ -137,8 +137,8 @@ def test_second_run_skips_what_is_there_and_says_what_is_older(tmp_path, weights
     assert restore_command(*arguments) == 0
     output = capsys.readouterr().out
     assert "Restored 1" in output
-    assert "Skipped 1 that are there already" in output
-    assert "older" not in output
+    assert "Skipped 1 whose names" in output
+    assert "are older" not in output
     assert (tmp_path / "out" / "a.png").stat().st_mtime_ns == first
     os.utime(own, (time.time() + 60, time.time() + 60))
     assert restore_command(*arguments) == 0

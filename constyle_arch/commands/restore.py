@@ -179,7 +179,10 @@ def _tell(summary: Any, output: str) -> None:
         )
         print(f"  names differ: {listed([str(path) for path in summary.unscored])}")
     if summary.skipped:
-        print(f"Skipped {summary.skipped} that are there already; --overwrite restores them again.")
+        print(
+            f"Skipped {summary.skipped} whose names {output} has already; --overwrite restores them again and replaces "
+            "those files.\n  If they are not results of this command, choose another folder."
+        )
     if summary.older:
         print(f"  {len(summary.older)} of them are older than their photograph or the weights.")
     if summary.failed:

@@ -21,6 +21,7 @@ from constyle_arch.data.workers import heed_parent_alone
 from constyle_arch.errors import NAMES_SHOWN, DataError, listed
 from constyle_arch.images import Image, decode, size_of
 from constyle_arch.preparation.plan import Plan
+from constyle_arch.preparation.targets import check_target
 from constyle_arch.preparation.unfinished import Entry, Record, UnfinishedFolder
 
 LONGEST_KEY = 511
@@ -105,10 +106,11 @@ def pack(plan: Plan, output: str | Path, *, workers: int | None = None, leave_ou
         What was found and left out.
 
     Raises:
-        DataError: the folder is there already, an image has a problem, another process writes the folder, or it
-            cannot be written; the message says how to go on.
+        DataError: the folder is there already or is, holds or lies in an input, an image has a problem, another
+            process writes the folder, or it cannot be written; the message says how to go on.
     """
     output = Path(output).expanduser()
+    check_target(output, plan.inputs)
     plan = plan.at_home()
     source = _Source(plan)
     report = source.report()
