@@ -14,7 +14,7 @@ from constyle_arch.checkpoints.conversion import convert
 from constyle_arch.checkpoints.detection import detect_network
 from constyle_arch.checkpoints.loading import fill, load_network
 from constyle_arch.checkpoints.published_names import from_published
-from constyle_arch.checkpoints.reading import read_state_dict
+from constyle_arch.checkpoints.reading import digest_of, read_state_dict
 from constyle_arch.errors import CheckpointError, OptionsError
 from tests.conftest import paired_dataset, run_command, small_network, training_options, write_options
 from tests.test_archs import SHAPES, SMALL, SMALL_NAFNET, TINY, published_state_dict
@@ -227,6 +227,52 @@ def test_files_that_are_no_checkpoints_are_refused(tmp_path, name, message):
     with pytest.raises(CheckpointError, match=message):
         load_network(tmp_path / name)
     assert not (tmp_path / "marker").exists()
+
+
+def flip_bytes(path, share, count=1):
+    """Invert `count` bytes from a share of the file on."""
+    content = bytearray(path.read_bytes())
+    for place in range(int(share * len(content)), int(share * len(content)) + count):
+        content[place] ^= 0xFF
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+@pytest.mark.parametrize("name", ["net.pth", "net.safetensors"])
+def test_weights_with_a_changed_byte_are_not_used(tmp_path, name, share):
+    torch.save({"params": TINY["NAFNet"]().state_dict()}, tmp_path / "whole.pth")
+    convert(str(tmp_path / "whole.pth"), str(tmp_path / name), key="params")
+    load_network(tmp_path / name)
+    flip_bytes(tmp_path / name, share)
+    with pytest.raises(CheckpointError, match=rf"{name} is damaged: .*Take another copy of it\."):
+        load_network(tmp_path / name)
+
+
+def test_digest_is_of_names_types_shapes_and_numbers():
+    weights = {"a": torch.arange(6.0), "b": torch.tensor(3), "c": torch.zeros(0, dtype=torch.bool)}
+    same = {"c": weights["c"].clone(), "b": torch.tensor(3), "a": torch.arange(12.0)[:6]}
+    assert digest_of(weights) == digest_of(same)
+    for changed in (
+        {"a": torch.arange(6.0).view(2, 3)},
+        {"b": torch.tensor(4)},
+        {"b": torch.tensor(3, dtype=torch.int32)},
+        {"d": torch.tensor(3)},
+    ):
+        assert digest_of({**weights, **changed}) != digest_of(weights)
+
+
+def test_files_without_checksums_are_read(tmp_path):
+    network = TINY["NAFNet"]()
+    torch.save(network.state_dict(), tmp_path / "legacy.pth", _use_new_zipfile_serialization=False)
+    weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    safetensors.torch.save_file(weights, tmp_path / "other.safetensors")
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(network.state_dict(), tmp_path / "unchecked.pth")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    for path in tmp_path.iterdir():
+        assert_same(load_network(path).state_dict(), network.state_dict())
 
 
 @pytest.mark.parametrize(

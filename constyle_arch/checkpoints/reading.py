@@ -1,6 +1,8 @@
 """Reading weights from a checkpoint file, whoever wrote it, without running anything that is in it."""
 
+import hashlib
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,13 @@ SECTIONS = ("params_ema", "params", "state_dict")
 """Where a checkpoint may keep its weights, the preferred one first."""
 
 StateDict = dict[str, Tensor]
+
+DIGEST = "sha256"
+"""Under which a .safetensors that `conversion` wrote notes `digest_of` its weights."""
+
+ADVICE = "Take another copy of it."
+
+ZIP_START = b"PK\x03\x04"
 
 
 def read_state_dict(path: str | Path, key: str | None = None) -> StateDict:
@@ -48,6 +57,9 @@ def weights_in(content: Mapping[str, Any], path: str, key: str | None = None) ->
 def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
     """The content of a checkpoint file: its sections, or its weights where it holds nothing else.
 
+    Checksums are verified where a file has them: those of torch's zip archives, and `digest_of` in a .safetensors.
+    Files of torch before 1.6, and a .safetensors of another program, have none.
+
     Raises:
         CheckpointError: the file is missing, damaged or no checkpoint, or holds more than plain data.
     """
@@ -56,10 +68,11 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
         raise CheckpointError(f"The checkpoint {path} does not exist.")
     try:
         if path.suffix.lower() == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
+            return _read_safetensors(path)
+        _verify_zip(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} is damaged, or holds more than weights and plain data and is not opened: {_first_line(error)}"
@@ -69,6 +82,40 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, not weights.")
     return content
+
+
+def digest_of(weights: Mapping[str, Tensor]) -> str:
+    """The SHA-256 of names, types, shapes and numbers."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _read_safetensors(path: Path) -> StateDict:
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no mapping
+        noted = (file.metadata() or {}).get(DIGEST)
+    if noted is not None and noted != digest_of(weights):
+        raise CheckpointError(f"{path} is damaged: its weights do not have the SHA-256 noted with them. {ADVICE}")
+    return weights
+
+
+def _verify_zip(path: Path) -> None:
+    """Compare a zip archive's checksums, which torch writes and does not read."""
+    with path.open("rb") as file:
+        if file.read(len(ZIP_START)) != ZIP_START:
+            return
+    with zipfile.ZipFile(path) as archive:
+        without_checksums = not any(member.CRC for member in archive.infolist())  # torch can be told so
+        damaged = None if without_checksums else archive.testzip()
+    if damaged is not None:
+        raise CheckpointError(
+            f"{path} is damaged: its part {damaged} does not have the checksum noted with it. {ADVICE}"
+        )
 
 
 def _first_line(error: Exception) -> str:
