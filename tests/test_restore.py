@@ -487,6 +487,7 @@ def test_killed_in_the_middle_a_second_run_completes_the_folder(tmp_path, weight
         (["--device", "quantum"], "--device is quantum; it must be one of cpu, cuda, mps, xpu"),
         (["--device", "meta"], "--device is meta"),
         (["--suffix", "/../x"], "must not hold a slash"),
+        (["--max-megapixels", "0"], "--max-megapixels is 0; it must be a number above 0"),
         (["--tile-overlap", "-1"], "--tile-overlap is -1; it must be 0 or more"),
         (["--gt", ""], "--gt is empty"),
     ],
@@ -498,6 +499,14 @@ def test_wrong_flags_are_one_clear_error(tmp_path, weights, capsys, flags, messa
     assert error.count("\n") == 1
     assert re.search(message, error)
     assert not (tmp_path / "out").exists()
+
+
+def test_limit_of_pixels_is_raised_by_a_flag(tmp_path, weights, capsys):
+    Image.fromarray(picture(50, 70)).save(tmp_path / "a.png")
+    flags = ("-i", tmp_path / "a.png", "-o", tmp_path / "b.png", "--weights", weights, "--max-megapixels")
+    assert restore_command(*flags, "0.003") == 1
+    assert "is 70×50 pixels, and images of more than 0.003 million are not read" in capsys.readouterr().out
+    assert restore_command(*flags, "0.0035") == 0
 
 
 def test_numbers_that_are_not_finite_are_not_written(tmp_path, capsys):

@@ -52,6 +52,12 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--tile-overlap", type=int, metavar="N", help="pixels that neighbouring tiles share (default: 32)"
     )
+    parser.add_argument(
+        "--max-megapixels",
+        type=float,
+        metavar="N",
+        help="refuse photographs of more than N million pixels (default: 200)",
+    )
     precision = parser.add_mutually_exclusive_group()
     precision.add_argument("--half", action="store_true", help="compute in float16")
     precision.add_argument("--bf16", action="store_true", help="compute in bfloat16")
@@ -81,6 +87,8 @@ def run(parsed: argparse.Namespace) -> int:
         raise OptionsError("--gt is empty; name the clean images, or leave it out.")
     if parsed.tile is not None and parsed.tile < 1:
         raise OptionsError(f"--tile is {parsed.tile}; it must be at least 1 pixel.")
+    if parsed.max_megapixels is not None and not parsed.max_megapixels > 0:
+        raise OptionsError(f"--max-megapixels is {parsed.max_megapixels:g}; it must be a number above 0.")
     extension = f".{parsed.ext}" if parsed.ext else None
     jobs = find_jobs(parsed.input, parsed.output, suffix=parsed.suffix, extension=extension, compare=parsed.compare)
     truths = find_truths(jobs, parsed.gt, parsed.lq_name, parsed.gt_name) if parsed.gt else None
@@ -91,6 +99,7 @@ def run(parsed: argparse.Namespace) -> int:
     import constyle_arch
     from constyle_arch.allocator import keep_freed_memory
     from constyle_arch.experiments import weights_of
+    from constyle_arch.images import MAX_PIXELS
     from constyle_arch.inference.restoring import OVERLAP
     from constyle_arch.inference.tiles import largest_overlap, multiple_of
     from constyle_arch.photographs.restoring import Restorer, restore_photographs
@@ -122,6 +131,7 @@ def run(parsed: argparse.Namespace) -> int:
         overwrite=parsed.overwrite,
         compare=parsed.compare,
         truths=truths,
+        max_pixels=MAX_PIXELS if parsed.max_megapixels is None else 1e6 * parsed.max_megapixels,
     )
     _tell(summary, parsed.output)
     return 1 if summary.failed else 0

@@ -14,9 +14,15 @@ from PIL import Image, ImageOps
 
 from constyle_arch.atomic import save_bytes_atomically
 from constyle_arch.errors import DataError
-from constyle_arch.images import FloatImage, decode_with_alpha, quantized, to_float
-
-Image.MAX_IMAGE_PIXELS = None  # large photographs are welcome
+from constyle_arch.images import (
+    MAX_PIXELS,
+    FloatImage,
+    check_size,
+    decode_with_alpha,
+    opened,
+    quantized,
+    to_float,
+)
 
 FORMATS = {
     ".png": "PNG",
@@ -91,20 +97,25 @@ class Photograph:
         return replace(self, pixels=pixels[..., 0] if self.pixels.ndim == 2 else pixels)
 
 
-def read_photograph(path: Path) -> Photograph:
+def read_photograph(path: Path, max_pixels: float = MAX_PIXELS) -> Photograph:
     """Read a file of any of `FORMATS`.
 
     Of a JPEG with several pictures, as phones write them, the first is taken. CMYK becomes RGB, without its profile.
 
+    Args:
+        path: the file.
+        max_pixels: an image of more pixels is refused by its header, before anything is decoded.
+
     Raises:
-        DataError: the file cannot be read, is no image, is damaged, holds several pictures, or numbers other than 8-
-            or 16-bit integers.
+        DataError: the file cannot be read, is no image, is damaged, too large, holds several pictures, or numbers
+            other than 8- or 16-bit integers.
     """
     try:
         content = path.read_bytes()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata
-            with Image.open(io.BytesIO(content)) as image:
+            with opened(content) as image:
+                check_size(image.size, path, max_pixels, "--max-megapixels raises the limit")
                 pictures = getattr(image, "n_frames", 1)
                 if pictures > 1 and image.format != "MPO":
                     raise DataError(f"{path} holds {pictures} pictures; save the one to restore as a file of its own.")

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from constyle_arch.allocator import give_freed_memory_back
 from constyle_arch.atomic import save_bytes_atomically
 from constyle_arch.errors import DataError, RunError, UserError
-from constyle_arch.images import FloatImage, size_of, to_8_bit
+from constyle_arch.images import MAX_PIXELS, FloatImage, size_of, to_8_bit
 from constyle_arch.inference.memory import fitting_tile, is_out_of_memory, smaller_tile
 from constyle_arch.inference.restoring import OVERLAP, restore
 from constyle_arch.inference.tiles import largest_overlap, multiple_of
@@ -142,6 +142,7 @@ def restore_photographs(
     overwrite: bool = False,
     compare: bool = False,
     truths: Mapping[Path, Path] | None = None,
+    max_pixels: float = MAX_PIXELS,
 ) -> Summary:
     """Restore each photograph and write it; those whose result is there are skipped.
 
@@ -152,6 +153,7 @@ def restore_photographs(
         overwrite: restore what is there anew.
         compare: also write a picture of input and restored image, and of the truth where there is one.
         truths: the clean image's file by the photograph's; what is restored is scored then.
+        max_pixels: see `read_photograph`.
     """
     summary = Summary()
     with tqdm(jobs, unit="image", dynamic_ncols=True, disable=None) as bar:
@@ -163,7 +165,7 @@ def restore_photographs(
                     if job.target.stat().st_mtime < max(weights_time, job.source.stat().st_mtime):
                         summary.older.append(job.target)
                 else:
-                    _restore_one(job, restorer, compare, truths, summary)
+                    _restore_one(job, restorer, compare, truths, max_pixels, summary)
                     summary.restored += 1
             except Exception as error:  # whatever one photograph does must not stop the others
                 text = str(error).strip() or type(error).__name__
@@ -175,13 +177,18 @@ def restore_photographs(
 
 
 def _restore_one(
-    job: Job, restorer: Restorer, compare: bool, truths: Mapping[Path, Path] | None, summary: Summary
+    job: Job,
+    restorer: Restorer,
+    compare: bool,
+    truths: Mapping[Path, Path] | None,
+    max_pixels: float,
+    summary: Summary,
 ) -> None:
     if job.target.is_dir():
         raise DataError(f"cannot be written: {job.target} is a folder.")
-    photograph, clean = read_photograph(job.source), None
+    photograph, clean = read_photograph(job.source, max_pixels), None
     if truths is not None and job.source in truths:
-        clean = read_photograph(truths[job.source])
+        clean = read_photograph(truths[job.source], max_pixels)
     elif truths is not None:
         summary.unscored.append(job.source)
     if clean is not None and clean.pixels.shape[:2] != photograph.pixels.shape[:2]:
