@@ -61,4 +61,13 @@ def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
     except (OSError, RuntimeError) as error:
         with contextlib.suppress(OSError):
             unfinished.unlink(missing_ok=True)
-        raise RunError(f"The file {path} cannot be written: {error}. What was there before is untouched.") from error
+        reason = _cause(error)
+        raise RunError(f"The file {path} cannot be written: {reason}. What was there before is untouched.") from error
+
+
+def _cause(error: BaseException) -> str:
+    """The system's error, which torch's writer hides behind one about positions in the file."""
+    place: BaseException | None = error
+    while place is not None and not (isinstance(place, OSError) and place.strerror):
+        place = place.__cause__ or place.__context__
+    return str(error) if place is None else str(place.strerror)

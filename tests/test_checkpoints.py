@@ -7,6 +7,7 @@ import pytest
 import safetensors.torch
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
+from torch import nn
 
 import constyle_arch
 from constyle_arch.archs import ConStyleNAFNet, ConStyleRestormer, NAFNet, Restormer
@@ -201,6 +202,8 @@ def damaged_files(folder):
     (folder / "empty.pth").write_bytes(b"")
     (folder / "text.safetensors").write_text("not a checkpoint")
     torch.save({"params": Malicious(folder / "marker")}, folder / "malicious.pth")
+    torch.save({"params": nn.Linear(2, 2)}, folder / "module.pth")
+    torch.jit.script(nn.Linear(2, 2)).save(folder / "script.pth")
     torch.save([1, 2], folder / "list.pth")
     torch.save({"optimizer": {}}, folder / "no_weights.pth")
     torch.save({"params": {"lr": 1}}, folder / "numbers.pth")
@@ -216,16 +219,19 @@ def damaged_files(folder):
         ("empty.pth", "damaged or no checkpoint"),
         ("text.safetensors", "damaged or no checkpoint"),
         ("malicious.pth", "holds more than weights"),
+        ("module.pth", r"plain data \(it asks for torch.nn.modules.linear.Linear\), and is not opened\.$"),
+        ("script.pth", "damaged or no checkpoint: it is a TorchScript archive$"),
         ("list.pth", "holds a list"),
         ("no_weights.pth", "it has optimizer"),
-        ("numbers.pth", "not a set of weights"),
+        ("numbers.pth", "what stands under 'params' is not a set of weights"),
         ("foreign.pth", "of no network of this package"),
     ],
 )
 def test_files_that_are_no_checkpoints_are_refused(tmp_path, name, message):
     damaged_files(tmp_path)
-    with pytest.raises(CheckpointError, match=message):
+    with pytest.raises(CheckpointError, match=message) as error:
         load_network(tmp_path / name)
+    assert "weights_only" not in str(error.value)
     assert not (tmp_path / "marker").exists()
 
 

@@ -270,6 +270,17 @@ def test_names_of_files_folders_and_patterns(tmp_path):
         find_jobs(["a.png"], "")
 
 
+def test_name_of_a_file_does_not_become_a_folder(tmp_path):
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).touch()
+    with pytest.raises(OptionsError, match=r"-o x\.gif: such files are not written; end the name in one of \.bmp,"):
+        find_jobs([str(tmp_path / "a.png")], "x.gif")
+    with pytest.raises(OptionsError, match=r"-o x\.png is the name of one file, but there are 2 images"):
+        find_jobs([str(tmp_path)], "x.png")
+    (tmp_path / "x.gif").mkdir()
+    assert len(find_jobs([str(tmp_path)], str(tmp_path / "x.gif"))) == 2
+
+
 def test_weights_of_an_experiment_are_its_best_or_its_newest(tmp_path):
     models = tmp_path / "models"
     models.mkdir()

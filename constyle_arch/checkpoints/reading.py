@@ -2,6 +2,8 @@
 
 import hashlib
 import pickle
+import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,6 +45,7 @@ def weights_in(content: Mapping[str, Any], path: str, key: str | None = None) ->
         CheckpointError: there is no such key, or something else than weights under it.
     """
     weights: object = content
+    section = key
     if not content or not all(isinstance(value, Tensor) for value in content.values()):
         section = key or next((section for section in SECTIONS if section in content), None)
         if section is None or section not in content:
@@ -50,7 +53,7 @@ def weights_in(content: Mapping[str, Any], path: str, key: str | None = None) ->
             raise CheckpointError(f"{path} has no key {wanted}; it has {', '.join(map(str, content)) or 'none'}.")
         weights = content[section]
     if not isinstance(weights, Mapping) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
-        raise CheckpointError(f"{path}: what stands under {key!r} is not a set of weights.")
+        raise CheckpointError(f"{path}: what stands under {section!r} is not a set of weights.")
     return {str(name).removeprefix("module."): tensor for name, tensor in weights.items()}
 
 
@@ -70,12 +73,14 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
         if path.suffix.lower() == ".safetensors":
             return _read_safetensors(path)
         _verify_zip(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is an error here
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except CheckpointError:
         raise
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path} is damaged, or holds more than weights and plain data and is not opened: {_first_line(error)}"
+            f"{path} is damaged, or holds more than weights and plain data{_asked_for(error)}, and is not opened."
         ) from error
     except Exception as error:  # torch and safetensors raise a dozen types for a damaged file
         raise CheckpointError(f"{path} cannot be read; it is damaged or no checkpoint: {_first_line(error)}") from error
@@ -118,5 +123,13 @@ def _verify_zip(path: Path) -> None:
         )
 
 
+def _asked_for(error: Exception) -> str:
+    """What a pickle would have called; the rest of torch's message is advice to let it."""
+    found = re.search(r"GLOBAL (\S+)", str(error))
+    return f" (it asks for {found[1]})" if found else ""
+
+
 def _first_line(error: Exception) -> str:
+    if "weights_only" in str(error):
+        return "it is a TorchScript archive" if "TorchScript" in str(error) else type(error).__name__
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -13,6 +13,9 @@ from constyle_arch.data.pairing import compare_names
 from constyle_arch.errors import DataError, OptionsError, listed
 from constyle_arch.photographs.photograph import FORMATS
 
+NOT_WRITTEN = {".avif", ".dng", ".exr", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".pdf", ".ppm", ".psd", ".svg"}
+"""A name that ends so is meant for a file, and not for a folder."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -60,6 +63,10 @@ def find_jobs(
     found = list({(_real(source), name): (source, name) for source, name in every}.values())  # each once
     if not found:
         raise DataError(f"-i {' '.join(inputs)}: no images are there; wanted files ending in {_suffixes()}.")
+    if not below.is_dir() and below.suffix.lower() in NOT_WRITTEN:
+        raise OptionsError(f"-o {output}: such files are not written; end the name in one of {_suffixes()}.")
+    if not below.exists() and below.suffix.lower() in FORMATS and len(found) > 1:
+        raise OptionsError(f"-o {output} is the name of one file, but there are {len(found)} images; name a folder.")
     if len(found) == 1 and below.suffix.lower() in FORMATS and not below.is_dir():
         if suffix or extension:
             raise OptionsError(f"-o {output} names the file to write; leave --suffix and --ext out.")
