@@ -100,6 +100,8 @@ def test_sub_images_of_many_to_one_names_are_matched_as_printed(tmp_path, capsys
     dataset = PairedRestorationDataset({**options, "phase": "val"})
     assert [pair[0] for pair in dataset.pairs] == [f"0001_0.8_0.2_s{number:03}" for number in range(1, 7)]
     assert [pair[1] for pair in dataset.pairs] == [f"0001_s{number:03}" for number in range(1, 7)]
+    assert options["packed as sub-images"] == "6 degraded, 6 clean"
+    assert "\n  packed as sub-images: 6 degraded, 6 clean\n" in Path("x/report.txt").read_text()
 
 
 def test_16_bit_and_oriented_images_are_cut_as_they_are_read(tmp_path):

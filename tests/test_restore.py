@@ -498,6 +498,8 @@ def test_killed_in_the_middle_a_second_run_completes_the_folder(tmp_path, weight
         (["--device", "quantum"], "--device is quantum; it must be one of cpu, cuda, mps, xpu"),
         (["--device", "meta"], "--device is meta"),
         (["--suffix", "/../x"], "must not hold a slash"),
+        (["--quality", "0"], r"--quality is 0; it must lie in \[1, 100\]"),
+        (["--quality", "90"], "--quality is of JPEG and WebP files, and none would be written"),
         (["--max-megapixels", "0"], "--max-megapixels is 0; it must be a number above 0"),
         (["--tile-overlap", "-1"], "--tile-overlap is -1; it must be 0 or more"),
         (["--gt", ""], "--gt is empty"),
@@ -510,6 +512,30 @@ def test_wrong_flags_are_one_clear_error(tmp_path, weights, capsys, flags, messa
     assert error.count("\n") == 1
     assert re.search(message, error)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("extension", ["jpg", "webp"])
+def test_quality_decides_how_large_files_are(tmp_path, weights, extension):
+    Image.fromarray(picture(100, 120)).save(tmp_path / "a.png")
+    sizes = []
+    for quality in ((), ("--quality", "95"), ("--quality", "30")):
+        flags = ("--weights", weights, "--ext", extension, "--overwrite", *quality)
+        assert restore_command("-i", tmp_path / "a.png", "-o", tmp_path / "out", *flags) == 0
+        sizes.append((tmp_path / "out" / f"a.{extension}").stat().st_size)
+    assert sizes[0] == sizes[1]
+    assert sizes[2] < 0.7 * sizes[1]
+
+
+def test_files_that_are_no_images_are_counted_by_suffix(tmp_path, weights, capsys):
+    Image.fromarray(picture()).save(tmp_path / "a.png")
+    for name in ("b.HEIC", "deep/c.heic", "d.mp4", "README", ".hidden.mov", "out/e.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    flags = ("-o", tmp_path / "out", "--weights", weights)
+    assert restore_command("-i", tmp_path, tmp_path / "*", *flags) == 0
+    assert "Not read, for their names: 2 .heic, 1 without a suffix, 1 .mp4.\n" in capsys.readouterr().out
+    assert restore_command("-i", tmp_path / "deep", *flags) == 2
+    assert "deep: no images are there, but 1 .heic; wanted are .bmp, .jpeg" in capsys.readouterr().err
 
 
 def test_limit_of_pixels_is_raised_by_a_flag(tmp_path, weights, capsys):

@@ -18,7 +18,7 @@ from constyle_arch.inference.memory import fitting_tile, is_out_of_memory, small
 from constyle_arch.inference.restoring import OVERLAP, restore
 from constyle_arch.inference.tiles import largest_overlap, multiple_of
 from constyle_arch.photographs.finding import Job
-from constyle_arch.photographs.photograph import Photograph, lost_in, read_photograph, write_photograph
+from constyle_arch.photographs.photograph import QUALITY, Photograph, lost_in, read_photograph, write_photograph
 from constyle_arch.pictures import Picture, comparison, encoded
 from constyle_arch.results.scores import INPUT, Row
 
@@ -143,6 +143,7 @@ def restore_photographs(
     compare: bool = False,
     truths: Mapping[Path, Path] | None = None,
     max_pixels: float = MAX_PIXELS,
+    quality: int = QUALITY,
 ) -> Summary:
     """Restore each photograph and write it; those whose result is there are skipped.
 
@@ -154,6 +155,7 @@ def restore_photographs(
         compare: also write a picture of input and restored image, and of the truth where there is one.
         truths: the clean image's file by the photograph's; what is restored is scored then.
         max_pixels: see `read_photograph`.
+        quality: see `write_photograph`.
     """
     summary = Summary()
     with tqdm(jobs, unit="image", dynamic_ncols=True, disable=None) as bar:
@@ -165,7 +167,7 @@ def restore_photographs(
                     if job.target.stat().st_mtime < max(weights_time, job.source.stat().st_mtime):
                         summary.older.append(job.target)
                 else:
-                    _restore_one(job, restorer, compare, truths, max_pixels, summary)
+                    _restore_one(job, restorer, compare, truths, max_pixels, quality, summary)
                     summary.restored += 1
             except Exception as error:  # whatever one photograph does must not stop the others
                 text = str(error).strip() or type(error).__name__
@@ -182,6 +184,7 @@ def _restore_one(
     compare: bool,
     truths: Mapping[Path, Path] | None,
     max_pixels: float,
+    quality: int,
     summary: Summary,
 ) -> None:
     if job.target.is_dir():
@@ -208,7 +211,7 @@ def _restore_one(
         labelled = {f"{label}{notes.get(label, '')}": picture for label, picture in pictures.items()}
         job.comparison.parent.mkdir(parents=True, exist_ok=True)
         save_bytes_atomically(encoded(comparison(labelled), ".jpg"), job.comparison)
-    write_photograph(restored, job.target)  # last: once it is there, all is
+    write_photograph(restored, job.target, quality)  # last: once it is there, all is
 
 
 def _scored(name: str, pictures: dict[str, Picture]) -> tuple[Row, dict[str, str]]:
