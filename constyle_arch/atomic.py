@@ -39,10 +39,20 @@ def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
         unfinished.replace(path)
         _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
-        raise RunError(f"The file {path} cannot be written: {error}. What was there before is untouched.") from error
+        raise RunError(
+            f"The file {path} cannot be written: {_cause(error)}. What was there before is untouched."
+        ) from error
     finally:  # an interruption, too, leaves nothing half-written
         with contextlib.suppress(OSError):
             unfinished.unlink(missing_ok=True)
+
+
+def _cause(error: BaseException) -> str:
+    """The system's error, which torch's writer hides behind one about positions in the file."""
+    place: BaseException | None = error
+    while place is not None and not (isinstance(place, OSError) and place.strerror):
+        place = place.__cause__ or place.__context__
+    return str(error) if place is None else str(place.strerror)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """The `basicsr` command."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -25,6 +26,15 @@ Everything a run writes goes below the directory it is started from.
 """
 
 COMMANDS = (prepare, check, train, plot, test, compare, restore, latents, info, convert, export)
+
+TO_DO = {
+    errno.ENOSPC: "make room on the disk, and give the command again",
+    errno.EDQUOT: "make room on the disk, and give the command again",
+    errno.EROFS: "the disk is read-only; start elsewhere",
+    errno.EACCES: "change the permissions, or name another place",
+    errno.EPERM: "change the permissions, or name another place",
+}
+"""What to do about errors of the system that are no faults of the program."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -53,6 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         advice = getattr(parsed, "when_interrupted", "")
         print(f"basicsr: interrupted{'; ' if advice else ''}{advice}", file=sys.stderr)
         return 130
+    except OSError as error:
+        if error.errno not in TO_DO:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"basicsr: error: {where}{error.strerror}; {TO_DO[error.errno]}.", file=sys.stderr)
+        return 2
     except UserError as error:
         if stopped_by := getattr(error, "signal_number", 0):
             print(f"basicsr: {error}", file=sys.stderr)

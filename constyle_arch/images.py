@@ -1,10 +1,17 @@
 """Images as arrays: the forms in which they are handed around, and how a file's content becomes one."""
 
+import io
 import re
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
+import PIL.Image
+import tifffile
 import torch
 from numpy.typing import NDArray
 
@@ -20,6 +27,12 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm"}
 """Files whose names end so are taken for images."""
 
 
+MAX_PIXELS = 200_000_000
+"""An image of more is not decoded: cameras have 150 million at most, and a small file may claim any number."""
+
+_pillows_limit = threading.Lock()
+
+
 def decode(content: bytes | None, source: object) -> Image:
     """Decode a file's content to three channels at the depth it has.
 
@@ -30,20 +43,83 @@ def decode(content: bytes | None, source: object) -> Image:
         source: where it was read, for the error.
 
     Raises:
-        DataError: the content is no image, damaged, or holds numbers other than 8- or 16-bit integers.
+        DataError: the content is no image, damaged, has more than `MAX_PIXELS`, or holds numbers other than 8- or
+            16-bit integers.
     """
+    if content and (size := _size_in_header(content)):
+        check_size(size, source, MAX_PIXELS, "reduce it, or cut it into smaller ones")
     return _decode(content, source, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
 
 
 def decode_with_alpha(content: bytes, source: object) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """Decode a file's content as it is: (H, W), gray, (H, W, 3), BGR, or (H, W, 4), with alpha. See `decode`."""
+    """Decode a file's content as it is: (H, W), gray, (H, W, 3), BGR, or (H, W, 4), with alpha.
+
+    See `decode`; that the size is as wanted has been checked by the caller.
+    """
     return _decode(content, source, cv2.IMREAD_UNCHANGED)
+
+
+@contextmanager
+def opened(content: bytes) -> Iterator[PIL.Image.Image]:
+    """A file's content as Pillow opens it: its header is read and nothing decoded, so any size will do.
+
+    Raises:
+        Exception: one of a dozen types, where the content is no image.
+    """
+    with _pillows_limit:  # Pillow's own limit is one for the process, and gives no size to tell
+        limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, None
+        try:
+            image = PIL.Image.open(io.BytesIO(content))
+        finally:
+            PIL.Image.MAX_IMAGE_PIXELS = limit
+    with image:
+        yield image
+
+
+def check_size(size: tuple[int, int], source: object, most: float, advice: str) -> None:
+    """Refuse an image by its header.
+
+    Args:
+        size: width and height, in pixels.
+        source: where it was read, for the error.
+        most: how many pixels there may be.
+        advice: what to do, for the error.
+
+    Raises:
+        DataError: there are more.
+    """
+    width, height = size
+    if width * height > most:
+        raise DataError(
+            f"{source} is {width}×{height} pixels, and images of more than {most / 1e6:g} million are not read; "
+            f"{advice}."
+        )
+
+
+def _size_in_header(content: bytes) -> tuple[int, int] | None:
+    """Width and height in pixels; None where neither Pillow nor tifffile knows the header."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of odd metadata
+        try:
+            with opened(content) as image:
+                return image.size
+        except Exception:  # Pillow raises a dozen types for damaged files
+            pass
+        try:
+            with tifffile.TiffFile(io.BytesIO(content)) as file:
+                page = file.pages.first
+                return page.imagewidth, page.imagelength
+        except Exception:  # no TIFF, or a damaged one
+            return None
 
 
 def _decode(content: bytes | None, source: object, flags: int) -> Image:
     image = None
     if content and not _is_cut_off(content):
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+        try:
+            image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+        except cv2.error:  # beyond OpenCV's own limit, 2**30 pixels, where no other reader knows the header
+            image = None
     if image is None:
         raise DataError(
             f"{source} cannot be decoded as an image; it is damaged, or of a kind that OpenCV does not read."

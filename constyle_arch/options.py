@@ -18,8 +18,19 @@ Options = dict[str, Any]
 FLOAT = re.compile(r"[-+]?(\d[\d_]*\.?[\d_]*([eE][-+]?\d+)|\.\d+([eE][-+]?\d+)?|\d[\d_]*\.[\d_]*)$")
 
 
+MOST_VALUES = 100_000
+"""Of an option file, its aliases written out; the files of this package have some hundred."""
+
+
 class OptionLoader(yaml.SafeLoader):
-    """YAML without code, in which `1e-3` is a number and a key stands once."""
+    """YAML without code, in which `1e-3` is a number, a key stands once and aliases are few."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        """The document, refusing aliases that lead back to themselves or multiply."""
+        node = super().get_single_node()
+        if node is not None:
+            _count_values(node, {}, set())
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """A mapping as a dict, refusing a key that stands twice."""
@@ -31,6 +42,37 @@ class OptionLoader(yaml.SafeLoader):
                 )
             seen.add(str(key.value))
         return super().construct_mapping(node, deep)
+
+
+def _count_values(node: yaml.Node, counted: dict[int, int], above: set[int]) -> int:
+    """How many values a node is with all aliases written out; `above` has the nodes that it stands in."""
+    if id(node) in above:
+        raise yaml.constructor.ConstructorError(
+            problem="an alias (*) stands for what it stands in", problem_mark=node.start_mark
+        )
+    if id(node) not in counted:
+        parts: list[yaml.Node] = []
+        if isinstance(node, yaml.MappingNode):
+            parts = [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            parts = node.value
+        inside = {*above, id(node)} if parts else above
+        counted[id(node)] = 1 + sum(_count_values(part, counted, inside) for part in parts)
+        if counted[id(node)] > MOST_VALUES:
+            raise yaml.constructor.ConstructorError(
+                problem=f"with its aliases (*) written out it is more than {MOST_VALUES} values",
+                problem_mark=node.start_mark,
+            )
+    return counted[id(node)]
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with a piece of YAML, and where, in one line."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        return f"{error.problem}, line {error.problem_mark.line + 1}."
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply."
+    return " ".join(str(error).split())
 
 
 OptionLoader.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+0123456789."))
@@ -80,7 +122,7 @@ def read_option_file(path: str) -> Options:
     except FileNotFoundError:
         raise OptionsError(f"The option file {path} does not exist.") from None
     except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
-        raise OptionsError(f"The option file {path} cannot be read: {error}") from error
+        raise OptionsError(f"The option file {path} cannot be read: {_reason(error)}") from error
     if not isinstance(options, dict):
         raise OptionsError(f"The option file {path} holds no options; it must be a mapping of keys to values.")
     return options
@@ -118,7 +160,7 @@ def _forced_value(entry: str, text: str) -> Any:
     try:
         return yaml.load(text, Loader=OptionLoader)
     except (ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
-        raise OptionsError(f"--force_yml {entry!r}: the value cannot be read: {error}") from error
+        raise OptionsError(f"--force_yml {entry!r}: the value cannot be read: {_reason(error)}") from error
 
 
 def parse_options(root_path: str, is_train: bool = True) -> tuple[Options, argparse.Namespace]:
@@ -188,7 +230,7 @@ def read_checked_options(arguments: Sequence[str], is_train: bool | None = None)
     options["is_train"] = "train" in options if is_train is None else is_train
     options.setdefault("path", {})
     options.setdefault("manual_seed", None)
-    if options.get("num_gpu") == "auto":
+    if str(options.get("num_gpu")).lower() == "auto":
         options["num_gpu"] = min(torch.cuda.device_count(), 1)  # of this process; torchrun starts one for each GPU
     if flags.debug and "name" in options and not str(options["name"]).startswith("debug"):
         options["name"] = f"debug_{options['name']}"

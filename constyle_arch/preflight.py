@@ -4,7 +4,11 @@ Every check yields the problems it finds, so that one report holds all of them. 
 values; once these are right, what the options name is looked up, built and tried out.
 """
 
+import contextlib
 import logging
+import math
+import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
@@ -27,6 +31,7 @@ from basicsr.utils.registry import (
     MODEL_REGISTRY,
     Registry,
 )
+from numpy.typing import NDArray
 from torch import nn
 
 from constyle_arch.archs.constyle_arch import CODE_CHANNELS, Codes, ConStyle
@@ -39,6 +44,7 @@ from constyle_arch.data.image_stores import as_list, folder_of
 from constyle_arch.data.mixed_dataset import MixedDataset
 from constyle_arch.data.paired_restoration_dataset import PairedRestorationDataset
 from constyle_arch.errors import CheckpointError, DataError, OptionsError
+from constyle_arch.images import size_of
 from constyle_arch.inference.restoring import OVERLAP
 from constyle_arch.inference.tiles import tiles_of
 from constyle_arch.losses.options import RESTORATION, SUFFIX, by_log_name, log_name, loss_options, taken_by
@@ -71,7 +77,15 @@ def check_options(options: Options) -> None:
     with _no_logger_left_behind():
         problems = list(_check_structure(options))
         if not problems:  # everything stands where it should: look into it
-            checks = [_check_experiment, _check_device, _check_network, _check_metrics, _check_tiles, _check_datasets]
+            checks = [
+                _check_folders,
+                _check_experiment,
+                _check_device,
+                _check_network,
+                _check_metrics,
+                _check_tiles,
+                _check_datasets,
+            ]
             if options["is_train"]:
                 checks += [_check_optimizer, _check_schedule, _check_losses, _check_contrast]
                 checks += [_check_acceleration, _check_logger]
@@ -116,6 +130,7 @@ KINDS: dict[str, Callable[[Any], bool]] = {
     "a whole number, at least 1": _is_count,
     "a whole number, at least 1, without a decimal point": lambda value: _is_count(value) and isinstance(value, int),
     "a whole number, 0 or more": lambda value: isinstance(value, int) and _is_number(value) and value >= 0,
+    "auto, or a whole number, 0 or more": lambda value: isinstance(value, int) and _is_number(value) and value >= 0,
     "a whole number": lambda value: isinstance(value, int) and _is_number(value),
     "a whole number in [0, 2**31)": lambda value: isinstance(value, int) and _is_number(value) and 0 <= value < 2**31,
     "a folder's name: text without / and not . or ..": lambda value: (
@@ -126,12 +141,12 @@ KINDS: dict[str, Callable[[Any], bool]] = {
     "true or false": lambda value: isinstance(value, bool),
     "off, bf16 or fp16": lambda value: value is False or (isinstance(value, str) and value in PRECISIONS),
 }
-SECTION, TEXT, COUNT, INTEGER, FROM_ZERO, WHOLE, SEED, NAME, POSITIVE, DECAY, BOOLEAN, PRECISION = KINDS
+SECTION, TEXT, COUNT, INTEGER, FROM_ZERO, GPUS, WHOLE, SEED, NAME, POSITIVE, DECAY, BOOLEAN, PRECISION = KINDS
 
 REQUIRED = {
     "name": NAME,
     "model_type": TEXT,
-    "num_gpu": FROM_ZERO,
+    "num_gpu": GPUS,  # auto has become a number by then
     "datasets": SECTION,
     "network_g": SECTION,
     "network_g.type": TEXT,
@@ -300,6 +315,20 @@ def _value_at(options: Options, path: str) -> Any:
 # What the options name: looked up, built and tried out.
 
 
+def _check_folders(options: Options) -> Problems:
+    """What the run writes to must be folders, and writable."""
+    root = Path("experiments" if options["is_train"] else "results")
+    for folder in (root, root / options["name"]):
+        if folder.is_symlink() and not folder.exists():
+            yield f"name: {folder} is a link to {folder.readlink()}, which is not there; create that folder."
+        elif folder.exists() and not folder.is_dir():
+            yield f"name: {folder} is there and is no folder; rename it."
+        elif folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+            yield f"name: the folder {folder} cannot be written to; change its permissions, or start elsewhere."
+    if not os.path.lexists(root) and not os.access(Path.cwd(), os.W_OK | os.X_OK):
+        yield f"name: {root} cannot be created in {Path.cwd()}, which cannot be written to; start elsewhere."
+
+
 def _check_experiment(options: Options) -> Problems:
     """An experiment that is there already is neither archived nor overwritten unless that is asked for."""
     name = options["name"]
@@ -309,11 +338,7 @@ def _check_experiment(options: Options) -> Problems:
     state = options["path"].get("resume_state")
     if options.get("archive") and (options["auto_resume"] or state):
         yield "--archive starts anew, which --auto_resume and path.resume_state do not go with; leave one of them out."
-    for folder in (home.parent, home):
-        if folder.exists() and not folder.is_dir():
-            yield f"name: {folder} is there and is no folder; remove or rename it."
-            return
-    if options.get("archive") or not home.exists():
+    if options.get("archive") or not home.is_dir():
         return
     if state and Path(state).expanduser().resolve().is_relative_to(home.resolve()):
         return
@@ -383,8 +408,10 @@ def _resumes(options: Options) -> bool:
 
 
 def _check_metrics(options: Options) -> Problems:
-    image = np.zeros((32, 32, 3), np.uint8)
-    for name, metric_opt in ((options.get("val") or {}).get("metrics") or {}).items():
+    metrics = (options.get("val") or {}).get("metrics") or {}
+    height, width = _smallest_image(options) if metrics else (1, 1)
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    for name, metric_opt in metrics.items():
         where = f"val.metrics.{name}"
         if name == "image" or str(name).startswith(INPUT) or "|" in str(name):
             yield f"{where}: results have columns image and {INPUT}…, and no |; choose another name."
@@ -397,8 +424,41 @@ def _check_metrics(options: Options) -> Problems:
             yield f"{where}.better is {metric_opt['better']!r}; it must be higher or lower."
         unregistered = list(_registered(METRIC_REGISTRY, metric_opt.get("type"), f"{where}.type"))
         yield from unregistered
-        if not unregistered:
-            yield from _tried(partial(calculate_metric, {"img": image, "img2": image + 1}, metric_opt), where)
+        border = metric_opt.get("crop_border", 0)
+        if KINDS[FROM_ZERO](border) and 2 * border >= min(height, width):
+            yield f"{where}.crop_border is {border} and leaves nothing of images of {width}×{height} pixels."
+        elif not unregistered:
+            yield from _tried(partial(_score_once, image, metric_opt), where)
+
+
+def _score_once(image: NDArray[np.uint8], metric_opt: Options) -> None:
+    images, reason = {"img": image, "img2": image ^ 1}, ""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is reported here
+            score = float(calculate_metric(images, metric_opt))
+        reason = "" if np.isfinite(score) else f"it gives {score}"
+    except (RuntimeError, ArithmeticError, np.linalg.LinAlgError) as error:
+        reason = " ".join(str(error).split())
+    if reason:
+        raise ValueError(f"it cannot score images of {size_of(image)} pixels ({reason}); measure on larger ones.")
+
+
+def _smallest_image(options: Options) -> tuple[int, int]:
+    """Height and width of the larger of the first and last image of a data set, for the one where it is smallest.
+
+    A single image too small to score is told at the run; what is wrong with data is not said here.
+    """
+    sizes = []
+    logging.disable(logging.WARNING)  # what is worth a warning, `_check_datasets` hears
+    for phase, dataset_opt in options["datasets"].items():
+        if phase != "train":
+            with contextlib.suppress(Exception):  # whatever a data set of another project raises
+                items = DATASET_REGISTRY.get(dataset_opt["type"])(deepcopy(dataset_opt))
+                ends = [tuple(items[index]["lq"].shape[-2:]) for index in (0, len(items) - 1)]
+                sizes.append(max(ends, key=math.prod))
+    logging.disable(logging.NOTSET)
+    return min(sizes, key=math.prod, default=(256, 256))
 
 
 def _check_tiles(options: Options) -> Problems:

@@ -2,11 +2,12 @@
 
 import importlib.util
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
 from constyle_arch.allocator import keep_freed_memory
-from constyle_arch.errors import OptionsError
+from constyle_arch.errors import OptionsError, UserError
 
 
 def run_pipeline(command: str, flags: Sequence[str], plugins: Sequence[str] = ()) -> None:
@@ -39,7 +40,7 @@ def prepared_basicsr(plugins: Sequence[str] = ()) -> None:
     """Register this package's components with BasicSR, repair it, and import the user's files.
 
     Raises:
-        OptionsError: a file is missing or no Python file.
+        OptionsError: a file is missing, no Python file, or raises an error.
     """
     import constyle_arch
     from constyle_arch import repairs
@@ -59,4 +60,22 @@ def _import_file(file: str, name: str) -> None:
         raise OptionsError(f"--plugin: {file} is not a Python file; its name must end in .py.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever a file of the user's does
+        raise OptionsError(f"--plugin: {file}{_line_of(error, str(spec.origin))}: {_in_words(error)}") from error
+
+
+def _line_of(error: BaseException, file: str) -> str:
+    """The last line of a file that an error came through."""
+    if isinstance(error, SyntaxError) and error.filename == file:
+        return f", line {error.lineno}"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return f", line {lines[-1]}" if lines else ""
+
+
+def _in_words(error: BaseException) -> str:
+    text = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -36,6 +36,7 @@ def broken(options, path, value):
 BROKEN: list[tuple[str, Any, str]] = [
     ("num_gpu", ..., "num_gpu is missing"),
     ("num_gpu", 1, "finds no GPU"),
+    ("num_gpu", "all", "num_gpu is 'all'; it must be auto, or a whole number"),
     ("name", ..., "name is missing"),
     ("train", ..., "train is missing"),
     ("datasets", ..., "datasets is missing"),
@@ -106,6 +107,8 @@ BROKEN: list[tuple[str, Any, str]] = [
     ("train", {"pixel_opt": None, "constyle_iter": 0}, "no loss of the restored image"),
     ("val.metrics.psnr", "calculate_psnr", "val.metrics.psnr is 'calculate_psnr'"),
     ("val.metrics.psnr.crop_border", ..., "crop_border"),
+    ("val.metrics.psnr.crop_border", 10000, "leaves nothing of images of 48×40 pixels"),
+    ("val.metrics.psnr", {"type": "calculate_niqe", "crop_border": 0}, "it cannot score images of 48×40 pixels"),
     ("path.pretrain_network_g", 5, "path.pretrain_network_g is 5"),
     ("name", "../precious", "name is '../precious'; it must be a folder's name"),
     ("name", "", "name is ''"),

@@ -1,8 +1,10 @@
 """Small data sets and runs that several test files share."""
 
 import os
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,16 @@ def write_pairs(folder: Path, count: int, height: int = 40, width: int = 48) -> 
         cv2.imwrite(str(folder / "gt" / f"{index:03}.png"), clean)
         cv2.imwrite(str(folder / "lq" / f"{index:03}.png"), np.uint8(128 + clean / 2.5))
     return folder
+
+
+def png_claiming(width: int, height: int) -> bytes:
+    """A PNG of a few bytes whose header tells any size."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes(100))), (b"IEND", b"")]
+    parts = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 def small_network() -> dict[str, Any]:

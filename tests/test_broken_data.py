@@ -17,7 +17,7 @@ from constyle_arch.errors import DataError
 from constyle_arch.images import decode
 from constyle_arch.preparation.packing import check, pack
 from constyle_arch.preparation.plan import Plan
-from tests.conftest import REPOSITORY, write_pairs
+from tests.conftest import REPOSITORY, png_claiming, write_pairs
 
 TABLE = dict(re.findall(r"^\| (.+?) \| (.+?) \|$", (REPOSITORY / "docs" / "data.md").read_text(), re.MULTILINE))
 
@@ -125,6 +125,7 @@ ERRORS = {
     "wrong key": wrong_key,
     "crop larger than the image": lambda folder: read_all(folder, phase="train", gt_size=41),
     "32-bit float": lambda folder: read_all(replace(folder, encoded(NOISE.astype(np.float32), ".tif"), ".tif")),
+    "more than 200 million pixels": lambda folder: read_all(replace(folder, png_claiming(60_000, 60_000))),
     "names that differ in their suffix alone": one_name,
     "link to nothing": link_to_nothing,
 }
@@ -316,5 +317,5 @@ def test_the_page_has_twenty_kinds_and_each_is_tested():
     here = Path(__file__).read_text() + (REPOSITORY / "tests" / "test_packing.py").read_text()
     kinds = set(TABLE) - {"what", "---"}
     assert len(kinds) >= 20
-    elsewhere = {"disk full while preparing"}  # test_packing.py
+    elsewhere = {"disk full while preparing", "an output that is there, or an input"}  # test_packing.py
     assert {kind for kind in kinds - elsewhere if f'"{kind}"' not in here} == set()

@@ -226,7 +226,7 @@ def test_images_that_cannot_be_decoded_are_named_and_left_out(photographs, weigh
 
 def test_what_cannot_be_done_is_told_and_leaves_the_picture(photographs, weights, tmp_path, capsys, monkeypatch):
     output = tmp_path / "codes.png"
-    output.write_bytes(b"before")
+    output.write_bytes(b"before, by constyle-arch")
     plain, spoilt, broken = tmp_path / "nafnet.pth", tmp_path / "spoilt.pth", tmp_path / "broken"
     network = NAFNet(width=4, enc_blk_nums=[1], middle_blk_num=1, dec_blk_nums=[1])
     torch.save({"params": network.state_dict()}, plain)
@@ -254,7 +254,7 @@ def test_what_cannot_be_done_is_told_and_leaves_the_picture(photographs, weights
     monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
     assert command(photographs, weights, output, "--method", "tsne") == 2
     assert "pip install scikit-learn" in capsys.readouterr().err
-    assert output.read_bytes() == b"before"
+    assert output.read_bytes() == b"before, by constyle-arch"
     assert list(tmp_path.glob("*.unfinished")) == []
 
 

@@ -1,13 +1,21 @@
 """Reading option files safely, and refusing what cannot be run before anything is touched."""
 
+import os
+import re
+
 import pytest
+import torch
 import yaml
 
-from constyle_arch import cli
+from constyle_arch import cli, preflight
 from constyle_arch.errors import DataError, OptionsError
-from constyle_arch.options import force_options, read_option_file
+from constyle_arch.options import complete_datasets, force_options, read_checked_options, read_option_file
+from constyle_arch.preflight import check_options
 from tests.bad_options import BROKEN, PAGE, report_of, row_of
 from tests.conftest import run_command, training_options, write_options, write_pairs
+
+BOMB = "a0: &a0 [1, 1]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9))
+"""Each value is nine times the one before."""
 
 
 def read(tmp_path, text):
@@ -48,12 +56,17 @@ def test_yaml_runs_no_code(tmp_path):
         ("a: 1\na: 2", "the key 'a' stands twice"),
         ("a: [1", "cannot be read"),
         ("- a", "must be a mapping"),
+        ("a: &a {b: *a}", "an alias .* stands for what it stands in, line 1"),
+        ("a: &a [*a]", "an alias .* stands for what it stands in, line 1"),
+        (BOMB, "with its aliases .* written out it is more than 100000 values, line 6"),
+        ("[" * 5000, "nested too deeply"),
         ("", "must be a mapping"),
     ],
 )
 def test_unreadable_files_are_explained(tmp_path, text, message):
-    with pytest.raises(OptionsError, match=message):
+    with pytest.raises(OptionsError, match=message) as error:
         read(tmp_path, text)
+    assert "\n" not in str(error.value)
 
 
 def test_missing_file_is_named(tmp_path):
@@ -71,6 +84,42 @@ def test_forced_options_replace_those_of_the_file(capsys):
 def test_merge_keys_are_read(tmp_path):
     text = "base: &base {a: 1, b: 2}\nmore: {<<: *base, b: 3}"
     assert read(tmp_path, text) == {"base": {"a": 1, "b": 2}, "more": {"a": 1, "b": 3}}
+
+
+@pytest.mark.parametrize("word", ["auto", "Auto"])
+def test_gpus_are_counted_whichever_way_auto_is_written(tmp_path, ten_pairs, monkeypatch, word):
+    monkeypatch.chdir(tmp_path)
+    write_options(tmp_path / "run.yml", {**training_options(ten_pairs), "num_gpu": word})
+    options, _ = read_checked_options(["-opt", "run.yml"])
+    assert options["num_gpu"] == min(torch.cuda.device_count(), 1)
+
+
+def test_niqe_passes_on_images_it_can_score(tmp_path):
+    data = write_pairs(tmp_path / "data", 4, 200, 210)
+    options = training_options(data, data)
+    options["val"]["metrics"] = {"niqe": {"type": "calculate_niqe", "crop_border": 0, "better": "lower"}}
+    options |= {"is_train": True, "dist": False, "auto_resume": False}
+    complete_datasets(options)
+    check_options(options)
+
+
+@pytest.mark.parametrize("is_train", [True, False])
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda folder: folder.symlink_to("gone"), "is a link to gone, which is not there; create that folder"),
+        (lambda folder: folder.write_text(""), "is there and is no folder; rename it"),
+        (lambda folder: folder.mkdir(), "cannot be written to; change its permissions, or start elsewhere"),
+        (lambda folder: None, "cannot be created in .*, which cannot be written to; start elsewhere"),
+    ],
+)
+def test_folders_that_cannot_be_written_are_named(tmp_path, ten_pairs, monkeypatch, make, message, is_train):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    make(tmp_path / ("experiments" if is_train else "results"))
+    options = {**training_options(ten_pairs), "is_train": is_train}
+    (problem,) = preflight._check_folders(options)
+    assert re.search(message, problem)
 
 
 @pytest.mark.parametrize("entry", ["train", "trian:lr=1", "name:x=1", "a=[1"])

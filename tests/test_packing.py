@@ -100,6 +100,8 @@ def test_sub_images_of_many_to_one_names_are_matched_as_printed(tmp_path, capsys
     dataset = PairedRestorationDataset({**options, "phase": "val"})
     assert [pair[0] for pair in dataset.pairs] == [f"0001_0.8_0.2_s{number:03}" for number in range(1, 7)]
     assert [pair[1] for pair in dataset.pairs] == [f"0001_s{number:03}" for number in range(1, 7)]
+    assert options["packed as sub-images"] == "6 degraded, 6 clean"
+    assert "\n  packed as sub-images: 6 degraded, 6 clean\n" in Path("x/report.txt").read_text()
 
 
 def test_16_bit_and_oriented_images_are_cut_as_they_are_read(tmp_path):
@@ -358,6 +360,48 @@ def test_plans_that_cannot_be_are_refused(tmp_path, capsys, flags, message):
     assert cli.main(["prepare", "folders", *roots, *flags]) == 2
     assert message in capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} == {"gt", "lq"}
+
+
+@pytest.mark.parametrize(
+    ("output", "why"),
+    [
+        ("mine", "mine holds the input mine/gt"),
+        ("mine/gt", "mine/gt is the input mine/gt"),
+        ("link", "link is the input mine/gt"),
+        ("mine/gt/out", "mine/gt/out lies in the input mine/gt"),
+        ("mine/lq/out", "mine/lq/out lies in the input mine/lq"),
+        ("photographs", "photographs is there already, not written by this command"),
+        ("nowhere", "nowhere is there already"),
+        ("other", "other.unfinished, which would be used meanwhile, was not written by this command"),
+        ("packed", "packed is there already, prepared before"),
+    ],
+)
+def test_folder_that_is_somebody_elses_is_left_alone(tmp_path, monkeypatch, capsys, output, why):
+    monkeypatch.chdir(tmp_path)
+    write_pairs(tmp_path / "mine", 1)
+    roots = ("--gt", "mine/gt", "--lq", "mine/lq")
+    prepare("folders", *roots, "-o", "packed")
+    (tmp_path / "link").symlink_to("mine/gt")
+    (tmp_path / "nowhere").symlink_to("gone")
+    for folder in ("photographs", "other.unfinished/gt.lmdb"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "holiday.jpg").write_bytes(b"precious")
+    before = sorted(tmp_path.rglob("*"))
+    assert cli.main(["prepare", "folders", *roots, "-o", output, "--workers", "0"]) == 2
+    error = capsys.readouterr().err
+    assert why in error
+    assert error.endswith("; choose another folder.\n")
+    assert "remove" not in error
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_part_of_a_data_set_does_not_take_the_place_of_the_download(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_stand_ins(tmp_path, ["GoPro"])
+    assert cli.main(["prepare", "gopro", "-o", "datasets/GoPro"]) == 2
+    error = capsys.readouterr().err
+    assert "datasets/GoPro/train is the input datasets/GoPro/train/*/sharp; choose another folder" in error
+    assert not list(tmp_path.rglob("*.unfinished"))
 
 
 def test_sub_images_of_a_public_data_set_can_be_chosen(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from constyle_arch.errors import DataError
 from constyle_arch.photographs.photograph import FORMATS, Photograph, lost_in, read_photograph, write_photograph
+from tests.conftest import png_claiming
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 CAMERA = 0x010F
@@ -51,6 +52,23 @@ def test_eight_bits_come_back_as_another_library_reads_them(tmp_path, suffix, gr
     assert np.abs(back.pixels.astype(int) - other).max() <= (0 if lossless else 8)  # decoders round differently
     assert np.abs(back.pixels.astype(int) - pixels).mean() <= (0 if lossless else 2)
     assert back.alpha is None
+
+
+def test_size_is_limited_before_anything_is_decoded(tmp_path):
+    limit = Image.MAX_IMAGE_PIXELS
+    (tmp_path / "bomb.png").write_bytes(png_claiming(60_000, 60_000))
+    with pytest.raises(DataError, match=r"bomb\.png is 60000×60000 pixels, and images of more than 200 million"):
+        read_photograph(tmp_path / "bomb.png")
+    with pytest.raises(DataError, match=r"bomb\.png cannot be read"):  # tried, as it has but few bytes
+        read_photograph(tmp_path / "bomb.png", max_pixels=4e9)
+    write_photograph(Photograph(picture()), tmp_path / "a.png")
+    for path in tmp_path.iterdir():
+        with pytest.raises(
+            DataError, match=r"more than 0\.001 million are not read; --max-megapixels raises the limit"
+        ):
+            read_photograph(path, max_pixels=1000)
+    assert limit is not None  # of Pillow, which programs that import this package rely on
+    assert limit == Image.MAX_IMAGE_PIXELS
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])

@@ -238,10 +238,10 @@ def test_what_cannot_be_drawn_is_named_and_leaves_the_picture(tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     write_log(tmp_path / "untrained", start())
-    (tmp_path / "x.png").write_bytes(b"before")
+    (tmp_path / "x.png").write_bytes(b"before, by constyle-arch")
     assert cli.main(["plot", path, "-o", "x.png"]) == 2
     assert told in capsys.readouterr().err
-    assert (tmp_path / "x.png").read_bytes() == b"before"
+    assert (tmp_path / "x.png").read_bytes() == b"before, by constyle-arch"
 
 
 def test_picture_of_another_kind_is_refused(tmp_path, capsys):
@@ -250,6 +250,18 @@ def test_picture_of_another_kind_is_refused(tmp_path, capsys):
     assert ".png or .svg" in capsys.readouterr().err
     assert cli.main(["plot", str(tmp_path), "-o", str(tmp_path / "nowhere" / "x.png")]) == 2
     assert "nowhere does not exist, create it first" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.svg"])
+def test_picture_is_drawn_anew_but_a_photograph_is_left(tmp_path, capsys, name):
+    write_log(tmp_path, start() + step(1, l_pix=1.0))
+    command = ["plot", str(tmp_path), "-o", str(tmp_path / name)]
+    assert cli.main(command) == 0
+    assert cli.main(command) == 0
+    (tmp_path / name).write_bytes(b"a photograph")
+    assert cli.main(command) == 2
+    assert "was not drawn by this command; choose another name" in capsys.readouterr().err
+    assert (tmp_path / name).read_bytes() == b"a photograph"
 
 
 def test_missing_matplotlib_says_what_to_install(tmp_path, monkeypatch, capsys):

@@ -21,6 +21,7 @@ from constyle_arch.preflight import check_options
 from constyle_arch.preparation.packing import pack
 from constyle_arch.preparation.plan import Plan
 from constyle_arch.results.scores import Mean
+from constyle_arch.runner import prepared_basicsr
 from tests.bad_options import PAGE
 from tests.conftest import REPOSITORY, run_command, training_options, write_options, write_pairs
 
@@ -143,6 +144,31 @@ def test_options_of_basicsr_and_other_projects_still_check(tmp_path, ten_pairs):
     options |= {"is_train": True, "dist": False, "auto_resume": False}
     complete_datasets(options)
     check_options(options)
+
+
+@pytest.mark.parametrize(("number", "advice"), [(28, "make room on the disk"), (30, "start elsewhere")])
+def test_errors_of_the_disk_are_one_line(monkeypatch, capsys, number, advice):
+    def fails(parsed):
+        raise OSError(number, "it cannot be", "place")
+
+    monkeypatch.setattr(cli.convert, "run", fails)
+    assert cli.main(["convert", "a", "b"]) == 2
+    assert re.fullmatch(rf"basicsr: error: place: it cannot be; .*{advice}.*\.\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("import torch\n1 / 0\n", r"my\.py, line 2: ZeroDivisionError: division by zero$"),
+        ("def f(:\n", r"my\.py, line 1: SyntaxError: invalid syntax$"),
+        ("import nonesuch", r"my\.py, line 1: ModuleNotFoundError: No module named 'nonesuch'$"),
+        ("import sys\n\nsys.exit()", r"my\.py, line 3: SystemExit$"),
+    ],
+)
+def test_error_of_a_plugin_is_one_line(tmp_path, text, message):
+    (tmp_path / "my.py").write_text(text)
+    with pytest.raises(OptionsError, match=message):
+        prepared_basicsr([str(tmp_path / "my.py")])
 
 
 VALUES = st.recursive(

@@ -9,6 +9,7 @@ import torch
 from basicsr.models import lr_scheduler as basicsr_schedulers
 from torch import nn
 
+from constyle_arch.atomic import save_atomically
 from constyle_arch.errors import OptionsError, RunError
 from constyle_arch.models.lr_scheduler import CosineAnnealingRestartCyclicLR
 from constyle_arch.models.mixup import Mixup
@@ -99,6 +100,21 @@ def test_checkpoint_that_cannot_be_written_is_an_error_and_keeps_the_old_one(mak
         model.save(epoch=0, current_iter=2)
     assert (tmp_path / "net_g_2.pth").read_bytes() == before
     assert not list(tmp_path.glob("*.unfinished"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits")
+def test_full_disk_is_told_and_not_torchs_position_in_the_file(tmp_path):
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # as a full disk does, writing fails midway
+    try:
+        with pytest.raises(RunError) as error:
+            save_atomically({"params": torch.zeros(100_000)}, tmp_path / "net.pth")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert str(error.value).endswith("net.pth cannot be written: File too large. What was there before is untouched.")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_mixup_blends_both_images_alike():

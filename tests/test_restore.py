@@ -137,8 +137,8 @@ def test_second_run_skips_what_is_there_and_says_what_is_older(tmp_path, weights
     assert restore_command(*arguments) == 0
     output = capsys.readouterr().out
     assert "Restored 1" in output
-    assert "Skipped 1 that are there already" in output
-    assert "older" not in output
+    assert "Skipped 1 whose names" in output
+    assert "are older" not in output
     assert (tmp_path / "out" / "a.png").stat().st_mtime_ns == first
     os.utime(own, (time.time() + 60, time.time() + 60))
     assert restore_command(*arguments) == 0
@@ -268,6 +268,17 @@ def test_names_of_files_folders_and_patterns(tmp_path):
         find_jobs([""], "out")
     with pytest.raises(OptionsError, match="-o is empty"):
         find_jobs(["a.png"], "")
+
+
+def test_name_of_a_file_does_not_become_a_folder(tmp_path):
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).touch()
+    with pytest.raises(OptionsError, match=r"-o x\.gif: such files are not written; end the name in one of \.bmp,"):
+        find_jobs([str(tmp_path / "a.png")], "x.gif")
+    with pytest.raises(OptionsError, match=r"-o x\.png is the name of one file, but there are 2 images"):
+        find_jobs([str(tmp_path)], "x.png")
+    (tmp_path / "x.gif").mkdir()
+    assert len(find_jobs([str(tmp_path)], str(tmp_path / "x.gif"))) == 2
 
 
 def test_weights_of_an_experiment_are_its_best_or_its_newest(tmp_path):
@@ -487,6 +498,9 @@ def test_killed_in_the_middle_a_second_run_completes_the_folder(tmp_path, weight
         (["--device", "quantum"], "--device is quantum; it must be one of cpu, cuda, mps, xpu"),
         (["--device", "meta"], "--device is meta"),
         (["--suffix", "/../x"], "must not hold a slash"),
+        (["--quality", "0"], r"--quality is 0; it must lie in \[1, 100\]"),
+        (["--quality", "90"], "--quality is of JPEG and WebP files, and none would be written"),
+        (["--max-megapixels", "0"], "--max-megapixels is 0; it must be a number above 0"),
         (["--tile-overlap", "-1"], "--tile-overlap is -1; it must be 0 or more"),
         (["--gt", ""], "--gt is empty"),
     ],
@@ -498,6 +512,38 @@ def test_wrong_flags_are_one_clear_error(tmp_path, weights, capsys, flags, messa
     assert error.count("\n") == 1
     assert re.search(message, error)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("extension", ["jpg", "webp"])
+def test_quality_decides_how_large_files_are(tmp_path, weights, extension):
+    Image.fromarray(picture(100, 120)).save(tmp_path / "a.png")
+    sizes = []
+    for quality in ((), ("--quality", "95"), ("--quality", "30")):
+        flags = ("--weights", weights, "--ext", extension, "--overwrite", *quality)
+        assert restore_command("-i", tmp_path / "a.png", "-o", tmp_path / "out", *flags) == 0
+        sizes.append((tmp_path / "out" / f"a.{extension}").stat().st_size)
+    assert sizes[0] == sizes[1]
+    assert sizes[2] < 0.7 * sizes[1]
+
+
+def test_files_that_are_no_images_are_counted_by_suffix(tmp_path, weights, capsys):
+    Image.fromarray(picture()).save(tmp_path / "a.png")
+    for name in ("b.HEIC", "deep/c.heic", "d.mp4", "README", ".hidden.mov", "out/e.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    flags = ("-o", tmp_path / "out", "--weights", weights)
+    assert restore_command("-i", tmp_path, tmp_path / "*", *flags) == 0
+    assert "Not read, for their names: 2 .heic, 1 without a suffix, 1 .mp4.\n" in capsys.readouterr().out
+    assert restore_command("-i", tmp_path / "deep", *flags) == 2
+    assert "deep: no images are there, but 1 .heic; wanted are .bmp, .jpeg" in capsys.readouterr().err
+
+
+def test_limit_of_pixels_is_raised_by_a_flag(tmp_path, weights, capsys):
+    Image.fromarray(picture(50, 70)).save(tmp_path / "a.png")
+    flags = ("-i", tmp_path / "a.png", "-o", tmp_path / "b.png", "--weights", weights, "--max-megapixels")
+    assert restore_command(*flags, "0.003") == 1
+    assert "is 70×50 pixels, and images of more than 0.003 million are not read" in capsys.readouterr().out
+    assert restore_command(*flags, "0.0035") == 0
 
 
 def test_numbers_that_are_not_finite_are_not_written(tmp_path, capsys):

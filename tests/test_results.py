@@ -125,6 +125,11 @@ def test_compared_results_show_differences_from_the_first(tmp_path, capsys):
     assert "| A         | 21.0000 | 22.0000 | 22.5000 (+0.5000) |" in text
     assert "| B         | 21.0000 | 22.0000 |                 – |" in text
     assert (tmp_path / "both.md").read_text() == text
+    assert cli.main(["compare", paths[0], "-o", str(tmp_path / "both.md")]) == 0
+    (tmp_path / "both.md").write_text("# Notes")
+    assert cli.main(["compare", *paths, "-o", str(tmp_path / "both.md")]) == 2
+    assert "holds no tables of this command; choose another name" in capsys.readouterr().err
+    assert (tmp_path / "both.md").read_text() == "# Notes"
 
 
 def test_results_of_other_images_are_not_compared_silently(tmp_path, capsys):

@@ -167,7 +167,9 @@ def test_damaged_newest_state_is_passed_over(tmp_path, uninterrupted):
     state = home / "training_states" / "6.state"
     state.write_bytes(state.read_bytes()[:-1000])
     network = home / "models" / "net_g_4.pth"
-    network.write_bytes(network.read_bytes()[:1000])
+    content = bytearray(network.read_bytes())
+    content[len(content) // 2] ^= 0xFF  # one byte of a number
+    network.write_bytes(content)
     result = finished(tmp_path, options, "--auto_resume")
     assert "The state of iteration 6 cannot be used" in result.stdout
     assert "The state of iteration 4 cannot be used" in result.stdout

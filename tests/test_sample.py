@@ -6,7 +6,7 @@ import pytest
 
 from constyle_arch import cli
 from constyle_arch.data import PairedRestorationDataset
-from constyle_arch.errors import UserError
+from constyle_arch.errors import DataError, UserError
 from constyle_arch.preparation import sample
 
 TASKS = ("dehaze", "derain", "deblur", "denoise")
@@ -82,6 +82,18 @@ def test_unfinished_sample_is_not_taken_for_a_finished_one(tmp_path, two_photogr
     sample.prepare_sample(str(tmp_path), ["derain"])
     assert (tmp_path / "derain" / "prepared" / "train" / "lq.lmdb").is_dir()
     assert not (tmp_path / "derain.unfinished").exists()
+
+
+def test_folders_of_a_samples_name_are_left_alone(tmp_path, two_photographs):
+    for folder in ("derain", "dehaze.unfinished"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "holiday.jpg").write_bytes(b"precious")
+    with pytest.raises(DataError, match=r"derain is there already, not written by this command; choose another"):
+        sample.prepare_sample(str(tmp_path), ["dehaze", "derain"])
+    assert not (tmp_path / "dehaze").exists()
+    sample.prepare_sample(str(tmp_path), ["dehaze"])
+    assert {path.name for path in tmp_path.iterdir()} == {"derain", "dehaze", "dehaze.unfinished"}
+    assert (tmp_path / "dehaze.unfinished" / "holiday.jpg").read_bytes() == b"precious"
 
 
 def test_missing_scikit_image_says_what_to_install(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from constyle_arch.checkpoints.published_names import (
     left_out_of,
     to_published,
 )
-from constyle_arch.checkpoints.reading import SECTIONS, StateDict, read_checkpoint, weights_in
+from constyle_arch.checkpoints.reading import DIGEST, SECTIONS, StateDict, digest_of, read_checkpoint, weights_in
 from constyle_arch.errors import CheckpointError
 
 
@@ -59,7 +59,8 @@ def convert(source: str, target: str, *, names: str = "own", key: str | None = N
     else:
         from safetensors.torch import save
 
-        save_bytes_atomically(save({name: tensor.contiguous() for name, tensor in converted.items()}), Path(target))
+        tensors = {name: tensor.contiguous() for name, tensor in converted.items()}
+        save_bytes_atomically(save(tensors, {DIGEST: digest_of(tensors)}), Path(target))
 
 
 def _renamed(weights: StateDict, names: str) -> StateDict:

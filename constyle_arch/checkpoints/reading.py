@@ -1,6 +1,10 @@
 """Reading weights from a checkpoint file, whoever wrote it, without running anything that is in it."""
 
+import hashlib
 import pickle
+import re
+import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,13 @@ SECTIONS = ("params_ema", "params", "state_dict")
 """Where a checkpoint may keep its weights, the preferred one first."""
 
 StateDict = dict[str, Tensor]
+
+DIGEST = "sha256"
+"""Under which a .safetensors that `conversion` wrote notes `digest_of` its weights."""
+
+ADVICE = "Take another copy of it."
+
+ZIP_START = b"PK\x03\x04"
 
 
 def read_state_dict(path: str | Path, key: str | None = None) -> StateDict:
@@ -67,6 +78,9 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
     Args:
         path: of the file, or the name of a trained network (`constyle_arch.trained`).
 
+    Checksums are verified where a file has them: those of torch's zip archives, and `digest_of` in a .safetensors.
+    Files of torch before 1.6, and a .safetensors of another program, have none.
+
     Raises:
         CheckpointError: the file is missing, damaged or no checkpoint, or holds more than plain data.
     """
@@ -77,13 +91,16 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
         )
     try:
         if path.suffix.lower() == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+            return _read_safetensors(path)
+        _verify_zip(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is an error here
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path} is damaged, or holds more than weights and plain data and is not opened: {_first_line(error)}"
+            f"{path} is damaged, or holds more than weights and plain data{_asked_for(error)}, and is not opened."
         ) from error
     except Exception as error:  # torch and safetensors raise a dozen types for a damaged file
         raise CheckpointError(f"{path} cannot be read; it is damaged or no checkpoint: {_first_line(error)}") from error
@@ -92,5 +109,47 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
     return content
 
 
+def digest_of(weights: Mapping[str, Tensor]) -> str:
+    """The SHA-256 of names, types, shapes and numbers."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _read_safetensors(path: Path) -> StateDict:
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no mapping
+        noted = (file.metadata() or {}).get(DIGEST)
+    if noted is not None and noted != digest_of(weights):
+        raise CheckpointError(f"{path} is damaged: its weights do not have the SHA-256 noted with them. {ADVICE}")
+    return weights
+
+
+def _verify_zip(path: Path) -> None:
+    """Compare a zip archive's checksums, which torch writes and does not read."""
+    with path.open("rb") as file:
+        if file.read(len(ZIP_START)) != ZIP_START:
+            return
+    with zipfile.ZipFile(path) as archive:
+        without_checksums = not any(member.CRC for member in archive.infolist())  # torch can be told so
+        damaged = None if without_checksums else archive.testzip()
+    if damaged is not None:
+        raise CheckpointError(
+            f"{path} is damaged: its part {damaged} does not have the checksum noted with it. {ADVICE}"
+        )
+
+
+def _asked_for(error: Exception) -> str:
+    """What a pickle would have called; the rest of torch's message is advice to let it."""
+    found = re.search(r"GLOBAL (\S+)", str(error))
+    return f" (it asks for {found[1]})" if found else ""
+
+
 def _first_line(error: Exception) -> str:
+    if "weights_only" in str(error):
+        return "it is a TorchScript archive" if "TorchScript" in str(error) else type(error).__name__
     return (str(error).strip() or type(error).__name__).splitlines()[0]

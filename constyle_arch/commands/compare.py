@@ -25,9 +25,12 @@ def add_to(commands: Any) -> None:
 def run(parsed: argparse.Namespace) -> None:
     """Print the tables, and write them where asked to."""
     from constyle_arch.atomic import save_bytes_atomically
-    from constyle_arch.results.compare import compare
+    from constyle_arch.results.compare import check_tables, compare
 
+    output = Path(parsed.output).expanduser() if parsed.output else None
+    if output:
+        check_tables(output)
     tables = compare(parsed.results)
     print(tables, end="")
-    if parsed.output:
-        save_bytes_atomically(tables.encode(), Path(parsed.output))
+    if output:
+        save_bytes_atomically(tables.encode(), output)

@@ -54,6 +54,12 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--tile-overlap", type=int, metavar="N", help="pixels that neighbouring tiles share (default: 32)"
     )
+    parser.add_argument(
+        "--max-megapixels",
+        type=float,
+        metavar="N",
+        help="refuse photographs of more than N million pixels (default: 200)",
+    )
     precision = parser.add_mutually_exclusive_group()
     precision.add_argument("--half", action="store_true", help="compute in float16")
     precision.add_argument("--bf16", action="store_true", help="compute in bfloat16")
@@ -65,6 +71,7 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument("--suffix", default="", help="append this to names, e.g. _restored")
     parser.add_argument("--ext", choices=EXTENSIONS, help="the kind of file to write (default: the input's)")
+    parser.add_argument("--quality", type=int, metavar="N", help="of JPEG and WebP files, from 1 to 100 (default: 95)")
     parser.add_argument(
         "--compare", action="store_true", help="also write pictures NAME_comparison.jpg of input and restored image"
     )
@@ -77,14 +84,24 @@ def add_to(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Restore what is found; 1 if anything failed."""
-    from constyle_arch.photographs.finding import find_jobs, find_truths
+    from constyle_arch.photographs.finding import find_jobs, find_truths, other_files
+    from constyle_arch.photographs.photograph import FORMATS, HAVING_QUALITY, QUALITY
 
     if parsed.gt == "":
         raise OptionsError("--gt is empty; name the clean images, or leave it out.")
     if parsed.tile is not None and parsed.tile < 1:
         raise OptionsError(f"--tile is {parsed.tile}; it must be at least 1 pixel.")
+    if parsed.max_megapixels is not None and not parsed.max_megapixels > 0:
+        raise OptionsError(f"--max-megapixels is {parsed.max_megapixels:g}; it must be a number above 0.")
+    if parsed.quality is not None and not 1 <= parsed.quality <= 100:
+        raise OptionsError(f"--quality is {parsed.quality}; it must lie in [1, 100].")
     extension = f".{parsed.ext}" if parsed.ext else None
     jobs = find_jobs(parsed.input, parsed.output, suffix=parsed.suffix, extension=extension, compare=parsed.compare)
+    if parsed.quality is not None and not any(FORMATS[job.target.suffix.lower()] in HAVING_QUALITY for job in jobs):
+        raise OptionsError(
+            "--quality is of JPEG and WebP files, and none would be written; leave it out, or see --ext."
+        )
+    others = other_files(parsed.input, parsed.output)
     truths = find_truths(jobs, parsed.gt, parsed.lq_name, parsed.gt_name) if parsed.gt else None
 
     import torch
@@ -94,6 +111,7 @@ def run(parsed: argparse.Namespace) -> int:
     from constyle_arch.allocator import keep_freed_memory
     from constyle_arch.checkpoints.loading import read_network
     from constyle_arch.experiments import weights_of
+    from constyle_arch.images import MAX_PIXELS
     from constyle_arch.inference.restoring import OVERLAP
     from constyle_arch.inference.tiles import largest_overlap, multiple_of
     from constyle_arch.photographs.restoring import Restorer, restore_photographs
@@ -128,8 +146,10 @@ def run(parsed: argparse.Namespace) -> int:
         overwrite=parsed.overwrite,
         compare=parsed.compare,
         truths=truths,
+        max_pixels=MAX_PIXELS if parsed.max_megapixels is None else 1e6 * parsed.max_megapixels,
+        quality=QUALITY if parsed.quality is None else parsed.quality,
     )
-    _tell(summary, parsed.output)
+    _tell(summary, parsed.output, others)
     return 1 if summary.failed else 0
 
 
@@ -172,20 +192,25 @@ def _compile(network: Any, precision: Any) -> None:
         raise RunError(f"--compile failed ({reason}); on a CPU it needs a C++ compiler. Leave it out.") from error
 
 
-def _tell(summary: Any, output: str) -> None:
+def _tell(summary: Any, output: str, others: str) -> None:
     from constyle_arch.results.scores import means_of, text_table
 
     if summary.scores:
         means = {column: float(mean) for column, mean in means_of(summary.scores).items()}
         print(text_table([*summary.scores, {"image": "mean", **means}], ["psnr", "ssim"]))
     print(f"Restored {summary.restored}, in {output}.")
+    if others:
+        print(f"Not read, for their names: {others}.")
     if summary.unscored:
         print(
             f"Not scored {len(summary.unscored)} without a clean image of their name; --lq-name and --gt-name say how"
         )
         print(f"  names differ: {listed([str(path) for path in summary.unscored])}")
     if summary.skipped:
-        print(f"Skipped {summary.skipped} that are there already; --overwrite restores them again.")
+        print(
+            f"Skipped {summary.skipped} whose names {output} has already; --overwrite restores them again and replaces "
+            "those files.\n  If they are not results of this command, choose another folder."
+        )
     if summary.older:
         print(f"  {len(summary.older)} of them are older than their photograph or the weights.")
     if summary.failed:

@@ -152,7 +152,7 @@ def open_store(root: str | Path | None, option: str) -> ImageStore:
     except DataError as error:
         raise DataError(f"{option}: {error}") from error
     if isinstance(store, ImageFolder) and store.problems:
-        raise DataError(f"{option}: {listed(store.problems)}; remove or rename what should not be there.")
+        raise DataError(f"{option}: {listed(store.problems)}; rename what should not be read, or move it elsewhere.")
     if not store.names:
         raise DataError(f"{option}: {root} holds no images.")
     return store

@@ -13,6 +13,9 @@ from constyle_arch.data.pairing import compare_names
 from constyle_arch.errors import DataError, OptionsError, listed
 from constyle_arch.photographs.photograph import FORMATS
 
+NOT_WRITTEN = {".avif", ".dng", ".exr", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".pdf", ".ppm", ".psd", ".svg"}
+"""A name that ends so is meant for a file, and not for a folder."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -59,7 +62,12 @@ def find_jobs(
     every = (one for given in inputs for one in _images_of(given, below))
     found = list({(_real(source), name): (source, name) for source, name in every}.values())  # each once
     if not found:
-        raise DataError(f"-i {' '.join(inputs)}: no images are there; wanted files ending in {_suffixes()}.")
+        others = other_files(inputs, output) or "nothing else"
+        raise DataError(f"-i {' '.join(inputs)}: no images are there, but {others}; wanted are {_suffixes()}.")
+    if not below.is_dir() and below.suffix.lower() in NOT_WRITTEN:
+        raise OptionsError(f"-o {output}: such files are not written; end the name in one of {_suffixes()}.")
+    if not below.exists() and below.suffix.lower() in FORMATS and len(found) > 1:
+        raise OptionsError(f"-o {output} is the name of one file, but there are {len(found)} images; name a folder.")
     if len(found) == 1 and below.suffix.lower() in FORMATS and not below.is_dir():
         if suffix or extension:
             raise OptionsError(f"-o {output} names the file to write; leave --suffix and --ext out.")
@@ -119,6 +127,27 @@ def find_truths(jobs: Sequence[Job], root: str, lq_name: str = "{}", gt_name: st
     return truths
 
 
+def other_files(inputs: Sequence[str], output: str) -> str:
+    """How many files in the folders and patterns named are no images by their suffix, in words; "" for none.
+
+    Args:
+        inputs: see `find_jobs`.
+        output: see `find_jobs`; what lies in it is not counted.
+
+    Raises:
+        DataError: an input does not exist.
+    """
+    below = Path(output).expanduser()
+    folders = [_files_of(given) for given in inputs if not Path(given).expanduser().is_file()]
+    others = {
+        _real(path): path.suffix.lower() or "without a suffix"
+        for files, base in folders
+        for path in _without_results(files, base, below)
+        if path.suffix.lower() not in FORMATS
+    }
+    return ", ".join(f"{count} {suffix}" for suffix, count in Counter(others.values()).most_common())
+
+
 def _images_of(given: str, output: Path) -> Iterator[tuple[Path, str]]:
     """Each image that an input names, and its name below the output."""
     path = Path(given).expanduser()
@@ -126,29 +155,38 @@ def _images_of(given: str, output: Path) -> Iterator[tuple[Path, str]]:
         if path.suffix.lower() not in FORMATS:
             raise DataError(f"-i {given} is no image by its name; wanted a file ending in {_suffixes()}.")
         yield path, path.stem
-    elif path.is_dir():
-        yield from _named(files_below(path), path, output)
-    elif glob.has_magic(given):
+        return
+    files, base = _files_of(given)
+    for path in _without_results(files, base, output):
+        if path.suffix.lower() in FORMATS:
+            yield path, path.relative_to(base).with_suffix("").as_posix()
+
+
+def _files_of(given: str) -> tuple[list[Path], Path]:
+    """The files that a folder or a pattern stands for, and where their names begin."""
+    path = Path(given).expanduser()
+    if path.is_dir():
+        return list(files_below(path)), path
+    if glob.has_magic(given):
         base = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
         try:
             found = [one for one in base.glob(str(path.relative_to(base))) if not is_hidden(one.relative_to(base))]
         except ValueError as error:
             raise DataError(f"-i {given} is no pattern: {error}; write ** between slashes, as in **/*.jpg.") from error
         inside = itertools.chain.from_iterable(files_below(one) for one in found if one.is_dir())
-        yield from _named({*inside, *(one for one in found if one.is_file())}, base, output)
-    else:
-        raise DataError(f"-i {given} does not exist; name an image, a folder, or a pattern in quotes such as '*.jpg'.")
+        return [*{*inside, *(one for one in found if one.is_file())}], base
+    raise DataError(f"-i {given} does not exist; name an image, a folder, or a pattern in quotes such as '*.jpg'.")
 
 
-def _named(files: Iterable[Path], base: Path, output: Path) -> Iterator[tuple[Path, str]]:
-    """The images among some files, named from `base` on; those in an output below `base` are results."""
+def _without_results(files: Iterable[Path], base: Path, output: Path) -> Iterator[Path]:
+    """Some files, sorted, but for those in an output below `base`, which are results."""
     results = _real(output)
     output_is_inside = results != _real(base) and results.is_relative_to(_real(base))
     for path in sorted(files):
         is_result = output_is_inside and _real(path).is_relative_to(results)
         is_special = path.exists() and not path.is_file()  # such as a pipe, which would not end
-        if path.suffix.lower() in FORMATS and not is_result and not is_special:
-            yield path, path.relative_to(base).with_suffix("").as_posix()
+        if not is_result and not is_special:
+            yield path
 
 
 def _check(jobs: Sequence[Job], compare: bool) -> None:

@@ -14,9 +14,15 @@ from PIL import Image, ImageOps
 
 from constyle_arch.atomic import save_bytes_atomically
 from constyle_arch.errors import DataError
-from constyle_arch.images import FloatImage, decode_with_alpha, quantized, to_float
-
-Image.MAX_IMAGE_PIXELS = None  # large photographs are welcome
+from constyle_arch.images import (
+    MAX_PIXELS,
+    FloatImage,
+    check_size,
+    decode_with_alpha,
+    opened,
+    quantized,
+    to_float,
+)
 
 FORMATS = {
     ".png": "PNG",
@@ -34,12 +40,15 @@ HOLDING_16_BITS = {"PNG", "TIFF"}
 HOLDING_PROFILES = {"PNG", "TIFF", "WEBP", "JPEG"}
 HOLDING_EXIF = {"PNG", "WEBP", "JPEG"}
 
+QUALITY = 95
+"""With next to no loss, but not beyond need."""
+HAVING_QUALITY = {"JPEG", "WEBP"}
+
 ENCODING: dict[str, dict[str, Any]] = {
-    "JPEG": {"quality": 95, "subsampling": "4:4:4"},
-    "WEBP": {"quality": 95},
+    "JPEG": {"subsampling": "4:4:4"},
     "TIFF": {"compression": "tiff_adobe_deflate"},
 }
-"""How files of 8 bits are encoded: with next to no loss, but not beyond need."""
+"""How files of 8 bits are encoded."""
 
 ORIENTATION, BITS_PER_SAMPLE = 0x0112, 0x0102
 EXIF_OF_JPEG = b"Exif\0\0"
@@ -91,20 +100,25 @@ class Photograph:
         return replace(self, pixels=pixels[..., 0] if self.pixels.ndim == 2 else pixels)
 
 
-def read_photograph(path: Path) -> Photograph:
+def read_photograph(path: Path, max_pixels: float = MAX_PIXELS) -> Photograph:
     """Read a file of any of `FORMATS`.
 
     Of a JPEG with several pictures, as phones write them, the first is taken. CMYK becomes RGB, without its profile.
 
+    Args:
+        path: the file.
+        max_pixels: an image of more pixels is refused by its header, before anything is decoded.
+
     Raises:
-        DataError: the file cannot be read, is no image, is damaged, holds several pictures, or numbers other than 8-
-            or 16-bit integers.
+        DataError: the file cannot be read, is no image, is damaged, too large, holds several pictures, or numbers
+            other than 8- or 16-bit integers.
     """
     try:
         content = path.read_bytes()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata
-            with Image.open(io.BytesIO(content)) as image:
+            with opened(content) as image:
+                check_size(image.size, path, max_pixels, "--max-megapixels raises the limit")
                 pictures = getattr(image, "n_frames", 1)
                 if pictures > 1 and image.format != "MPO":
                     raise DataError(f"{path} holds {pictures} pictures; save the one to restore as a file of its own.")
@@ -204,8 +218,13 @@ def _holds_exif(photograph: Photograph, kind: str) -> bool:
     return kind in HOLDING_EXIF and not too_long
 
 
-def write_photograph(photograph: Photograph, path: Path) -> None:
+def write_photograph(photograph: Photograph, path: Path, quality: int = QUALITY) -> None:
     """Write a photograph in the format of the path's suffix, whole or not at all; see `lost_in`.
+
+    Args:
+        photograph: what to write.
+        path: the file.
+        quality: of JPEG and WebP, from 1 to 100.
 
     Raises:
         RunError: the file cannot be written.
@@ -222,9 +241,11 @@ def write_photograph(photograph: Photograph, path: Path) -> None:
         profile=photograph.profile if _holds_profile(photograph, kind) else None,
         exif=photograph.exif if _holds_exif(photograph, kind) else None,
     )
-    encode = _encode_8_bits if photograph.pixels.dtype == np.uint8 else _encode_16_bits
     try:
-        content = encode(photograph, kind)
+        if photograph.pixels.dtype == np.uint8:
+            content = _encode_8_bits(photograph, kind, quality)
+        else:
+            content = _encode_16_bits(photograph, kind)
     except (OSError, ValueError, cv2.error) as error:
         height, width = photograph.pixels.shape[:2]
         raise DataError(f"{path}: {kind} cannot hold this image of {width}×{height} pixels: {error}") from error
@@ -232,11 +253,13 @@ def write_photograph(photograph: Photograph, path: Path) -> None:
     save_bytes_atomically(content, path)
 
 
-def _encode_8_bits(photograph: Photograph, kind: str) -> bytes:
+def _encode_8_bits(photograph: Photograph, kind: str, quality: int) -> bytes:
     image = Image.fromarray(photograph.pixels)
     if photograph.alpha is not None:
         image.putalpha(Image.fromarray(photograph.alpha))
     options = dict(ENCODING.get(kind, {}))
+    if kind in HAVING_QUALITY:
+        options["quality"] = quality
     if photograph.profile is not None:
         options["icc_profile"] = photograph.profile
     if photograph.exif is not None:

@@ -13,12 +13,12 @@ from tqdm import tqdm
 from constyle_arch.allocator import give_freed_memory_back
 from constyle_arch.atomic import save_bytes_atomically
 from constyle_arch.errors import DataError, RunError, UserError, listed
-from constyle_arch.images import FloatImage, size_of, to_8_bit
+from constyle_arch.images import MAX_PIXELS, FloatImage, size_of, to_8_bit
 from constyle_arch.inference.memory import fitting_tile, is_out_of_memory, smaller_tile
 from constyle_arch.inference.restoring import OVERLAP, restore, tensors_not_finite
 from constyle_arch.inference.tiles import largest_overlap, multiple_of
 from constyle_arch.photographs.finding import Job
-from constyle_arch.photographs.photograph import Photograph, lost_in, read_photograph, write_photograph
+from constyle_arch.photographs.photograph import QUALITY, Photograph, lost_in, read_photograph, write_photograph
 from constyle_arch.pictures import Picture, comparison, encoded
 from constyle_arch.results.scores import INPUT, Row
 
@@ -149,6 +149,8 @@ def restore_photographs(
     overwrite: bool = False,
     compare: bool = False,
     truths: Mapping[Path, Path] | None = None,
+    max_pixels: float = MAX_PIXELS,
+    quality: int = QUALITY,
 ) -> Summary:
     """Restore each photograph and write it; those whose result is there are skipped.
 
@@ -159,6 +161,8 @@ def restore_photographs(
         overwrite: restore what is there anew.
         compare: also write a picture of input and restored image, and of the truth where there is one.
         truths: the clean image's file by the photograph's; what is restored is scored then.
+        max_pixels: see `read_photograph`.
+        quality: see `write_photograph`.
     """
     summary = Summary()
     with tqdm(jobs, unit="image", dynamic_ncols=True, disable=None) as bar:
@@ -170,7 +174,7 @@ def restore_photographs(
                     if job.target.stat().st_mtime < max(weights_time, job.source.stat().st_mtime):
                         summary.older.append(job.target)
                 else:
-                    _restore_one(job, restorer, compare, truths, summary)
+                    _restore_one(job, restorer, compare, truths, max_pixels, quality, summary)
                     summary.restored += 1
             except Exception as error:  # whatever one photograph does must not stop the others
                 text = str(error).strip() or type(error).__name__
@@ -182,13 +186,19 @@ def restore_photographs(
 
 
 def _restore_one(
-    job: Job, restorer: Restorer, compare: bool, truths: Mapping[Path, Path] | None, summary: Summary
+    job: Job,
+    restorer: Restorer,
+    compare: bool,
+    truths: Mapping[Path, Path] | None,
+    max_pixels: float,
+    quality: int,
+    summary: Summary,
 ) -> None:
     if job.target.is_dir():
         raise DataError(f"cannot be written: {job.target} is a folder.")
-    photograph, clean = read_photograph(job.source), None
+    photograph, clean = read_photograph(job.source, max_pixels), None
     if truths is not None and job.source in truths:
-        clean = read_photograph(truths[job.source])
+        clean = read_photograph(truths[job.source], max_pixels)
     elif truths is not None:
         summary.unscored.append(job.source)
     if clean is not None and clean.pixels.shape[:2] != photograph.pixels.shape[:2]:
@@ -208,7 +218,7 @@ def _restore_one(
         labelled = {f"{label}{notes.get(label, '')}": picture for label, picture in pictures.items()}
         job.comparison.parent.mkdir(parents=True, exist_ok=True)
         save_bytes_atomically(encoded(comparison(labelled), ".jpg"), job.comparison)
-    write_photograph(restored, job.target)  # last: once it is there, all is
+    write_photograph(restored, job.target, quality)  # last: once it is there, all is
 
 
 def _scored(name: str, pictures: dict[str, Picture]) -> tuple[Row, dict[str, str]]:

@@ -18,6 +18,10 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#00
 
 GRAY = "#777777"
 
+MARK = "constyle-arch"
+"""Stands in the metadata of each figure, which says that a file may be drawn anew."""
+MARKED_BYTES = 8192
+
 DOTS_PER_INCH = 130
 
 
@@ -32,12 +36,21 @@ def check_format(path: Path) -> None:
     """Check that a picture can be written under this name.
 
     Raises:
-        UserError: it cannot, by its suffix, or the folder is not there.
+        UserError: it cannot, by its suffix, the folder is not there, or a file that is no figure of this package is.
     """
     if path.suffix.lower() not in FORMATS:
         raise UserError(f"-o is {path}; a picture's name must end in {' or '.join(FORMATS)}.")
     if not path.absolute().parent.is_dir():
         raise UserError(f"-o is {path}; the folder {path.parent} does not exist, create it first.")
+    if path.exists() and not _is_figure(path):
+        raise UserError(f"-o is {path}, which is there and was not drawn by this command; choose another name.")
+
+
+def _is_figure(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return MARK.encode() in file.read(MARKED_BYTES)
 
 
 def empty_figure(width: float, height: float) -> Figure:
@@ -70,6 +83,7 @@ def save_figure(figure: Figure, path: Path) -> None:
     check_format(path)
     content = io.BytesIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "constyle-arch"}):  # nothing in it is drawn by chance
-        date = {"Date": None} if path.suffix.lower() == ".svg" else {}
-        figure.savefig(content, format=path.suffix[1:].lower(), dpi=DOTS_PER_INCH, metadata=date)
+        svg = path.suffix.lower() == ".svg"
+        metadata = {"Creator": MARK, "Date": None} if svg else {"Software": MARK}
+        figure.savefig(content, format=path.suffix[1:].lower(), dpi=DOTS_PER_INCH, metadata=metadata)
     save_bytes_atomically(content.getvalue(), path)

@@ -8,6 +8,7 @@ from constyle_arch.data.image_stores import folder_of
 from constyle_arch.errors import NAMES_SHOWN, DataError
 from constyle_arch.preparation.packing import Report, check, pack
 from constyle_arch.preparation.plan import Plan
+from constyle_arch.preparation.targets import check_target, is_prepared
 
 CROP_TO_TRAIN = 128
 """The recipes' `gt_size`: an image to train on must hold such a crop."""
@@ -35,7 +36,8 @@ def prepare_data_set(
         check_only: read and check, and write nothing.
 
     Raises:
-        DataError: no part is there, or images have problems; the message names them.
+        DataError: no part is there, a folder to write is there and is no such part or is an input, or images have
+            problems; the message names them.
     """
     wanted = {name: split for name, split in data_set.splits.items() if part in (None, name)}
     found = {name: split for name, split in wanted.items() if part or folder_of(f"{source}/{split.plan.gt}").is_dir()}
@@ -47,12 +49,17 @@ def prepare_data_set(
         )
     for name in wanted.keys() - found.keys():
         print(f"{data_set.name}, {name}: {source}/{wanted[name].plan.gt} is not there; this part is left out.")
+    todo = []
     for name, split in found.items():
-        target = Path(output).expanduser() / name
-        if not check_only and target.exists():
-            print(f"{data_set.name}, {name}: {target} is there already; remove it to make it anew.")
-            continue
         plan = replace(split.plan.below(source), smallest=CROP_TO_TRAIN if name == "train" else 1)
+        target = Path(output).expanduser() / name
+        if not check_only and is_prepared(target):
+            print(f"{data_set.name}, {name}: {target} is there already; to make it anew, name another folder by -o.")
+            continue
+        if not check_only:
+            check_target(target, plan.inputs)  # of each part, before any is begun
+        todo.append((name, split, plan, target))
+    for name, split, plan, target in todo:
         report = prepare_folders(plan, target, workers=workers, leave_out=leave_out, check_only=check_only)
         number = report.counts["lq" if plan.lq else "gt"]
         if number != split.images:

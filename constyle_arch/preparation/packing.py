@@ -21,6 +21,7 @@ from constyle_arch.data.workers import heed_parent_alone
 from constyle_arch.errors import NAMES_SHOWN, DataError, listed
 from constyle_arch.images import Image, decode, size_of
 from constyle_arch.preparation.plan import Plan
+from constyle_arch.preparation.targets import check_target
 from constyle_arch.preparation.unfinished import Entry, Record, UnfinishedFolder
 
 LONGEST_KEY = 511
@@ -38,18 +39,23 @@ class Report:
         problems: what is wrong, and with which files.
         notes: what is worth knowing, and about which files.
         digests: the files of each content.
+        sub_images: how many each side was cut into; empty where images stay whole.
     """
 
     counts: dict[str, int]
     problems: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     notes: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     digests: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    sub_images: dict[str, int] = field(default_factory=dict)
 
     def lines(self, most: int | None = None) -> str:
         """The report as text; of the names the first `most`, or all."""
         duplicates = [" = ".join(names) for names in self.digests.values() if len(names) > 1]
         notes = {**self.notes, **({"groups of files have the same content": duplicates} if duplicates else {})}
         lines = [", ".join(f"{count} {KINDS[side]} images" for side, count in self.counts.items()) + "."]
+        if self.sub_images:
+            cut = ", ".join(f"{count} {KINDS[side]}" for side, count in self.sub_images.items())
+            lines.append(f"  packed as sub-images: {cut}")
         lines += [f"  {len(names)} {what}: {listed(names, most)}" for what, names in self.problems.items()]
         lines += [f"  note: {len(names)} {what}: {listed(names, most)}" for what, names in notes.items()]
         text = "\n".join(lines) + "\n"
@@ -105,10 +111,11 @@ def pack(plan: Plan, output: str | Path, *, workers: int | None = None, leave_ou
         What was found and left out.
 
     Raises:
-        DataError: the folder is there already, an image has a problem, another process writes the folder, or it
-            cannot be written; the message says how to go on.
+        DataError: the folder is there already or is, holds or lies in an input, an image has a problem, another
+            process writes the folder, or it cannot be written; the message says how to go on.
     """
     output = Path(output).expanduser()
+    check_target(output, plan.inputs)
     plan = plan.at_home()
     source = _Source(plan)
     report = source.report()
@@ -132,7 +139,12 @@ def pack(plan: Plan, output: str | Path, *, workers: int | None = None, leave_ou
                     "again, which goes on from here; or add --leave-out to do without these images."
                 )
             newest = {record["name"]: record for record in folder.records}
-            folder.finish([newest[name] for name in source.order if name in newest], report.lines())
+            packed_records = [newest[name] for name in source.order if name in newest]
+            if plan.sub_image:
+                report.sub_images = {
+                    side: sum(len(record["lines"].get(side, [])) for record in packed_records) for side in source.stores
+                }
+            folder.finish(packed_records, report.lines())
     except (OSError, lmdb.Error) as error:
         raise DataError(
             f"{output} cannot be written: {error}. What is done is kept; the same command goes on from there."

@@ -41,6 +41,11 @@ class Plan:
             raise DataError(f"The overlap is {self.overlap}; it must be in [0, {limit}), below the sub-images' size.")
 
     @property
+    def inputs(self) -> list[str]:
+        """The folders that are read."""
+        return [folder for folder in (self.gt, self.lq) if folder]
+
+    @property
     def names_packed(self) -> tuple[str, str]:
         """The forms of the names in the LMDBs, where sub-images have a number at the end."""
         if not self.sub_image or all(name.endswith("{}") for name in self.names):

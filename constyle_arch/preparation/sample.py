@@ -1,10 +1,10 @@
 """Small data sets for all four tasks from the photographs in scikit-image's wheel."""
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ from constyle_arch.errors import UserError, listed
 from constyle_arch.images import FloatImage, Image, to_8_bit, to_float
 from constyle_arch.preparation.packing import pack
 from constyle_arch.preparation.plan import Plan
+from constyle_arch.preparation.targets import check_target, is_prepared
 
 TRAIN_PHOTOGRAPHS = (
     "astronaut.png",
@@ -67,7 +68,8 @@ def prepare_sample(output: str, tasks: Sequence[str] = ()) -> None:
     while training. A folder appears under its name once it is complete.
 
     Raises:
-        UserError: scikit-image is not installed, there is no such task, or `output` cannot be written.
+        UserError: scikit-image is not installed, there is no such task, `output` holds other files in a task's place,
+            or cannot be written.
     """
     photographs = _photograph_folder()
     degradations: dict[str, Degrade | None] = {
@@ -79,16 +81,20 @@ def prepare_sample(output: str, tasks: Sequence[str] = ()) -> None:
     unknown = [task for task in tasks if task not in degradations]
     if unknown:
         raise UserError(f"There is no sample for {listed(unknown)}; there are {', '.join(degradations)}.")
-    for task in tasks or degradations:
-        finished = Path(output).expanduser() / task
-        if finished.exists():
-            print(f"{finished} is there already; remove it to make it anew.")
-            continue
-        unfinished = finished.with_name(f"{task}.unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
+    folder = Path(output).expanduser()
+    done = [task for task in tasks or degradations if is_prepared(folder / task / "prepared" / "train")]
+    todo = [task for task in tasks or degradations if task not in done]
+    for task in todo:
+        check_target(folder / task, ())
+    for task in done:
+        print(f"{folder / task} is there already; to make it anew, name another folder by -o.")
+    for task in todo:
+        finished = folder / task
         try:
-            _write_sample(photographs, degradations[task], unfinished, task)
-            unfinished.rename(finished)
+            folder.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(prefix=f".{task}.unfinished-", dir=folder) as unfinished:
+                _write_sample(photographs, degradations[task], Path(unfinished) / task, task)
+                (Path(unfinished) / task).rename(finished)
         except OSError as error:
             raise UserError(f"The sample cannot be written to {finished}: {error}") from error
         print(f"The sample is in {finished}.")

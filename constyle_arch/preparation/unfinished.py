@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 
 from constyle_arch.atomic import save_bytes_atomically
 from constyle_arch.errors import DataError
+from constyle_arch.preparation.targets import check_target
 
 INITIAL_MAP_SIZE = 2**30
 COMMIT_BYTES = 2**25
@@ -47,21 +48,26 @@ class UnfinishedFolder:
         sides: the LMDBs, `lq` and `gt` or one of them.
 
     Raises:
-        DataError: `output` is there already, or another process is writing.
+        DataError: `output` is there already, the unfinished folder is somebody else's, or another process is writing.
     """
 
     def __init__(self, output: Path, plan: Mapping[str, Any], sides: list[str]) -> None:
         self.output = output
         self.folder = output.with_name(output.name + SUFFIX)
         self.sides = sides
-        self._refuse_finished()
+        check_target(output, ())
         self.folder.mkdir(parents=True, exist_ok=True)
+        if any(path.name != LOCK for path in self.folder.iterdir()) and not (self.folder / JOURNAL).is_file():
+            raise DataError(
+                f"-o: {self.folder}, which would be used meanwhile, was not written by this command; "
+                "choose another folder."
+            )
         self._lock = FileLock(self.folder / LOCK)
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
             raise DataError(f"Another process is writing {self.folder}.") from None
-        self._refuse_finished()  # by the process that had the lock until now
+        check_target(output, ())  # written by the process that had the lock until now
         self._journal = (self.folder / JOURNAL).open("a+", encoding="utf-8", errors="replace")
         self._environments: dict[str, lmdb.Environment] = {}
         self._pending: list[tuple[Record, Mapping[str, list[Entry]]]] = []
@@ -120,11 +126,7 @@ class UnfinishedFolder:
             for key in there - keys:
                 transaction.delete(key)
         if keys - there:
-            raise DataError(f"{self.folder / side}.lmdb lacks images that the journal has; remove {self.folder}.")
-
-    def _refuse_finished(self) -> None:
-        if os.path.lexists(self.output):
-            raise DataError(f"{self.output} is there already; remove it to make it anew.")
+            raise DataError(f"{self.folder / side}.lmdb lacks images that its journal has; choose another folder.")
 
     def _begin_anew_unless_of(self, plan: str) -> None:
         written = self.folder / PLAN

@@ -13,6 +13,9 @@ from constyle_arch.results.scores import INPUT, markdown_table
 TOLERANCE = 1e-3
 """Inputs whose scores differ by more are not the same images."""
 
+COLUMNS = ["test", "network", "parameters (M)", f"GMACs ({SIDE}²)"]
+"""Of the first table."""
+
 
 @dataclass(frozen=True)
 class Test:
@@ -35,6 +38,19 @@ class Test:
     scores: dict[str, dict[str, float | None]]
 
 
+def check_tables(path: Path) -> None:
+    """Check that a file to write is not there, or holds tables of `compare`.
+
+    Raises:
+        DataError: it holds something else.
+    """
+    if not path.exists():
+        return
+    first = path.read_bytes().partition(b"\n")[0].decode(errors="replace") if path.is_file() else ""
+    if [cell.strip() for cell in first.split("|")][1:-1] != COLUMNS:
+        raise DataError(f"-o: {path} is there and holds no tables of this command; choose another name.")
+
+
 def compare(paths: Sequence[str]) -> str:
     """Several tests in Markdown: their sizes, then a table for each metric, with the differences from the first test.
 
@@ -55,7 +71,7 @@ def compare(paths: Sequence[str]) -> str:
         [name, test.network, f"{test.parameters / 1e6:.3f}", "–" if test.gmacs is None else f"{test.gmacs:.2f}"]
         for name, test in zip(names, tests, strict=True)
     ]
-    tables = [markdown_table(["test", "network", "parameters (M)", f"GMACs ({SIDE}²)"], sizes)]
+    tables = [markdown_table(COLUMNS, sizes)]
     benchmarks = list(dict.fromkeys(benchmark for test in tests for benchmark in test.images))
     for metric in metrics:
         rows = [_row(benchmark, metric, tests) for benchmark in benchmarks]
