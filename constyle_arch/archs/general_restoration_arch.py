@@ -160,6 +160,9 @@ class GeneralRestorationNetwork(GuidedNetwork):
     """
 
     multiple = 8
+    preprocess: nn.Module
+    refine: nn.Module
+    output: nn.Module
 
     def __init__(
         self,

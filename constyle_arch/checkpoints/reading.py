@@ -87,7 +87,7 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
     path = located(path)
     if not path.is_file():
         raise CheckpointError(
-            f"The checkpoint {path} does not exist. The networks that come trained are called {listed(TRAINED)}."
+            f"The checkpoint {path} does not exist. The networks that come trained are called {listed(list(TRAINED))}."
         )
     try:
         if path.suffix.lower() == ".safetensors":

@@ -32,8 +32,8 @@ def located(path: str | Path) -> Path:
     if name not in TRAINED:
         return Path(path)
     file = FOLDER / f"{name}.safetensors"
-    checksums = dict(reversed(line.split()) for line in CHECKSUMS.read_text(encoding="ascii").splitlines())
-    if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != checksums[file.name]:
+    digest = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
+    if f"{digest}  {file.name}" not in CHECKSUMS.read_text(encoding="ascii").splitlines():
         raise CheckpointError(f"The trained network {name}, {file}, is missing or damaged; install the package again.")
     return file
 
