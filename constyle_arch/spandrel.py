@@ -92,13 +92,15 @@ ARCHITECTURES = (
     RestorationArchitecture("ConStyleRestormer", "ConStyle-Restormer", half=True, bfloat16=True),
     RestorationArchitecture("ConStyleNAFNet", "ConStyle-NAFNet", half=False, bfloat16=True),
     RestorationArchitecture("ConStyleMaxim", "ConStyle-MAXIM", half=True, bfloat16=True),
+    RestorationArchitecture("ConStyleConv", "ConStyle-Conv", half=False, bfloat16=True),
     RestorationArchitecture("Restormer", "Restormer", half=True, bfloat16=True),
     RestorationArchitecture("NAFNet", "NAFNet", half=False, bfloat16=True),
     RestorationArchitecture("Maxim", "MAXIM", half=True, bfloat16=True),
 )
-"""The six networks.
+"""The networks.
 
-NAFNet's gates are products of features, which nothing bounds: float16 may not hold them.
+NAFNet's gates are products of features, which nothing bounds, and nothing normalises ConStyle-Conv's: float16 may not
+hold them.
 """
 
 

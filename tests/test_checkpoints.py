@@ -45,6 +45,15 @@ RANDOM_OPTIONS = {
         "use_features": draw.random() < 0.5,
         "use_code": draw.random() < 0.5,
     },
+    "ConStyleConv": lambda draw: {
+        "activation": "prelu",
+        "dim": 4 * draw.randint(2, 6),
+        "num_blocks_down": [1, 1, 1],
+        "num_blocks_bottleneck": 1,
+        "num_blocks_up": [1, 1, 1],
+        "use_features": draw.random() < 0.5,
+        "use_code": draw.random() < 0.5,
+    },
     "ConStyleMaxim": lambda draw: {
         "use_features": draw.random() < 0.5,
         "use_code": draw.random() < 0.5,

@@ -12,7 +12,15 @@ import torch
 from torch import nn
 
 from constyle_arch import exporting
-from constyle_arch.archs import ConStyleMaxim, ConStyleNAFNet, ConStyleRestormer, Maxim, NAFNet, Restormer
+from constyle_arch.archs import (
+    ConStyleConv,
+    ConStyleMaxim,
+    ConStyleNAFNet,
+    ConStyleRestormer,
+    Maxim,
+    NAFNet,
+    Restormer,
+)
 from constyle_arch.archs.maxim_arch import BottleneckBlock, EncoderBlock
 from constyle_arch.atomic import save_atomically
 from constyle_arch.commands import export
@@ -45,6 +53,7 @@ def shortened(network):
 NETWORKS = {
     "ConStyleRestormer": partial(ConStyleRestormer, **UNET, bias=True),
     "ConStyleNAFNet": partial(ConStyleNAFNet, **UNET),
+    "ConStyleConv": partial(ConStyleConv, dim=8, activation="leaky_relu"),
     "ConStyleMaxim": lambda: shortened(ConStyleMaxim(dim=4, num_blocks_bottleneck=1)),
     "Restormer": partial(
         Restormer, dim=8, num_blocks=(1, 0, 0, 1), num_refinement_blocks=0, layer_norm_type="BiasFree"

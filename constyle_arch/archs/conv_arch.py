@@ -1,7 +1,6 @@
 """ConStyle-Conv: the general restoration network with plain convolutions (ConStyle v2, arXiv 2406.18242)."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
@@ -61,7 +60,7 @@ class ConStyleConv(GeneralRestorationNetwork):
         num_blocks_down: blocks of the three stages on the way down, fine to coarse.
         num_blocks_bottleneck: blocks at 1/8 of the resolution.
         num_blocks_up: blocks of the three stages on the way up, coarse to fine.
-        **options: `GuidedNetwork`'s: use_features, use_code, encoder_initialization.
+        use_features, use_code, encoder_initialization: see `GuidedNetwork`.
 
     Raises:
         ValueError: an argument does not fit; the message names it, its value and the wanted one.
@@ -75,7 +74,9 @@ class ConStyleConv(GeneralRestorationNetwork):
         num_blocks_down: Sequence[int] = (1, 1, 1),
         num_blocks_bottleneck: int = 1,
         num_blocks_up: Sequence[int] = (1, 1, 1),
-        **options: Any,
+        use_features: bool = True,
+        use_code: bool = True,
+        encoder_initialization: str = "he",
     ) -> None:
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation is {activation!r}; it must be {' or '.join(ACTIVATIONS)}.")
@@ -86,7 +87,9 @@ class ConStyleConv(GeneralRestorationNetwork):
             num_blocks_bottleneck=num_blocks_bottleneck,
             num_blocks_up=num_blocks_up,
             feature_activation=ACTIVATIONS[activation],
-            **options,
+            use_features=use_features,
+            use_code=use_code,
+            encoder_initialization=encoder_initialization,
         )
         for part, slope in ((self.project_features, SLOPE), (self.downsample, 1), (self.fuse, 1), (self.upsample, 1)):
             for module in part.modules():

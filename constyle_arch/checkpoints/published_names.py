@@ -66,6 +66,7 @@ class Publication:
         pairs: of templates.
         left_out: matches published names of tensors that a network for inference does not hold.
         numbered_output: the release counts the output convolution as one more refinement block.
+        single_blocks: the release has one block a stage, and no number for it.
     """
 
     network: str
@@ -73,6 +74,7 @@ class Publication:
     pairs: list[Pair] = field(default_factory=list)
     left_out: str = r"(?!)"
     numbered_output: bool = False
+    single_blocks: bool = False
 
     @cached_property
     def left_out_pattern(self) -> re.Pattern[str]:
@@ -200,6 +202,7 @@ PUBLICATIONS = (
         network="ConStyleConv",
         marker=r"Preprocess_Module\.1\.",
         left_out=_TRAINING_ONLY,
+        single_blocks=True,
         pairs=[
             *_GUIDED_PAIRS,
             Pair("UC{a}.down.", "upsample.{a*-1+3}.join."),
@@ -304,11 +307,13 @@ def to_published(state_dict: Mapping[str, Tensor], network: str) -> dict[str, Te
         network: the architecture's name.
 
     Raises:
-        CheckpointError: no release has this network.
+        CheckpointError: no release has this network, or none with so many blocks.
     """
     publication = next((publication for publication in PUBLICATIONS if publication.network == network), None)
     if publication is None:
         raise CheckpointError(f"There are no published names for the network {network}.")
+    if publication.single_blocks and any(re.match(r"(down\.\d|bottleneck|up\.\d)\.[1-9]", name) for name in state_dict):
+        raise CheckpointError(f"The release of {network} has one block a stage and no names for more.")
     blocks = {match[1] for name in state_dict if (match := re.match(r"refine\.(\d+)\.", name))}
     pairs = publication.all_pairs(len(blocks))
     return {_renamed(name, [pair.to_published for pair in pairs]): tensor for name, tensor in state_dict.items()}
