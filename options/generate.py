@@ -209,7 +209,7 @@ COMMENTS = {
     "batch_size_per_gpu": "of each process; BatchNorm and the style loss see this many",
     "warmup_iter": "no warm-up",
     "periods": "3e-4 throughout the first period, a cosine down to 1e-6 over the second",
-    "normalize": "true: L2-normalised codes in the contrast",
+    "normalize": "L2-normalised codes in the contrast; published: false, with encoder_initialization: published",
     "constyle_iter": "ConStyle trains this many iterations and is frozen then; only the pixel loss goes on",
     "metrics": "the first one, on the first data set, decides which network net_g_best.pth is",
 }
@@ -230,7 +230,7 @@ def train_file(task_name: str, network_name: str) -> str:
     }
     if network.guided:
         train |= {"constyle_iter": task.constyle_iter} if task.constyle_iter else {}
-        train["contrast"] = {"queue_size": 65760, "momentum": 0.999, "normalize": False}
+        train["contrast"] = {"queue_size": 65760, "momentum": 0.999, "normalize": True}
     train |= _losses(network.guided)
     loader = {
         "gt_size": 128,
@@ -467,7 +467,7 @@ def demo_train_file(task_name: str) -> str:
             "optim_g": _adamw(Literal("!!float 1e-3")),
             "scheduler": _cosine([constant, total_iter - constant], [0.001, 0.00001]),
             "constyle_iter": 2 * constant,
-            "contrast": {"queue_size": 1024},
+            "contrast": {"queue_size": 1024, "normalize": True},
             **_losses(guided=True),
         },
         "val": {"val_freq": 200, "save_img": False, "metrics": _metrics("psnr ssim")},

@@ -97,7 +97,7 @@ def training_options(train: Path, val: Path | None = None, **train_options: Any)
                 "restart_weights": [1, 1],
                 "eta_mins": [0.001, 0.00001],
             },
-            "contrast": {"queue_size": 24},
+            "contrast": {"queue_size": 24, "normalize": False},
             "pixel_opt": {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"},
             "contrastive_opt": {"type": "InfoNCELoss"},
             "content_opt": {"type": "ContentLoss"},

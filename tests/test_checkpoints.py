@@ -153,11 +153,14 @@ def release(tmp_path):
     return tmp_path / "release.pth"
 
 
-def test_training_goes_on_with_a_releases_momentum_encoder_and_queue(make_model, release):
+@pytest.mark.parametrize("normalize", [False, True])
+def test_training_goes_on_with_a_releases_momentum_encoder_and_queue(make_model, release, normalize):
     network = {"type": "ConStyleNAFNet", **SMALL_NAFNET}
-    model = make_model(network_g=network, contrast={"queue_size": 96}, path={"pretrain_network_g": str(release)})
+    contrast = {"queue_size": 96, "normalize": normalize}
+    model = make_model(network_g=network, contrast=contrast, path={"pretrain_network_g": str(release)})
     published = published_state_dict("ConStyleNAFNet_small_train")
-    assert torch.equal(model.contrast.queue, published["ConStyle.queue"])
+    queue = published["ConStyle.queue"]
+    assert torch.equal(model.contrast.queue, queue / queue.norm(dim=0) if normalize else queue)
     assert int(model.contrast.pointer) == int(published["ConStyle.queue_ptr"])
     key_weight = published["ConStyle.encoder_k.stage3.1.0.weight"]
     assert torch.equal(model.contrast.encoder.stages[2][2].weight, key_weight)

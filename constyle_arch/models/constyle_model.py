@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor
@@ -31,7 +32,7 @@ class ConStyleModel(RestorationModel):
         contrastive_opt, content_opt, style_opt: ConStyle's losses; each may be left out. Any loss
             may take what these take, see `losses.options`.
         constyle_iter: iterations in which ConStyle trains. Default: all.
-        contrast: `queue_size` (default 65760), `momentum` (0.999), `normalize` (false); see `MomentumContrast`.
+        contrast: `queue_size` (default 65760), `momentum` (0.999), `normalize` (true); see `MomentumContrast`.
         contrast.positive: `clean` (default), the clean image of a degraded one, or `degraded`, another crop of it, as
             in MoCo, DASR and AirNet; the data set gives that crop with `second_crop: true`.
     """
@@ -61,6 +62,8 @@ class ConStyleModel(RestorationModel):
         state = contrast_from_published(weights_in(content, load_path, key))  # averages have no queue
         if state:
             self._load_contrast(state, load_path, strict=False)
+            if self.contrast.normalize:  # a release's codes are not
+                self.contrast.queue.copy_(F.normalize(self.contrast.queue, dim=0))
             get_root_logger().info(f"Momentum encoder and queue are those of {load_path}.")
 
     def _load_contrast(self, state: Mapping[str, Tensor], source: str, strict: bool = True) -> None:

@@ -23,7 +23,8 @@ class MomentumContrast(nn.Module):
         encoder: the query encoder; the momentum encoder starts as its copy.
         queue_size: K, the number of past codes.
         momentum: share of the momentum encoder that an update keeps.
-        normalize: L2-normalise the codes that the losses and the queue see. The published recipe does not.
+        normalize: L2-normalise the codes that the losses and the queue see. The published recipe does not; its codes
+            can meet the content loss by becoming short.
 
     Raises:
         ValueError: `queue_size` is below 1 or `momentum` outside [0, 1].
@@ -33,7 +34,7 @@ class MomentumContrast(nn.Module):
     pointer: Tensor
 
     def __init__(
-        self, encoder: ConStyle, *, queue_size: int = 65_760, momentum: float = 0.999, normalize: bool = False
+        self, encoder: ConStyle, *, queue_size: int = 65_760, momentum: float = 0.999, normalize: bool = True
     ) -> None:
         super().__init__()
         if queue_size < 1:
