@@ -16,12 +16,18 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.random import RandomState
 from safetensors.torch import save_file
+from skimage import data
 
-from constyle_arch import load_network
+from constyle_arch import load_network, restore
 from constyle_arch.checkpoints.reading import read_state_dict
+from constyle_arch.degradations import Haze, Noise, Rain
+from constyle_arch.images import to_8_bit, to_float
 from constyle_arch.options import read_option_file
+from constyle_arch.pictures import comparison, encoded, stacked
 from constyle_arch.plotting.training_log import read_training_log
 from constyle_arch.results.scores import markdown_table
 from constyle_arch.trained import CHECKSUMS, FOLDER, TRAINED, located
@@ -57,6 +63,7 @@ PUBLISHED = {
 """Published PSNR in dB, to compare with; for Rain100L of the luminance."""
 MEASURED = Path(__file__).with_name("trained.json")
 """What the tests of the trained networks measured."""
+PICTURE = REPOSITORY / "docs" / "assets" / "trained.jpg"
 MARKS = "<!-- trained -->\n", "<!-- /trained -->\n"
 """Begin and end README's table."""
 MEGAPIXEL = (1, 3, 1000, 1000)
@@ -87,6 +94,7 @@ def main() -> None:
         },
     }
     MEASURED.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    PICTURE.write_bytes(picture())
     readme = REPOSITORY / "README.md"
     readme.write_text(with_table(readme.read_text(encoding="utf-8"), measured), encoding="utf-8")
 
@@ -114,6 +122,24 @@ def with_table(readme: str, measured: dict[str, Any]) -> str:
             )
     header = ["network", "test set", "input", "restored", "published", "parameters, file, time"]
     return before + MARKS[0] + markdown_table(header, rows) + "\n" + MARKS[1] + rest.split(MARKS[1])[1]
+
+
+def picture() -> bytes:
+    """What each network makes of one of scikit-image's photographs, degraded here: a JPEG."""
+    clean = to_float(np.asarray(data.coffee()))
+    rng = RandomState(0)
+    degraded = {
+        "denoise": Noise(sigma=35)(clean, rng),
+        "derain": Rain(density=0.004, length=14, angle=8, brightness=0.5)(clean, rng),
+        "dehaze": Haze(beta=1.2, airlight=0.9)(clean, rng),
+    }
+    rows = []
+    for name, image in degraded.items():
+        restored = restore(load_network(name), np.clip(image, 0, 1))
+        labelled = {"input": image, f"restored by {name}": restored, "clean": clean}
+        shown = {label: np.ascontiguousarray(to_8_bit(one)[..., ::-1]) for label, one in labelled.items()}
+        rows.append(comparison(shown, panel=300))
+    return encoded(stacked(rows), ".jpg")
 
 
 def seconds_a_megapixel(name: str) -> float:
