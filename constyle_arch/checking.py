@@ -8,7 +8,7 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY
 from torch import nn
 
-from constyle_arch.experiments import state_to_go_on_with
+from constyle_arch.experiments import state_to_resume
 from constyle_arch.models.acceleration import Acceleration
 from constyle_arch.options import Options, complete_paths, read_checked_options
 from constyle_arch.results.complexity import SIDE, PeakMemory, count_gmacs, count_parameters
@@ -29,9 +29,9 @@ def check_run(flags: list[str]) -> str:
     if options["is_train"] and (options["auto_resume"] or options["path"].get("resume_state")):
         options |= {"rank": 0, "world_size": 1}
         complete_paths(options, Path.cwd())
-        found = state_to_go_on_with(options)
+        found = state_to_resume(options)
         done = found.state["iter"] if found else 0
-        return "\n".join([*_lines(options), f"  goes on      from iteration {done}"]) + "\n"
+        return "\n".join([*_lines(options), f"  resumes      from iteration {done}"]) + "\n"
     return "\n".join(_lines(options)) + "\n"
 
 

@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        The exit code: 0; 1 where a part of the work failed, as is told; 2 for what the user can put right; 130 for
+        The exit code: 0; 1 where a part of the work failed, as reported; 2 for what the user can put right; 130 for
         Ctrl-C.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)

@@ -21,7 +21,7 @@ OPTION_FILES = {".yml", ".yaml"}
 MEGABYTE = 10**6
 
 Facts = dict[str, str]
-"""What is known, by what it is, in the order in which it is told."""
+"""What is known, by what it is, in the order in which it is printed."""
 
 
 def describe(path: Path, side: int = SIDE, key: str | None = None, names: bool = False) -> str:

@@ -33,16 +33,16 @@ def gathered_objects(thing: Any) -> list[Any]:
     return every or []
 
 
-def largest(numbers: Iterable[float], device: torch.device) -> list[float]:
+def max_over_ranks(numbers: Iterable[float], device: torch.device) -> list[float]:
     """For each number the largest that any rank gives."""
     numbers = list(numbers)
     if ranks()[0] == 1:
         return numbers
     tensor = torch.tensor(numbers, dtype=torch.float64 if device.type == "cpu" else torch.float32, device=device)
-    return [float(number) for number in largest_of(tensor).tolist()]
+    return [float(number) for number in all_reduce_max(tensor).tolist()]
 
 
-def largest_of(tensor: Tensor) -> Tensor:
+def all_reduce_max(tensor: Tensor) -> Tensor:
     """For each entry the largest that any rank gives, in place; on a GPU nothing waits for it."""
     if ranks()[0] > 1:
         distributed.all_reduce(tensor, distributed.ReduceOp.MAX)
@@ -50,7 +50,7 @@ def largest_of(tensor: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def take_from_first(tensors: Iterable[Tensor]) -> None:
+def broadcast(tensors: Iterable[Tensor]) -> None:
     """Overwrite tensors with those of rank 0."""
     if ranks()[0] > 1:
         for tensor in tensors:

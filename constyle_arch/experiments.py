@@ -1,4 +1,4 @@
-"""The folder of a training run: whose it is, and which state in it can be gone on with."""
+"""The folder of a training run: whose it is, and which state in it can be resumed from."""
 
 import time
 from pathlib import Path
@@ -19,7 +19,7 @@ _held: list[BaseFileLock] = []
 
 
 class Found(NamedTuple):
-    """A training state to go on with: its file, its content, and the options changed since, in words."""
+    """A training state to resume from: its file, its content, and the options changed since, in words."""
 
     path: Path
     state: dict[str, Any]
@@ -43,8 +43,8 @@ def hold_experiment(folder: Path) -> None:
     _held.append(lock)
 
 
-def state_to_go_on_with(opt: Options) -> Found | None:
-    """The state that `--auto_resume` or `path.resume_state` means; None where the run starts anew. Writes nothing.
+def state_to_resume(opt: Options) -> Found | None:
+    """The state that `--auto_resume` or `path.resume_state` means; None for a run from scratch. Writes nothing.
 
     Raises:
         CheckpointError: the state or its network cannot be read.
@@ -81,7 +81,7 @@ def newest_state(folder: Path) -> tuple[Path, dict[str, Any]] | None:
             errors.append(str(error))
             print(f"The state of iteration {iteration} cannot be used: {error}", flush=True)
     if errors:
-        raise CheckpointError(f"{folder} holds no training state that can be gone on with: {errors[0]}")
+        raise CheckpointError(f"{folder} holds no training state that can be resumed from: {errors[0]}")
     return None
 
 

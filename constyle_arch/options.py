@@ -94,9 +94,11 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.py",
         help="run this Python file first; it may register architectures, data sets, losses or models of your own",
     )
-    parser.add_argument("--auto_resume", action="store_true", help="go on from the newest state of this experiment")
+    parser.add_argument("--auto_resume", action="store_true", help="resume from the newest state of this experiment")
     parser.add_argument(
-        "--archive", action="store_true", help="move an experiment of this name to NAME_archived_TIME and start anew"
+        "--archive",
+        action="store_true",
+        help="move an experiment of this name to NAME_archived_TIME and start from scratch",
     )
     parser.add_argument("--debug", action="store_true", help="validate, log and save every few iterations")
     parser.add_argument(

@@ -83,7 +83,7 @@ def _crop_with_most_detail(image: Image) -> tuple[slice, slice] | None:
 
 
 def _framed(shown: Picture, crop: tuple[slice, slice], scale: float) -> Picture:
-    """A scaled image with a frame around the crop, which is told in pixels of the image."""
+    """A scaled image with a frame around the crop, which is given in pixels of the image."""
     rows, columns = crop
     first = round(columns.start * scale), round(rows.start * scale)
     last = round((columns.stop - 1) * scale), round((rows.stop - 1) * scale)

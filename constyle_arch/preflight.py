@@ -337,20 +337,20 @@ def _check_experiment(options: Options) -> Problems:
         return
     state = options["path"].get("resume_state")
     if options.get("archive") and (options["auto_resume"] or state):
-        yield "--archive starts anew, which --auto_resume and path.resume_state do not go with; leave one of them out."
+        yield "--archive starts from scratch, --auto_resume and path.resume_state do not; leave one of them out."
     if options.get("archive") or not home.is_dir():
         return
     if state and Path(state).expanduser().resolve().is_relative_to(home.resolve()):
         return
     if not options["auto_resume"]:
         yield (
-            f"name: the experiment {home} is there already; --auto_resume goes on with it, --archive moves it away and "
-            "starts anew, or choose another name."
+            f"name: the experiment {home} is there already; --auto_resume resumes it, --archive moves it away and "
+            "starts from scratch, or choose another name."
         )
     elif any((home / "models").glob("*.pth")) and not any((home / "training_states").glob("*.state")):
         yield (
-            f"name: {home} holds networks but no training state to go on from; --archive moves it away and starts "
-            "anew, or choose another name and load them by path.pretrain_network_g."
+            f"name: {home} holds networks but no training state to resume from; --archive moves it away and starts "
+            "from scratch, or choose another name and load them by path.pretrain_network_g."
         )
 
 
@@ -447,7 +447,7 @@ def _score_once(image: NDArray[np.uint8], metric_opt: Options) -> None:
 def _smallest_image(options: Options) -> tuple[int, int]:
     """Height and width of the larger of the first and last image of a data set, for the one where it is smallest.
 
-    A single image too small to score is told at the run; what is wrong with data is not said here.
+    A single image too small to score is reported by the run; what is wrong with data is not said here.
     """
     sizes = []
     logging.disable(logging.WARNING)  # what is worth a warning, `_check_datasets` hears
@@ -549,7 +549,7 @@ def _check_schedule(options: Options) -> Problems:
     warmup, name = options["train"].get("warmup_iter") or 0, scheduler.__name__
     if warmup > 0 and name not in CLOSED_FORM:
         yield (
-            f"train.warmup_iter is {warmup}, but {name} goes on from whatever rate the warm-up has reached and never "
+            f"train.warmup_iter is {warmup}, but {name} continues from whatever rate the warm-up has reached and never "
             f"comes to the base rate; leave one of them out, or use one of {', '.join(CLOSED_FORM)}."
         )
     problems = list(_tried(step_once, "train.scheduler"))
@@ -586,7 +586,7 @@ def _check_losses(options: Options) -> Problems:
     elif train.get("constyle_iter", train["total_iter"]) < train["total_iter"]:
         yield (
             "train.constyle_iter ends ConStyle's losses before total_iter and there is no loss of the "
-            "restored image, such as pixel_opt, to go on with."
+            "restored image, such as pixel_opt, to continue with."
         )
     elif options["dist"] and not options.get("find_unused_parameters"):
         yield "train has no loss of the restored image; several processes then need find_unused_parameters: true."

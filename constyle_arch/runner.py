@@ -22,7 +22,7 @@ def run_pipeline(command: str, flags: Sequence[str], plugins: Sequence[str] = ()
         UserError: the run cannot start or cannot do what its options promise.
     """
     keep_freed_memory()
-    prepared_basicsr(plugins)
+    prepare_basicsr(plugins)
     from basicsr.test import test_pipeline
     from basicsr.train import train_pipeline
 
@@ -36,7 +36,7 @@ def run_pipeline(command: str, flags: Sequence[str], plugins: Sequence[str] = ()
         leave_process_group()
 
 
-def prepared_basicsr(plugins: Sequence[str] = ()) -> None:
+def prepare_basicsr(plugins: Sequence[str] = ()) -> None:
     """Register this package's components with BasicSR, repair it, and import the user's files.
 
     Raises:

@@ -210,7 +210,7 @@ COMMENTS = {
     "warmup_iter": "no warm-up",
     "periods": "3e-4 throughout the first period, a cosine down to 1e-6 over the second",
     "normalize": "L2-normalised codes in the contrast; published: false, with encoder_initialization: published",
-    "constyle_iter": "ConStyle trains this many iterations and is frozen then; only the pixel loss goes on",
+    "constyle_iter": "ConStyle trains this many iterations and is frozen then; only the pixel loss remains",
     "metrics": "the first one, on the first data set, decides which network net_g_best.pth is",
 }
 """What a line is followed by in a recipe."""
@@ -262,7 +262,7 @@ def train_file(task_name: str, network_name: str) -> str:
         "",
         f"  one process:   basicsr train -opt options/{name}.yml",
         f"  four GPUs:     torchrun --nproc-per-node 4 -m constyle_arch train -opt options/{name}.yml",
-        "  afterwards:    --auto_resume goes on with a run that was interrupted",
+        "  afterwards:    --auto_resume resumes a run that was interrupted",
         f"  test:          basicsr test -opt options/test/{name}.yml",
         options=options,
         comments=COMMENTS,

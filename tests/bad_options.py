@@ -1,4 +1,4 @@
-"""Options that cannot be run, and what a user is told; `python -m tests.bad_options` writes them into the docs.
+"""Options that cannot be run, and what a user reads; `python -m tests.bad_options` writes them into the docs.
 
 The page `docs/reliability.md` shows the messages word for word; `test_options.py` checks that.
 """

@@ -433,7 +433,7 @@ def test_what_the_last_good_step_left_is_saved_though_later_ones_were_not_finite
         assert same(torch.load(tmp_path / name, weights_only=True)["params"], good)
     resumed = make_model(contrast={"queue_size": QUEUE})
     resumed.resume_training(torch.load(tmp_path / "2.state", weights_only=True))
-    assert resumed.non_finite.in_a_row == 1  # so that a run that goes on stops where it would have stopped
+    assert resumed.non_finite.in_a_row == 1  # so that a resumed run stops where it would have stopped
 
 
 def test_single_step_at_the_end_that_was_not_finite_does_not_fail_the_run(make_model, tmp_path):

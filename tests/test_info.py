@@ -14,7 +14,7 @@ from tests.test_checkpoints import published_state_dict
 
 
 def info(capsys, *arguments):
-    """The facts that are told, by what they are."""
+    """The facts that are printed, by what they are."""
     assert cli.main(["info", *map(str, arguments)]) == 0
     lines = capsys.readouterr().out.splitlines()
     return dict(line.split("  ", 1) for line in lines if "  " in line)

@@ -334,7 +334,7 @@ def test_killed_it_leaves_no_half_data_set_and_goes_on(tmp_path):
         file.write('{"name": "cut of')  # what a kill while writing leaves
     result = subprocess.run([*COMMAND, *sub_images], cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert "out.unfinished is there: going on." in result.stdout
+    assert "out.unfinished is there: resuming." in result.stdout
     pack(
         Plan(gt=str(tmp_path / "gt"), lq=str(tmp_path / "lq"), sub_image=64, overlap=16), tmp_path / "whole", workers=0
     )
@@ -452,7 +452,7 @@ def test_full_disk_is_said_and_what_is_done_is_kept(tmp_path):
     result = subprocess.run(command, cwd=tmp_path, preexec_fn=no_large_files, capture_output=True, text=True)
     assert result.returncode == 2, result.stderr
     assert "cannot be written" in result.stderr
-    assert "the same command goes on from there" in result.stderr
+    assert "the same command resumes from there" in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "out").exists()
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)

@@ -21,7 +21,7 @@ from constyle_arch.preflight import check_options
 from constyle_arch.preparation.packing import pack
 from constyle_arch.preparation.plan import Plan
 from constyle_arch.results.scores import Mean
-from constyle_arch.runner import prepared_basicsr
+from constyle_arch.runner import prepare_basicsr
 from tests.bad_options import PAGE
 from tests.conftest import REPOSITORY, run_command, training_options, write_options, write_pairs
 
@@ -168,7 +168,7 @@ def test_errors_of_the_disk_are_one_line(monkeypatch, capsys, number, advice):
 def test_error_of_a_plugin_is_one_line(tmp_path, text, message):
     (tmp_path / "my.py").write_text(text)
     with pytest.raises(OptionsError, match=message):
-        prepared_basicsr([str(tmp_path / "my.py")])
+        prepare_basicsr([str(tmp_path / "my.py")])
 
 
 VALUES = st.recursive(

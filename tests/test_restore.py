@@ -392,7 +392,7 @@ def test_tiles_are_halved_when_memory_runs_out(monkeypatch):
     restorer.restored(photograph)
     restorer.restored(photograph)
     assert asked == [(None, 32), (350, 32), (175, 32), (87, 32), (87, 32)]  # it is remembered
-    assert said == [f"Memory ran out; going on in tiles of {tile}." for tile in (350, 175, 87)]
+    assert said == [f"Memory ran out; continuing in tiles of {tile}." for tile in (350, 175, 87)]
     with pytest.raises(RunError, match="memory ran out, in tiles of 101 pixels too"):
         Restorer(random_network(), tile=101, say=said.append).restored(photograph)
 
@@ -460,7 +460,7 @@ def test_real_shortage_of_memory_is_survived_in_tiles(tmp_path, weights):
         check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "Memory ran out; going on in tiles of 650." in result.stdout
+    assert "Memory ran out; continuing in tiles of 650." in result.stdout
     assert read_photograph(tmp_path / "b.png").pixels.shape == (1200, 1300, 3)
 
 

@@ -79,7 +79,7 @@ def uninterrupted(tmp_path_factory):
 
 
 def killed_again_and_again(cwd, options, kills, seed, launcher=COMMAND):
-    """Kill the run at random moments, go on each time, and let it finish at last; returns how often it was killed."""
+    """Kill the run at random moments, resume each time, and let it finish at last; returns how often it was killed."""
     rng = random.Random(seed)
     write_options(cwd / "run.yml", options)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -152,7 +152,7 @@ def test_run_that_is_stopped_saves_says_how_to_go_on_and_ends_the_same(tmp_path,
                 break
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + number
-    iteration = int(re.search(r"stopped after iteration (\d+), which is saved; --auto_resume goes on", errors)[1])
+    iteration = int(re.search(r"stopped after iteration (\d+), which is saved; --auto_resume resumes", errors)[1])
     assert 4 <= iteration < TOTAL
     assert "Traceback" not in errors
     assert {path.name for path in (home / "training_states").iterdir()} == {f"{iteration}.state"}
@@ -250,7 +250,7 @@ def test_state_of_another_experiment_brings_its_own_weights(six_iterations, tmp_
 def test_experiment_that_is_there_is_neither_archived_nor_overwritten(six_iterations, tmp_path):
     result = run_command("train", "-opt", "run.yml", cwd=tmp_path)
     assert result.returncode == 2
-    assert "the experiment experiments/tiny is there already; --auto_resume goes on with it" in result.stderr
+    assert "the experiment experiments/tiny is there already; --auto_resume resumes it" in result.stderr
     assert experiments_in(tmp_path) == ["tiny"]
     for state in (tmp_path / "experiments" / "tiny" / "training_states").iterdir():
         state.unlink()

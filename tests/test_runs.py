@@ -241,7 +241,7 @@ def test_network_of_ones_own_operator_trains_as_the_docs_show(tmp_path, ten_pair
 
 
 def test_signal_handlers_are_put_back_after_a_training(tmp_path, ten_pairs, monkeypatch):
-    """Of a process that goes on afterwards, as a notebook does; also where the training fails."""
+    """Of a process that lives on afterwards, as a notebook does; also where the training fails."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["basicsr"])
     heard = (signal.SIGINT, signal.SIGTERM)

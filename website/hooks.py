@@ -1,4 +1,4 @@
-"""What mkdocs is told besides mkdocs.yml, which loads this file.
+"""What mkdocs is given besides mkdocs.yml, which loads this file.
 
 A file's source path is its path in the repository. mkdocs follows and checks links between source paths, so what is
 right in the repository is right on the site, and a link to a file that the site lacks is a warning. Where a file goes

@@ -60,7 +60,7 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
     return F.pad(image, (0, right, 0, bottom), mode=mode)
 
 
-def recomputed(function: Callable[..., Any], *inputs: Tensor) -> Any:
+def gradient_checkpoint(function: Callable[..., Any], *inputs: Tensor) -> Any:
     """`function(*inputs)`, whose inner values are computed a second time in the backward pass instead of kept.
 
     For values that are cheap to compute and large to keep: activations and products. The input of a convolution that
@@ -142,7 +142,7 @@ class Stage(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         """Pass `x` (N, C, H, W) through the blocks."""
         for block in self:
-            x = recomputed(block, x) if self.checkpointing else block(x)
+            x = gradient_checkpoint(block, x) if self.checkpointing else block(x)
         return x
 
 

@@ -23,9 +23,9 @@ from constyle_arch.archs.layers import (
     at_least_float32,
     checked_image,
     convolve_halves,
+    gradient_checkpoint,
     make_channels_last,
     pad_to_multiple,
-    recomputed,
 )
 
 LAYER_NORM_EPS = 1e-6
@@ -85,7 +85,7 @@ class GatedMLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Transform `x` (N, C, H, W)."""
         u, v = convolve_halves(self.norm(x), self.expand)
-        return x + recomputed(self.gated, u, recomputed(self.mixed, v))
+        return x + gradient_checkpoint(self.gated, u, gradient_checkpoint(self.mixed, v))
 
     def mixed(self, v: Tensor) -> Tensor:
         """What gates: GELU(`v`), normalised and mixed over the tokens."""
@@ -157,7 +157,7 @@ class ResidualDenseAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform `x` (N, C, H, W)."""
-        y = recomputed(lambda y: self.dense2(F.gelu(y)), self.dense1(self.norm(x)))
+        y = gradient_checkpoint(lambda y: self.dense2(F.gelu(y)), self.dense1(self.norm(x)))
         return x + self.attention(y)
 
 
@@ -213,7 +213,9 @@ class GatingWeights(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Weights (N, C, H, W) from `x` (N, C, H, W)."""
         u, v = convolve_halves(self.norm(x), self.expand)
-        mixed = [recomputed(lambda y, mix=mix: mix(F.gelu(y)), y) for mix, y in ((self.grid, u), (self.block, v))]
+        mixed = [
+            gradient_checkpoint(lambda y, mix=mix: mix(F.gelu(y)), y) for mix, y in ((self.grid, u), (self.block, v))
+        ]
         return self.reduce(torch.cat(mixed, dim=1))
 
 

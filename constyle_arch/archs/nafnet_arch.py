@@ -15,9 +15,9 @@ from constyle_arch.archs.layers import (
     Stage,
     checked_image,
     convolve_halves,
+    gradient_checkpoint,
     make_channels_last,
     pad_to_multiple,
-    recomputed,
 )
 
 LAYER_NORM_EPS = 1e-6
@@ -48,8 +48,8 @@ class NAFBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform `x` (N, C, H, W)."""
-        x = x + recomputed(self.attend, *convolve_halves(self.norm1(x), self.conv1, self.conv2))
-        return x + recomputed(self.feed_forward, *convolve_halves(self.norm2(x), self.conv4))
+        x = x + gradient_checkpoint(self.attend, *convolve_halves(self.norm1(x), self.conv1, self.conv2))
+        return x + gradient_checkpoint(self.feed_forward, *convolve_halves(self.norm2(x), self.conv4))
 
     def attend(self, a: Tensor, b: Tensor) -> Tensor:
         """Gate, simplified channel attention, projection scaled by β."""

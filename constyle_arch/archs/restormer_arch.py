@@ -17,9 +17,9 @@ from constyle_arch.archs.layers import (
     at_least_float32,
     checked_image,
     convolve_halves,
+    gradient_checkpoint,
     make_channels_last,
     pad_to_multiple,
-    recomputed,
 )
 
 LAYER_NORM_EPS = 1e-5
@@ -99,7 +99,7 @@ class GatedFeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform each pixel of `x` (N, C, H, W) with its neighbours."""
-        return recomputed(self.gate, *convolve_halves(x, self.project_in, self.dwconv, alignment=ALIGNMENT))
+        return gradient_checkpoint(self.gate, *convolve_halves(x, self.project_in, self.dwconv, alignment=ALIGNMENT))
 
     def gate(self, gate: Tensor, value: Tensor) -> Tensor:
         """GELU(`gate`) · `value`, projected; their channels are aligned."""

@@ -25,9 +25,9 @@ def add_to(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace) -> None:
     """Check the options and print what the run would do."""
-    from constyle_arch.runner import prepared_basicsr
+    from constyle_arch.runner import prepare_basicsr
 
-    prepared_basicsr(parsed.plugin)
+    prepare_basicsr(parsed.plugin)
     from constyle_arch.checking import check_run
 
     print(check_run(parsed.arguments), end="")

@@ -48,9 +48,9 @@ def run(parsed: argparse.Namespace) -> None:
         return
     if parsed.size < 1:
         raise OptionsError(f"--size is {parsed.size}; it must be at least 1 pixel.")
-    from constyle_arch.runner import prepared_basicsr
+    from constyle_arch.runner import prepare_basicsr
 
-    prepared_basicsr(parsed.plugin)
+    prepare_basicsr(parsed.plugin)
     from constyle_arch.describing import describe
     from constyle_arch.experiments import weights_of
 

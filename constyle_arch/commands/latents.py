@@ -44,7 +44,7 @@ def add_to(commands: Any) -> None:
         type=Path,
         default=Path("latents.png"),
         metavar="FILE",
-        help="the .png or .svg file to write, anew if it is there (default: latents.png)",
+        help="the .png or .svg file to write, replaced if it is there (default: latents.png)",
     )
     parser.add_argument(
         "--method",

@@ -31,7 +31,7 @@ def add_to(commands: Any) -> None:
         "--output",
         type=Path,
         metavar="FILE",
-        help=f"the .png or .svg file to write, anew if it is there (default: NAME.png, of several {SEVERAL}.png)",
+        help=f"the .png or .svg file to write, replaced if it is there (default: NAME.png, of several {SEVERAL}.png)",
     )
     parser.set_defaults(run=run)
 

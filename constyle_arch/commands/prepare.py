@@ -10,7 +10,7 @@ from constyle_arch.errors import DataError
 PREPARE = """\
 Prepare data sets: read and check every image, match the pairs by name, and pack them into LMDBs, larger training images
 cut into overlapping sub-images. What is wrong with files is listed by name at the end. A preparation that was
-interrupted goes on where it was when the same command is given again.
+interrupted resumes where it was when the same command is given again.
 
 Download a data set first and unpack it as datasets/README.md says.
 """
@@ -54,7 +54,7 @@ def add_to(commands: Any) -> None:
     _add_packing_arguments(folders, sub_images=KEEP_WHOLE)
     for name in DATA_SETS:
         _add_data_set(data_sets, name)
-    parser.set_defaults(run=run, when_interrupted="the same command goes on where it was")
+    parser.set_defaults(run=run, when_interrupted="the same command resumes where it was")
 
 
 def _add_data_set(data_sets: Any, name: str) -> None:

@@ -11,8 +11,8 @@ RESTORE = """\
 Restore photographs of your own with a trained network.
 
 Reads jpg, png, webp, tiff and bmp of 8 and 16 bits, gray and in colour. Depth, alpha, colour profile and EXIF data
-are kept, photographs are turned upright. A photograph that cannot be restored does not stop the others: it is told of
-at the end, with exit code 1. What is there already is skipped, so that the same command goes on where it was.
+are kept, photographs are turned upright. A photograph that cannot be restored does not stop the others: it is reported
+at the end, with exit code 1. What is there already is skipped, so that the same command resumes where it was.
 """
 
 RESTORE_EPILOG = """\
@@ -79,7 +79,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--lq-name", default="{}", metavar="FORM", help="of the names, where clean ones differ: '{}_*'")
     parser.add_argument("--gt-name", default="{}", metavar="FORM", help="of the clean names, e.g. 'norain-{}'")
     parser.add_argument("--overwrite", action="store_true", help="restore again what is there already")
-    parser.set_defaults(run=run, when_interrupted="the same command goes on where it was")
+    parser.set_defaults(run=run, when_interrupted="the same command resumes where it was")
 
 
 def run(parsed: argparse.Namespace) -> int:

@@ -16,9 +16,9 @@ Writes, below the working directory:
   tb_logger/NAME/                 tensorboard logs
 
 The options are checked before anything is written. An experiment of the same name that is there already is left alone:
---auto_resume goes on with it, --archive moves it to experiments/NAME_archived_TIME.
+--auto_resume resumes it, --archive moves it to experiments/NAME_archived_TIME.
 
-Ctrl-C and SIGTERM end the run after the step it is in, saved; --auto_resume goes on exactly where it was.
+Ctrl-C and SIGTERM end the run after the step it is in, saved; --auto_resume resumes exactly where it was.
 """
 
 TRAIN_EPILOG = """\
@@ -34,7 +34,7 @@ def add_to(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser("train", help="train a network", description=TRAIN, epilog=TRAIN_EPILOG)
     add_run_arguments(parser)
-    parser.set_defaults(run=run, when_interrupted="--auto_resume goes on from the newest training state")
+    parser.set_defaults(run=run, when_interrupted="--auto_resume resumes from the newest training state")
 
 
 def run(parsed: argparse.Namespace) -> None:

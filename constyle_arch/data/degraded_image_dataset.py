@@ -26,9 +26,10 @@ COLORS = ("rgb", "gray")
 class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
     """Clean images from folders or LMDBs, and degraded versions of them made on the fly.
 
-    In training every sample is degraded anew. In validations and tests an image is always degraded alike, on every
-    machine: the pixels of (the first) noise are drawn from `np.random.RandomState(0)` for each image, the convention
-    of the denoising benchmarks; what else is drawn, a range of σ included, follows from the image's name.
+    In training every sample gets a degradation of its own. In validations and tests an image is always degraded
+    alike, on every machine: the pixels of (the first) noise are drawn from `np.random.RandomState(0)` for each image,
+    the convention of the denoising benchmarks; what else is drawn, a range of σ included, follows from the image's
+    name.
 
     An item holds `lq` and `gt` (3, H, W), RGB, `gt` in [0, 1], with their `lq_path` and `gt_path`, and the `name`.
     Noise may carry `lq` out of [0, 1].

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset, Sampler
 
 
 class WholeBatchSampler(Sampler[tuple[int, int]]):
-    """Shuffles a data set anew each epoch and fills the epoch up to whole batches on every rank.
+    """Shuffles a data set again each epoch and fills the epoch up to whole batches on every rank.
 
     It yields (index, seed): the seed decides the sample's crop and augmentation, so that these depend on the run's
     seed, the epoch and the position alone, whatever the number of workers.

@@ -8,7 +8,7 @@ import time
 SECONDS_BETWEEN_LOOKS = 1.0
 
 
-def heed_parent_alone(_worker: int) -> None:
+def listen_to_parent_alone(_worker: int) -> None:
     """Let a loader's worker end when its parent says so or is gone, and at no other signal; a `worker_init_fn`.
 
     Ctrl-C and Slurm's SIGTERM reach workers as well as the process that trains. That one is to finish its step, for

@@ -1,4 +1,4 @@
-"""Degradations: what turns a clean image into one to restore, drawn anew for every image."""
+"""Degradations: what turns a clean image into one to restore, drawn for every image."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol

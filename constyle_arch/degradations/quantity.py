@@ -1,4 +1,4 @@
-"""Numbers of an option file that are drawn anew for every image."""
+"""Numbers of an option file that are drawn for every image."""
 
 import math
 from dataclasses import dataclass

@@ -68,7 +68,7 @@ def guided_network(path: Path) -> GuidedNetwork:
 
 
 def untrained_encoder() -> ConStyle:
-    """ConStyle as a training starts with it, the same each time; random numbers go on as if it were not built."""
+    """ConStyle as a training starts with it, the same each time; random numbers continue as if it were not built."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         return ConStyle().eval()

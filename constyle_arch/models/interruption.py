@@ -13,7 +13,7 @@ class StoppedRunError(UserError):
     """A run was asked to stop and has saved where it is.
 
     Args:
-        message: where it stopped and how to go on.
+        message: where it stopped and how to resume.
         signal_number: what it was asked by.
     """
 

@@ -29,10 +29,10 @@ class MetricsHistory:
                     for record in json.loads(self.path.read_text(encoding="utf-8"))
                 ]
             except (ValueError, TypeError, KeyError) as error:
-                raise RunError(f"{self.path} is damaged ({error}); remove it to go on without it.") from error
+                raise RunError(f"{self.path} is damaged ({error}); remove it to continue without it.") from error
 
     def forget_after(self, iteration: int) -> None:
-        """Drop what was measured after `iteration`, where a run is gone on with."""
+        """Drop what was measured after `iteration`, where a run is resumed."""
         self.records = [record for record in self.records if record["iter"] <= iteration]
 
     def has(self, dataset: str, iteration: int) -> bool:

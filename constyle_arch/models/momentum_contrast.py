@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from constyle_arch.archs.constyle_arch import CODE_CHANNELS, Codes, ConStyle
-from constyle_arch.distributed import gathered, ranks, take_from_first
+from constyle_arch.distributed import broadcast, gathered, ranks
 
 
 class MomentumContrast(nn.Module):
@@ -93,7 +93,7 @@ class MomentumContrast(nn.Module):
 
     def share_queue(self) -> None:
         """Give every rank the queue of rank 0."""
-        take_from_first([self.queue])
+        broadcast([self.queue])
 
     def _entries(self, start: Tensor, count: int) -> Tensor:
         return self.queue[:, self._columns(start, count)].T

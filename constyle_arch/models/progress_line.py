@@ -38,7 +38,7 @@ class ProgressLine:
         """Say that `iteration` is done.
 
         Args:
-            iteration: from 1 on; the first one told of may be another, where a run is gone on with.
+            iteration: from 1 on; the first one reported may be another, where a run is resumed.
             losses: as they are on the device.
             best: the best score so far, in words; empty where there is none.
         """

@@ -20,7 +20,7 @@ from constyle_arch.archs.layers import at_least_float32
 from constyle_arch.atomic import save_atomically, save_bytes_atomically
 from constyle_arch.checkpoints.loading import fill, own_names
 from constyle_arch.checkpoints.reading import read_checkpoint, section_of, weights_in
-from constyle_arch.distributed import gathered_objects, largest, largest_of, ranks, take_from_first
+from constyle_arch.distributed import all_reduce_max, broadcast, gathered_objects, max_over_ranks, ranks
 from constyle_arch.errors import RunError, listed
 from constyle_arch.images import in_unit_range
 from constyle_arch.inference.memory import is_out_of_memory
@@ -226,7 +226,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         scale = self.loss_scaler.scale(torch.ones_like(loss))
         counted = skipped & (~torch.isfinite(loss) | (scale <= 1))
         signal_number = torch.full_like(loss, self.stop_request.signal_number)
-        return largest_of(torch.stack([skipped.to(loss.dtype), counted.to(loss.dtype), signal_number]))
+        return all_reduce_max(torch.stack([skipped.to(loss.dtype), counted.to(loss.dtype), signal_number]))
 
     def accumulate_gradients(self) -> dict[str, Tensor]:
         """Compute the batch's gradients, in as many parts as `train.accumulate` says, and return its losses."""
@@ -273,7 +273,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
             self.optimizer_g.step()
         if self.loss_scaler.is_enabled():
             self.loss_scaler.update()
-        take_from_first(self.statistics())  # each process has seen its own images; validation needs one network
+        broadcast(self.statistics())  # each process has seen its own images; validation needs one network
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay, unless=skipped)
 
@@ -292,7 +292,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         get_root_logger().info(f"Asked to stop after iteration {self.current_iter}.")
         self.save(0, self.current_iter)
         raise StoppedRunError(
-            f"stopped after iteration {self.current_iter}, which is saved; --auto_resume goes on from there",
+            f"stopped after iteration {self.current_iter}, which is saved; --auto_resume resumes from there",
             signal_number,
         )
 
@@ -381,7 +381,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
                     self._save_pictures(one.pictures, dataset_name, one.name, current_iter, save_img)
                 if one.pictures and len(rows) - 1 in shown:
                     pictures.append(comparison(_labelled(one), panel=PANEL))
-        if stop := self._asked_to_stop():  # the run makes up for this validation when it goes on
+        if stop := self._asked_to_stop():  # the run makes up for this validation when it resumes
             self._save_and_stop(stop)
         if pictures:
             self._show_validation(stacked(pictures), dataset_name, tb_logger)
@@ -398,7 +398,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
 
     def _asked_to_stop(self) -> int:
         """The signal by which any process of a training run was asked to stop, or 0."""
-        return int(largest([self.stop_request.signal_number], self.device)[0]) if self.is_train else 0
+        return int(max_over_ranks([self.stop_request.signal_number], self.device)[0]) if self.is_train else 0
 
     def restored_images(self, sample: Mapping[str, Any]) -> dict[str, Tensor]:
         """The images of a sample, (1, 3, H, W) each: `input`, `restored` and, where there is one, `clean`."""
@@ -476,7 +476,7 @@ class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no t
         for column, mean in means.items():
             if mean.remark():
                 get_root_logger().warning(f"{dataset_name}, {column}: {mean.remark()}.")
-        if dataset_name in self._all_spoilt():  # not noted: a run that goes on finds out again
+        if dataset_name in self._all_spoilt():  # not noted: a resumed run finds out again
             get_root_logger().warning(f"{dataset_name}: no image was restored to finite numbers.")
             return
         measured = {column: None if mean.not_finite else mean.value for column, mean in means.items()}

@@ -24,7 +24,7 @@ BREAKING = (
     "train.scheduler.type",
     "train.contrast.queue_size",
 )
-"""Options without which a state cannot be gone on with."""
+"""Options without which a state cannot be resumed from."""
 
 WITHOUT_EFFECT = tuple(
     f"datasets.train.{key}"
@@ -81,16 +81,16 @@ def check_changes(changed: Mapping[str, Change], scheduler: str, state: str) -> 
         state: the state's file, for the message.
 
     Raises:
-        OptionsError: with some of them the state cannot be gone on with.
+        OptionsError: with some of them the state cannot be resumed from.
     """
     breaking = BREAKING if scheduler in CLOSED_FORM else (*BREAKING, "train.scheduler.*", "train.optim_g.lr")
     lines = {path: f"{path}: {old!r} → {new!r}" for path, (old, new) in changed.items()}
     broken = [line for path, line in lines.items() if any(fnmatch(path, pattern) for pattern in breaking)]
     if broken:
         raise OptionsError(
-            f"These options have changed since {state} was written, which cannot be gone on with so:\n"
+            f"These options have changed since {state} was written, and the state cannot be resumed from with them:\n"
             + "\n".join(f"  - {line}" for line in broken)
-            + "\nSet them back, or start anew under another name (path.pretrain_network_g takes the weights along)."
+            + "\nSet them back, or start again under another name (path.pretrain_network_g takes the weights along)."
         )
     return list(lines.values())
 

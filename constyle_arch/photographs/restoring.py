@@ -112,7 +112,7 @@ class Restorer:
             give_freed_memory_back()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        self.say(f"Memory ran out; going on in tiles of {smaller}.")
+        self.say(f"Memory ran out; continuing in tiles of {smaller}.")
         if self.tile is None:
             self._fitting[(colors.shape[0], colors.shape[1])] = smaller
         else:
@@ -157,8 +157,8 @@ def restore_photographs(
     Args:
         jobs: what to restore.
         restorer: how.
-        weights_time: when the weights were written, in seconds; results from before are told of.
-        overwrite: restore what is there anew.
+        weights_time: when the weights were written, in seconds; older results are reported.
+        overwrite: restore again what is there.
         compare: also write a picture of input and restored image, and of the truth where there is one.
         truths: the clean image's file by the photograph's; what is restored is scored then.
         max_pixels: see `read_photograph`.

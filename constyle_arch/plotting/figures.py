@@ -19,7 +19,7 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#00
 GRAY = "#777777"
 
 MARK = "constyle-arch"
-"""Stands in the metadata of each figure, which says that a file may be drawn anew."""
+"""Stands in the metadata of each figure, which says that a file may be drawn again."""
 MARKED_BYTES = 8192
 
 DOTS_PER_INCH = 130

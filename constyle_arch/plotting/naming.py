@@ -1,4 +1,4 @@
-"""Names by which several folders are told apart in a picture."""
+"""Names that set several folders apart in a picture."""
 
 from collections.abc import Sequence
 from pathlib import Path

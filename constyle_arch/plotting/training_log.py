@@ -56,7 +56,7 @@ class TrainingLog:
 def read_training_log(path: Path) -> TrainingLog:
     """Read a run's log, or all of those in an experiment's folder.
 
-    A run that was gone on with has a log for each start. It went on from a saved state, so a later log takes the place
+    A resumed run has a log for each start. It continued from a saved state, so a later log takes the place
     of all that an earlier one has after that state. A last line without an end is still being written, and left out.
 
     Args:
@@ -142,7 +142,7 @@ class _Reader:
         score = _number(text)
         if score is None or not self.dataset:
             return
-        if self.start is None:  # made up for, at the state the run goes on from
+        if self.start is None:  # made up for, at the state the run resumes from
             self.before_start.append((self.dataset, metric, score))
         else:
             self._add_score(self.dataset, metric, self.validated_at, score)

@@ -1,4 +1,4 @@
-"""Packing folders of images into LMDBs: every image checked, in parallel, going on where it was interrupted."""
+"""Packing folders of images into LMDBs: every image checked, in parallel, resuming where it was interrupted."""
 
 import hashlib
 import os
@@ -17,7 +17,7 @@ from tqdm import tqdm
 from constyle_arch.atomic import save_bytes_atomically
 from constyle_arch.data.image_stores import ImageFolder
 from constyle_arch.data.pairing import Matching, compare_names
-from constyle_arch.data.workers import heed_parent_alone
+from constyle_arch.data.workers import listen_to_parent_alone
 from constyle_arch.errors import NAMES_SHOWN, DataError, listed
 from constyle_arch.images import Image, decode, size_of
 from constyle_arch.preparation.plan import Plan
@@ -112,7 +112,7 @@ def pack(plan: Plan, output: str | Path, *, workers: int | None = None, leave_ou
 
     Raises:
         DataError: the folder is there already or is, holds or lies in an input, an image has a problem, another
-            process writes the folder, or it cannot be written; the message says how to go on.
+            process writes the folder, or it cannot be written; the message says how to continue.
     """
     output = Path(output).expanduser()
     check_target(output, plan.inputs)
@@ -136,7 +136,7 @@ def pack(plan: Plan, output: str | Path, *, workers: int | None = None, leave_ou
                 raise DataError(
                     f"{output} is not finished; some images cannot be used. {report.lines(NAMES_SHOWN)}"
                     f"All names are in {folder.folder / 'problems.txt'}. Put the files right and give the same command "
-                    "again, which goes on from here; or add --leave-out to do without these images."
+                    "again, which resumes from here; or add --leave-out to do without these images."
                 )
             newest = {record["name"]: record for record in folder.records}
             packed_records = [newest[name] for name in source.order if name in newest]
@@ -147,7 +147,7 @@ def pack(plan: Plan, output: str | Path, *, workers: int | None = None, leave_ou
             folder.finish(packed_records, report.lines())
     except (OSError, lmdb.Error) as error:
         raise DataError(
-            f"{output} cannot be written: {error}. What is done is kept; the same command goes on from there."
+            f"{output} cannot be written: {error}. What is done is kept; the same command resumes from there."
         ) from error
     return report
 
@@ -325,5 +325,5 @@ def _as_it_is(packed: Packed) -> Packed:
 
 
 def _begin_worker(worker: int) -> None:
-    heed_parent_alone(worker)
+    listen_to_parent_alone(worker)
     cv2.setNumThreads(0)

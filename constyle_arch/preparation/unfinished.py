@@ -40,7 +40,7 @@ class Entry(NamedTuple):
 class UnfinishedFolder:
     """`<output>.unfinished`, which no other process writes meanwhile; `finish` turns it into `output`.
 
-    A folder of the same plan is continued, one of another plan begun anew.
+    A folder of the same plan is continued, one of another plan started over.
 
     Args:
         output: the folder that is to be.
@@ -132,9 +132,9 @@ class UnfinishedFolder:
         written = self.folder / PLAN
         if written.is_file():
             if written.read_text(encoding="utf-8") == plan:
-                print(f"{self.folder} is there: going on.")
+                print(f"{self.folder} is there: resuming.")
                 return
-            print(f"{self.folder} is of another plan: beginning anew.")
+            print(f"{self.folder} is of another plan: starting over.")
         self._journal.truncate(0)
         for other in self.folder.glob("*.lmdb"):
             shutil.rmtree(other)

@@ -15,7 +15,7 @@ from constyle_arch.data.collating import collate
 from constyle_arch.data.lmdb_environments import shared_environment
 from constyle_arch.data.paired_restoration_dataset import PairedRestorationDataset
 from constyle_arch.data.training_sampler import SeededDataset, WholeBatchSampler
-from constyle_arch.data.workers import heed_parent_alone
+from constyle_arch.data.workers import listen_to_parent_alone
 from constyle_arch.errors import OptionsError
 from constyle_arch.models.constyle_model import ConStyleModel
 from constyle_arch.models.restoration_model import RestorationModel
@@ -56,7 +56,7 @@ def create_train_val_dataloader(
     if images_then not in (None, len(dataset)):
         raise OptionsError(
             f"datasets.train has {len(dataset)} images, and had {images_then} when the state was written; the run "
-            "cannot go on where it was among them. Start anew under another name (path.pretrain_network_g takes the "
+            "cannot resume where it was among them. Start again under another name (path.pretrain_network_g takes the "
             "weights along)."
         )
     opt["train_images"] = len(dataset)
@@ -99,9 +99,9 @@ def create_train_val_dataloader(
 
 
 def _leave_alone(loader: DataLoader[Any]) -> None:
-    """Let a loader draw nothing from the run's random numbers, which a resumed run goes on with, nor heed signals."""
+    """Let a loader draw nothing from the run's random numbers, which a resumed run continues, nor listen to signals."""
     loader.generator = torch.Generator().manual_seed(0)
-    loader.worker_init_fn = heed_parent_alone
+    loader.worker_init_fn = listen_to_parent_alone
 
 
 class SharedLmdbBackend(BaseStorageBackend):  # type: ignore[misc]  # BasicSR publishes no types

@@ -6,7 +6,7 @@ from typing import Any
 import basicsr.test
 import basicsr.train
 
-from constyle_arch.experiments import hold_experiment, network_of, set_aside_after, state_to_go_on_with
+from constyle_arch.experiments import hold_experiment, network_of, set_aside_after, state_to_resume
 from constyle_arch.options import parse_options
 
 Options = dict[str, Any]
@@ -27,7 +27,7 @@ def resume_where_the_experiment_is() -> None:
 
 
 def load_resume_state(opt: Options) -> dict[str, Any] | None:
-    """The training state to go on from, or None to start anew.
+    """The training state to resume from, or None to start from scratch.
 
     The experiment is this run's from here on. The options are set so that the run begins with the state's network, seed
     and position. What an experiment holds of later iterations is set aside.
@@ -40,10 +40,13 @@ def load_resume_state(opt: Options) -> dict[str, Any] | None:
     home = Path(opt["path"]["experiments_root"])
     if opt["rank"] == 0:
         hold_experiment(home)
-    found = state_to_go_on_with(opt)
+    found = state_to_resume(opt)
     if found is None:
         if opt["auto_resume"] and opt["rank"] == 0:
-            print(f"--auto_resume: no training state in {opt['path']['training_states']}; starting anew.", flush=True)
+            print(
+                f"--auto_resume: no training state in {opt['path']['training_states']}; starting from scratch.",
+                flush=True,
+            )
         return None
     if opt["rank"] == 0:
         if found.changed:

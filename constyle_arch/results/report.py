@@ -15,7 +15,7 @@ from constyle_arch.results.scores import INPUT, Row, markdown_table, means_of
 
 @dataclass
 class Report:
-    """What a test measures, written anew after each benchmark.
+    """What a test measures, written again after each benchmark.
 
     Args:
         name: of the test.
