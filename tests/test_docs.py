@@ -41,6 +41,7 @@ def blocks(page, language):
 def commands():
     """The commands in blocks of no language, each once, without what is said about them."""
     lines = [line for page in PAGES for block in blocks(page, "") for line in block.splitlines()]
+    lines = [line.removeprefix(".venv/bin/") for line in lines]
     found = [re.sub(r"\s{2,}#.*", "", line) for line in lines if line.startswith(PROGRAMS)]
     return list(dict.fromkeys(found))
 
@@ -78,7 +79,7 @@ def world(tmp_path_factory):
     prepare_sample(world)
     weights = ARCH_REGISTRY.get("ConStyleRestormer")(**{k: v for k, v in small_network().items() if k != "type"})
     torch.save({"params": weights.state_dict()}, world / "net_g_latest.pth")
-    for name in ("hazy.jpg", "hazy.png", "my_photograph.jpg"):
+    for name in ("hazy.jpg", "hazy.png", "my_photograph.jpg", "photo.jpg"):
         Image.fromarray(picture(90, 120)).save(world / name)
     for folder in ("photos", "my_photographs", "clean", "data/hazy", "data/rainy", "data/clean"):
         (world / folder / "below").mkdir(parents=True)
