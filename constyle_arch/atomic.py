@@ -11,6 +11,8 @@ import torch
 
 from constyle_arch.errors import RunError
 
+SUFFIX = ".unfinished"
+
 
 def save_atomically(content: object, path: Path) -> None:
     """Write `content` with `torch.save`; the file appears under its name once it is complete and on disk.
@@ -28,9 +30,15 @@ def save_bytes_atomically(content: bytes, path: Path) -> None:
     _write(path, lambda file: file.write(content))
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Remove what killed processes left half-written in `folder`; nobody may be writing there."""
+    for file in folder.glob(f".*{SUFFIX}"):
+        file.unlink(missing_ok=True)
+
+
 def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
     # a short name: that of the file may be as long as a name can be
-    unfinished = path.with_name(f".{secrets.token_hex(8)}.unfinished")
+    unfinished = path.with_name(f".{secrets.token_hex(8)}{SUFFIX}")
     try:
         with unfinished.open("xb") as file:
             write(file)

@@ -12,6 +12,7 @@ import time
 import pytest
 import torch
 
+from constyle_arch.repairs.runs import load_resume_state
 from tests.conftest import REPOSITORY, run_command, training_options, write_options, write_pairs
 
 TOTAL = 14
@@ -86,14 +87,14 @@ def killed_again_and_again(cwd, options, kills, seed, launcher=COMMAND):
     states = cwd / "experiments" / "tiny" / "training_states"
     done = 0
     for _ in range(kills):
-        before = {path.name for path in states.glob("*")}
+        before = {path.name for path in states.glob("*.state")}
         command = [*launcher, "train", "-opt", "run.yml", "--auto_resume", "--plugin", REPOSITORY / "tests" / "slow.py"]
         with subprocess.Popen(
             command, cwd=cwd, env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         ) as process:
             deadline = time.monotonic() + 120
             # until it has done something, or is done
-            while process.poll() is None and {path.name for path in states.glob("*")} == before:
+            while process.poll() is None and {path.name for path in states.glob("*.state")} == before:
                 assert time.monotonic() < deadline, process.stdout.read().decode()[-2000:]
                 time.sleep(0.01)
             time.sleep(rng.uniform(0, 0.6))
@@ -108,6 +109,22 @@ def test_killed_run_ends_as_if_nothing_had_happened(tmp_path, uninterrupted):
     cwd, options = uninterrupted
     assert killed_again_and_again(tmp_path, options, kills=3, seed=1) == 3
     assert_same(outcome(tmp_path), outcome(cwd))
+
+
+def test_what_a_killed_run_left_half_written_is_removed_when_it_goes_on(make_model, tmp_path):
+    model = make_model()
+    model.save(epoch=0, current_iter=2)
+    home = tmp_path / "experiments" / "tiny"
+    for place in ("models", "training_states"):
+        (home / place).mkdir(parents=True)
+        (home / place / ".0123.unfinished").write_bytes(b"half")
+    (tmp_path / "2.state").rename(home / "training_states" / "2.state")
+    (tmp_path / "net_g_2.pth").rename(home / "models" / "net_g_2.pth")
+    path = {place: str(home / place) for place in ("models", "training_states")} | {"experiments_root": str(home)}
+    opt = {**model.opt, "path": path, "rank": 0, "auto_resume": True}
+    opt["train"]["optim_g"]["type"] = "AdamW"  # which BasicSR takes out as it builds the optimizer
+    assert load_resume_state(opt)["iter"] == 2
+    assert not list(home.rglob("*.unfinished"))
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from typing import Any
 import basicsr.test
 import basicsr.train
 
+from constyle_arch.atomic import remove_unfinished
 from constyle_arch.experiments import hold_experiment, network_of, set_aside_after, state_to_resume
 from constyle_arch.options import parse_options
 
@@ -53,6 +54,7 @@ def load_resume_state(opt: Options) -> dict[str, Any] | None:
             print(f"Changed since {found.path} was written:", *found.changed, sep="\n  - ", flush=True)
         for place in ("models", "training_states"):
             Path(opt["path"][place]).mkdir(parents=True, exist_ok=True)
+            remove_unfinished(Path(opt["path"][place]))  # the experiment is held: nobody else writes
         if not opt["auto_resume"]:
             set_aside_after(home, found.state["iter"])
     opt["path"] |= {
