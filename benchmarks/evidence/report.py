@@ -22,6 +22,8 @@ LAST = 0.2
 T_95 = 1.96
 """Standard errors on either side of the mean; the test sets have 45 images at least."""
 
+FINDINGS = Path(__file__).with_name("findings.md")
+"""What people concluded; the rest of the page is computed."""
 INTRODUCTION = """\
 # Does ConStyle help?
 
@@ -46,9 +48,9 @@ pixels.
 
 The data: CBSD432 to train on noise, CBSD68 to test; Rain100L's own parts; 28 rooms of SOTS indoor
 to train on haze, 9 others to test. A network for all three does not see the photographs of
-CBSD432 that are ground truths of Rain100L's test part. Training is in bfloat16 with AdamW, rate
-1e-3, constant for a quarter of the iterations and then down a cosine, EMA 0.995; the averaged
-network is tested.
+CBSD432 that are ground truths of Rain100L's test part. Training is in
+bfloat16 with AdamW, the rate constant for a quarter of the iterations and then down a cosine, EMA
+0.995; the averaged network is tested.
 
 """
 
@@ -178,13 +180,14 @@ def page(work: Path) -> str:
                 f"## {task.title}\n\n{setting(task)}\n\n{table(work, name)}\n\n"
                 f"![Differences to the U-Net without ConStyle](evidence/{name}.svg)\n"
             )
-    return INTRODUCTION + "\n".join(tables)
+    return INTRODUCTION + FINDINGS.read_text(encoding="utf-8") + "\n" + "\n".join(tables)
 
 
 def setting(task: Task) -> str:
     """How the networks of a table were trained."""
     return (
-        f"{task.iterations} iterations on batches of {task.batch_size} crops of {task.gt_size}×{task.gt_size} pixels; "
+        f"{task.iterations} iterations on batches of {task.batch_size} crops of {task.gt_size}×{task.gt_size} pixels, "
+        f"rate {task.rate:g}; "
         f"PSNR of {'the luminance Y' if task.luminance else 'RGB'}."
     )
 

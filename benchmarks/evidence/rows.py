@@ -18,6 +18,7 @@ class Task:
         tests: options of the data sets to measure on, by name.
         luminance: whether PSNR is that of the luminance Y, else of RGB.
         iterations: of a training.
+        rate: the learning rate; where nothing in a network normalises features, 1e-3 is too much for rain.
         gt_size, batch_size: of its crops.
     """
 
@@ -27,6 +28,7 @@ class Task:
     tests: Mapping[str, Options]
     luminance: bool
     iterations: int = 2000
+    rate: float = 5e-4
     gt_size: int = 64
     batch_size: int = 8
 
@@ -78,6 +80,7 @@ TASKS = {
         held_out=noisy("noise/test", [0, 50]),
         tests=NOISE_TESTS,
         luminance=False,
+        rate=1e-3,
     ),
     "rain": Task(
         "Rain",
@@ -157,12 +160,12 @@ def training(task: Task, row: Row, name: str, seed: int) -> Options:
             "total_iter": task.iterations,
             "ema_decay": 0.995,
             "amp": "bf16",
-            "optim_g": {"type": "AdamW", "lr": 1e-3, "weight_decay": 1e-4, "betas": [0.9, 0.999]},
+            "optim_g": {"type": "AdamW", "lr": task.rate, "weight_decay": 1e-4, "betas": [0.9, 0.999]},
             "scheduler": {
                 "type": "CosineAnnealingRestartCyclicLR",
                 "periods": [constant, task.iterations - constant],
                 "restart_weights": [1, 1],
-                "eta_mins": [1e-3, 1e-6],
+                "eta_mins": [task.rate, 1e-6],
             },
             "pixel_opt": {"type": "L1Loss", "loss_weight": 1, "reduction": "mean"},
             **(row.contrast or {}),
