@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.random import RandomState
-from safetensors.torch import save_file
+from safetensors.torch import save
 from skimage import data
 
 from constyle_arch import load_network, restore
@@ -94,7 +94,8 @@ def main() -> None:
         },
     }
     MEASURED.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
-    PICTURE.write_bytes(picture())
+    if set(measured) == set(TRAINED):
+        PICTURE.write_bytes(picture())
     readme = REPOSITORY / "README.md"
     readme.write_text(with_table(readme.read_text(encoding="utf-8"), measured), encoding="utf-8")
 
@@ -159,7 +160,7 @@ def take_in(name: str, training: Path) -> None:
     weights = read_state_dict(training / "models" / "net_g_latest.pth", "params_ema")
     halves = {key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in weights.items()}
     file = FOLDER / f"{name}.safetensors"
-    save_file({key: tensor.contiguous() for key, tensor in halves.items()}, file, {"format": "pt"})
+    file.write_bytes(save({key: tensor.contiguous() for key, tensor in halves.items()}, {"format": "pt"}))
     lines = CHECKSUMS.read_text(encoding="ascii").splitlines() if CHECKSUMS.is_file() else []
     others = [line for line in lines if not line.endswith(f"  {file.name}")]
     digest = hashlib.sha256(file.read_bytes()).hexdigest()

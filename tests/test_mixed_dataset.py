@@ -71,6 +71,12 @@ def test_a_sample_follows_from_its_seed_alone(options):
     assert len({dataset[0, seed]["lq_path"] for seed in range(100)}) == 10
 
 
+def test_second_crops_are_of_the_same_image(options):
+    for seed in range(20):
+        sample = SeededDataset(MixedDataset({**options, "second_crop": True}))[0, seed]
+        assert abs(brightness(sample["lq_other"]) - brightness(sample["lq"])) <= 1
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [

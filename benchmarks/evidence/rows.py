@@ -129,6 +129,7 @@ ROWS = {
     "pixel": Row("ConStyle, pixel loss alone", CONV),
     "published": Row("as published", CONV | PUBLISHED, constyle(normalize=False)),
     "weight1": Row("He initialization, L2-normalised codes", CONV, constyle()),
+    "degraded": Row("the same, the positive another crop of the degraded image", CONV, constyle(positive="degraded")),
     "weight0.1": Row("the same, ConStyle's losses × 0.1", CONV, constyle(0.1)),
     "weight0.01": Row("the same, × 0.01", CONV, constyle(0.01)),
     "weight0.001": Row("the same, × 0.001", CONV, constyle(0.001)),
@@ -138,6 +139,7 @@ ROWS = {
 def training(task: Task, row: Row, name: str, seed: int) -> Options:
     """The option file of a training."""
     constant = task.iterations // 4
+    second_crop = (row.contrast or {}).get("contrast", {}).get("positive") == "degraded"
     return {
         "name": name,
         "model_type": "RestorationModel" if row.contrast is None else "ConStyleModel",
@@ -152,6 +154,7 @@ def training(task: Task, row: Row, name: str, seed: int) -> Options:
                 "batch_size_per_gpu": task.batch_size,
                 "num_worker_per_gpu": 0,
                 "dataset_enlarge_ratio": 100,
+                **({"second_crop": True} if second_crop else {}),
             }
         },
         "network_g": row.network,

@@ -19,8 +19,8 @@ class MixedDataset(Dataset[dict[str, Tensor | str]]):
     sees what the interrupted one would have. An item is that of its set, with the set's name under `set`.
 
     Options, besides BasicSR's `name`, `type`, `phase`:
-        sets: list of the data sets' options. Each has a `type`; `gt_size`, `use_hflip` and `use_rot` are those of
-            this data set.
+        sets: list of the data sets' options. Each has a `type`; `gt_size`, `use_hflip`, `use_rot` and `second_crop`
+            are those of this data set.
         weights: how often each is drawn, relative to the others. Default: equally often.
 
     Raises:
@@ -28,8 +28,8 @@ class MixedDataset(Dataset[dict[str, Tensor | str]]):
             train on.
     """
 
-    KEYS = "sets weights gt_size use_hflip use_rot"
-    SHARED = ("phase", "scale", "gt_size", "use_hflip", "use_rot")
+    KEYS = "sets weights gt_size use_hflip use_rot second_crop"
+    SHARED = ("phase", "scale", "gt_size", "use_hflip", "use_rot", "second_crop")
     """Options that each set takes from this data set."""
 
     def __init__(self, opt: dict[str, Any]) -> None:
