@@ -24,7 +24,7 @@ from skimage import data
 
 from constyle_arch import load_network, restore
 from constyle_arch.checkpoints.reading import read_state_dict
-from constyle_arch.degradations import Haze, Noise, Rain
+from constyle_arch.degradations import Noise, Rain
 from constyle_arch.images import to_8_bit, to_float
 from constyle_arch.options import read_option_file
 from constyle_arch.pictures import comparison, encoded, stacked
@@ -40,15 +40,12 @@ DATA = {
     "non-commercial research and education), with Gaussian noise added to each crop",
     "derain": "the 200 training pairs of Rain100L (Yang et al., 2017; no licence stated, for research), whose clean "
     "images are of the Berkeley Segmentation Data Set",
-    "dehaze": "28 of the rooms of RESIDE SOTS indoor in 5 densities of haze each (Li et al., 2019; no licence stated, "
-    "for research), other rooms than it is tested on",
 }
 FAILURES = {
     "denoise": "Made for noise that is Gaussian and independent for each pixel and channel. Noise that a camera has "
     "processed, or that JPEG has compressed, is coarser and is left in part.",
     "derain": "Has seen light, near-vertical, synthetic streaks alone. Heavy rain, drops on the lens and the mist of "
     "distant rain stay.",
-    "dehaze": "Has seen synthetic haze in 28 rooms alone. Outdoors, under another light, colours may shift.",
 }
 """What is known to go wrong."""
 
@@ -58,7 +55,6 @@ PUBLISHED = {
     "CBSD68-sigma25": "CBM3D 30.71, DnCNN 31.24, Restormer 31.75",
     "CBSD68-sigma50": "CBM3D 27.38, DnCNN 27.95, Restormer 28.56",
     "Rain100L": "PReNet 37.48, Restormer 36.74",
-    "SOTS-indoor": "DCP 16.62, AOD-Net 19.06, GridDehazeNet 32.16",
 }
 """Published PSNR in dB, to compare with; for Rain100L of the luminance."""
 MEASURED = Path(__file__).with_name("trained.json")
@@ -132,7 +128,6 @@ def picture() -> bytes:
     degraded = {
         "denoise": Noise(sigma=35)(clean, rng),
         "derain": Rain(density=0.004, length=14, angle=8, brightness=0.5)(clean, rng),
-        "dehaze": Haze(beta=1.2, airlight=0.9)(clean, rng),
     }
     rows = []
     for name, image in degraded.items():

@@ -349,18 +349,6 @@ TRAINED = {
         rotations=False,
         metrics="psnr ssim psnr_y ssim_y",
     ),
-    "dehaze": Training(
-        "dehazing (indoors)",
-        pairs("SOTS-indoor", "train"),
-        val=pairs("SOTS-indoor", "test"),
-        test=(pairs("SOTS-indoor", "test"),),
-        needs=("SOTS-indoor",),
-        iterations=3500,
-        constant=700,
-        gt_size=96,
-        batch_size=4,
-        rotations=False,
-    ),
 }
 """The networks that come trained, see `constyle_arch.trained`."""
 

@@ -14,7 +14,6 @@ from constyle_arch import cli, trained
 from constyle_arch.archs import ConStyleConv
 from constyle_arch.checkpoints.reading import read_checkpoint
 from constyle_arch.degradations import Rain
-from constyle_arch.degradations.haze import add_haze, smooth_depth
 from constyle_arch.errors import CheckpointError
 from constyle_arch.trained import CHECKSUMS, FOLDER, TRAINED, located
 from tests.conftest import REPOSITORY
@@ -85,12 +84,6 @@ def test_rain_is_removed():
     clean = photograph()
     rainy = Rain(density=0.004, length=14, angle=8, brightness=0.5)(clean, np.random.RandomState(0))
     assert psnr(restored("derain", rainy), clean) > psnr(rainy, clean) + 3
-
-
-def test_haze_is_removed():
-    clean = photograph()
-    hazy = add_haze(clean, smooth_depth(192, 192, np.random.RandomState(0)), 1.2, 0.9)
-    assert psnr(restored("dehaze", hazy), clean) > psnr(hazy, clean) + 3
 
 
 def test_damaged_weights_are_refused(tmp_path, monkeypatch):

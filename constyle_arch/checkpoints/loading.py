@@ -24,7 +24,7 @@ def read_network(
     """The network a checkpoint holds, in evaluation mode, on the CPU, and the section it was in.
 
     Args:
-        path: the name of a trained network (`denoise`, `derain`, `dehaze`), or a `.pth` or `.safetensors` file: this
+        path: the name of a trained network (`denoise`, `derain`), or a `.pth` or `.safetensors` file: this
             package's, BasicSR's, or a published one (IRConStyle, Restormer, NAFNet, MAXIM).
         type: the architecture's name; left out, it and its options are worked out from the weights.
         key: the section of the file to take; left out, `params_ema`, `params` or `state_dict`.

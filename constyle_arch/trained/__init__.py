@@ -14,7 +14,6 @@ FOLDER = Path(__file__).parent
 TRAINED = {
     "denoise": "removes noise of unknown strength, σ up to 50, from colour photographs",
     "derain": "removes light rain",
-    "dehaze": "removes haze indoors",
 }
 """What each network does, by its name."""
 
