@@ -45,7 +45,7 @@ FAILURES = {
     "denoise": "Made for noise that is Gaussian and independent for each pixel and channel. Noise that a camera has "
     "processed, or that JPEG has compressed, is coarser and is left in part.",
     "derain": "Has seen the light, near-vertical, synthetic streaks of Rain100L alone. Streaks of another make are "
-    "taken for brighter than they are and leave dark traces; heavy rain, drops on the lens and the mist of distant rain "
+    "taken for brighter than they are and leave dark traces; heavy rain, drops on the lens and mist of distant rain "
     "stay.",
 }
 """What is known to go wrong."""
