@@ -226,7 +226,7 @@ def test_code_and_features_reach_the_image_only_where_they_are_used():
 
 
 def test_positive_may_be_another_crop_of_the_degraded_image(make_model):
-    model = make_model(contrast={"queue_size": 24, "positive": "degraded"})
+    model = make_model(contrast={"queue_size": 24, "positive": "degraded", "normalize": False})
     other = torch.rand(BATCH, 3, 16, 16)
     encoder = deepcopy(model.contrast.encoder)
     optimized_once(model, lq_other=other)
