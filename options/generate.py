@@ -129,7 +129,9 @@ DEMO_NETWORK = {
     "num_blocks_bottleneck": 2,
     "num_blocks_up": [2, 1, 1],
     "num_refinement_blocks": 1,
+    "encoder_initialization": "published",
 }
+"""Published initialization and, in `demo_train_file`, codes as they are: what the demos were measured with."""
 
 
 def pairs(name: str, part: str) -> Measured:
@@ -455,7 +457,7 @@ def demo_train_file(task_name: str) -> str:
             "optim_g": _adamw(Literal("!!float 1e-3")),
             "scheduler": _cosine([constant, total_iter - constant], [0.001, 0.00001]),
             "constyle_iter": 2 * constant,
-            "contrast": {"queue_size": 1024, "normalize": True},
+            "contrast": {"queue_size": 1024, "normalize": False},
             **_losses(guided=True),
         },
         "val": {"val_freq": 200, "save_img": False, "metrics": _metrics("psnr ssim")},
