@@ -47,16 +47,16 @@ class ConvBlock(nn.Sequential):
 class ConStyleConv(GeneralRestorationNetwork):
     """ConStyle-Conv: the general restoration network with plain convolutions (6.782 M parameters).
 
-    Of all networks here it trains fastest, by far where the processor multiplies matrices in bfloat16. Nothing in it
-    normalises features, so its convolutions start as He et al. (arXiv 1502.01852) have them: with PyTorch's default,
-    gradients start below the epsilon of Adam, and nothing is learnt for a thousand iterations.
+    It trains faster than the others where the processor multiplies matrices in bfloat16. Nothing in it normalises
+    features, so its convolutions start as He et al. (arXiv 1502.01852) have them: with PyTorch's default, gradients
+    start below the epsilon of Adam, and nothing is learnt for a thousand iterations.
 
     Source: the release of ConStyle v2 (arXiv 2406.18242); the defaults are its, with one block a stage.
 
     Args:
         dim: channels at full resolution; a multiple of 4.
         activation: `prelu`, the release's, after every convolution, the last one included; or `leaky_relu`, of slope
-            0.1, after all but the last, which is two to three times as fast to train in bfloat16 on a CPU.
+            0.1, after all but the last, which is faster to train in bfloat16 on a CPU.
         num_blocks_down: blocks of the three stages on the way down, fine to coarse.
         num_blocks_bottleneck: blocks at 1/8 of the resolution.
         num_blocks_up: blocks of the three stages on the way up, coarse to fine.
