@@ -9,12 +9,12 @@ folder at a time: each takes what no other has begun.
 import argparse
 import contextlib
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import yaml
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from benchmarks.evidence.data import prepare
@@ -54,12 +54,18 @@ def run(work: Path, task_name: str, row_name: str, seed: int) -> None:
     """Train and test a row for a task, unless that is done or another process is at it."""
     task, row, name = TASKS[task_name], ROWS[row_name], f"{task_name}-{row_name}-{seed}"
     result = work / "results" / name / "results.csv"
-    claim = work / "claims" / name
-    claim.parent.mkdir(parents=True, exist_ok=True)
-    if result.exists() or not _claimed(claim):
+    (work / "claims").mkdir(parents=True, exist_ok=True)
+    claim = FileLock(work / "claims" / name)
+    try:
+        claim.acquire(timeout=0)
+    except Timeout:
         return
-    _basicsr(work, "train", training(task, row, name, seed))
-    _basicsr(work, "test", testing(task, row, name))
+    try:
+        if not result.exists():
+            _basicsr(work, "train", training(task, row, name, seed))
+            _basicsr(work, "test", testing(task, row, name))
+    finally:
+        claim.release()
 
 
 def probe_all(work: Path) -> None:
@@ -75,16 +81,6 @@ def probe_all(work: Path) -> None:
         weights = work / "experiments" / folder.name / "models" / "net_g_latest.pth"
         with contextlib.chdir(work):
             file.write_text(json.dumps(explained(weights, TASKS[task_name])), encoding="utf-8")
-
-
-def _claimed(claim: Path) -> bool:
-    """Whether this process may take a run: no living one has."""
-    try:
-        os.kill(int(claim.read_text()), 0)
-    except (FileNotFoundError, ValueError, ProcessLookupError):
-        claim.write_text(str(os.getpid()))
-        return True
-    return False
 
 
 def _basicsr(work: Path, command: str, options: dict[str, object]) -> None:
