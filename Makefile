@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 READY := $(VENV)/.ready
 DEMO := demo_$(TASK)_constyle_restormer
 
-.PHONY: setup demo demo-again test test-all lint types options benchmark docs docs-serve clean
+.PHONY: setup demo demo-again test test-all test-gpu lint types options benchmark benchmark-gpu docs docs-serve clean
 
 setup: $(READY)
 
@@ -49,6 +49,9 @@ test: $(READY)
 test-all: $(READY)
 	$(PYTEST) -m ''
 
+test-gpu: $(READY)
+	$(BIN)/python -m pytest tests/test_device.py
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -62,6 +65,9 @@ options: $(READY)
 
 benchmark: $(READY)
 	$(BIN)/python -m benchmarks.networks
+
+benchmark-gpu: $(READY)
+	$(BIN)/python -m benchmarks.gpu
 
 # mkdocs is run as a module, so that it finds the folder website/.
 docs: $(READY)

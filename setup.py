@@ -40,6 +40,7 @@ setup(
             "scikit-image>=0.22",
             "matplotlib>=3.8",
             "spandrel>=0.4",
+            "spandrel_extra_arches>=0.2",  # the benchmarks compare with it
             "onnx>=1.17",
             "onnxscript>=0.5",
             "onnxruntime>=1.20",

@@ -5,8 +5,7 @@ version (`plain.py`) as published code runs, with the C library's defaults and, 
 package's; this package's version; the network it is made of; and with bf16. They are measured in turn, round by
 round, so that what disturbs the machine disturbs all; medians are compared.
 
-On a GPU, the same for each precision with and without torch.compile, with TFLOP/s beside the measured rate of matrix
-products, and GB/s of what operators read and write beside the measured rate of copies.
+`benchmarks.gpu` is for GPUs.
 """
 
 import argparse
@@ -39,6 +38,9 @@ class Variant:
     tuned_memory: bool = True
     amp: str = "off"
     compile: bool = False
+    channels_last: bool = True
+    peer: bool = False
+    """Whether it is spandrel's implementation, with the same weights."""
 
 
 @dataclass
@@ -50,22 +52,15 @@ class Measured:
     memory: float
 
 
-def variants_of(network: str, device: str) -> list[Variant]:
+def variants_of(network: str) -> list[Variant]:
     """The ways in which a guided network is measured, the one to compare with first."""
-    if device == "cpu":
-        return [
-            Variant("plain", network, plain=True, tuned_memory=False),
-            Variant("plain, memory kept", network, plain=True),
-            Variant("this package", network),
-            Variant("this package, bf16", network, amp="bf16"),
-            Variant(GUIDED[network], GUIDED[network]),
-        ]
-    variants = [Variant("plain", network, plain=True), Variant(GUIDED[network], GUIDED[network])]
-    for amp in ("off", "bf16", "fp16"):
-        for compiled in (False, True):
-            label = ("this package" if amp == "off" else f"this package, {amp}") + (", compiled" if compiled else "")
-            variants.append(Variant(label, network, amp=amp, compile=compiled))
-    return variants
+    return [
+        Variant("plain", network, plain=True, tuned_memory=False),
+        Variant("plain, memory kept", network, plain=True),
+        Variant("this package", network),
+        Variant("this package, bf16", network, amp="bf16"),
+        Variant(GUIDED[network], GUIDED[network]),
+    ]
 
 
 class Subject:
@@ -82,10 +77,14 @@ class Subject:
 
         torch.manual_seed(0)
         self.torch, self.device = torch, torch.device(device)
-        self.acceleration = Acceleration(amp=variant.amp, compile=variant.compile, channels_last=not variant.plain)
+        self.acceleration = Acceleration(
+            amp=variant.amp, compile=variant.compile, channels_last=variant.channels_last and not variant.plain
+        )
         self.network = getattr(archs, variant.network)()
         if variant.plain:
             self.network = plain(self.network)
+        if variant.peer:
+            self.network = peer(self.network)
         self.acceleration.prepare(self.network)
         self.network.to(self.device)
         self.guided = variant.network in GUIDED
@@ -138,6 +137,18 @@ class Subject:
         if self.device.type == "cuda":
             return self.torch.cuda.max_memory_allocated() / 2**30
         return resident_peak()
+
+
+def peer(network: Any) -> Any:
+    """Spandrel's implementation of a network, with its weights."""
+    import spandrel
+    import spandrel_extra_arches
+
+    from constyle_arch.checkpoints.published_names import to_published
+
+    spandrel_extra_arches.install(ignore_duplicates=True)
+    state_dict = to_published(network.state_dict(), type(network).__name__)
+    return spandrel.ModelLoader().load_from_state_dict(state_dict).model.requires_grad_(True)
 
 
 def resident_peak() -> float:
@@ -282,7 +293,7 @@ def tables(batch: int, side: int, rounds: int, device: str) -> list[str]:
     ]
     for network in GUIDED:
         print(f"{network}: {rounds} rounds …", flush=True)
-        results = compare(variants_of(network, device), batch, side, rounds, device)
+        results = compare(variants_of(network), batch, side, rounds, device)
         flop = 2e9 * (count_gmacs(getattr(archs, network)(), side) or 0) * batch
         moved = traffic(getattr(archs, network)(), batch, side)
         plain = results["plain"]
