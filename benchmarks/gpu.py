@@ -28,7 +28,9 @@ def variants_of(network: str, *, compiled: bool = True) -> list[Variant]:
     own = Variant("bf16", network, amp="bf16")
     both = (False, True) if compiled else (False,)
     if network in PEERS:
-        peers = [Variant("spandrel, bf16", network, amp="bf16", channels_last=False, peer=True, compile=c) for c in both]
+        peers = [
+            Variant("spandrel, bf16", network, amp="bf16", channels_last=False, peer=True, compile=c) for c in both
+        ]
         return [_said(one) for one in (*peers, *(replace(own, compile=c) for c in both))]
     return [
         _said(one)
@@ -146,7 +148,8 @@ def table(network: str, measured: dict[str, Any], batch: int, side: int, peak: f
         rate = flop / one["forward"] / 1e12
         lines.append(
             f"| {label} | {batch / one['forward']:.0f} | {base['forward'] / one['forward']:.2f} | {rate:.1f} "
-            f"| {rate / peak:.0%} | {batch / one['step']:.0f} | {base['step'] / one['step']:.2f} | {one['memory']:.2f} |"
+            f"| {rate / peak:.0%} | {batch / one['step']:.0f} | {base['step'] / one['step']:.2f} "
+            f"| {one['memory']:.2f} |"
         )
     return [*lines, ""]
 
@@ -171,8 +174,8 @@ def main() -> None:
     lines = [
         f"{name}, torch {torch.__version__}, Python {platform.python_version()}; `make benchmark-gpu`; medians of "
         f"{arguments.rounds} rounds, batches of {batch}×{side}×{side}. bf16 matrix products of this card: {peak:.0f} "
-        f"TFLOP/s; copying {copy_rate(device):.0f} GB/s. float32 is with TF32. ×: the first row's time over this one's. "
-        "Memory is what a step holds at most beyond weights and optimizer.",
+        f"TFLOP/s; copying {copy_rate(device):.0f} GB/s. float32 is with TF32. ×: the first row's time over this "
+        "one's. Memory is what a step holds at most beyond weights and optimizer.",
         "",
     ]
     for network, (measured, kernels) in results.items():

@@ -20,8 +20,8 @@ from tqdm import tqdm
 from benchmarks.evidence.data import prepare
 from benchmarks.evidence.plot import draw
 from benchmarks.evidence.probe import explained
-from benchmarks.evidence.report import BASELINE, page, runs_of
-from benchmarks.evidence.rows import ROWS, TASKS, testing, training
+from benchmarks.evidence.report import page, runs_of
+from benchmarks.evidence.rows import ROWS, TASKS, has_code, testing, training
 from constyle_arch import register
 
 
@@ -30,7 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="holds cbsd432, cbsd68, rain100l and sots_indoor")
     parser.add_argument("--work", type=Path, required=True, help="folder of the trainings, some gigabytes")
-    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
+    parser.add_argument("--tasks", nargs="+", default=[task for task in TASKS if task != "full"], choices=TASKS)
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument(
@@ -41,11 +41,13 @@ def main() -> None:
         probe_all(args.work.resolve())
         args.report.write_text(page(args.work), encoding="utf-8")
         for task in TASKS:
-            if runs_of(args.work, task, BASELINE):
+            if runs_of(args.work, task, TASKS[task].rows[0]):
                 draw(args.work, task, args.report.parent / "evidence" / f"{task}.svg")
         return
     prepare(args.data, args.work / "data")
-    runs = [(task, row, seed) for seed in args.seeds for task in args.tasks for row in args.rows]
+    runs = [
+        (task, row, seed) for seed in args.seeds for task in args.tasks for row in args.rows if row in TASKS[task].rows
+    ]
     for task, row, seed in tqdm(runs, desc="trainings", unit="training", disable=None):
         run(args.work.resolve(), task, row, seed)
 
@@ -74,9 +76,10 @@ def probe_all(work: Path) -> None:
     probes = work / "probes"
     probes.mkdir(exist_ok=True)
     for folder in tqdm(sorted((work / "results").iterdir()), desc="probes", unit="network", disable=None):
-        task_name, row_name, _ = folder.name.rsplit("-", 2)
+        task_name, _, rest = folder.name.partition("-")
+        row_name = rest.rpartition("-")[0]
         file = probes / f"{folder.name}.json"
-        if file.exists() or not (folder / "results.json").exists() or not ROWS[row_name].network.get("use_code", True):
+        if file.exists() or not (folder / "results.json").exists() or not has_code(ROWS[row_name]):
             continue
         weights = work / "experiments" / folder.name / "models" / "net_g_latest.pth"
         with contextlib.chdir(work):

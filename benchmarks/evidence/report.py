@@ -14,7 +14,6 @@ from constyle_arch.plotting.training_log import read_training_log
 from constyle_arch.results.complexity import count_parameters
 from constyle_arch.results.scores import markdown_table
 
-BASELINE = "without"
 HEALTH = {"contrast_acc": "contrast_acc", "cos_positive": "cos +", "cos_negatives": "cos −"}
 """Measurements of the contrast in the log, and what the table calls them."""
 LAST = 0.2
@@ -100,7 +99,8 @@ def read_run(work: Path, name: str) -> Run | None:
 
 def table(work: Path, task: str) -> str:
     """The Markdown table of a task: its rows in the order of `ROWS`, those without a finished training left out."""
-    runs = {row: runs_of(work, task, row) for row in ROWS}
+    runs = {row: runs_of(work, task, row) for row in TASKS[task].rows}
+    baseline = TASKS[task].rows[0]
     tests = list(TASKS[task].tests)
     header = ["", *tests, *(f"Δ {test}" for test in tests), "seeds", "M", "GMACs", *HEALTH.values(), "R²"]
     lines = []
@@ -113,7 +113,7 @@ def table(work: Path, task: str) -> str:
             [
                 ROWS[row].title,
                 *(f"{mean:.2f}" for mean in means),
-                *("" if row == BASELINE else str(difference(by_seed, runs[BASELINE], test) or "") for test in tests),
+                *("" if row == baseline else str(difference(by_seed, runs[baseline], test) or "") for test in tests),
                 str(len(every)),
                 f"{(every[0].parameters - _unused(row)) / 1e6:.2f}",
                 f"{every[0].gmacs:.2f}",
@@ -175,7 +175,7 @@ def page(work: Path) -> str:
     """The whole report."""
     tables = []
     for name, task in TASKS.items():
-        if runs_of(work, name, BASELINE):
+        if runs_of(work, name, task.rows[0]):
             tables.append(
                 f"## {task.title}\n\n{setting(task)}\n\n{table(work, name)}\n\n"
                 f"![Differences to the U-Net without ConStyle](evidence/{name}.svg)\n"

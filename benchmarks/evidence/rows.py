@@ -1,36 +1,10 @@
 """What is compared: the tasks and the rows of the report's tables, as option files."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 Options = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is restored, and how long a network trains for it.
-
-    Attributes:
-        title: the heading of its table.
-        train: options of the data set to train on; paths are relative to the folder of the trainings.
-        held_out: options of photographs not trained on, degraded as those are.
-        tests: options of the data sets to measure on, by name.
-        luminance: whether PSNR is that of the luminance Y, else of RGB.
-        iterations: of a training.
-        rate: the learning rate; where nothing in a network normalises features, 1e-3 is too much for rain.
-        gt_size, batch_size: of its crops.
-    """
-
-    title: str
-    train: Options
-    held_out: Options
-    tests: Mapping[str, Options]
-    luminance: bool
-    iterations: int = 2000
-    rate: float = 5e-4
-    gt_size: int = 64
-    batch_size: int = 8
 
 
 @dataclass(frozen=True)
@@ -46,6 +20,78 @@ class Row:
     title: str
     network: Options
     contrast: Options | None = field(default=None)
+
+
+def constyle(
+    weight: float = 1, *, normalize: bool = True, queue_size: int = 4096, temperature: float = 0.07, **contrast: Any
+) -> Options:
+    """ConStyle's three losses, all with the same weight, and its contrast."""
+    return {
+        "contrast": {"queue_size": queue_size, "normalize": normalize, **contrast},
+        "contrastive_opt": {"type": "InfoNCELoss", "temperature": temperature, "loss_weight": weight},
+        "content_opt": {"type": "ContentLoss", "loss_weight": weight},
+        "style_opt": {"type": "StyleLoss", "loss_weight": weight},
+    }
+
+
+CONV = {"type": "ConStyleConv", "dim": 16, "activation": "leaky_relu"}
+PUBLISHED = {"encoder_initialization": "published"}
+NAFNET = {"type": "ConStyleNAFNet", "dim": 16}
+NARROW_NAFNET = {"type": "NAFNet", "width": 16}
+MORE_BLOCKS = {"num_blocks_down": [2, 1, 1], "num_blocks_up": [1, 1, 2]}
+WITHOUT = {"use_features": False, "use_code": False}
+
+SMALL = {
+    "without": Row("the U-Net without ConStyle", CONV | WITHOUT),
+    "pixel": Row("ConStyle, pixel loss alone", CONV),
+    "published": Row("as published", CONV | PUBLISHED, constyle(normalize=False)),
+    "weight1": Row("He initialization, L2-normalised codes", CONV, constyle()),
+    "degraded": Row("the same, the positive another crop of the degraded image", CONV, constyle(positive="degraded")),
+    "weight0.1": Row("the same, ConStyle's losses × 0.1", CONV, constyle(0.1)),
+    "weight0.01": Row("the same, × 0.01", CONV, constyle(0.01)),
+    "weight0.001": Row("the same, × 0.001", CONV, constyle(0.001)),
+    "wide": Row("without ConStyle, as many parameters as with it", CONV | WITHOUT | {"dim": 28}),
+    "time": Row("without ConStyle, as many operations as with it", CONV | WITHOUT | MORE_BLOCKS),
+    "originals": Row("NAFNet, as many parameters as ConStyle-NAFNet", NARROW_NAFNET),
+    "nafnet-without": Row("ConStyle-NAFNet's U-Net without ConStyle", NAFNET | WITHOUT),
+    "nafnet-pixel": Row("ConStyle-NAFNet, pixel loss alone", NAFNET),
+    "nafnet-weight1": Row("ConStyle-NAFNet, He initialization, L2-normalised codes", NAFNET, constyle()),
+}
+FULL = {
+    "nafnet": Row("NAFNet, as many parameters as ConStyle-NAFNet", {"type": "NAFNet", "width": 24}),
+    "constyle-nafnet": Row("ConStyle-NAFNet, as its recipe trains it", {"type": "ConStyleNAFNet"}, constyle()),
+}
+ROWS = SMALL | FULL
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is restored, and how long a network trains for it.
+
+    Attributes:
+        title: the heading of its table.
+        train: options of the data set to train on; paths are relative to the folder of the trainings.
+        held_out: options of photographs not trained on, degraded as those are.
+        tests: options of the data sets to measure on, by name.
+        luminance: whether PSNR is that of the luminance Y, else of RGB.
+        rows: what is compared, the row to compare with first.
+        iterations: of a training.
+        rate: the learning rate; where nothing in a network normalises features, 1e-3 is too much for rain.
+        gt_size, batch_size: of its crops.
+        workers: processes that load them.
+    """
+
+    title: str
+    train: Options
+    held_out: Options
+    tests: Mapping[str, Options]
+    luminance: bool
+    rows: Sequence[str] = (*SMALL,)
+    iterations: int = 2000
+    rate: float = 5e-4
+    gt_size: int = 64
+    batch_size: int = 8
+    workers: int = 0
 
 
 def noisy(root: str, sigma: Any) -> Options:
@@ -105,35 +151,25 @@ TASKS = {
         luminance=False,
         iterations=3000,
     ),
+    "full": Task(
+        "Blind noise at full size",
+        train=noisy("noise/train", [0, 50]),
+        held_out=noisy("noise/test", [0, 50]),
+        tests=NOISE_TESTS,
+        luminance=False,
+        rows=(*FULL,),
+        iterations=12000,
+        rate=1e-3,
+        gt_size=128,
+        batch_size=16,
+        workers=3,
+    ),
 }
 
 
-def constyle(
-    weight: float = 1, *, normalize: bool = True, queue_size: int = 4096, temperature: float = 0.07, **contrast: Any
-) -> Options:
-    """ConStyle's three losses, all with the same weight, and its contrast."""
-    return {
-        "contrast": {"queue_size": queue_size, "normalize": normalize, **contrast},
-        "contrastive_opt": {"type": "InfoNCELoss", "temperature": temperature, "loss_weight": weight},
-        "content_opt": {"type": "ContentLoss", "loss_weight": weight},
-        "style_opt": {"type": "StyleLoss", "loss_weight": weight},
-    }
-
-
-CONV = {"type": "ConStyleConv", "dim": 16, "activation": "leaky_relu"}
-PUBLISHED = {"encoder_initialization": "published"}
-WITHOUT = {"use_features": False, "use_code": False}
-
-ROWS = {
-    "without": Row("the U-Net without ConStyle", CONV | WITHOUT),
-    "pixel": Row("ConStyle, pixel loss alone", CONV),
-    "published": Row("as published", CONV | PUBLISHED, constyle(normalize=False)),
-    "weight1": Row("He initialization, L2-normalised codes", CONV, constyle()),
-    "degraded": Row("the same, the positive another crop of the degraded image", CONV, constyle(positive="degraded")),
-    "weight0.1": Row("the same, ConStyle's losses × 0.1", CONV, constyle(0.1)),
-    "weight0.01": Row("the same, × 0.01", CONV, constyle(0.01)),
-    "weight0.001": Row("the same, × 0.001", CONV, constyle(0.001)),
-}
+def has_code(row: Row) -> bool:
+    """Whether a row's network computes ConStyle's code."""
+    return row.network["type"].startswith("ConStyle") and row.network.get("use_code", True)
 
 
 def training(task: Task, row: Row, name: str, seed: int) -> Options:
@@ -144,7 +180,7 @@ def training(task: Task, row: Row, name: str, seed: int) -> Options:
         "name": name,
         "model_type": "RestorationModel" if row.contrast is None else "ConStyleModel",
         "scale": 1,
-        "num_gpu": 0,
+        "num_gpu": "auto",
         "manual_seed": seed,
         "datasets": {
             "train": {
@@ -152,7 +188,7 @@ def training(task: Task, row: Row, name: str, seed: int) -> Options:
                 **task.train,
                 "gt_size": task.gt_size,
                 "batch_size_per_gpu": task.batch_size,
-                "num_worker_per_gpu": 0,
+                "num_worker_per_gpu": task.workers,
                 "dataset_enlarge_ratio": 100,
                 **({"second_crop": True} if second_crop else {}),
             }
@@ -183,7 +219,7 @@ def testing(task: Task, row: Row, name: str) -> Options:
         "name": name,
         "model_type": "RestorationModel",
         "scale": 1,
-        "num_gpu": 0,
+        "num_gpu": "auto",
         "manual_seed": 0,
         "datasets": {
             f"test_{number}": {"name": test, **options} for number, (test, options) in enumerate(task.tests.items())
