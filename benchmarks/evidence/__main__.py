@@ -20,7 +20,7 @@ from tqdm import tqdm
 from benchmarks.evidence.data import prepare
 from benchmarks.evidence.plot import draw
 from benchmarks.evidence.probe import explained
-from benchmarks.evidence.report import page, runs_of
+from benchmarks.evidence.report import is_finished, page, runs_of
 from benchmarks.evidence.rows import ROWS, TASKS, has_code, testing, training
 from constyle_arch import register
 
@@ -55,7 +55,6 @@ def main() -> None:
 def run(work: Path, task_name: str, row_name: str, seed: int) -> None:
     """Train and test a row for a task, unless that is done or another process is at it."""
     task, row, name = TASKS[task_name], ROWS[row_name], f"{task_name}-{row_name}-{seed}"
-    result = work / "results" / name / "results.csv"
     (work / "claims").mkdir(parents=True, exist_ok=True)
     claim = FileLock(work / "claims" / name)
     try:
@@ -63,7 +62,7 @@ def run(work: Path, task_name: str, row_name: str, seed: int) -> None:
     except Timeout:
         return
     try:
-        if not result.exists():
+        if not is_finished(work / "results" / name, task):
             _basicsr(work, "train", training(task, row, name, seed))
             _basicsr(work, "test", testing(task, row, name))
     finally:
@@ -79,7 +78,7 @@ def probe_all(work: Path) -> None:
         task_name, _, rest = folder.name.partition("-")
         row_name = rest.rpartition("-")[0]
         file = probes / f"{folder.name}.json"
-        if file.exists() or not (folder / "results.json").exists() or not has_code(ROWS[row_name]):
+        if file.exists() or not is_finished(folder, TASKS[task_name]) or not has_code(ROWS[row_name]):
             continue
         weights = work / "experiments" / folder.name / "models" / "net_g_latest.pth"
         with contextlib.chdir(work):

@@ -73,9 +73,9 @@ class Run:
 
 
 def read_run(work: Path, name: str) -> Run | None:
-    """A finished training and its test; None where there is none."""
+    """A training and its test; None where they are not finished."""
     results = work / "results" / name
-    if not (results / "results.json").is_file():
+    if not is_finished(results, TASKS[name.partition("-")[0]]):
         return None
     with (results / "results.csv").open(encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["image"] != "mean"]
@@ -95,6 +95,12 @@ def read_run(work: Path, name: str) -> Run | None:
         gmacs=content["gmacs"],
         explained=json.loads(probe.read_text(encoding="utf-8")) if probe.is_file() else None,
     )
+
+
+def is_finished(results: Path, task: Task) -> bool:
+    """Whether a test's folder has the results of all its data sets."""
+    file = results / "results.json"
+    return file.is_file() and json.loads(file.read_text(encoding="utf-8"))["benchmarks"].keys() >= task.tests.keys()
 
 
 def table(work: Path, task: str) -> str:

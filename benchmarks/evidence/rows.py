@@ -37,7 +37,7 @@ def constyle(
 CONV = {"type": "ConStyleConv", "dim": 16, "activation": "leaky_relu"}
 PUBLISHED = {"encoder_initialization": "published"}
 NAFNET = {"type": "ConStyleNAFNet", "dim": 16}
-NARROW_NAFNET = {"type": "NAFNet", "width": 16}
+NARROW_NAFNET = {"type": "NAFNet", "width": 11}
 MORE_BLOCKS = {"num_blocks_down": [2, 1, 1], "num_blocks_up": [1, 1, 2]}
 WITHOUT = {"use_features": False, "use_code": False}
 
