@@ -36,8 +36,20 @@ def constyle(
 
 CONV = {"type": "ConStyleConv", "dim": 16, "activation": "leaky_relu"}
 PUBLISHED = {"encoder_initialization": "published"}
-NAFNET = {"type": "ConStyleNAFNet", "dim": 16}
-NARROW_NAFNET = {"type": "NAFNet", "width": 11}
+NAFNET = {
+    "type": "ConStyleNAFNet",
+    "dim": 16,
+    "num_blocks_down": [1, 1, 1],
+    "num_blocks_bottleneck": 1,
+    "num_blocks_up": [1, 1, 1],
+}
+NARROW_NAFNET = {
+    "type": "NAFNet",
+    "width": 20,
+    "enc_blk_nums": [1, 1, 1],
+    "middle_blk_num": 1,
+    "dec_blk_nums": [1, 1, 1],
+}
 MORE_BLOCKS = {"num_blocks_down": [2, 1, 1], "num_blocks_up": [1, 1, 2]}
 WITHOUT = {"use_features": False, "use_code": False}
 
