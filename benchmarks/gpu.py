@@ -52,32 +52,46 @@ def _said(variant: Variant) -> Variant:
 
 
 def serve(pipe: Connection, variants: list[Variant], batch: int, side: int, rounds: int, device: str) -> None:
-    """Prepare all variants of a network, say so, and measure when asked."""
+    """Compile what of a network is to be compiled, say so, and measure all its variants when asked."""
     import torch
 
     torch.backends.cudnn.benchmark = True
     torch.set_float32_matmul_precision("high")  # TF32
-    subjects = []
-    for variant in variants:
-        try:
-            subject = Subject(variant, batch, side, QUEUE, device)
-            for what in ("forward", "step"):
-                for _ in range(2):
-                    subject.seconds(what)
-            subjects.append(subject)
-        except Exception as error:  # a way that fails is a result, the others are measured
-            subjects.append(None)
-            print(f"{variants[0].network}, {variant.label}: {type(error).__name__}: {error}", flush=True)
+    compiled = {one.label: prepared(one, batch, side, device) for one in variants if one.compile}
     pipe.send("prepared")
     pipe.recv()
     measured: dict[str, Any] = {}
-    for variant, subject in zip(variants, subjects, strict=True):
-        if subject is None:
-            continue
+    kernels: list[tuple[str, float, int]] = []
+    for variant in variants:
+        subject = compiled.get(variant.label) or prepared(variant, batch, side, device)
         seconds = {what: [subject.seconds(what) for _ in range(rounds)] for what in ("forward", "step")}
         measured[variant.label] = {what: statistics.median(times) for what, times in seconds.items()}
         measured[variant.label]["memory"] = step_memory(subject)
-    pipe.send((measured, profile(subjects[[v.label for v in variants].index("bf16")])))
+        if variant.label == "bf16":
+            kernels = profile(subject)
+        del subject
+        compiled.pop(variant.label, None)
+        empty_cache(device)
+    pipe.send((measured, kernels))
+
+
+def prepared(variant: Variant, batch: int, side: int, device: str) -> Subject:
+    """A subject that has made its first steps; compiled, if it is to be."""
+    subject = Subject(variant, batch, side, QUEUE, device)
+    for what in ("forward", "step"):
+        for _ in range(2):
+            subject.seconds(what)
+    subject.optimizer.zero_grad(set_to_none=True)
+    empty_cache(device)
+    return subject
+
+
+def empty_cache(device: str) -> None:
+    """Give the memory that nothing uses to the other processes."""
+    import torch
+
+    if device == "cuda":
+        torch.cuda.empty_cache()
 
 
 def step_memory(subject: Subject) -> float:
@@ -93,12 +107,10 @@ def step_memory(subject: Subject) -> float:
     return (torch.cuda.max_memory_allocated() - before) / 2**30
 
 
-def profile(subject: Subject | None) -> list[tuple[str, float, int]]:
+def profile(subject: Subject) -> list[tuple[str, float, int]]:
     """The kernels that a step spends most of its time in: name, share of all kernels' time, calls."""
     import torch
 
-    if subject is None:
-        return []
     activities = [torch.profiler.ProfilerActivity.CPU]
     if subject.device.type == "cuda":
         activities = [torch.profiler.ProfilerActivity.CUDA]

@@ -23,7 +23,7 @@ GPUS = min(torch.cuda.device_count(), 1)
 DEVICE = torch.device("cuda" if GPUS else "cpu")
 PRECISIONS = ("off", "bf16", "fp16") if GPUS else ("off", "bf16")
 SIDE = 128 if GPUS else 32
-WIDTH, CELL = (48, 16) if GPUS else (8, 8)
+STEPS = 20
 DETERMINISTIC = REPOSITORY / "tests" / "deterministic.py"
 
 
@@ -39,6 +39,7 @@ def float32_as_it_is():
 def command(cwd, *arguments, launcher=(sys.executable, "-m", "constyle_arch")):
     """Run `basicsr` with the GPU in sight."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
     result = subprocess.run(
         [*launcher, *map(str, arguments)], cwd=cwd, env=environment, capture_output=True, text=True, check=False
     )
@@ -64,7 +65,7 @@ def test_gradients_are_those_of_the_cpu(name):
     for one, images in ((network, lq), (other, lq.to(DEVICE))):
         one(images).square().mean().backward()
     for (parameter, on_cpu), on_device in zip(network.named_parameters(), other.parameters(), strict=True):
-        torch.testing.assert_close(on_device.grad.cpu(), on_cpu.grad, rtol=1e-6, atol=1e-12, msg=lambda _: parameter)
+        torch.testing.assert_close(on_device.grad.cpu(), on_cpu.grad, rtol=1e-6, atol=1e-12, msg=parameter)
 
 
 @pytest.mark.parametrize("amp", PRECISIONS)
@@ -81,21 +82,21 @@ def test_half_precision_restores_alike(name, amp):
 @pytest.mark.parametrize("amp", PRECISIONS)
 @pytest.mark.parametrize("name", [name for name in TINY if name.startswith("ConStyle")])
 def test_training_lowers_the_loss(name, amp, ten_pairs, tmp_path):
-    options = training_options(ten_pairs, amp=amp, total_iter=20)
+    options = training_options(ten_pairs, amp=amp, total_iter=STEPS)
     options |= {"is_train": True, "dist": False, "rank": 0, "world_size": 1, "num_gpu": GPUS}
     options["path"] |= {"models": str(tmp_path), "training_states": str(tmp_path)}
-    options["network_g"] = {"type": name, "dim": WIDTH, "num_blocks_bottleneck": 1}
+    options["network_g"] = {"type": name, **TINY[name].keywords}
     torch.manual_seed(0)
     model = build_model(options)
-    gt = torch.rand(4, 3, 4, 4).repeat_interleave(CELL, 2).repeat_interleave(CELL, 3)
+    gt = torch.rand(4, 3, 4, 4).repeat_interleave(8, 2).repeat_interleave(8, 3)
     losses = []
-    for iteration in range(1, 21):
+    for iteration in range(1, STEPS + 1):
         model.feed_data({"lq": gt / 2.5 + 0.5, "gt": gt})
         model.optimize_parameters(iteration)
         losses.append(model.get_current_log()["l_pix"])
     assert {parameter.device.type for parameter in model.net_g.parameters()} == {DEVICE.type}
     assert all(np.isfinite(list(model.get_current_log().values())))
-    assert losses[-1] < 0.7 * losses[0]
+    assert losses[-1] < 0.8 * losses[0]
 
 
 @pytest.mark.parametrize("name", TRAINED)
