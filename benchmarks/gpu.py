@@ -149,6 +149,7 @@ def measure(
     for network, (pipe, process) in workers.items():
         pipe.send("measure")
         results[network] = pipe.recv()
+        print(network, *(f"\n  {label}: {one}" for label, one in results[network][0].items()), flush=True)
         process.join()
     return results
 
