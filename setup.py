@@ -13,7 +13,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.13",
     packages=find_packages(include=["constyle_arch", "constyle_arch.*"]),
-    package_data={"constyle_arch": ["py.typed", "trained/*"]},
+    package_data={"constyle_arch": ["py.typed", "checkpoints/trained/*"]},
     install_requires=[
         "basicsr==1.4.2",
         "torch>=2.6",

@@ -157,7 +157,7 @@ def measure(
 def table(network: str, measured: dict[str, Any], batch: int, side: int, peak: float) -> list[str]:
     """The Markdown table of a network."""
     from constyle_arch import archs
-    from constyle_arch.results.complexity import count_gmacs
+    from constyle_arch.reporting.complexity import count_gmacs
 
     flop = 2e9 * (count_gmacs(getattr(archs, network)(), side) or 0) * batch
     lines = [

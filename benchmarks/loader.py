@@ -18,11 +18,11 @@ import torch
 
 import constyle_arch
 from constyle_arch.data import DegradedImageDataset, PairedRestorationDataset
+from constyle_arch.data.degradations import Rain
+from constyle_arch.data.preparation.packing import pack
+from constyle_arch.data.preparation.plan import Plan
 from constyle_arch.data.training_sampler import SeededDataset
-from constyle_arch.degradations import Rain
 from constyle_arch.images import to_8_bit, to_float
-from constyle_arch.preparation.packing import pack
-from constyle_arch.preparation.plan import Plan
 
 PHOTOGRAPHS = ("astronaut.png", "coffee.png", "chelsea.png", "motorcycle_left.png", "rocket.jpg", "ihc.png")
 WIDTH, HEIGHT, CROP = 620, 460, 128

@@ -279,7 +279,7 @@ def tables(batch: int, side: int, rounds: int, device: str) -> list[str]:
     import torch
 
     from constyle_arch import archs
-    from constyle_arch.results.complexity import count_gmacs
+    from constyle_arch.reporting.complexity import count_gmacs
 
     dtypes = {"float32": torch.float32, "bf16": torch.bfloat16, **({} if device == "cpu" else {"fp16": torch.float16})}
     rates = {name: matrix_rate(device, dtype) for name, dtype in dtypes.items()}

@@ -12,8 +12,8 @@ from torch import nn
 
 from constyle_arch.allocator import keep_freed_memory
 from constyle_arch.archs import ConStyleConv, ConStyleNAFNet, ConStyleRestormer, NAFNet
-from constyle_arch.results.complexity import count_parameters
-from constyle_arch.results.scores import markdown_table
+from constyle_arch.reporting.complexity import count_parameters
+from constyle_arch.reporting.scores import markdown_table
 
 BATCH = (8, 3, 64, 64)
 ROUNDS = 9

@@ -24,13 +24,13 @@ from skimage import data
 
 from constyle_arch import load_network, restore
 from constyle_arch.checkpoints.reading import read_state_dict
-from constyle_arch.degradations import Noise
+from constyle_arch.checkpoints.trained import CHECKSUMS, FOLDER, TRAINED, located
+from constyle_arch.data.degradations import Noise
 from constyle_arch.images import to_8_bit, to_float
-from constyle_arch.options import read_option_file
-from constyle_arch.pictures import comparison, encoded
-from constyle_arch.plotting.training_log import read_training_log
-from constyle_arch.results.scores import markdown_table
-from constyle_arch.trained import CHECKSUMS, FOLDER, TRAINED, located
+from constyle_arch.options.reading import read_option_file
+from constyle_arch.reporting.pictures import comparison, encoded
+from constyle_arch.reporting.scores import markdown_table
+from constyle_arch.reporting.training_log import read_training_log
 
 REPOSITORY = Path(__file__).parents[1]
 TIME = "%Y-%m-%d %H:%M:%S"
@@ -109,7 +109,7 @@ def with_table(readme: str, measured: dict[str, Any]) -> str:
             metric = "psnr_y" if "psnr_y" in scores else "psnr"
             rows.append(
                 [
-                    "" if number else f"[`{name}`](constyle_arch/trained/{name}.md) {TRAINED[name]}",
+                    "" if number else f"[`{name}`](constyle_arch/checkpoints/trained/{name}.md) {TRAINED[name]}",
                     benchmark.replace("-sigma", ", σ "),
                     f"{scores[f'input_{metric}']:.2f}",
                     f"{scores[metric]:.2f}",

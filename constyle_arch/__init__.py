@@ -7,7 +7,7 @@ Importing this package is cheap and makes `import basicsr` work on today's PyTor
 
 from typing import TYPE_CHECKING, Any
 
-from constyle_arch.repairs.imports import repair_before_import
+from constyle_arch.basicsr_repairs.imports import repair_before_import
 
 if TYPE_CHECKING:
     from torch import nn

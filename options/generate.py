@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from constyle_arch.catalogue import DATA_SETS
+from constyle_arch.data.preparation.catalogue import DATA_SETS
 
 HERE = Path(__file__).parent
 
@@ -352,7 +352,7 @@ TRAINED = {
         metrics="psnr ssim psnr_y ssim_y",
     ),
 }
-"""The networks that come trained, see `constyle_arch.trained`."""
+"""The networks that come trained, see `constyle_arch.checkpoints.trained`."""
 
 
 def trained_train_file(task_name: str) -> str:

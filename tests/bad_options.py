@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from constyle_arch.errors import OptionsError
-from constyle_arch.options import complete_datasets
-from constyle_arch.preflight import check_options
+from constyle_arch.options.preflight import check_options
+from constyle_arch.options.reading import complete_datasets
 from tests.conftest import REPOSITORY, training_options, write_pairs
 
 PAGE = REPOSITORY / "docs" / "reliability.md"

@@ -15,10 +15,10 @@ import pytest
 import yaml
 
 import constyle_arch
-from constyle_arch import repairs
+from constyle_arch import basicsr_repairs
 
 constyle_arch.register()
-repairs.apply()
+basicsr_repairs.apply()
 
 REPOSITORY = Path(__file__).parents[1]
 

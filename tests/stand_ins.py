@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from constyle_arch import cli
-from constyle_arch.catalogue import DATA_SETS
+from constyle_arch.data.preparation.catalogue import DATA_SETS
 from constyle_arch.images import SUFFIXES
 from tests.conftest import REPOSITORY
 

@@ -11,11 +11,11 @@ from torch import nn
 from constyle_arch.archs import ConStyleNAFNet
 from constyle_arch.archs.layers import Stage
 from constyle_arch.archs.restormer_arch import TransposedAttention
+from constyle_arch.basicsr_repairs.models import get_optimizer
 from constyle_arch.errors import RunError
 from constyle_arch.models.acceleration import Acceleration
 from constyle_arch.models.non_finite_steps import NonFiniteSteps
-from constyle_arch.repairs.models import get_optimizer
-from constyle_arch.results.complexity import PeakMemory
+from constyle_arch.reporting.complexity import PeakMemory
 from tests.test_archs import SMALL_NAFNET, TINY
 from tests.test_constyle_model import QUEUE, batch, everything, same
 

@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from constyle_arch.data import PairedRestorationDataset
+from constyle_arch.data.preparation.packing import check, pack
+from constyle_arch.data.preparation.plan import Plan
 from constyle_arch.errors import DataError
 from constyle_arch.images import decode
-from constyle_arch.preparation.packing import check, pack
-from constyle_arch.preparation.plan import Plan
 from tests.conftest import REPOSITORY, png_claiming, write_pairs
 
 TABLE = dict(re.findall(r"^\| (.+?) \| (.+?) \|$", (REPOSITORY / "docs" / "data.md").read_text(), re.MULTILINE))
@@ -160,7 +160,7 @@ def test_extra_clean_image_is_named_in_a_warning(tmp_path, caplog):
 
 
 def test_images_of_one_pixel_are_restored_and_their_undefined_scores_told(tmp_path):
-    from constyle_arch.results.scores import Mean
+    from constyle_arch.reporting.scores import Mean
 
     folder = pairs(tmp_path)
     for side in ("lq", "gt"):

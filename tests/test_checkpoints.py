@@ -16,8 +16,8 @@ from constyle_arch.checkpoints.detection import detect_network
 from constyle_arch.checkpoints.loading import fill, load_network, read_network
 from constyle_arch.checkpoints.published_names import from_published
 from constyle_arch.checkpoints.reading import digest_of, read_state_dict
-from constyle_arch.describing import describe
 from constyle_arch.errors import CheckpointError, OptionsError
+from constyle_arch.reporting.describing import describe
 from tests.conftest import paired_dataset, run_command, small_network, training_options, write_options
 from tests.test_archs import SHAPES, SMALL, SMALL_NAFNET, TINY, published_state_dict
 

@@ -9,11 +9,11 @@ import torch
 from numpy.random import RandomState
 
 from constyle_arch.data import DegradedImageDataset
+from constyle_arch.data.degradations import Haze, MotionBlur, Noise, Rain, build_degradation
+from constyle_arch.data.degradations.haze import add_haze, depth_from_disparity, smooth_depth
+from constyle_arch.data.degradations.motion_blur import path_kernel
+from constyle_arch.data.degradations.quantity import Quantity
 from constyle_arch.data.training_sampler import SeededDataset
-from constyle_arch.degradations import Haze, MotionBlur, Noise, Rain, build_degradation
-from constyle_arch.degradations.haze import add_haze, depth_from_disparity, smooth_depth
-from constyle_arch.degradations.motion_blur import path_kernel
-from constyle_arch.degradations.quantity import Quantity
 from constyle_arch.errors import DataError
 from tests.conftest import write_pairs
 

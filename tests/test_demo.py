@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from constyle_arch.preparation.sample import TEST_PHOTOGRAPHS
+from constyle_arch.data.preparation.sample import TEST_PHOTOGRAPHS
 from tests.conftest import REPOSITORY, run_command
 
 

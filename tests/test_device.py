@@ -11,9 +11,9 @@ import torch
 from basicsr.models import build_model
 
 import constyle_arch
+from constyle_arch.checkpoints.trained import TRAINED
 from constyle_arch.inference import restore
 from constyle_arch.models.acceleration import Acceleration
-from constyle_arch.trained import TRAINED
 from tests.conftest import REPOSITORY, training_options, write_options
 from tests.golden.formula_weights import formula_input
 from tests.test_archs import GOLDEN, NETWORKS, TINY, assert_agrees, published_state_dict

@@ -16,7 +16,7 @@ from mkdocs.config import load_config
 from mkdocs.exceptions import Abort
 
 from constyle_arch.cli import build_parser
-from constyle_arch.degradations import DEGRADATIONS
+from constyle_arch.data.degradations import DEGRADATIONS
 from tests.conftest import REPOSITORY
 from website.commands import commands_page
 from website.docstrings import Docstring

@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import nn
 
-from constyle_arch import exporting
 from constyle_arch.archs import (
     ConStyleConv,
     ConStyleMaxim,
@@ -22,11 +21,12 @@ from constyle_arch.archs import (
     Restormer,
 )
 from constyle_arch.archs.maxim_arch import BottleneckBlock, EncoderBlock
-from constyle_arch.atomic import save_atomically
 from constyle_arch.commands import export
 from constyle_arch.errors import UserError
-from constyle_arch.exporting import export_onnx
+from constyle_arch.files import save_atomically
+from constyle_arch.inference import onnx_export as exporting
 from constyle_arch.inference import use_local_statistics
+from constyle_arch.inference.onnx_export import export_onnx
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")

@@ -16,7 +16,7 @@ from constyle_arch.archs.layers import ChannelMeans, pad_to_multiple, sliding_me
 from constyle_arch.inference import memory, restore, use_local_statistics
 from constyle_arch.inference.restoring import codes_of
 from constyle_arch.inference.tiles import cells_of, tiles_of
-from constyle_arch.results.complexity import count_gmacs
+from constyle_arch.reporting.complexity import count_gmacs
 from tests.conftest import REPOSITORY
 from tests.test_archs import SMALL_NAFNET, TINY
 

@@ -12,7 +12,7 @@ from constyle_arch import cli
 from constyle_arch.archs.nafnet_arch import NAFNet
 from constyle_arch.archs.restormer_arch import ConStyleRestormer
 from constyle_arch.errors import CheckpointError, DataError
-from constyle_arch.latents.collecting import (
+from constyle_arch.reporting.latents.collecting import (
     CELL,
     clean_images,
     degraded_images,
@@ -20,9 +20,9 @@ from constyle_arch.latents.collecting import (
     guided_network,
     untrained_encoder,
 )
-from constyle_arch.latents.drawing import draw
-from constyle_arch.latents.embedding import embed
-from constyle_arch.latents.scores import distances_of, neighbors_of_own_group, separation, silhouette, table
+from constyle_arch.reporting.latents.drawing import draw
+from constyle_arch.reporting.latents.embedding import embed
+from constyle_arch.reporting.latents.scores import distances_of, neighbors_of_own_group, separation, silhouette, table
 from tests.conftest import small_network
 
 

@@ -7,10 +7,11 @@ import pytest
 import torch
 import yaml
 
-from constyle_arch import cli, preflight
+from constyle_arch import cli
 from constyle_arch.errors import DataError, OptionsError
-from constyle_arch.options import complete_datasets, force_options, read_checked_options, read_option_file
-from constyle_arch.preflight import check_options
+from constyle_arch.options import preflight
+from constyle_arch.options.preflight import check_options
+from constyle_arch.options.reading import complete_datasets, force_options, read_checked_options, read_option_file
 from tests.bad_options import BROKEN, PAGE, report_of, row_of
 from tests.conftest import run_command, training_options, write_options, write_pairs
 

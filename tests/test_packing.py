@@ -19,11 +19,11 @@ import torch
 from constyle_arch import cli
 from constyle_arch.data import PairedRestorationDataset
 from constyle_arch.data.image_stores import ImageFolder, ImageLmdb
+from constyle_arch.data.preparation import unfinished
+from constyle_arch.data.preparation.packing import check, pack
+from constyle_arch.data.preparation.plan import Plan
 from constyle_arch.errors import DataError
 from constyle_arch.images import decode
-from constyle_arch.preparation import unfinished
-from constyle_arch.preparation.packing import check, pack
-from constyle_arch.preparation.plan import Plan
 from tests.conftest import write_pairs
 from tests.stand_ins import prepare, write_stand_ins
 
@@ -428,7 +428,8 @@ def test_two_processes_do_not_write_one_folder(tmp_path):
     write_pairs(tmp_path, 2)
     output = tmp_path / "out"
     holder = (
-        "import time; from pathlib import Path; from constyle_arch.preparation.unfinished import UnfinishedFolder\n"
+        "import time; from pathlib import Path\n"
+        "from constyle_arch.data.preparation.unfinished import UnfinishedFolder\n"
         f"folder = UnfinishedFolder(Path({str(output)!r}), {{}}, ['gt']); print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", holder], stdout=subprocess.PIPE, text=True) as process:

@@ -9,7 +9,13 @@ import tifffile
 from PIL import Image, ImageCms, ImageOps
 
 from constyle_arch.errors import DataError
-from constyle_arch.photographs.photograph import FORMATS, Photograph, lost_in, read_photograph, write_photograph
+from constyle_arch.inference.photographs.photograph import (
+    FORMATS,
+    Photograph,
+    lost_in,
+    read_photograph,
+    write_photograph,
+)
 from tests.conftest import png_claiming
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

@@ -19,7 +19,7 @@ optional = ("spandrel", "plotting", "latents", "sample")
 for module in pkgutil.walk_packages(constyle_arch.__path__, "constyle_arch."):
     if not any(part in module.name for part in (*optional, "__main__")):
         importlib.import_module(module.name)
-from constyle_arch.preparation.packing import _processors
+from constyle_arch.data.preparation.packing import _processors
 assert _processors() >= 1
 import torch
 network = constyle_arch.load_network("net.pth")

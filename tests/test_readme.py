@@ -11,7 +11,7 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 
 from benchmarks.trained import MEASURED, with_table
-from constyle_arch.trained import TRAINED
+from constyle_arch.checkpoints.trained import TRAINED
 from tests.conftest import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text()

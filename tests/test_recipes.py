@@ -11,10 +11,10 @@ import pytest
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 
-from constyle_arch.catalogue import DATA_SETS
-from constyle_arch.options import complete_datasets, force_options, read_option_file
-from constyle_arch.preflight import check_options
-from constyle_arch.trained import TRAINED
+from constyle_arch.checkpoints.trained import TRAINED
+from constyle_arch.data.preparation.catalogue import DATA_SETS
+from constyle_arch.options.preflight import check_options
+from constyle_arch.options.reading import complete_datasets, force_options, read_option_file
 from tests.conftest import REPOSITORY, run_command
 from tests.stand_ins import prepare, sections, tree, write_stand_ins
 

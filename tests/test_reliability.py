@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from constyle_arch import cli
 from constyle_arch.checkpoints.reading import read_checkpoint
 from constyle_arch.data.image_stores import ImageLmdb
+from constyle_arch.data.preparation.packing import pack
+from constyle_arch.data.preparation.plan import Plan
 from constyle_arch.errors import CheckpointError, DataError, OptionsError
-from constyle_arch.experiments import newest_state
-from constyle_arch.models.validation import measure
-from constyle_arch.options import complete_datasets
-from constyle_arch.preflight import check_options
-from constyle_arch.preparation.packing import pack
-from constyle_arch.preparation.plan import Plan
-from constyle_arch.results.scores import Mean
-from constyle_arch.runner import prepare_basicsr
+from constyle_arch.options.preflight import check_options
+from constyle_arch.options.reading import complete_datasets
+from constyle_arch.reporting.scores import Mean
+from constyle_arch.training.experiments import newest_state
+from constyle_arch.training.runner import prepare_basicsr
+from constyle_arch.training.validation import measure
 from tests.bad_options import PAGE
 from tests.conftest import REPOSITORY, run_command, training_options, write_options, write_pairs
 
@@ -86,7 +86,7 @@ def test_seed_of_the_command_line_decides(tmp_path, ten_pairs):
 def test_flags_of_old_launchers_are_understood(tmp_path):
     import argparse
 
-    from constyle_arch.options import add_run_arguments
+    from constyle_arch.options.reading import add_run_arguments
 
     parser = argparse.ArgumentParser()
     add_run_arguments(parser)

@@ -20,13 +20,13 @@ from PIL import Image, ImageCms
 import constyle_arch
 from constyle_arch import cli
 from constyle_arch.errors import CheckpointError, DataError, OptionsError, RunError
-from constyle_arch.experiments import weights_of
 from constyle_arch.images import to_float
 from constyle_arch.inference import memory
-from constyle_arch.photographs import restoring
-from constyle_arch.photographs.finding import find_jobs, find_truths
-from constyle_arch.photographs.photograph import Photograph, read_photograph
-from constyle_arch.photographs.restoring import Restorer
+from constyle_arch.inference.photographs import restorer as restoring
+from constyle_arch.inference.photographs.finding import find_jobs, find_truths
+from constyle_arch.inference.photographs.photograph import Photograph, read_photograph
+from constyle_arch.inference.photographs.restorer import Restorer
+from constyle_arch.training.experiments import weights_of
 from tests.conftest import small_network
 from tests.test_photographs import PROFILE, broken_files, exif, picture
 

@@ -12,9 +12,9 @@ from torch import nn
 
 from benchmarks.plain import plain
 from constyle_arch import cli
-from constyle_arch.results.complexity import count_gmacs, count_parameters
-from constyle_arch.results.report import Report
-from constyle_arch.results.scores import Mean, means_of, text_table
+from constyle_arch.reporting.complexity import count_gmacs, count_parameters
+from constyle_arch.reporting.report import Report
+from constyle_arch.reporting.scores import Mean, means_of, text_table
 from tests.conftest import paired_dataset, run_command, small_network, write_options, write_pairs
 
 

@@ -12,7 +12,7 @@ import time
 import pytest
 import torch
 
-from constyle_arch.repairs.runs import load_resume_state
+from constyle_arch.basicsr_repairs.runs import load_resume_state
 from tests.conftest import REPOSITORY, run_command, training_options, write_options, write_pairs
 
 TOTAL = 14

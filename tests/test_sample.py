@@ -6,8 +6,8 @@ import pytest
 
 from constyle_arch import cli
 from constyle_arch.data import PairedRestorationDataset
+from constyle_arch.data.preparation import sample
 from constyle_arch.errors import DataError, UserError
-from constyle_arch.preparation import sample
 
 TASKS = ("dehaze", "derain", "deblur", "denoise")
 

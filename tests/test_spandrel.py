@@ -20,7 +20,7 @@ import constyle_arch
 from constyle_arch.archs import ConStyleNAFNet
 from constyle_arch.checkpoints.published_names import to_published
 from constyle_arch.errors import UserError
-from constyle_arch.spandrel import ARCHITECTURES, install
+from constyle_arch.inference.spandrel_adapter import ARCHITECTURES, install
 from tests.test_archs import SMALL_NAFNET, TINY, published_state_dict
 from tests.test_checkpoints import RANDOM_OPTIONS
 
@@ -174,6 +174,6 @@ def test_weights_that_lack_a_tensor_are_left_to_others(removed):
 
 def test_without_spandrel_the_message_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "spandrel", None)
-    monkeypatch.delitem(sys.modules, "constyle_arch.spandrel")
+    monkeypatch.delitem(sys.modules, "constyle_arch.inference.spandrel_adapter")
     with pytest.raises(UserError, match=r'pip install "constyle-arch\[spandrel\]"'):
-        __import__("constyle_arch.spandrel")
+        __import__("constyle_arch.inference.spandrel_adapter")

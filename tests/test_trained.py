@@ -10,12 +10,13 @@ from PIL import Image
 from skimage import data
 
 import constyle_arch
-from constyle_arch import cli, trained
+from constyle_arch import cli
 from constyle_arch.archs import ConStyleConv
+from constyle_arch.checkpoints import trained
 from constyle_arch.checkpoints.reading import read_checkpoint
-from constyle_arch.degradations import Rain
+from constyle_arch.checkpoints.trained import CHECKSUMS, FOLDER, TRAINED, located
+from constyle_arch.data.degradations import Rain
 from constyle_arch.errors import CheckpointError
-from constyle_arch.trained import CHECKSUMS, FOLDER, TRAINED, located
 from tests.conftest import REPOSITORY
 from tests.golden.formula_weights import formula_input
 

@@ -23,7 +23,7 @@ OUTSIDE = (
     "datasets/README.md",
     "benchmarks/EVIDENCE.md",
     "benchmarks/RESULTS.md",
-    "constyle_arch/trained/*.md",
+    "constyle_arch/checkpoints/trained/*.md",
     "benchmarks/**/*.svg",
     "options/**/*.yml",
     "website/*.css",

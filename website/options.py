@@ -9,12 +9,12 @@ import yaml
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, MODEL_REGISTRY, Registry
 
 import constyle_arch
-from constyle_arch import preflight
-from constyle_arch.degradations import DEGRADATIONS
+from constyle_arch.data.degradations import DEGRADATIONS
 from constyle_arch.models.acceleration import Acceleration
 from constyle_arch.models.lr_scheduler import CosineAnnealingRestartCyclicLR
 from constyle_arch.models.mixup import Mixup
 from constyle_arch.models.momentum_contrast import MomentumContrast
+from constyle_arch.options import preflight
 from website.docstrings import Docstring
 from website.markdown import ROOT, code, join, prose, slug, table
 

@@ -10,9 +10,9 @@ from statistics import fmean, stdev
 
 from benchmarks.evidence.rows import ROWS, TASKS, Task
 from constyle_arch.archs.constyle_arch import ConStyle
-from constyle_arch.plotting.training_log import read_training_log
-from constyle_arch.results.complexity import count_parameters
-from constyle_arch.results.scores import markdown_table
+from constyle_arch.reporting.complexity import count_parameters
+from constyle_arch.reporting.scores import markdown_table
+from constyle_arch.reporting.training_log import read_training_log
 
 HEALTH = {"contrast_acc": "contrast_acc", "cos_positive": "cos +", "cos_negatives": "cos −"}
 """Measurements of the contrast in the log, and what the table calls them."""

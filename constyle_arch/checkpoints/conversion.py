@@ -6,7 +6,6 @@ from typing import Any
 
 from torch import Tensor
 
-from constyle_arch.atomic import save_atomically, save_bytes_atomically
 from constyle_arch.checkpoints.detection import detect_network
 from constyle_arch.checkpoints.published_names import (
     LEFT_OUT,
@@ -17,6 +16,7 @@ from constyle_arch.checkpoints.published_names import (
 )
 from constyle_arch.checkpoints.reading import DIGEST, SECTIONS, StateDict, digest_of, read_checkpoint, weights_in
 from constyle_arch.errors import CheckpointError
+from constyle_arch.files import save_atomically, save_bytes_atomically
 
 
 def convert(source: str, target: str, *, names: str = "own", key: str | None = None, overwrite: bool = False) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from constyle_arch.checkpoints.trained import TRAINED, located
 from constyle_arch.errors import CheckpointError, listed
-from constyle_arch.trained import TRAINED, located
 
 SECTIONS = ("params_ema", "params", "state_dict")
 """Where a checkpoint may keep its weights, the preferred one first."""
@@ -76,7 +76,7 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
     """The content of a checkpoint file: its sections, or its weights where it holds nothing else.
 
     Args:
-        path: of the file, or the name of a trained network (`constyle_arch.trained`).
+        path: of the file, or the name of a trained network (`constyle_arch.checkpoints.trained`).
 
     Checksums are verified where a file has them: those of torch's zip archives, and `digest_of` in a .safetensors.
     Files of torch before 1.6, and a .safetensors of another program, have none.

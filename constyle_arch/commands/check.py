@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from constyle_arch.options import add_run_arguments
+from constyle_arch.options.reading import add_run_arguments
 
 CHECK = """\
 Check an option file as training or testing with it would, create nothing, and say what the run would do: images,
@@ -25,9 +25,9 @@ def add_to(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace) -> None:
     """Check the options and print what the run would do."""
-    from constyle_arch.runner import prepare_basicsr
+    from constyle_arch.training.runner import prepare_basicsr
 
     prepare_basicsr(parsed.plugin)
-    from constyle_arch.checking import check_run
+    from constyle_arch.options.checking import check_run
 
     print(check_run(parsed.arguments), end="")

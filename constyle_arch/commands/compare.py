@@ -24,8 +24,8 @@ def add_to(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace) -> None:
     """Print the tables, and write them where asked to."""
-    from constyle_arch.atomic import save_bytes_atomically
-    from constyle_arch.results.compare import check_tables, compare
+    from constyle_arch.files import save_bytes_atomically
+    from constyle_arch.reporting.compare import check_tables, compare
 
     output = Path(parsed.output).expanduser() if parsed.output else None
     if output:

@@ -37,8 +37,8 @@ def add_to(commands: Any) -> None:
 def run(parsed: argparse.Namespace) -> int:
     """Load the network and write it."""
     import constyle_arch
-    from constyle_arch.experiments import weights_of
-    from constyle_arch.exporting import export_onnx
+    from constyle_arch.inference.onnx_export import export_onnx
+    from constyle_arch.training.experiments import weights_of
 
     network = constyle_arch.load_network(weights_of(parsed.weights), key=parsed.key)
     exported = export_onnx(network, parsed.target, opset=parsed.opset, overwrite=parsed.overwrite)

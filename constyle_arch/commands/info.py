@@ -3,8 +3,8 @@
 import argparse
 from typing import Any
 
+from constyle_arch.checkpoints.trained import overview
 from constyle_arch.errors import OptionsError
-from constyle_arch.trained import overview
 
 INFO = """\
 Say what a checkpoint, a training state, an experiment's network or an option file holds: architecture, hyperparameters,
@@ -48,10 +48,10 @@ def run(parsed: argparse.Namespace) -> None:
         return
     if parsed.size < 1:
         raise OptionsError(f"--size is {parsed.size}; it must be at least 1 pixel.")
-    from constyle_arch.runner import prepare_basicsr
+    from constyle_arch.training.runner import prepare_basicsr
 
     prepare_basicsr(parsed.plugin)
-    from constyle_arch.describing import describe
-    from constyle_arch.experiments import weights_of
+    from constyle_arch.reporting.describing import describe
+    from constyle_arch.training.experiments import weights_of
 
     print(describe(weights_of(parsed.path), parsed.size, parsed.key, parsed.names), end="")

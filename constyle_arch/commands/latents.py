@@ -57,12 +57,12 @@ def add_to(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Encode the images, measure their codes, print and draw them; returns 1 where images were left out."""
-    from constyle_arch.plotting import require_matplotlib
+    from constyle_arch.reporting import require_matplotlib
 
     require_matplotlib()
-    from constyle_arch.experiments import weights_of
-    from constyle_arch.latents import collecting, drawing, embedding, scores
-    from constyle_arch.plotting.figures import check_format, save_figure
+    from constyle_arch.reporting.figures import check_format, save_figure
+    from constyle_arch.reporting.latents import collecting, drawing, embedding, scores
+    from constyle_arch.training.experiments import weights_of
 
     check_format(parsed.output)
     embedding.check_method(parsed.method)

@@ -38,13 +38,13 @@ def add_to(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Read the logs, draw them and write the picture."""
-    from constyle_arch.plotting import require_matplotlib
+    from constyle_arch.reporting import require_matplotlib
 
     require_matplotlib()
-    from constyle_arch.plotting.figures import check_format, save_figure
-    from constyle_arch.plotting.naming import distinct_names
-    from constyle_arch.plotting.training_curves import draw
-    from constyle_arch.plotting.training_log import read_training_log
+    from constyle_arch.reporting.figures import check_format, save_figure
+    from constyle_arch.reporting.naming import distinct_names
+    from constyle_arch.reporting.training_curves import draw
+    from constyle_arch.reporting.training_log import read_training_log
 
     paths = list({path.expanduser().resolve(): path.expanduser() for path in parsed.experiments}.values())
     output = (

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from constyle_arch.catalogue import DATA_SETS
+from constyle_arch.data.preparation.catalogue import DATA_SETS
 from constyle_arch.errors import DataError
 
 PREPARE = """\
@@ -112,9 +112,9 @@ def _count(text: str) -> int:
 
 def run(parsed: argparse.Namespace) -> None:
     """Prepare the data set named."""
-    from constyle_arch.preparation.data_sets import prepare_data_set, prepare_folders
-    from constyle_arch.preparation.plan import Plan
-    from constyle_arch.preparation.sample import prepare_sample
+    from constyle_arch.data.preparation.data_sets import prepare_data_set, prepare_folders
+    from constyle_arch.data.preparation.plan import Plan
+    from constyle_arch.data.preparation.sample import prepare_sample
 
     if parsed.data_set == "sample":
         prepare_sample(parsed.output, parsed.tasks)

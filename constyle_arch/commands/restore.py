@@ -84,8 +84,8 @@ def add_to(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Restore what is found; 1 if anything failed."""
-    from constyle_arch.photographs.finding import find_jobs, find_truths, other_files
-    from constyle_arch.photographs.photograph import FORMATS, HAVING_QUALITY, QUALITY
+    from constyle_arch.inference.photographs.finding import find_jobs, find_truths, other_files
+    from constyle_arch.inference.photographs.photograph import FORMATS, HAVING_QUALITY, QUALITY
 
     if parsed.gt == "":
         raise OptionsError("--gt is empty; name the clean images, or leave it out.")
@@ -110,12 +110,12 @@ def run(parsed: argparse.Namespace) -> int:
     import constyle_arch
     from constyle_arch.allocator import keep_freed_memory
     from constyle_arch.checkpoints.loading import read_network
-    from constyle_arch.experiments import weights_of
     from constyle_arch.images import MAX_PIXELS
+    from constyle_arch.inference.photographs.restorer import Restorer, restore_photographs
     from constyle_arch.inference.restoring import OVERLAP
     from constyle_arch.inference.tiles import largest_overlap, multiple_of
-    from constyle_arch.photographs.restoring import Restorer, restore_photographs
-    from constyle_arch.results.complexity import count_parameters
+    from constyle_arch.reporting.complexity import count_parameters
+    from constyle_arch.training.experiments import weights_of
 
     constyle_arch.register()
     keep_freed_memory()
@@ -193,7 +193,7 @@ def _compile(network: Any, precision: Any) -> None:
 
 
 def _tell(summary: Any, output: str, others: str) -> None:
-    from constyle_arch.results.scores import means_of, text_table
+    from constyle_arch.reporting.scores import means_of, text_table
 
     if summary.scores:
         means = {column: float(mean) for column, mean in means_of(summary.scores).items()}

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from constyle_arch.options import add_run_arguments
+from constyle_arch.options.reading import add_run_arguments
 
 TEST = """\
 Restore and score the data sets of the option file with the network that its path.pretrain_network_g names.
@@ -28,6 +28,6 @@ def add_to(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace) -> None:
     """Run BasicSR's test pipeline."""
-    from constyle_arch.runner import run_pipeline
+    from constyle_arch.training.runner import run_pipeline
 
     run_pipeline("test", parsed.arguments, parsed.plugin)

@@ -13,9 +13,9 @@ from numpy.random import RandomState
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from constyle_arch.data.degradations import Degradation, Noise, build_degradation
 from constyle_arch.data.image_stores import ImageStore, as_list, open_store
 from constyle_arch.data.training_crop import TrainingCrop
-from constyle_arch.degradations import Degradation, Noise, build_degradation
 from constyle_arch.errors import DataError, listed
 from constyle_arch.images import FloatImage, Image, decode, to_float
 
@@ -37,7 +37,7 @@ class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
     Options, besides BasicSR's `name`, `type`, `phase`:
         dataroot_gt: where the clean images lie, see `image_stores`; or a list of such places.
         degradations: list of degradations, applied in turn: each a `type` (haze, rain, motion_blur, noise) and its
-            quantities, which are a number, a range [low, high] or {choice: [...]}; see `constyle_arch.degradations`.
+            quantities: a number, a range [low, high] or {choice: [...]}; see `constyle_arch.data.degradations`.
         color: `rgb`, or `gray` for the gray version of each image, in three equal channels. Default: rgb.
         gt_size, use_hflip, use_rot: as for `PairedRestorationDataset` (training only).
         second_crop: add `lq_other`, another crop of the same degraded image (training only).

@@ -17,28 +17,28 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from constyle_arch.archs.layers import at_least_float32
-from constyle_arch.atomic import save_atomically, save_bytes_atomically
 from constyle_arch.checkpoints.loading import fill, own_names
 from constyle_arch.checkpoints.reading import read_checkpoint, section_of, weights_in
 from constyle_arch.distributed import all_reduce_max, broadcast, gathered_objects, max_over_ranks, ranks
 from constyle_arch.errors import RunError, listed
+from constyle_arch.files import save_atomically, save_bytes_atomically
 from constyle_arch.images import in_unit_range
 from constyle_arch.inference.memory import is_out_of_memory
 from constyle_arch.inference.restoring import OVERLAP, restore, tensors_not_finite
 from constyle_arch.losses.options import RESTORATION, by_log_name, loss_options, taken_by
 from constyle_arch.models.acceleration import PRECISIONS, Acceleration
-from constyle_arch.models.interruption import StoppedRunError, StopRequest
-from constyle_arch.models.metrics_history import MetricsHistory
 from constyle_arch.models.mixup import Mixup
 from constyle_arch.models.non_finite_steps import ADVICE, NonFiniteSteps, Snapshot
-from constyle_arch.models.progress_line import ProgressLine
-from constyle_arch.models.random_state import random_state, random_state_kept, set_random_state
-from constyle_arch.models.resuming import apply_changes, changes, fit_state, options_of_training
-from constyle_arch.models.validation import Measured, measure
-from constyle_arch.pictures import Picture, comparison, encoded, stacked
-from constyle_arch.results.complexity import count_gmacs, count_parameters
-from constyle_arch.results.report import Report
-from constyle_arch.results.scores import Row, means_of, text_table
+from constyle_arch.reporting.complexity import count_gmacs, count_parameters
+from constyle_arch.reporting.pictures import Picture, comparison, encoded, stacked
+from constyle_arch.reporting.report import Report
+from constyle_arch.reporting.scores import Row, means_of, text_table
+from constyle_arch.training.interruption import StoppedRunError, StopRequest
+from constyle_arch.training.metrics_history import MetricsHistory
+from constyle_arch.training.progress_line import ProgressLine
+from constyle_arch.training.random_state import random_state, random_state_kept, set_random_state
+from constyle_arch.training.resuming import apply_changes, changes, fit_state, options_of_training
+from constyle_arch.training.validation import Measured, measure
 
 Options = dict[str, Any]
 

@@ -1,0 +1,30 @@
+"""The one room for what BasicSR 1.4.2 needs to run correctly on today's PyTorch.
+
+Each repair is one function that replaces one thing and says which fault it answers:
+
+- `imports`: what must hold before `import basicsr`; applied by importing `constyle_arch`.
+- `processes`: devices and process groups.
+- `models`: optimizers, schedules and EMA of BasicSR's models.
+- `loaders`: how long an epoch is, what a worker draws, how an LMDB is opened.
+- `runs`: how a run reads its options and finds the state to resume from.
+
+`apply` puts all but the first in place. Call it once, before BasicSR's pipeline.
+"""
+
+
+def apply() -> None:
+    """Repair the imported BasicSR; calling it again changes nothing."""
+    from constyle_arch.basicsr_repairs import loaders, models, processes, runs
+
+    for repair in (
+        processes.start_processes_without_cuda,
+        processes.wrap_networks_without_cuda,
+        models.accept_every_optimizer,
+        models.accept_every_schedule,
+        models.average_buffers,
+        loaders.train_whole_epochs,
+        loaders.share_lmdb_environments,
+        runs.read_options_safely,
+        runs.resume_where_the_experiment_is,
+    ):
+        repair()

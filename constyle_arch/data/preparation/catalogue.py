@@ -1,0 +1,136 @@
+"""The data sets of the paper: where their images lie once downloaded, and where `basicsr prepare` packs them."""
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+from constyle_arch.data.preparation.plan import Plan
+
+
+@dataclass(frozen=True)
+class Split:
+    """One part of a data set, to train or to test on.
+
+    Args:
+        images: how many degraded images were published; clean ones where there are only those.
+        plan: where they lie in the data set's folder, how their names match, and how they are cut.
+    """
+
+    images: int
+    plan: Plan
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A public data set.
+
+    Args:
+        name: as commands, option files and `datasets/README.md` call it; also of its folder in `datasets/`.
+        splits: its parts, `train` or `test`.
+        unpacked_in: the folder in `datasets/` its download is unpacked to, where that is another one.
+    """
+
+    name: str
+    splits: dict[str, Split]
+    unpacked_in: str = ""
+
+    @property
+    def source(self) -> str:
+        """The folder of the downloaded images."""
+        return f"datasets/{self.unpacked_in or self.name}"
+
+    @property
+    def prepared(self) -> str:
+        """The folder that `basicsr prepare` writes."""
+        return f"datasets/{self.name}/prepared"
+
+    def cut(self, sub_image: int, overlap: int) -> "DataSet":
+        """The same data set with other sub-images to train on."""
+        train = self.splits["train"]
+        cut = replace(train, plan=replace(train.plan, sub_image=sub_image, overlap=overlap))
+        return replace(self, splits={**self.splits, "train": cut})
+
+    def lmdb(self, split: str, side: str) -> str:
+        """The LMDB of a part's degraded (`lq`) or clean (`gt`) images."""
+        return f"{self.prepared}/{split}/{side}.lmdb"
+
+
+def _real_blur(kind: str, folder: str) -> DataSet:
+    plan = Plan(
+        gt=f"{folder}/*/gt",
+        lq=f"{folder}/*/blur",
+        names=("{}/blur/blur_{}", "{}/gt/gt_{}"),
+        listed_in=f"RealBlur_{kind}_test_list.txt",
+    )
+    return DataSet(f"RealBlur-{kind}", {"test": Split(980, plan)}, unpacked_in="RealBlur")
+
+
+def _rain100(kind: str, **images: int) -> DataSet:
+    return DataSet(
+        f"Rain100{kind}",
+        {
+            part: Split(number, Plan(gt=f"{part}/norain", lq=f"{part}/rain", names=("rain-{}", "norain-{}")))
+            for part, number in images.items()
+        },
+    )
+
+
+def _gopro(part: str) -> Plan:
+    return Plan(gt=f"{part}/*/sharp", lq=f"{part}/*/blur", names=("{}/blur/{}", "{}/sharp/{}"))
+
+
+def _rain14000(part: str) -> Plan:
+    return Plan(gt=f"{part}/ground_truth", lq=f"{part}/rainy_image", names=("{}_*", "{}"))
+
+
+def _to_denoise(name: str, images: int, folder: str) -> DataSet:
+    """A part of DFWB, cut as for Restormer."""
+    return DataSet(name, {"train": Split(images, Plan(gt=folder, sub_image=512, overlap=96))})
+
+
+_HAZY = ("{}_*_*", "{}")
+
+DATA_SETS = {
+    data_set.name: data_set
+    for data_set in (
+        DataSet("OTS", {"train": Split(313950, Plan(gt="clear", lq="hazy", names=_HAZY))}),
+        DataSet("SOTS", {"test": Split(500, Plan(gt="outdoor/gt", lq="outdoor/hazy", names=_HAZY))}),
+        DataSet(
+            "GoPro",
+            {
+                "train": Split(2103, replace(_gopro("train"), sub_image=512, overlap=256)),
+                "test": Split(1111, _gopro("test")),
+            },
+        ),
+        DataSet("HIDE", {"test": Split(2025, Plan(gt="GT", lq="test", names=("*/{}", "{}"), spare_clean=True))}),
+        _real_blur("R", "RealBlur-R_BM3D_ECC_IMCORR_centroid_itensity_ref"),
+        _real_blur("J", "RealBlur-J_ECC_IMCORR_centroid_itensity_ref"),
+        DataSet(
+            "Rain14000",
+            {"train": Split(12600, _rain14000("training")), "test": Split(1400, _rain14000("testing"))},
+        ),
+        DataSet("Rain13K", {"train": Split(13712, Plan(gt="train/target", lq="train/input"))}),
+        _rain100("L", train=200, test=100),
+        _rain100("H", test=100),
+        _to_denoise("DIV2K", 800, "DIV2K_train_HR"),
+        _to_denoise("Flickr2K", 2650, "Flickr2K_HR"),
+        _to_denoise("WED", 4744, "pristine_images"),
+        _to_denoise("BSD", 400, "BSDS500/data/images/t*"),
+        DataSet("CBSD432", {"train": Split(432, Plan(gt="original"))}),
+        DataSet("CBSD68", {"test": Split(68, Plan(gt="original_png"))}),
+        DataSet("Urban100", {"test": Split(100, Plan(gt="HR"))}),
+    )
+}
+"""By name. Of BSD these are the images in `train` and `test`, not those in `val`, of which CBSD68 is a part."""
+
+SAMPLE = "sample"
+OWN_IMAGES = "Images of your own"
+
+
+def how_to_get(root: str) -> str:
+    """Where a user reads how to get the images that are missing at `root`."""
+    parts = Path(root).parts
+    name = next((name for name in (*DATA_SETS, SAMPLE) if ("datasets", name) in pairwise(parts)), None)
+    if name is None:
+        return f'datasets/README.md, section "{OWN_IMAGES}", says how to prepare them'
+    return f'`basicsr prepare {name.lower()}` writes it; see datasets/README.md, section "{name}"'

@@ -1,0 +1,222 @@
+"""Exporting a network to ONNX: one graph that restores images of every size, in batches of every size."""
+
+import copy
+import importlib.util
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from constyle_arch import __version__
+from constyle_arch.archs.layers import ChannelMeans
+from constyle_arch.checkpoints.detection import detect_network
+from constyle_arch.errors import CheckpointError, UserError
+from constyle_arch.files import save_bytes_atomically
+from constyle_arch.inference.tiles import multiple_of
+
+INPUT, OUTPUT = "lq", "restored"
+OPSET = 18
+"""The oldest ONNX operator set the exporter writes, which the most programs read."""
+OPSETS = range(OPSET, 24)
+TOLERANCE = 1e-3
+"""By how much the exported network may differ from PyTorch's, as a share of its largest value, or of 1."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        size: of the file, in bytes.
+        difference: the largest one between what onnxruntime and PyTorch restore; None where onnxruntime is not
+            installed.
+    """
+
+    size: int
+    difference: float | None
+
+
+def export_onnx(network: nn.Module, path: str | Path, *, opset: int = OPSET, overwrite: bool = False) -> Exported:
+    """Write `network` as an ONNX file that maps `lq` (batch, 3, height, width) to `restored` of the same shape.
+
+    Both are float32, RGB in [0, 1]; what is restored is not clamped. The file says in its metadata which network it
+    holds. Where onnxruntime is installed, it restores images of two other sizes before the file is written, and the
+    results are compared with PyTorch's.
+
+    Args:
+        network: an architecture of this package; it is left as it is.
+        path: the file to write; it ends in `.onnx`.
+        opset: the version of ONNX's operators, from 18 to 23.
+        overwrite: replace `path` if it is there.
+
+    Raises:
+        UserError: `path` or `opset` does not fit, the extra `onnx` is not installed, the network pools over windows,
+            or the exported network restores otherwise than PyTorch's.
+        RunError: the file cannot be written; what was there before is untouched.
+    """
+    path = Path(path)
+    _check_target(path, opset, overwrite)
+    _require_onnx()
+    if any(isinstance(module, ChannelMeans) and module.window is not None for module in network.modules()):
+        raise UserError(
+            "The network pools over windows (local statistics), which a graph for every size cannot say; "
+            "call use_local_statistics(network, None) before exporting it."
+        )
+    network = copy.deepcopy(network).eval().to("cpu", torch.float32)
+    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # ONNX knows no other layout
+    content = _onnx_file(AnySize(network), opset, _description(network))
+    difference = _difference(network, content) if importlib.util.find_spec("onnxruntime") else None
+    save_bytes_atomically(content, path)
+    return Exported(len(content), difference)
+
+
+class AnySize(nn.Module):
+    """A network behind `pad_to_multiple` in another form: it has no branches, for a graph follows one of them only.
+
+    Args:
+        network: what restores; where it has no `multiple`, it takes any size.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.multiple = multiple_of(network)
+
+    def forward(self, lq: Tensor) -> Tensor:
+        """Restore `lq` (N, 3, H, W)."""
+        (rows, last_rows), (columns, last_columns) = (self.mirrored(length) for length in lq.shape[2:])
+        long_enough = (rows >= 0).all() & (columns >= 0).all()
+        rows = torch.where(long_enough, rows, last_rows)
+        columns = torch.where(long_enough, columns, last_columns)
+        image = lq.index_select(2, rows).index_select(3, columns)
+        restored: Tensor = self.network(image)[..., : lq.shape[2], : lq.shape[3]]
+        return restored
+
+    def mirrored(self, length: int) -> tuple[Tensor, Tensor]:
+        """Which pixel of an axis stands at each place of the padded one: mirrored at its end, or the last repeated.
+
+        Mirrored ones are negative where the axis is too short.
+        """
+        last = length - 1
+        places = torch.arange((last // self.multiple + 1) * self.multiple)
+        return last - (places - last).abs(), places.clamp(max=last)
+
+
+def _check_target(path: Path, opset: int, overwrite: bool) -> None:
+    if path.suffix != ".onnx":
+        raise UserError(f"{path} must end in .onnx.")
+    if path.exists() and not overwrite:
+        raise UserError(f"{path} is there already; choose another name or add --overwrite.")
+    if not path.parent.is_dir():
+        raise UserError(f"The folder {path.parent} does not exist; create it first.")
+    if opset not in OPSETS:
+        raise UserError(f"opset is {opset}; it must be one from {OPSETS[0]} to {OPSETS[-1]}.")
+
+
+def _require_onnx() -> None:
+    missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(f'{" and ".join(missing)} cannot be imported; install: pip install "constyle-arch[onnx]"')
+
+
+def _description(network: nn.Module) -> dict[str, str]:
+    """The metadata of the file."""
+    try:
+        options = detect_network(network.state_dict())[1]
+    except CheckpointError:  # an operator of one's own
+        options = {}
+    return {
+        "architecture": type(network).__name__,
+        "options": json.dumps(options),
+        "description": f"Restores an image: {INPUT} and {OUTPUT} are (batch, 3, height, width), float32, RGB in "
+        f"[0, 1], of any size; {OUTPUT} is not clamped.",
+        "producer": f"constyle-arch {__version__}",
+    }
+
+
+def _onnx_file(network: AnySize, opset: int, metadata: dict[str, str]) -> bytes:
+    """The content of the file."""
+    from onnxscript.optimizer import optimize_ir
+
+    # no two lengths are equal, nor are those padded: what is equal here would be taken for always equal
+    example = torch.zeros(2, 3, network.multiple + 3, 2 * network.multiple + 5)
+    with torch.no_grad(), _quiet(), torch._dynamo.config.patch(fake_tensor_cache_enabled=False):  # it costs a quarter
+        program = torch.onnx.export(
+            network.eval(),
+            (example,),
+            dynamo=True,
+            dynamic_shapes=({0: "batch", 2: "height", 3: "width"},),
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            opset_version=opset,
+            optimize=False,  # in two rounds, the second of which takes longer and finds nothing
+            verbose=False,
+        )
+        assert program is not None
+        model = program.model
+        optimize_ir(model, num_iterations=1)
+    graph = model.graph
+    graph.outputs[0].shape = graph.inputs[0].shape  # it was tracked through the padding, as a formula
+    _forget_source(model)
+    model.producer_name, model.producer_version = "constyle-arch", __version__
+    model.metadata_props.update(metadata)
+    content: bytes = program.model_proto.SerializeToString()
+    return content
+
+
+def _forget_source(model: Any) -> None:
+    """Drop the lines of Python, and the paths to them, that the exporter notes at every operator."""
+    for node in model.graph.all_nodes():
+        node.metadata_props.clear()
+        for value in node.outputs:
+            value.metadata_props.clear()
+    for value in (*model.graph.inputs, *model.graph.initializers.values()):
+        value.metadata_props.clear()
+    model.graph.metadata_props.clear()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's warnings, which are about its own inner life."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+
+
+def _difference(network: nn.Module, content: bytes) -> float:
+    """The largest difference between what onnxruntime and PyTorch make of images of two sizes.
+
+    Raises:
+        UserError: it exceeds `TOLERANCE`.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    largest = 0.0
+    for shape in ((1, 3, 5, 3), (3, 3, 83, 41)):
+        lq = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            expected = network(lq)
+        restored = torch.from_numpy(session.run([OUTPUT], {INPUT: lq.numpy()})[0])
+        difference = float((restored - expected).abs().max())
+        if not difference <= TOLERANCE * max(1.0, float(expected.abs().max())):
+            raise UserError(
+                f"The exported {type(network).__name__} differs from PyTorch's by {difference:.2g} on images of "
+                f"{tuple(shape)}, so nothing was written. Other versions of torch or onnxruntime may do better."
+            )
+        largest = max(largest, difference)
+    return largest

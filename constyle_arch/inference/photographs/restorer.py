@@ -1,0 +1,246 @@
+"""Restoring photographs one by one, in the memory there is; one that fails does not stop the others."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from basicsr.metrics import calculate_metric
+from torch import nn
+from tqdm import tqdm
+
+from constyle_arch.allocator import give_freed_memory_back
+from constyle_arch.errors import DataError, RunError, UserError, listed
+from constyle_arch.files import save_bytes_atomically
+from constyle_arch.images import MAX_PIXELS, FloatImage, size_of, to_8_bit
+from constyle_arch.inference.memory import fitting_tile, is_out_of_memory, smaller_tile
+from constyle_arch.inference.photographs.finding import Job
+from constyle_arch.inference.photographs.photograph import (
+    QUALITY,
+    Photograph,
+    lost_in,
+    read_photograph,
+    write_photograph,
+)
+from constyle_arch.inference.restoring import OVERLAP, restore, tensors_not_finite
+from constyle_arch.inference.tiles import largest_overlap, multiple_of
+from constyle_arch.reporting.pictures import Picture, comparison, encoded
+from constyle_arch.reporting.scores import INPUT, Row
+
+SCORES = {
+    "psnr": {"type": "calculate_psnr", "crop_border": 0},
+    "ssim": {"type": "calculate_ssim", "crop_border": 0},
+}
+
+
+@dataclass
+class Restorer:
+    """Restores photographs with a network, in tiles where memory would not do.
+
+    Args:
+        network: on the device to compute on.
+        tile: side of the tiles; None for whole images, or the largest tiles that fit into memory.
+        overlap: of neighbouring tiles, in pixels; less where small tiles leave no room for it.
+        precision: see `inference.restore`.
+        self_ensemble: see `inference.restore`.
+        say: takes what is worth knowing, a line at a time.
+    """
+
+    network: nn.Module
+    tile: int | None = None
+    overlap: int = OVERLAP
+    precision: torch.dtype = torch.float32
+    self_ensemble: bool = False
+    say: Callable[[str], None] = print
+    _fitting: dict[tuple[int, int], int | None] = field(default_factory=dict)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network computes."""
+        return next(self.network.parameters()).device
+
+    def restored(self, photograph: Photograph) -> Photograph:
+        """The restored photograph, with the alpha, profile and EXIF data of the degraded one.
+
+        Raises:
+            RunError: memory does not do for the smallest tiles, or the result holds numbers that are not finite.
+        """
+        colors = photograph.colors
+        tile = self._tile(colors)
+        while True:
+            try:
+                result = restore(
+                    self.network,
+                    colors,
+                    tile=tile,
+                    overlap=self._overlap(tile),
+                    precision=self.precision,
+                    self_ensemble=self.self_ensemble,
+                    progress=True,
+                )
+                break
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            tile = self._after_memory_ran_out(tile, colors)
+        if not np.isfinite(result).all():
+            raise RunError(f"the restored image holds numbers that are not finite; {self._reason()}.")
+        return photograph.with_colors(result)
+
+    def _reason(self) -> str:
+        """Why a restored image is not finite, and what to do."""
+        if names := tensors_not_finite(self.network):
+            return f"so do the weights, in {listed(names, 3)}: take an earlier checkpoint"
+        if self.precision == torch.float16:
+            return "the network overflows: restore it without --half"
+        return "the weights are finite, but the network overflows: take other weights"
+
+    def _overlap(self, tile: int | None) -> int:
+        return self.overlap if tile is None else min(self.overlap, largest_overlap(tile, multiple_of(self.network)))
+
+    def _tile(self, colors: FloatImage) -> int | None:
+        """The side of the tiles for an image; it is worked out once for each size."""
+        if self.tile is not None:
+            return self.tile
+        size = colors.shape[0], colors.shape[1]
+        if size not in self._fitting:
+            self._fitting[size] = fitting_tile(self.network, *size)
+            if tile := self._fitting[size]:
+                self.say(f"Images of {size_of(colors)} pixels are restored in tiles of {tile}: memory would not do.")
+        return self._fitting[size]
+
+    def _after_memory_ran_out(self, tile: int | None, colors: FloatImage) -> int:
+        smaller = smaller_tile(self.network, tile, colors.shape[0], colors.shape[1])
+        if smaller is None:
+            raise RunError(f"memory ran out{f', in tiles of {tile} pixels too' if tile else ''}.")
+        if self.device.type == "cpu":
+            give_freed_memory_back()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        self.say(f"Memory ran out; continuing in tiles of {smaller}.")
+        if self.tile is None:
+            self._fitting[(colors.shape[0], colors.shape[1])] = smaller
+        else:
+            self.tile = smaller
+        return smaller
+
+
+@dataclass
+class Summary:
+    """What became of some photographs.
+
+    Args:
+        restored: how many were.
+        skipped: how many were there already.
+        older: the results among those that are older than their photograph or the weights.
+        unscored: restored photographs that have no truth, where there are truths.
+        failed: what went wrong, by the file's name.
+        scores: of the photographs that have a truth.
+    """
+
+    restored: int = 0
+    skipped: int = 0
+    older: list[Path] = field(default_factory=list)
+    unscored: list[Path] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    scores: list[Row] = field(default_factory=list)
+
+
+def restore_photographs(
+    jobs: Sequence[Job],
+    restorer: Restorer,
+    *,
+    weights_time: float = 0.0,
+    overwrite: bool = False,
+    compare: bool = False,
+    truths: Mapping[Path, Path] | None = None,
+    max_pixels: float = MAX_PIXELS,
+    quality: int = QUALITY,
+) -> Summary:
+    """Restore each photograph and write it; those whose result is there are skipped.
+
+    Args:
+        jobs: what to restore.
+        restorer: how.
+        weights_time: when the weights were written, in seconds; older results are reported.
+        overwrite: restore again what is there.
+        compare: also write a picture of input and restored image, and of the truth where there is one.
+        truths: the clean image's file by the photograph's; what is restored is scored then.
+        max_pixels: see `read_photograph`.
+        quality: see `write_photograph`.
+    """
+    summary = Summary()
+    with tqdm(jobs, unit="image", dynamic_ncols=True, disable=None) as bar:
+        for job in bar:
+            bar.set_postfix_str(job.source.name)
+            try:
+                if job.target.is_file() and not overwrite:
+                    summary.skipped += 1
+                    if job.target.stat().st_mtime < max(weights_time, job.source.stat().st_mtime):
+                        summary.older.append(job.target)
+                else:
+                    _restore_one(job, restorer, compare, truths, max_pixels, quality, summary)
+                    summary.restored += 1
+            except Exception as error:  # whatever one photograph does must not stop the others
+                text = str(error).strip() or type(error).__name__
+                known = isinstance(error, UserError | OSError | RuntimeError | MemoryError)
+                text = text if known else f"{type(error).__name__}: {text}"
+                summary.failed[str(job.source)] = text.removeprefix(f"{job.source} ")
+                tqdm.write(f"{job.source}: {summary.failed[str(job.source)]}")
+    return summary
+
+
+def _restore_one(
+    job: Job,
+    restorer: Restorer,
+    compare: bool,
+    truths: Mapping[Path, Path] | None,
+    max_pixels: float,
+    quality: int,
+    summary: Summary,
+) -> None:
+    if job.target.is_dir():
+        raise DataError(f"cannot be written: {job.target} is a folder.")
+    photograph, clean = read_photograph(job.source, max_pixels), None
+    if truths is not None and job.source in truths:
+        clean = read_photograph(truths[job.source], max_pixels)
+    elif truths is not None:
+        summary.unscored.append(job.source)
+    if clean is not None and clean.pixels.shape[:2] != photograph.pixels.shape[:2]:
+        raise DataError(f"is {size_of(photograph.pixels)} pixels and its clean image {size_of(clean.pixels)}.")
+    restored = restorer.restored(photograph)
+    if lost := lost_in(restored, job.target.suffix):
+        restorer.say(f"{job.target}: this kind of file cannot hold {' and '.join(lost)} of it; left out.")
+    for what in photograph.left_out:
+        restorer.say(f"{job.source}: {what}; left out.")
+    pictures = {"input": _as_picture(photograph), "restored": _as_picture(restored)}
+    notes = dict.fromkeys(pictures, "")
+    if clean is not None:
+        pictures["clean"] = _as_picture(clean)
+        row, notes = _scored(job.name, pictures)
+        summary.scores.append(row)
+    if compare:
+        labelled = {f"{label}{notes.get(label, '')}": picture for label, picture in pictures.items()}
+        job.comparison.parent.mkdir(parents=True, exist_ok=True)
+        save_bytes_atomically(encoded(comparison(labelled), ".jpg"), job.comparison)
+    write_photograph(restored, job.target, quality)  # last: once it is there, all is
+
+
+def _scored(name: str, pictures: dict[str, Picture]) -> tuple[Row, dict[str, str]]:
+    """The scores of input and restored picture, and how their labels tell them."""
+    row: dict[str, str | float] = {"image": name}
+    for metric, options in SCORES.items():
+        for label, prefix in (("input", INPUT), ("restored", "")):
+            row[f"{prefix}{metric}"] = float(
+                calculate_metric({"img": pictures[label], "img2": pictures["clean"]}, dict(options))
+            )
+    notes = {
+        label: f" {row[f'{prefix}psnr']:.2f} dB, SSIM {row[f'{prefix}ssim']:.4f}"
+        for label, prefix in (("input", INPUT), ("restored", ""))
+    }
+    return row, notes
+
+
+def _as_picture(photograph: Photograph) -> Picture:
+    return np.ascontiguousarray(to_8_bit(photograph.colors)[..., ::-1])

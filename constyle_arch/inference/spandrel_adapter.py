@@ -1,0 +1,136 @@
+"""The networks of this package for spandrel, the library by which chaiNNer and other programs load restoration models.
+
+    from constyle_arch.inference import spandrel_adapter
+
+    spandrel_adapter.install()
+    model = ModelLoader().load_from_file("net_g_latest.pth")  # spandrel's own loader
+
+The weights may have this project's names or a release's (IRConStyle's, Restormer's, NAFNet's, MAXIM's). What spandrel
+itself recognises and this package does not, it loads as before.
+"""
+
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import Tensor, nn
+
+import constyle_arch.archs  # noqa: F401  # registers the architectures
+from constyle_arch.checkpoints.detection import Options, detect_network
+from constyle_arch.checkpoints.loading import own_names
+from constyle_arch.checkpoints.reading import StateDict
+from constyle_arch.errors import CheckpointError, UserError
+
+try:
+    from spandrel import (
+        MAIN_REGISTRY,
+        Architecture,
+        ArchRegistry,
+        ArchSupport,
+        ImageModelDescriptor,
+        ModelTiling,
+        SizeRequirements,
+    )
+except ImportError as error:
+    raise UserError('spandrel cannot be imported; install it with: pip install "constyle-arch[spandrel]"') from error
+
+__all__ = ["ARCHITECTURES", "RestorationArchitecture", "install"]
+
+
+class RestorationArchitecture(Architecture):  # type: ignore[misc]  # spandrel publishes no types
+    """One of this package's networks, as spandrel asks for it.
+
+    Args:
+        network: the name the network is registered with at BasicSR.
+        title: what programs show.
+        half: whether all of the network may be float16.
+        bfloat16: whether all of it may be bfloat16.
+    """
+
+    def __init__(self, network: str, title: str, *, half: bool, bfloat16: bool) -> None:
+        super().__init__(id=f"constyle_arch.{network}", name=title, detect=self.recognises)
+        self.network, self.half, self.bfloat16 = network, half, bfloat16
+
+    def recognises(self, state_dict: StateDict) -> bool:
+        """Whether these are weights of this network: all of its tensors, of the right shapes, and no others."""
+        if not all(isinstance(tensor, Tensor) for tensor in state_dict.values()):
+            return False
+        try:
+            weights = own_names(state_dict)
+            name, options = detect_network(weights)
+            if name != self.network:
+                return False
+            with torch.device("meta"):
+                wanted = _built(name, options).state_dict()
+        except (CheckpointError, LookupError, TypeError, ValueError, ArithmeticError):
+            return False  # another network's weights, with a name or two of ours
+        return _shapes(wanted) == _shapes(weights)
+
+    def load(self, state_dict: StateDict) -> ImageModelDescriptor:
+        """The network with these weights, which `recognises` has accepted.
+
+        Raises:
+            CheckpointError: the weights are of no network of this package.
+        """
+        weights = own_names(state_dict)
+        name, options = detect_network(weights)
+        return ImageModelDescriptor(
+            _built(name, options).eval(),
+            weights,
+            architecture=self,
+            purpose="Restoration",
+            tags=_tags(options),
+            supports_half=self.half,
+            supports_bfloat16=self.bfloat16,
+            scale=1,
+            input_channels=3,
+            output_channels=3,
+            size_requirements=SizeRequirements(),  # the networks pad by themselves: any size will do
+            tiling=ModelTiling.DISCOURAGED,  # codes, attention and pooling look at the whole image
+        )
+
+
+ARCHITECTURES = (
+    RestorationArchitecture("ConStyleRestormer", "ConStyle-Restormer", half=True, bfloat16=True),
+    RestorationArchitecture("ConStyleNAFNet", "ConStyle-NAFNet", half=False, bfloat16=True),
+    RestorationArchitecture("ConStyleMaxim", "ConStyle-MAXIM", half=True, bfloat16=True),
+    RestorationArchitecture("ConStyleConv", "ConStyle-Conv", half=False, bfloat16=True),
+    RestorationArchitecture("Restormer", "Restormer", half=True, bfloat16=True),
+    RestorationArchitecture("NAFNet", "NAFNet", half=False, bfloat16=True),
+    RestorationArchitecture("Maxim", "MAXIM", half=True, bfloat16=True),
+)
+"""The networks.
+
+NAFNet's gates are products of features, which nothing bounds, and nothing normalises ConStyle-Conv's: float16 may not
+hold them.
+"""
+
+
+def install(registry: ArchRegistry = MAIN_REGISTRY) -> None:
+    """Have spandrel load this package's networks; calling it again changes nothing.
+
+    They are asked before all architectures that the registry has by then, and accept only what fits them to the last
+    tensor. NAFNet's published weights are among that: they are loaded into this package's NAFNet, which computes the
+    same as spandrel's.
+
+    Args:
+        registry: where to add them; by default the registry of every `ModelLoader` that was not given one.
+    """
+    others = tuple(support.architecture.id for support in registry if support.architecture not in ARCHITECTURES)
+    registry.add(
+        *(ArchSupport.from_architecture(architecture, before=others) for architecture in ARCHITECTURES),
+        ignore_duplicates=True,
+    )
+
+
+def _built(name: str, options: Options) -> nn.Module:
+    network: nn.Module = ARCH_REGISTRY.get(name)(**options)
+    return network
+
+
+def _shapes(weights: StateDict) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in weights.items()}
+
+
+def _tags(options: Options) -> list[str]:
+    """The width, and what of ConStyle does not enter."""
+    width = options["width"] if "width" in options else options["dim"]
+    return [f"{width}dim", *(f"no {part}" for part in ("features", "code") if not options.get(f"use_{part}", True))]

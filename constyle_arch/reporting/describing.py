@@ -1,0 +1,152 @@
+"""`basicsr info`: what a checkpoint, a training state or an option file holds."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import Tensor, nn
+
+from constyle_arch.archs.general_restoration_arch import GuidedNetwork
+from constyle_arch.checkpoints.detection import detect_network
+from constyle_arch.checkpoints.loading import fitting_tensors, own_names
+from constyle_arch.checkpoints.published_names import is_published
+from constyle_arch.checkpoints.reading import StateDict, read_checkpoint, section_of, weights_in
+from constyle_arch.errors import CheckpointError, OptionsError, UnknownNetworkError, UserError
+from constyle_arch.options.reading import Options, read_option_file
+from constyle_arch.reporting.complexity import SIDE, count_gmacs, count_parameters
+from constyle_arch.training.metrics_history import FILE, MetricsHistory
+
+OPTION_FILES = {".yml", ".yaml"}
+MEGABYTE = 10**6
+
+Facts = dict[str, str]
+"""What is known, by what it is, in the order in which it is printed."""
+
+
+def describe(path: Path, side: int = SIDE, key: str | None = None, names: bool = False) -> str:
+    """Describe a file.
+
+    Args:
+        path: a checkpoint of any origin, a training state, or an option file.
+        side: of the image, in pixels, for which computations are counted.
+        key: the section of the checkpoint to take; left out, the one that loading takes.
+        names: also list each tensor with its type and shape.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    if path.suffix in OPTION_FILES:
+        facts, weights = _of_options(path, side), StateDict()
+    else:
+        facts, weights = _of_checkpoint(path, side, key)
+    width = max(map(len, facts))
+    lines = [f"{what:<{width}}  {fact}" for what, fact in facts.items()]
+    if names:
+        lines += [f"{name}  {_kind(tensor)}" for name, tensor in weights.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _of_options(path: Path, side: int) -> Facts:
+    options = read_option_file(str(path))
+    facts = {"file": f"{path}, options of a {'training' if 'train' in options else 'test'}"}
+    for what, option in (("name", "name"), ("model", "model_type")):
+        if option in options:
+            facts[what] = str(options[option])
+    network_opt = options.get("network_g")
+    if not isinstance(network_opt, dict) or "type" not in network_opt:
+        raise OptionsError(f"{path}: network_g.type is missing; it names the architecture.")
+    hyperparameters = {name: value for name, value in network_opt.items() if name != "type"}
+    name = str(network_opt["type"])
+    facts |= _of_network(_built(name, hyperparameters), name, hyperparameters, side)
+    train_opt = options.get("train")
+    if isinstance(train_opt, dict) and "total_iter" in train_opt:
+        facts["iterations"] = str(train_opt["total_iter"])
+    datasets = options.get("datasets")
+    for phase, dataset_opt in (datasets if isinstance(datasets, dict) else {}).items():
+        if isinstance(dataset_opt, dict):
+            facts[str(phase)] = f"{dataset_opt.get('name', '')} ({dataset_opt.get('type', 'no type')})"
+    return facts
+
+
+def _of_checkpoint(path: Path, side: int, key: str | None) -> tuple[Facts, StateDict]:
+    content = read_checkpoint(path)
+    facts = {"file": f"{path}, {path.stat().st_size / MEGABYTE:.1f} MB"}
+    if isinstance(content.get("optimizers"), list):
+        facts |= {"holds": f"a training state: {', '.join(map(str, content))}", "iteration": str(content.get("iter"))}
+        return facts, {}
+    sections = {name: section for name, section in content.items() if isinstance(section, Mapping)}
+    weights = weights_in(content, str(path), key)
+    if sections:
+        taken = section_of(content, str(path), key)
+        facts["keys"] = ", ".join(
+            f"{name} ({len(section)} tensors{', described here' if name == taken and len(sections) > 1 else ''})"
+            for name, section in sections.items()
+        )
+    else:
+        facts["keys"] = f"none, {len(weights)} tensors"
+    facts["tensors"] = f"names {'of the publication' if is_published(weights) else 'of this package'}"
+    own = own_names(weights)
+    try:
+        name, hyperparameters = detect_network(own)
+    except UnknownNetworkError:
+        facts["tensors"] = "of no network of this package"
+        facts["parameters"] = _millions(sum(tensor.numel() for tensor in weights.values()))
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    else:
+        network = _built(name, hyperparameters)
+        fitting_tensors(network, own, str(path))  # what `restore` would refuse is refused
+        facts |= _of_network(network, name, hyperparameters, side)
+    iteration = _iteration(path)
+    facts["iteration"] = "not told by the file's name or its folder" if iteration is None else str(iteration)
+    return facts, weights
+
+
+def _built(name: str, hyperparameters: Options) -> nn.Module:
+    """The shapes of a network, on the meta device."""
+    if name not in ARCH_REGISTRY:
+        raise OptionsError(f"There is no architecture {name!r}; import it with --plugin FILE.py.")
+    try:
+        with torch.device("meta"):
+            network: nn.Module = ARCH_REGISTRY.get(name)(**hyperparameters)
+            return network
+    except (TypeError, ValueError) as error:
+        raise OptionsError(f"{name} cannot be built with the options {hyperparameters}: {error}") from error
+
+
+def _of_network(network: nn.Module, name: str, hyperparameters: Options, side: int) -> Facts:
+    facts = {"network": name, "options": ", ".join(f"{option} {value}" for option, value in hyperparameters.items())}
+    facts["parameters"] = _millions(count_parameters(network))
+    if isinstance(network, GuidedNetwork):
+        facts["parameters"] += f", {_millions(count_parameters(network.encoder))} of them ConStyle's"
+    gmacs = count_gmacs(network, side)
+    if gmacs is not None:
+        facts["computations"] = f"{gmacs:.2f} GMACs for {side}×{side} pixels"
+    return {what: fact for what, fact in facts.items() if fact}
+
+
+def _iteration(path: Path) -> int | None:
+    """At which iteration a run of BasicSR's wrote a network: its name tells, or what else lies in its experiment."""
+    version = path.stem.rsplit("_", 1)[-1]
+    if version.isdigit():
+        return int(version)
+    try:
+        options = read_option_file(str(next(iter(path.parent.parent.glob("*.yml")), "")))
+        if version == "latest":
+            return int(options["train"]["total_iter"])
+        if version == "best" and (path.parent / FILE).is_file():
+            metrics = options["val"]["metrics"]
+            best = next(iter(MetricsHistory(path.parent).best(metrics).values()))
+            return int(best[next(iter(metrics))]["iter"])
+    except (UserError, KeyError, TypeError, ValueError, StopIteration):
+        return None
+    return None
+
+
+def _millions(number: int) -> str:
+    return f"{number / 1e6:.3f} M"
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"

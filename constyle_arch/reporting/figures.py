@@ -1,0 +1,89 @@
+"""Figures of matplotlib, drawn without a display and without its global state."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+from matplotlib import colormaps, rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from constyle_arch.errors import UserError
+from constyle_arch.files import save_bytes_atomically
+
+FORMATS = (".png", ".svg")
+
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+"""Of Okabe and Ito, which people of any colour vision tell apart; their yellow is too pale for lines."""
+
+GRAY = "#777777"
+
+MARK = "constyle-arch"
+"""Stands in the metadata of each figure, which says that a file may be drawn again."""
+MARKED_BYTES = 8192
+
+DOTS_PER_INCH = 130
+
+
+def colors_of(count: int) -> list[Any]:
+    """A colour for each of `count` things: those of `COLORS`, or a scale from dark to light where they run out."""
+    if count <= len(COLORS):
+        return list(COLORS[:count])
+    return [colormaps["viridis"](position / count) for position in range(count)]
+
+
+def check_format(path: Path) -> None:
+    """Check that a picture can be written under this name.
+
+    Raises:
+        UserError: it cannot, by its suffix, the folder is not there, or a file that is no figure of this package is.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise UserError(f"-o is {path}; a picture's name must end in {' or '.join(FORMATS)}.")
+    if not path.absolute().parent.is_dir():
+        raise UserError(f"-o is {path}; the folder {path.parent} does not exist, create it first.")
+    if path.exists() and not _is_figure(path):
+        raise UserError(f"-o is {path}, which is there and was not drawn by this command; choose another name.")
+
+
+def _is_figure(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return MARK.encode() in file.read(MARKED_BYTES)
+
+
+def empty_figure(width: float, height: float) -> Figure:
+    """A white figure of this size, in inches, that makes room for what it holds."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def frame(axes: Axes, title: str) -> None:
+    """Give a panel its title, whose characters are meant as they are, a pale grid and two sides."""
+    axes.set_title(title, loc="left", fontsize="medium", parse_math=False)
+    axes.grid(color="0.92")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def add_legend(owner: Figure | Axes, handles: list[Any], names: list[str], **options: Any) -> None:
+    """A legend whose names are shown character by character: no formulas, and no underscore that hides one."""
+    legend = owner.legend(handles, [f"{number}" for number in range(len(names))], **options)
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        text.set_parse_math(False)
+        text.set_text(name)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG or SVG, as the name says; SVG keeps text as text.
+
+    Raises:
+        UserError: the name ends in another suffix, or the file cannot be written.
+    """
+    check_format(path)
+    content = io.BytesIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "constyle-arch"}):  # nothing in it is drawn by chance
+        svg = path.suffix.lower() == ".svg"
+        metadata = {"Creator": MARK, "Date": None} if svg else {"Software": MARK}
+        figure.savefig(content, format=path.suffix[1:].lower(), dpi=DOTS_PER_INCH, metadata=metadata)
+    save_bytes_atomically(content.getvalue(), path)

@@ -1,0 +1,90 @@
+"""The table of a test: one row a benchmark, as Markdown, CSV and JSON."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from constyle_arch.files import save_bytes_atomically
+from constyle_arch.reporting.complexity import SIDE
+from constyle_arch.reporting.scores import INPUT, Row, markdown_table, means_of
+
+
+@dataclass
+class Report:
+    """What a test measures, written again after each benchmark.
+
+    Args:
+        name: of the test.
+        network: the architecture's name.
+        weights: the checkpoint's path.
+        parameters: of the network.
+        gmacs: see `complexity.count_gmacs`; None where unknown.
+        metrics: their names.
+        benchmarks: the scores of each one's images, by its name.
+    """
+
+    name: str
+    network: str
+    weights: str
+    parameters: int
+    gmacs: float | None
+    metrics: Sequence[str]
+    benchmarks: dict[str, list[Row]] = field(default_factory=dict)
+
+    def write(self, folder: Path) -> None:
+        """Write `results.md` and `results.json` (means) and `results.csv` (every image) into `folder`.
+
+        Raises:
+            RunError: a file cannot be written.
+        """
+        for suffix, text in (("md", self.markdown()), ("json", self.json()), ("csv", self.csv())):
+            save_bytes_atomically(text.encode(), folder / f"results.{suffix}")
+
+    def markdown(self) -> str:
+        """A table: for each benchmark and metric the mean of the degraded images and of the restored ones."""
+        header = ["benchmark", "images"]
+        for metric in self.metrics:
+            header += [f"{metric} input", metric]
+        header += ["parameters (M)", f"GMACs ({SIDE}²)"]
+        gmacs = "–" if self.gmacs is None else f"{self.gmacs:.2f}"
+        rows, remarks = [], []
+        for benchmark, scores in self.benchmarks.items():
+            means = means_of(scores)
+            cells = [benchmark, str(len(scores))]
+            for metric in self.metrics:
+                for column in (f"{INPUT}{metric}", metric):
+                    cells.append(number(means[column].value))
+                    if means[column].remark():
+                        remarks.append(f"{benchmark}, {column}: {means[column].remark()}.")
+            rows.append([*cells, f"{self.parameters / 1e6:.3f}", gmacs])
+        text = f"# {self.name}\n\n{self.network}, weights {self.weights}\n\n{markdown_table(header, rows)}\n"
+        return text + "".join(f"\n{remark}" for remark in remarks) + ("\n" if remarks else "")
+
+    def json(self) -> str:
+        """The means, and what is not in them, for programs."""
+        content: dict[str, Any] = {key: getattr(self, key) for key in ("name", "network", "weights", "parameters")}
+        content |= {"gmacs": self.gmacs, "gmacs_image_side": SIDE, "metrics": list(self.metrics), "benchmarks": {}}
+        for benchmark, scores in self.benchmarks.items():
+            means = {column: asdict(mean) for column, mean in means_of(scores).items()}
+            content["benchmarks"][benchmark] = {"images": len(scores), "scores": means}
+        return json.dumps(content, indent=1)
+
+    def csv(self) -> str:
+        """Every image's scores, and a row `mean` for each benchmark."""
+        text = io.StringIO()
+        columns = [column for metric in self.metrics for column in (f"{INPUT}{metric}", metric)]
+        writer = csv.DictWriter(text, ["benchmark", "image", *columns], lineterminator="\n")
+        writer.writeheader()
+        for benchmark, scores in self.benchmarks.items():
+            means = {column: mean.value for column, mean in means_of(scores).items()}
+            writer.writerows({"benchmark": benchmark, **row} for row in (*scores, {"image": "mean", **means}))
+        return text.getvalue()
+
+
+def number(value: float | None) -> str:
+    """A score as tables show it."""
+    return "–" if value is None else f"{value:.4f}"

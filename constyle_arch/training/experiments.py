@@ -1,0 +1,140 @@
+"""The folder of a training run: whose it is, and which state in it can be resumed from."""
+
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from filelock import BaseFileLock, FileLock, Timeout
+
+from constyle_arch.checkpoints.reading import read_checkpoint
+from constyle_arch.checkpoints.trained import located
+from constyle_arch.errors import CheckpointError, RunError
+from constyle_arch.training.resuming import changes, check_changes, options_of_training
+
+Options = dict[str, Any]
+
+STATE_KEYS = {"epoch": int, "iter": int, "optimizers": list, "schedulers": list}
+
+_held: list[BaseFileLock] = []
+
+
+class Found(NamedTuple):
+    """A training state to resume from: its file, its content, and the options changed since, in words."""
+
+    path: Path
+    state: dict[str, Any]
+    changed: list[str]
+
+
+def hold_experiment(folder: Path) -> None:
+    """Keep other runs out of an experiment until this process ends, however it ends.
+
+    The lock lies beside the folder, which may not be there yet or may be moved away: `experiments/.NAME.running`.
+
+    Raises:
+        RunError: another process trains it.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.parent / f".{folder.name}.running")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunError(f"Another process is training {folder}; stop it first, or choose another name.") from None
+    _held.append(lock)
+
+
+def state_to_resume(opt: Options) -> Found | None:
+    """The state that `--auto_resume` or `path.resume_state` means; None for a run from scratch. Writes nothing.
+
+    Raises:
+        CheckpointError: the state or its network cannot be read.
+        OptionsError: options have changed that must not.
+    """
+    found = newest_state(Path(opt["path"]["training_states"])) if opt["auto_resume"] else None
+    if found is None and opt["path"].get("resume_state"):
+        path = Path(opt["path"]["resume_state"])
+        found = path, read_state(path)
+    if found is None:
+        return None
+    path, state = found
+    options_then = state.get("options", {})
+    if opt.get("seed_was_drawn") and "manual_seed" in options_then:
+        opt["manual_seed"] = options_then["manual_seed"]
+    changed = changes(options_then, options_of_training(opt))
+    return Found(path, state, check_changes(changed, opt["train"]["scheduler"]["type"], str(path)))
+
+
+def newest_state(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The newest training state in `folder` that is whole, as is its network; None where there are none at all.
+
+    Damaged ones are passed over with a message.
+
+    Raises:
+        CheckpointError: there are states, and none is whole.
+    """
+    states = {int(path.stem): path for path in folder.glob("*.state") if path.stem.isdigit()}
+    errors = []
+    for iteration in sorted(states, reverse=True):
+        try:
+            return states[iteration], read_state(states[iteration])
+        except CheckpointError as error:
+            errors.append(str(error))
+            print(f"The state of iteration {iteration} cannot be used: {error}", flush=True)
+    if errors:
+        raise CheckpointError(f"{folder} holds no training state that can be resumed from: {errors[0]}")
+    return None
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """A training state whose network is there too.
+
+    Raises:
+        CheckpointError: the state or its network is missing or damaged.
+    """
+    state = dict(read_checkpoint(path))
+    wrong = [key for key, kind in STATE_KEYS.items() if not isinstance(state.get(key), kind)]
+    if wrong or not isinstance(state.get("options", {}), dict):
+        raise CheckpointError(f"{path} is no training state; it lacks {', '.join(sorted(wrong)) or 'options'}.")
+    read_checkpoint(network_of(path, state["iter"]))
+    return state
+
+
+def network_of(state: Path, iteration: int) -> Path:
+    """The network saved with a state, in the experiment it is from."""
+    return state.parent.parent / "models" / f"net_g_{iteration}.pth"
+
+
+def weights_of(path: str | Path) -> Path:
+    """The checkpoint that is meant.
+
+    A file itself; that of a trained network's name; of an experiment's folder its best network, or its newest.
+
+    Raises:
+        CheckpointError: there is no such file or folder, or no network in the folder.
+    """
+    path = located(path).expanduser()
+    if not path.is_dir():
+        return path
+    models = path / "models" if (path / "models").is_dir() else path
+    numbered = [file for file in models.glob("net_g_*.pth") if file.stem.rsplit("_", 1)[1].isdigit()]
+    newest = sorted(numbered, key=lambda file: int(file.stem.rsplit("_", 1)[1]), reverse=True)
+    for file in (models / "net_g_best.pth", models / "net_g_latest.pth", *newest):
+        if file.is_file():
+            return file
+    raise CheckpointError(f"{path} holds no network; wanted an experiment's folder with models/net_g_….pth in it.")
+
+
+def set_aside_after(home: Path, iteration: int) -> None:
+    """Move what an experiment holds of later iterations into a folder `abandoned_TIME` of it."""
+    states = [path for path in (home / "training_states").glob("*.state") if path.stem.isdigit()]
+    later = [path for path in states if int(path.stem) > iteration]
+    if not later:
+        return
+    aside = home / time.strftime("abandoned_%Y%m%d_%H%M%S")
+    aside.mkdir()
+    networks = [network_of(path, int(path.stem)) for path in later]
+    networks += [home / "models" / f"net_g_{version}.pth" for version in ("latest", "best")]
+    for path in (*later, *networks):
+        if path.is_file():
+            path.rename(aside / path.name)
+    print(f"Going back to iteration {iteration}: what came after it is in {aside}.", flush=True)

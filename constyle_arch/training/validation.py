@@ -1,0 +1,110 @@
+"""Measuring a network on a data set, the images shared out among the processes of a run."""
+
+from collections.abc import Callable, Container, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from basicsr.metrics import calculate_metric
+from basicsr.utils import tensor2img
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+from tqdm import tqdm
+
+from constyle_arch.distributed import gathered_objects, ranks
+from constyle_arch.errors import RunError
+from constyle_arch.reporting.scores import INPUT, Row
+
+Pictures = dict[str, NDArray[np.uint8]]
+"""`input`, `restored` and, where there is one, `clean`: (H, W, 3), BGR."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An image of a data set.
+
+    Attributes:
+        name: the image's.
+        finite: whether the restored image holds finite numbers alone.
+        row: its scores.
+        pictures: none where they are not asked for, or the restored image is not finite: it
+            would look black.
+    """
+
+    name: str
+    finite: bool
+    row: Row
+    pictures: Pictures
+
+
+def measure(
+    restore: Callable[[Mapping[str, Any]], Mapping[str, Tensor]],
+    dataloader: DataLoader[Any],
+    metrics: Mapping[str, Any],
+    *,
+    score_input: bool,
+    pictures_of: Container[int],
+    progress: bool,
+    until: Callable[[], int] = lambda: 0,
+) -> Iterator[Measured]:
+    """Restore and score every image of a data set once, whatever the number of processes.
+
+    Process r of n takes the images r, r + n, …; process 0 receives all of them, in the data set's order, and yields
+    them. On the other processes nothing is yielded, but they must be iterated too.
+
+    Args:
+        restore: gives the images of a sample, as `RestorationModel.restored_images` does.
+        dataloader: of the whole data set; samples are collated one by one.
+        metrics: `val.metrics`.
+        score_input: whether to score the degraded image as well.
+        pictures_of: the numbers of the images, from 0 on, whose pictures are to be handed on.
+        progress: whether to show a progress bar.
+        until: asked on every process after each round of images; the rest is left out once it is not 0.
+
+    Raises:
+        RunError: there are metrics but no clean images to measure with.
+    """
+    dataset: Any = dataloader.dataset
+    world_size, rank = ranks()
+    if world_size > 1:
+        share = Subset(dataset, range(rank, len(dataset), world_size))
+        dataloader = DataLoader(share, batch_size=1, num_workers=dataloader.num_workers)
+    samples = iter(dataloader)
+    rounds = range(0, len(dataset), world_size)
+    for first in tqdm(rounds, desc=dataset.opt["name"], unit="image", disable=not progress or rank != 0):
+        sample = next(samples, None)
+        measured = None
+        if sample is not None:
+            keep_pictures = first + rank in pictures_of
+            measured = _measured(sample, restore, metrics, score_input, keep_pictures, dataset.opt["name"])
+        yield from (one for one in gathered_objects(measured) if one is not None)
+        if until():
+            return
+
+
+def _measured(
+    sample: Mapping[str, Any],
+    restore: Callable[[Mapping[str, Any]], Mapping[str, Tensor]],
+    metrics: Mapping[str, Any],
+    score_input: bool,
+    keep_pictures: bool,
+    dataset_name: str,
+) -> Measured:
+    name = sample["name"][0] if "name" in sample else Path(sample["lq_path"][0]).stem
+    images = restore(sample)
+    finite = bool(images["restored"].isfinite().all())
+    pictures = {label: tensor2img(image.cpu()) for label, image in images.items()}
+    if metrics and "clean" not in pictures:
+        raise RunError(f"val.metrics is set but the data set {dataset_name} has no clean images to measure with.")
+    row: dict[str, str | float | None] = {"image": name}
+    for metric, options in metrics.items():
+        if score_input:
+            row[f"{INPUT}{metric}"] = _score(pictures["input"], pictures["clean"], options)
+        row[metric] = _score(pictures["restored"], pictures["clean"], options) if finite else None
+    return Measured(name, finite, row, pictures if keep_pictures and finite else {})
+
+
+def _score(image: NDArray[np.uint8], clean: NDArray[np.uint8], options: Mapping[str, Any]) -> float:
+    return float(calculate_metric({"img": image, "img2": clean}, dict(options)))
