@@ -17,8 +17,9 @@ import skimage
 import torch
 
 import constyle_arch
-from constyle_arch.data import DegradedImageDataset, PairedRestorationDataset
 from constyle_arch.data.degradations import Rain
+from constyle_arch.data.degraded_image_dataset import DegradedImageDataset
+from constyle_arch.data.paired_restoration_dataset import PairedRestorationDataset
 from constyle_arch.data.preparation.packing import pack
 from constyle_arch.data.preparation.plan import Plan
 from constyle_arch.data.training_sampler import SeededDataset

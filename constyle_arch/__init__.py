@@ -1,8 +1,7 @@
 """IRConStyle (arXiv 2402.15784) for BasicSR: networks, contrastive training and the `basicsr` command.
 
-Importing this package is cheap and makes `import basicsr` work on today's PyTorch. Importing one of
-`constyle_arch.archs`, `.data`, `.losses` or `.models` registers what it holds with BasicSR;
-`constyle_arch.register()` imports all four.
+Importing this package is cheap and makes `import basicsr` work on today's PyTorch. `constyle_arch.register()` registers
+what the package adds with BasicSR.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -37,8 +36,16 @@ def restore(network: "nn.Module", image: Any, **options: Any) -> Any:
 
 
 def register() -> None:
-    """Register every architecture, data set, loss and model of this package with BasicSR."""
+    """Register every architecture, data set, loss and model of this package with BasicSR, and repair BasicSR.
+
+    After that BasicSR's own `train_pipeline` trains them, from a script of one's own, too.
+    """
     import constyle_arch.archs
-    import constyle_arch.data
+    import constyle_arch.data.degraded_image_dataset
+    import constyle_arch.data.mixed_dataset
+    import constyle_arch.data.paired_restoration_dataset
     import constyle_arch.losses
     import constyle_arch.models  # noqa: F401
+    from constyle_arch import basicsr_repairs
+
+    basicsr_repairs.apply()

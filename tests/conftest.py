@@ -15,10 +15,8 @@ import pytest
 import yaml
 
 import constyle_arch
-from constyle_arch import basicsr_repairs
 
 constyle_arch.register()
-basicsr_repairs.apply()
 
 REPOSITORY = Path(__file__).parents[1]
 

@@ -11,10 +11,10 @@ from torch import nn
 from constyle_arch.archs import ConStyleNAFNet
 from constyle_arch.archs.layers import Stage
 from constyle_arch.archs.restormer_arch import TransposedAttention
-from constyle_arch.basicsr_repairs.models import get_optimizer
 from constyle_arch.errors import RunError
 from constyle_arch.models.acceleration import Acceleration
 from constyle_arch.models.non_finite_steps import NonFiniteSteps
+from constyle_arch.models.optimization import Optimization
 from constyle_arch.reporting.complexity import PeakMemory
 from tests.test_archs import SMALL_NAFNET, TINY
 from tests.test_constyle_model import QUEUE, batch, everything, same
@@ -250,7 +250,7 @@ def test_attention_in_fp16_does_not_overflow():
 
 def test_optimizer_that_is_asked_not_to_be_fused_is_not():
     for asked in ({"fused": False}, {"foreach": True}):
-        optimizer = get_optimizer(None, "AdamW", [nn.Parameter(torch.zeros(2))], 1e-3, **asked)
+        optimizer = Optimization.get_optimizer(None, "AdamW", [nn.Parameter(torch.zeros(2))], 1e-3, **asked)
         assert not optimizer.param_groups[0]["fused"]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from constyle_arch.data import PairedRestorationDataset
+from constyle_arch.data.paired_restoration_dataset import PairedRestorationDataset
 from constyle_arch.data.preparation.packing import check, pack
 from constyle_arch.data.preparation.plan import Plan
 from constyle_arch.errors import DataError

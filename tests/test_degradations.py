@@ -8,11 +8,11 @@ import pytest
 import torch
 from numpy.random import RandomState
 
-from constyle_arch.data import DegradedImageDataset
 from constyle_arch.data.degradations import Haze, MotionBlur, Noise, Rain, build_degradation
 from constyle_arch.data.degradations.haze import add_haze, depth_from_disparity, smooth_depth
 from constyle_arch.data.degradations.motion_blur import path_kernel
 from constyle_arch.data.degradations.quantity import Quantity
+from constyle_arch.data.degraded_image_dataset import DegradedImageDataset
 from constyle_arch.data.training_sampler import SeededDataset
 from constyle_arch.errors import DataError
 from tests.conftest import write_pairs

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from constyle_arch.data import MixedDataset
+from constyle_arch.data.mixed_dataset import MixedDataset
 from constyle_arch.data.training_sampler import SeededDataset
 from constyle_arch.errors import DataError
 

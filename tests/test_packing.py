@@ -17,8 +17,8 @@ import pytest
 import torch
 
 from constyle_arch import cli
-from constyle_arch.data import PairedRestorationDataset
 from constyle_arch.data.image_stores import ImageFolder, ImageLmdb
+from constyle_arch.data.paired_restoration_dataset import PairedRestorationDataset
 from constyle_arch.data.preparation import unfinished
 from constyle_arch.data.preparation.packing import check, pack
 from constyle_arch.data.preparation.plan import Plan

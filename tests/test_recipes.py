@@ -175,7 +175,7 @@ def test_other_recipes_train_and_test(home, monkeypatch, name):
 
 def test_folders_can_stand_where_the_lmdbs_do(home, monkeypatch):
     """The page's example: the same images, read from the download as it is."""
-    from constyle_arch.data import PairedRestorationDataset
+    from constyle_arch.data.paired_restoration_dataset import PairedRestorationDataset
 
     monkeypatch.chdir(home)
     for name, data_set in DATA_SETS.items():

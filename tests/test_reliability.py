@@ -95,7 +95,7 @@ def test_flags_of_old_launchers_are_understood(tmp_path):
 
 
 def test_restored_image_that_is_not_finite_scores_nothing(tmp_path):
-    from constyle_arch.data import PairedRestorationDataset
+    from constyle_arch.data.paired_restoration_dataset import PairedRestorationDataset
 
     folder = write_pairs(tmp_path, 2)
     roots = {f"dataroot_{side}": str(folder / side) for side in ("lq", "gt")}

@@ -9,11 +9,11 @@ import torch
 from basicsr.models import lr_scheduler as basicsr_schedulers
 from torch import nn
 
-from constyle_arch.basicsr_repairs.models import find_optimizer, find_scheduler
 from constyle_arch.errors import OptionsError, RunError
 from constyle_arch.files import save_atomically
 from constyle_arch.models.lr_scheduler import CosineAnnealingRestartCyclicLR
 from constyle_arch.models.mixup import Mixup
+from constyle_arch.models.optimization import find_optimizer, find_scheduler
 
 
 def rates(scheduler, optimizer, iterations):

@@ -40,6 +40,23 @@ def test_twenty_iterations_on_ten_images_with_batch_sixteen(tmp_path, ten_pairs)
     assert {float(moments["step"]) for moments in state["optimizers"][0]["state"].values()} == {20.0}
 
 
+def test_a_script_of_ones_own_trains_with_basicsrs_pipeline(tmp_path, ten_pairs, two_pairs):
+    (tmp_path / "train.py").write_text(
+        "from pathlib import Path\n\nimport constyle_arch\n\nconstyle_arch.register()\n\n"
+        "from basicsr.train import train_pipeline\n\ntrain_pipeline(str(Path.cwd()))\n"
+    )
+    options = training_options(ten_pairs, two_pairs)
+    homes = []
+    for name, launcher in (("script", (sys.executable, "train.py")), ("command", ())):
+        file = write_options(tmp_path / f"{name}.yml", options | {"name": name})
+        result = run_command(*(["train"] if not launcher else []), "-opt", file, cwd=tmp_path, launcher=launcher)
+        assert result.returncode == 0, result.stderr[-3000:]
+        models = tmp_path / "experiments" / name / "models"
+        homes.append(torch.load(models / "net_g_latest.pth", weights_only=True)["params_ema"])
+    for tensor, value in homes[0].items():
+        assert torch.equal(value, homes[1][tensor]), tensor
+
+
 @pytest.fixture(scope="module")
 def finished_run(tmp_path_factory, ten_pairs, two_pairs):
     cwd = tmp_path_factory.mktemp("finished")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from constyle_arch import cli
-from constyle_arch.data import PairedRestorationDataset
+from constyle_arch.data.paired_restoration_dataset import PairedRestorationDataset
 from constyle_arch.data.preparation import sample
 from constyle_arch.errors import DataError, UserError
 

@@ -4,24 +4,20 @@ Each repair is one function that replaces one thing and says which fault it answ
 
 - `imports`: what must hold before `import basicsr`; applied by importing `constyle_arch`.
 - `processes`: devices and process groups.
-- `models`: optimizers, schedules and EMA of BasicSR's models.
 - `loaders`: how long an epoch is, what a worker draws, how an LMDB is opened.
 - `runs`: how a run reads its options and finds the state to resume from.
 
-`apply` puts all but the first in place. Call it once, before BasicSR's pipeline.
+`constyle_arch.register()` puts all but the first in place. What `RestorationModel` can override is not repaired here.
 """
 
 
 def apply() -> None:
     """Repair the imported BasicSR; calling it again changes nothing."""
-    from constyle_arch.basicsr_repairs import loaders, models, processes, runs
+    from constyle_arch.basicsr_repairs import loaders, processes, runs
 
     for repair in (
         processes.start_processes_without_cuda,
         processes.wrap_networks_without_cuda,
-        models.accept_every_optimizer,
-        models.accept_every_schedule,
-        models.average_buffers,
         loaders.train_whole_epochs,
         loaders.share_lmdb_environments,
         runs.read_options_safely,

@@ -1,7 +1,4 @@
-"""Data: the data sets, where their images lie, how names are matched, and how training samples."""
+"""Data: the data sets, where their images lie, how names are matched, how training samples, and `basicsr prepare`.
 
-from constyle_arch.data.degraded_image_dataset import DegradedImageDataset
-from constyle_arch.data.mixed_dataset import MixedDataset
-from constyle_arch.data.paired_restoration_dataset import PairedRestorationDataset
-
-__all__ = ["DegradedImageDataset", "MixedDataset", "PairedRestorationDataset"]
+Importing this folder is cheap; `constyle_arch.register()` imports its data sets.
+"""

@@ -29,6 +29,7 @@ from constyle_arch.losses.options import RESTORATION, by_log_name, loss_options,
 from constyle_arch.models.acceleration import PRECISIONS, Acceleration
 from constyle_arch.models.mixup import Mixup
 from constyle_arch.models.non_finite_steps import ADVICE, NonFiniteSteps, Snapshot
+from constyle_arch.models.optimization import Optimization
 from constyle_arch.reporting.complexity import count_gmacs, count_parameters
 from constyle_arch.reporting.pictures import Picture, comparison, encoded, stacked
 from constyle_arch.reporting.report import Report
@@ -52,7 +53,7 @@ IMAGES_SHOWN = 24
 
 
 @MODEL_REGISTRY.register()
-class RestorationModel(SRModel):  # type: ignore[misc]  # BasicSR publishes no types
+class RestorationModel(Optimization, SRModel):  # type: ignore[misc]  # BasicSR publishes no types
     """BasicSR's `SRModel` for restoration: losses from YAML, mixup, clipping, EMA, best checkpoint, test report.
 
     Options under `train`, besides BasicSR's:

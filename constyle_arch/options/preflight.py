@@ -36,7 +36,6 @@ from torch import nn
 
 from constyle_arch.archs.constyle_arch import CODE_CHANNELS, Codes, ConStyle
 from constyle_arch.archs.general_restoration_arch import GuidedNetwork
-from constyle_arch.basicsr_repairs.models import find_optimizer, find_scheduler
 from constyle_arch.checkpoints.loading import fill, own_names
 from constyle_arch.checkpoints.reading import read_state_dict
 from constyle_arch.checkpoints.trained import located
@@ -54,6 +53,7 @@ from constyle_arch.models.acceleration import PRECISIONS
 from constyle_arch.models.constyle_model import ConStyleModel
 from constyle_arch.models.mixup import Mixup
 from constyle_arch.models.momentum_contrast import MomentumContrast
+from constyle_arch.models.optimization import find_optimizer, find_scheduler
 from constyle_arch.models.restoration_model import RestorationModel
 from constyle_arch.reporting.scores import INPUT
 from constyle_arch.training.resuming import CLOSED_FORM

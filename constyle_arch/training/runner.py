@@ -43,10 +43,8 @@ def prepare_basicsr(plugins: Sequence[str] = ()) -> None:
         OptionsError: a file is missing, no Python file, or raises an error.
     """
     import constyle_arch
-    from constyle_arch import basicsr_repairs
 
     constyle_arch.register()
-    basicsr_repairs.apply()
     for number, file in enumerate(plugins):
         _import_file(file, f"constyle_plugin_{number}")
 
