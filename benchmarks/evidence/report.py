@@ -34,8 +34,8 @@ python -m benchmarks.evidence --data DATA --work WORK
 python -m benchmarks.evidence --data DATA --work WORK --report benchmarks/EVIDENCE.md
 ```
 
-A Δ is the mean difference of the test images' PSNR to the first row's, in dB, with its 95 %
-interval over the images; where there are several seeds, the images' differences are averaged over
+A Δ is the mean difference of the test images' PSNR to that of the U-Net without ConStyle (the row
+above that has no Δ), in dB, with its 95 % interval over the images; where there are several seeds, the images' differences are averaged over
 them first, and the mean of each seed follows in brackets. An interval says how sure the
 difference of *these* networks is; how much another seed would change it, the brackets say.
 `contrast_acc`, cos + and cos − are the contrast's health over the last fifth of the training
@@ -106,7 +106,6 @@ def is_finished(results: Path, task: Task) -> bool:
 def table(work: Path, task: str) -> str:
     """The Markdown table of a task: its rows in the order of `ROWS`, those without a finished training left out."""
     runs = {row: runs_of(work, task, row) for row in TASKS[task].rows}
-    baseline = TASKS[task].rows[0]
     tests = list(TASKS[task].tests)
     header = ["", *tests, *(f"Δ {test}" for test in tests), "seeds", "M", "GMACs", *HEALTH.values(), "R²"]
     lines = []
@@ -119,7 +118,7 @@ def table(work: Path, task: str) -> str:
             [
                 ROWS[row].title,
                 *(f"{mean:.2f}" for mean in means),
-                *("" if row == baseline else str(difference(by_seed, runs[baseline], test) or "") for test in tests),
+                *(str(difference(by_seed, runs[against(task, row)], test) or "") for test in tests),
                 str(len(every)),
                 f"{(every[0].parameters - _unused(row)) / 1e6:.2f}",
                 f"{every[0].gmacs:.2f}",
@@ -128,6 +127,11 @@ def table(work: Path, task: str) -> str:
             ]
         )
     return markdown_table(header, lines)
+
+
+def against(task: str, row: str) -> str:
+    """The row that a row is compared with."""
+    return ROWS[row].against or TASKS[task].rows[0]
 
 
 @dataclass(frozen=True)
@@ -151,9 +155,9 @@ class Difference:
 
 
 def difference(runs: dict[int, Run], baseline: dict[int, Run], test: str) -> Difference | None:
-    """The difference to the baseline of the same seeds; None where they have no seed in common."""
+    """The difference to the baseline of the same seeds; None where they have no seed in common, or are the same."""
     seeds = sorted(runs.keys() & baseline.keys())
-    if not seeds:
+    if not seeds or runs is baseline:
         return None
     by_seed = [
         {image: score - _of(baseline[seed], test)[image] for image, score in _of(runs[seed], test).items()}

@@ -15,11 +15,13 @@ class Row:
         title: what the table says of it.
         network: of `network_g`.
         contrast: of `train`: ConStyle's losses and its contrast; None for a training on the pixel loss alone.
+        against: the row it is compared with; empty for the task's first.
     """
 
     title: str
     network: Options
     contrast: Options | None = field(default=None)
+    against: str = ""
 
 
 def constyle(
@@ -64,10 +66,18 @@ SMALL = {
     "weight0.001": Row("the same, × 0.001", CONV, constyle(0.001)),
     "wide": Row("without ConStyle, as many parameters as with it", CONV | WITHOUT | {"dim": 28}),
     "time": Row("without ConStyle, as many operations as with it", CONV | WITHOUT | MORE_BLOCKS),
-    "originals": Row("NAFNet, as many parameters as ConStyle-NAFNet", NARROW_NAFNET),
-    "nafnet-without": Row("ConStyle-NAFNet's U-Net without ConStyle", NAFNET | WITHOUT),
-    "nafnet-pixel": Row("ConStyle-NAFNet, pixel loss alone", NAFNET),
-    "nafnet-weight1": Row("ConStyle-NAFNet, He initialization, L2-normalised codes", NAFNET, constyle()),
+    "originals": Row("NAFNet, as many parameters as ConStyle-NAFNet", NARROW_NAFNET, against="nafnet-without"),
+    "nafnet-without": Row("ConStyle-NAFNet's U-Net without ConStyle", NAFNET | WITHOUT, against="nafnet-without"),
+    "nafnet-pixel": Row("ConStyle-NAFNet, pixel loss alone", NAFNET, against="nafnet-without"),
+    "nafnet-weight1": Row(
+        "ConStyle-NAFNet, He initialization, L2-normalised codes", NAFNET, constyle(), against="nafnet-without"
+    ),
+    "nafnet-degraded": Row(
+        "the same, the positive another crop of the degraded image, losses × 0.1",
+        NAFNET,
+        constyle(0.1, positive="degraded"),
+        against="nafnet-without",
+    ),
 }
 FULL = {
     "nafnet": Row("NAFNet, as many parameters as ConStyle-NAFNet", {"type": "NAFNet", "width": 24}),
