@@ -37,7 +37,8 @@ python -m benchmarks.evidence --data DATA --work WORK --report benchmarks/EVIDEN
 A Δ is the mean difference of the test images' PSNR to that of the U-Net without ConStyle (the row
 above that has no Δ), in dB, with its 95 % interval over the images; where there are several seeds,
 the images' differences are averaged over them first, and the mean of each seed follows in
-brackets. An interval says how sure the difference of *these* networks is; how much another seed would change it, the brackets say.
+brackets. An interval says how sure the difference of *these* networks is; how much another seed
+would change it, the brackets say.
 `contrast_acc`, cos + and cos − are the contrast's health over the last fifth of the training
 ([what they mean](../docs/training.md#is-the-contrast-healthy)). R² is how much of a degradation's
 strength, the logarithm of the root mean square of what it changed in a crop of 128×128 pixels, a
