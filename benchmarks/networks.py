@@ -1,9 +1,9 @@
 """How fast the networks are and how much memory they take: `make benchmark`, or `python -m benchmarks.networks`.
 
 Every way of computing a network runs in a process of its own, with the memory allocator that goes with it: the plain
-version (`plain.py`) as published code runs, with the C library's defaults and, to tell the allocator's share, with this
-package's; this package's version; the network it is made of; and with bf16. They are measured in turn, round by
-round, so that what disturbs the machine disturbs all; medians are compared.
+version, by the papers' equations, as published code runs, with the C library's defaults and, to tell the allocator's
+share, with this package's; this package's version; the network it is made of; and with bf16. They are measured in
+turn, round by round, so that what disturbs the machine disturbs all; medians are compared.
 
 `benchmarks.gpu` is for GPUs.
 """
@@ -35,6 +35,7 @@ class Variant:
     label: str
     network: str
     plain: bool = False
+    """Whether it is computed by its papers' equations, NCHW."""
     tuned_memory: bool = True
     amp: str = "off"
     compile: bool = False
@@ -69,8 +70,8 @@ class Subject:
     def __init__(self, variant: Variant, batch: int, side: int, queue: int, device: str) -> None:
         import torch
 
-        from benchmarks.plain import plain
         from constyle_arch import archs
+        from constyle_arch.archs.fused import use_fused
         from constyle_arch.losses import ContentLoss, InfoNCELoss, StyleLoss
         from constyle_arch.models.acceleration import Acceleration
         from constyle_arch.models.momentum_contrast import MomentumContrast
@@ -82,7 +83,7 @@ class Subject:
         )
         self.network = getattr(archs, variant.network)()
         if variant.plain:
-            self.network = plain(self.network)
+            use_fused(self.network, False)
         if variant.peer:
             self.network = peer(self.network)
         self.acceleration.prepare(self.network)

@@ -4,12 +4,13 @@ Importing this package is cheap and makes `import basicsr` work on today's PyTor
 what the package adds with BasicSR.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from constyle_arch.basicsr_repairs.imports import repair_before_import
 
 if TYPE_CHECKING:
-    from torch import nn
+    from constyle_arch.checkpoints.loading import load_network
+    from constyle_arch.inference import restore
 
 __all__ = ["__version__", "load_network", "register", "restore"]
 __version__ = "0.1.0"
@@ -17,22 +18,20 @@ __version__ = "0.1.0"
 repair_before_import()
 
 
-def load_network(*args: Any, **kwargs: Any) -> "nn.Module":
-    """The network a checkpoint holds, or one that comes trained, `load_network("denoise")`, ready to call.
+if not TYPE_CHECKING:
 
-    See `constyle_arch.checkpoints.loading.load_network`.
-    """
-    register()
-    from constyle_arch.checkpoints import loading
+    def __getattr__(name: str) -> object:
+        """`load_network` and `restore`, which import torch, as soon as one of them is asked for."""
+        if name == "load_network":
+            register()
+            from constyle_arch.checkpoints.loading import load_network
 
-    return loading.load_network(*args, **kwargs)
+            return load_network
+        if name == "restore":
+            from constyle_arch.inference import restore
 
-
-def restore(network: "nn.Module", image: Any, **options: Any) -> Any:
-    """Restore an array or a tensor, in tiles or whole; see `constyle_arch.inference.restore`."""
-    from constyle_arch.inference import restore
-
-    return restore(network, image, **options)
+            return restore
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def register() -> None:

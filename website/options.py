@@ -50,7 +50,7 @@ PARTS: dict[str, Mapping[str, type]] = {
 }
 """What options reach besides."""
 
-NO_OPTIONS = {"opt", "operator", "feature_activation", "encoder", "optimizer", "last_epoch"}
+NO_OPTIONS = {"opt", "preprocess", "finetune", "encoder", "optimizer", "last_epoch"}
 """Arguments of constructors that code gives, and no option file."""
 
 

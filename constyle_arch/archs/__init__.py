@@ -2,12 +2,14 @@
 
 from constyle_arch.archs.constyle_arch import ConStyle
 from constyle_arch.archs.conv_arch import ConStyleConv
-from constyle_arch.archs.general_restoration_arch import GeneralRestorationNetwork
+from constyle_arch.archs.fused import use_fused
+from constyle_arch.archs.general_restoration_arch import OPERATOR_REGISTRY, GeneralRestorationNetwork
 from constyle_arch.archs.maxim_arch import ConStyleMaxim, Maxim
 from constyle_arch.archs.nafnet_arch import ConStyleNAFNet, NAFNet
 from constyle_arch.archs.restormer_arch import ConStyleRestormer, Restormer
 
 __all__ = [
+    "OPERATOR_REGISTRY",
     "ConStyle",
     "ConStyleConv",
     "ConStyleMaxim",
@@ -17,4 +19,5 @@ __all__ = [
     "Maxim",
     "NAFNet",
     "Restormer",
+    "use_fused",
 ]

@@ -1,16 +1,17 @@
 """ConStyle-Conv: the general restoration network with plain convolutions (ConStyle v2, arXiv 2406.18242)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from constyle_arch.archs.constyle_arch import SLOPE
-from constyle_arch.archs.general_restoration_arch import GeneralRestorationNetwork, leaky_relu
+from constyle_arch.archs.general_restoration_arch import (
+    ACTIVATIONS,
+    OPERATOR_REGISTRY,
+    GeneralRestorationNetwork,
+)
 from constyle_arch.archs.layers import make_channels_last
-
-ACTIVATIONS: dict[str, Callable[[int], nn.Module]] = {"prelu": nn.PReLU, "leaky_relu": leaky_relu}
-
 
 BRANCH_SCALE = 0.1
 """Of what a new block and the new network add to their input."""
@@ -24,6 +25,7 @@ def conv_act(in_channels: int, out_channels: int, activation: str, scale: float 
     return nn.Sequential(convolution, ACTIVATIONS[activation](out_channels))
 
 
+@OPERATOR_REGISTRY.register()
 class ConvBlock(nn.Sequential):
     """Two convolutions with their activations, and a residual.
 
@@ -32,7 +34,7 @@ class ConvBlock(nn.Sequential):
         activation: `prelu` or `leaky_relu`.
     """
 
-    def __init__(self, channels: int, activation: str) -> None:
+    def __init__(self, channels: int, activation: str = "prelu") -> None:
         super().__init__(
             conv_act(channels, channels, activation), conv_act(channels, channels, activation, BRANCH_SCALE)
         )
@@ -81,12 +83,13 @@ class ConStyleConv(GeneralRestorationNetwork):
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation is {activation!r}; it must be {' or '.join(ACTIVATIONS)}.")
         super().__init__(
-            lambda channels, level: ConvBlock(channels, activation),
+            "ConvBlock",
+            operator_options={"activation": activation},
             dim=dim,
             num_blocks_down=num_blocks_down,
             num_blocks_bottleneck=num_blocks_bottleneck,
             num_blocks_up=num_blocks_up,
-            feature_activation=ACTIVATIONS[activation],
+            feature_activation=activation,
             use_features=use_features,
             use_code=use_code,
             encoder_initialization=encoder_initialization,

@@ -1,26 +1,63 @@
 """The general restoration network of IRConStyle (arXiv 2402.15784, section 3.3): a U-Net that ConStyle guides.
 
 The network reads top to bottom as the paper's figure: preprocess, three stages down that take in ConStyle's
-features, a bottleneck that takes in its code, three stages up, refinement, and the input added at the end.
-What a stage computes is the *operator*, a parameter; `restormer_arch.py` shows one.
+features, a bottleneck that takes in its code, three stages up, finetune, and the input added at the end.
+What a stage computes is the *operator*, a parameter; `nafnet_arch.py` shows one.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from basicsr.utils.registry import ARCH_REGISTRY, Registry
 from torch import Tensor, nn
 
-from constyle_arch.archs.constyle_arch import CODE_CHANNELS, FEATURE_CHANNELS, Codes, ConStyle
-from constyle_arch.archs.layers import Stage, checked_image, make_channels_last, pad_to_multiple
+from constyle_arch.archs.constyle_arch import CODE_CHANNELS, FEATURE_CHANNELS, SLOPE, Codes, ConStyle
+from constyle_arch.archs.layers import RestorationNetwork, Stage, make_channels_last
 
 Operator = Callable[[int, int], nn.Module]
 """Makes one block from its channels and its level: 0 at full resolution, 3 at the bottleneck (1/8)."""
 
+OPERATOR_REGISTRY = Registry("operator")
+"""Classes of blocks that an option file can name; each takes its channels, and options by keyword."""
 
-def leaky_relu(channels: int) -> nn.Module:
-    """The activation after a projected feature, where a network does not choose its own."""
-    return nn.LeakyReLU(0.1, inplace=True)
+LEVELS = 4
+
+ACTIVATIONS: dict[str, Callable[[int], nn.Module]] = {
+    "prelu": nn.PReLU,
+    "leaky_relu": lambda channels: nn.LeakyReLU(SLOPE, inplace=True),
+}
+"""Makes an activation from the channels it is for."""
+
+
+def registered_operator(name: str, options: Mapping[str, Any]) -> Operator:
+    """The operator whose blocks are of the registered class `name`.
+
+    Args:
+        name: in `OPERATOR_REGISTRY`.
+        options: of the blocks; a list holds a value for each level, from full resolution to the bottleneck.
+
+    Raises:
+        ValueError: there is no such operator, or a list is of another length.
+    """
+    if name not in OPERATOR_REGISTRY:
+        raise ValueError(
+            f"operator is {name!r}; it must be one of {', '.join(sorted(name for name, _ in OPERATOR_REGISTRY))}."
+        )
+    per_level = {option for option, value in options.items() if isinstance(value, list | tuple)}
+    for option in per_level:
+        if len(options[option]) != LEVELS:
+            raise ValueError(
+                f"{option} is {list(options[option])}; as a list it must hold the {option} of four levels."
+            )
+
+    def block(channels: int, level: int) -> nn.Module:
+        chosen = {option: value[level] if option in per_level else value for option, value in options.items()}
+        made: nn.Module = OPERATOR_REGISTRY.get(name)(channels, **chosen)
+        return made
+
+    return block
 
 
 class Downsample(nn.Module):
@@ -54,41 +91,40 @@ class Upsample(nn.Module):
         return self.join(torch.cat([self.shuffle(self.expand(x)), skip], dim=1))
 
 
-class GuidedNetwork(nn.Module):
+class GuidedNetwork(RestorationNetwork):
     """What every network guided by ConStyle has: the encoder, and where its features and its code enter.
 
     A subclass says in `restore` how the image is restored between them.
 
     Args:
         dim: d, the channels at full resolution; a multiple of 4.
-        feature_activation: makes the activation after each projection of a ConStyle feature, from the channels.
+        feature_activation: after each projection of a ConStyle feature: `prelu` or `leaky_relu`, of slope 0.1.
         use_features: whether ConStyle's features enter on the way down. Without them the convolutions of the way
             down make up for their channels.
         use_code: whether ConStyle's code weighs the channels of the bottleneck.
         encoder_initialization: `ConStyle`'s: `he` or `published`.
 
     Raises:
-        ValueError: `dim` is not a positive multiple of 4, or there is no such initialization.
+        ValueError: `dim` is not a positive multiple of 4, or there is no such activation or initialization.
     """
-
-    multiple: int
-    """Height and width must be divisible by it inside; `forward` pads to it and crops back."""
 
     def __init__(
         self,
         dim: int,
         *,
-        feature_activation: Callable[[int], nn.Module] = leaky_relu,
+        feature_activation: str = "leaky_relu",
         use_features: bool = True,
         use_code: bool = True,
         encoder_initialization: str = "he",
     ) -> None:
         super().__init__()
+        if feature_activation not in ACTIVATIONS:
+            raise ValueError(f"feature_activation is {feature_activation!r}; it must be {' or '.join(ACTIVATIONS)}.")
         if dim <= 0 or dim % 4:
             raise ValueError(f"dim is {dim}; it must be a positive multiple of 4 (a level's channels are quartered).")
         self.encoder = ConStyle(initialization=encoder_initialization)
         self.project_features = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(channels, dim, 1, bias=False), feature_activation(dim))
+            nn.Sequential(nn.Conv2d(channels, dim, 1, bias=False), ACTIVATIONS[feature_activation](dim))
             for channels in (FEATURE_CHANNELS if use_features else ())
         )
         self.downsample = nn.ModuleList(
@@ -111,15 +147,14 @@ class GuidedNetwork(nn.Module):
         Raises:
             ValueError: `lq` does not have three channels.
         """
-        image = pad_to_multiple(checked_image(lq), self.multiple)
+        image = self.padded(lq)
         features: Sequence[Tensor] = ()
         if codes is None and (return_codes or self.project_code is not None):
             codes, features = self.encoder(image)
         elif len(self.project_features):
             features = self.encoder.features(image)[:-1]
         guides = [project(feature) for project, feature in zip(self.project_features, features, strict=False)]
-        restored = self.restore(image, guides or [None] * len(FEATURE_CHANNELS), codes) + image
-        restored = restored[..., : lq.shape[2], : lq.shape[3]]
+        restored = self.restored(lq, image, guides or [None] * len(FEATURE_CHANNELS), codes)
         return (restored, codes) if return_codes else restored
 
     def restore(self, image: Tensor, guides: Sequence[Tensor | None], codes: Codes | None) -> Tensor:
@@ -140,23 +175,31 @@ class GuidedNetwork(nn.Module):
         return self.fuse(x)
 
 
+@ARCH_REGISTRY.register()
 class GeneralRestorationNetwork(GuidedNetwork):
-    """U-Net guided by ConStyle, with the operator of its stages left open.
+    """U-Net guided by ConStyle, open in three places: preprocess, process (its operator) and finetune.
 
-    Source: arXiv 2402.15784, section 3.3.
+    Source: arXiv 2402.15784, section 3.3 and figure 2.
 
     Args:
-        operator: makes a block from (channels, level); the block keeps the shape of its input.
+        operator: of the stages: the name of a registered one, `ConvBlock`, `MaximBlock`, `NAFBlock` or
+            `TransformerBlock`; in Python also a function that makes a block from (channels, level). A block keeps the
+            shape of its input; what that must be divisible by, it says as `multiple`.
+        operator_options: of a registered operator; a list holds a value for each of the four levels, from full
+            resolution to the bottleneck.
+        preprocess: makes what turns the image into features (N, dim, H, W), from `dim`; left out, a 3×3 convolution.
+        finetune: makes what turns features into the residual (N, 3, H, W), from their channels; left out, a 3×3
+            convolution.
         dim: channels at full resolution; a multiple of 4.
         num_blocks_down: blocks of the three stages on the way down, fine to coarse.
         num_blocks_bottleneck: blocks at 1/8 of the resolution.
         num_blocks_up: blocks of the three stages on the way up, coarse to fine.
-        num_refinement_blocks: blocks after the last stage, at full resolution.
+        num_refinement_blocks: blocks after the last stage, before `finetune`, at full resolution.
         bias: whether the output convolution has a bias.
-        **options: `GuidedNetwork`'s: feature_activation, use_features, use_code, encoder_initialization.
+        feature_activation, use_features, use_code, encoder_initialization: see `GuidedNetwork`.
 
     Raises:
-        ValueError: `dim` is not a multiple of 4, or a list of blocks does not have three entries of at least 0.
+        ValueError: an argument does not fit; the message names it, its value and the wanted one.
     """
 
     multiple = 8
@@ -166,17 +209,33 @@ class GeneralRestorationNetwork(GuidedNetwork):
 
     def __init__(
         self,
-        operator: Operator,
+        operator: str | Operator = "NAFBlock",
         *,
+        operator_options: Mapping[str, Any] | None = None,
+        preprocess: Callable[[int], nn.Module] | None = None,
+        finetune: Callable[[int], nn.Module] | None = None,
         dim: int = 48,
         num_blocks_down: Sequence[int] = (4, 6, 6),
         num_blocks_bottleneck: int = 8,
         num_blocks_up: Sequence[int] = (6, 6, 4),
         num_refinement_blocks: int = 0,
         bias: bool = False,
-        **options: Any,
+        feature_activation: str = "leaky_relu",
+        use_features: bool = True,
+        use_code: bool = True,
+        encoder_initialization: str = "he",
     ) -> None:
-        super().__init__(dim, **options)
+        super().__init__(
+            dim,
+            feature_activation=feature_activation,
+            use_features=use_features,
+            use_code=use_code,
+            encoder_initialization=encoder_initialization,
+        )
+        if not callable(operator):
+            operator = registered_operator(operator, operator_options or {})
+        elif operator_options:
+            raise ValueError("operator_options go with the name of an operator; a function has its own.")
         for option, numbers in (("num_blocks_down", num_blocks_down), ("num_blocks_up", num_blocks_up)):
             if len(numbers) != 3 or min(numbers) < 0:
                 raise ValueError(f"{option} is {list(numbers)}; it must list the blocks of three stages.")
@@ -189,9 +248,11 @@ class GeneralRestorationNetwork(GuidedNetwork):
                 raise ValueError(f"{option} is {number}; it must be at least 0.")
 
         def stage(channels: int, level: int, num_blocks: int) -> Stage:
-            return Stage(*(operator(channels, level) for _ in range(num_blocks)))
+            blocks = [operator(channels, level) for _ in range(num_blocks)]
+            self.multiple = math.lcm(self.multiple, *(2**level * getattr(block, "multiple", 1) for block in blocks))
+            return Stage(*blocks)
 
-        self.preprocess = nn.Conv2d(3, dim, 3, padding=1, bias=False)
+        self.preprocess = preprocess(dim) if preprocess else nn.Conv2d(3, dim, 3, padding=1, bias=False)
         self.down = nn.ModuleList(
             stage((level + 1) * dim, level, num_blocks) for level, num_blocks in enumerate(num_blocks_down)
         )
@@ -204,7 +265,7 @@ class GeneralRestorationNetwork(GuidedNetwork):
             for channels, level, num_blocks in zip((4 * dim, 3 * dim, 2 * dim), (2, 1, 0), num_blocks_up, strict=True)
         )
         self.refine = stage(2 * dim, 0, num_refinement_blocks)
-        self.output = nn.Conv2d(2 * dim, 3, 3, padding=1, bias=bias)
+        self.output = finetune(2 * dim) if finetune else nn.Conv2d(2 * dim, 3, 3, padding=1, bias=bias)
         make_channels_last(self)
 
     def restore(self, image: Tensor, guides: Sequence[Tensor | None], codes: Codes | None) -> Tensor:

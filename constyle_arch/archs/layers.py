@@ -1,4 +1,4 @@
-"""Layers that several networks share, and what keeps them fast: halves, aligned channels, cheap values recomputed.
+"""What several networks share: restoring images of any size, layers, and cheap values recomputed.
 
 The networks are channels-last: their weights are from construction on, and convolutions hand that layout on to every
 feature. They compute the same in the other layout, only slower.
@@ -36,6 +36,33 @@ class LayerNorm2d(nn.LayerNorm):
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
+class RestorationNetwork(nn.Module):
+    """A network that restores images of any size; what it computes is added to the image.
+
+    A subclass says in `restore` what is to be added to an image whose sides are divisible by `multiple`.
+    """
+
+    multiple = 1
+    """Height and width must be divisible by it inside; `forward` pads to it and crops back."""
+    restore: Callable[..., Tensor]
+
+    def forward(self, lq: Tensor) -> Tensor:
+        """Restore `lq` (N, 3, H, W) with values in [0, 1], of any height and width; the result is not clamped.
+
+        Raises:
+            ValueError: `lq` does not have three channels.
+        """
+        return self.restored(lq, self.padded(lq))
+
+    def padded(self, lq: Tensor) -> Tensor:
+        """`lq` with its border mirrored until both sides are divisible by `multiple`."""
+        return pad_to_multiple(checked_image(lq), self.multiple)
+
+    def restored(self, lq: Tensor, image: Tensor, *conditions: Any) -> Tensor:
+        """What `restore` makes of `image`, which is `lq` padded, and of `conditions`; cropped to the size of `lq`."""
+        return (self.restore(image, *conditions) + image)[..., : lq.shape[2], : lq.shape[3]]
+
+
 def checked_image(image: Tensor) -> Tensor:
     """`image`, if it is a batch of RGB images.
 
@@ -69,35 +96,6 @@ def gradient_checkpoint(function: Callable[..., Any], *inputs: Tensor) -> Any:
     if not torch.is_grad_enabled():
         return function(*inputs)
     return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
-
-
-def convolve_halves(x: Tensor, pointwise: nn.Conv2d | Dense, *depthwise: nn.Conv2d, alignment: int = 1) -> list[Tensor]:
-    """Both halves of the channels that a pointwise and depthwise convolutions make of `x` (N, C, H, W) in turn.
-
-    What is to be gated is computed as two tensors: halves of one would not be contiguous in memory, and every
-    operation on them slower by a multiple.
-
-    Args:
-        x: the input.
-        pointwise: takes the channels of `x`.
-        depthwise: those that follow.
-        alignment: each half gets channels of zeros until their number is a multiple of it.
-    """
-    halves = []
-    for half in range(2):
-        weight, bias = half_of(pointwise, half, alignment)
-        y = F.conv2d(x, weight.reshape(*weight.shape[:2], 1, 1), bias)
-        for convolution in depthwise:
-            weight, bias = half_of(convolution, half, alignment)
-            y = F.conv2d(y, weight, bias, padding=convolution.padding, groups=len(weight))
-        halves.append(y)
-    return halves
-
-
-def half_of(layer: nn.Conv2d | Dense, half: int, alignment: int) -> tuple[Tensor, Tensor | None]:
-    """Weight and bias of the first (0) or second (1) half of a layer's output channels, these aligned."""
-    weight = aligned(layer.weight.chunk(2)[half], alignment)
-    return weight, None if layer.bias is None else aligned(layer.bias.chunk(2)[half], alignment)
 
 
 class ChannelMeans(nn.Module):
@@ -149,9 +147,3 @@ class Stage(nn.Sequential):
 def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
     """For what must not be computed in half precision, though it is called under autocast."""
     return torch.autocast(device.type, enabled=False) if is_autocast_available(device.type) else nullcontext()
-
-
-def aligned(tensor: Tensor, alignment: int, dim: int = 0) -> Tensor:
-    """`tensor` with zeros appended until its length along `dim` is a multiple of `alignment`."""
-    missing = -tensor.shape[dim] % alignment
-    return F.pad(tensor, [0, 0] * (tensor.dim() - 1 - dim) + [0, missing]) if missing else tensor

@@ -5,7 +5,7 @@ Everything is (N, C, H, W); only `TokenMixing`, which mixes pixels, rearranges t
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,32 +13,28 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from einops import rearrange
 from torch import Tensor, nn
 
+from constyle_arch.archs import fused
 from constyle_arch.archs.constyle_arch import Codes
-from constyle_arch.archs.general_restoration_arch import GuidedNetwork
+from constyle_arch.archs.fused import Fusible, fusible
+from constyle_arch.archs.general_restoration_arch import OPERATOR_REGISTRY, GuidedNetwork
 from constyle_arch.archs.layers import (
     ChannelMeans,
     Dense,
     LayerNorm2d,
+    RestorationNetwork,
     Stage,
     at_least_float32,
-    checked_image,
-    convolve_halves,
-    gradient_checkpoint,
     make_channels_last,
-    pad_to_multiple,
 )
 
 LAYER_NORM_EPS = 1e-6
 TOKENS_PER_SIDE = (16, 16, 8, 8)
 """Sides of a block in pixels, and of the grid in cells, on each level from full resolution to 1/8."""
 
-
 Axis = Literal["grid", "block"]
-TOKENS: dict[Axis, str] = {"grid": "(rows columns) (n y x)", "block": "(y x) (n rows columns)"}
-"""The tokens of a group, and the groups, of an image of rows×columns cells of y×x pixels."""
 
 
-class TokenMixing(nn.Linear):
+class TokenMixing(nn.Linear, Fusible):
     """One linear map over the tokens of each group of pixels, for every group and channel (MAXIM, section 3.2).
 
     Args:
@@ -51,16 +47,22 @@ class TokenMixing(nn.Linear):
     def __init__(self, side: int, axis: Axis, bias: bool) -> None:
         super().__init__(side * side, side * side, bias)
         self.side, self.axis = side, axis
+        cells, pixels = "rows columns", "y x"  # of an image of rows×columns cells of y×x pixels
+        self.tokens, self.groups = (cells, pixels) if axis == "grid" else (pixels, cells)
 
+    @fusible(fused.token_mixing)
     def forward(self, x: Tensor) -> Tensor:
         """Mix the pixels of `x` (N, C, H, W), H and W divisible by S."""
-        side, others = self.side, (x.shape[2] // self.side, x.shape[3] // self.side)
-        (rows, columns), (height, width) = ((side, side), others) if self.axis == "grid" else (others, (side, side))
-        sizes = {"n": x.shape[0], "rows": rows, "columns": columns, "y": height, "x": width}
-        tokens = rearrange(x, f"n c (rows y) (columns x) -> 1 {TOKENS[self.axis]} c", **sizes)
-        # with the tokens for channels this is a 1×1 convolution, which CPUs compute faster than the matrix product
-        mixed = F.conv2d(tokens, self.weight[:, :, None, None], self.bias)
-        return rearrange(mixed, f"1 {TOKENS[self.axis]} c -> n (rows y) (columns x) c", **sizes).permute(0, 3, 1, 2)
+        image, tokens = "n c (rows y) (columns x)", f"n ({self.groups}) c ({self.tokens})"
+        mixed = super().forward(rearrange(x, f"{image} -> {tokens}", **self.sizes(x)))
+        return rearrange(mixed, f"{tokens} -> {image}", **self.sizes(x))
+
+    def sizes(self, x: Tensor) -> dict[str, int]:
+        """How many cells `x` has, and how many pixels a cell."""
+        side, (rows, columns) = self.side, (length // self.side for length in x.shape[2:])
+        if self.axis == "grid":
+            return {"rows": side, "columns": side, "y": rows, "x": columns}
+        return {"rows": rows, "columns": columns, "y": side, "x": side}
 
 
 class SpatialGatingUnit(nn.Module):
@@ -71,8 +73,12 @@ class SpatialGatingUnit(nn.Module):
         self.norm = LayerNorm2d(channels, eps=LAYER_NORM_EPS)
         self.mix = TokenMixing(side, axis, bias=True)
 
+    def forward(self, u: Tensor, v: Tensor) -> Tensor:
+        """Gate `u` (N, C, H, W) by `v`, of the same shape."""
+        return u * (self.mix(self.norm(v)) + 1)
 
-class GatedMLP(nn.Module):
+
+class GatedMLP(Fusible):
     """gMLP layer over the tokens of an axis: norm, expand, GELU, spatial gating unit, reduce, residual."""
 
     def __init__(self, channels: int, side: int, axis: Axis, bias: bool) -> None:
@@ -82,22 +88,14 @@ class GatedMLP(nn.Module):
         self.gate = SpatialGatingUnit(channels, side, axis)
         self.reduce = Dense(channels, channels, bias=bias)
 
+    @fusible(fused.gated_mlp, expand=Dense, gate=SpatialGatingUnit, reduce=Dense)
     def forward(self, x: Tensor) -> Tensor:
         """Transform `x` (N, C, H, W)."""
-        u, v = convolve_halves(self.norm(x), self.expand)
-        return x + gradient_checkpoint(self.gated, u, gradient_checkpoint(self.mixed, v))
-
-    def mixed(self, v: Tensor) -> Tensor:
-        """What gates: GELU(`v`), normalised and mixed over the tokens."""
-        return self.gate.mix(self.gate.norm(F.gelu(v)))
-
-    def gated(self, u: Tensor, v: Tensor) -> Tensor:
-        """GELU(`u`) · (`v` + 1), reduced."""
-        u = F.gelu(u)
-        return self.reduce(u.addcmul(u, v))
+        u, v = F.gelu(self.expand(self.norm(x))).chunk(2, dim=1)
+        return x + self.reduce(self.gate(u, v))
 
 
-class MultiAxisGatedMLP(nn.Module):
+class MultiAxisGatedMLP(Fusible):
     """Half of the channels mixed over the grid, half over blocks (MAXIM, section 3.2)."""
 
     def __init__(self, channels: int, side: int, bias: bool) -> None:
@@ -108,11 +106,11 @@ class MultiAxisGatedMLP(nn.Module):
         self.block = GatedMLP(channels, side, "block", bias)
         self.reduce = Dense(2 * channels, channels, bias)
 
+    @fusible(fused.multi_axis_gated_mlp, expand=Dense)
     def forward(self, x: Tensor) -> Tensor:
         """Transform `x` (N, C, H, W)."""
-        u, v = convolve_halves(self.norm(x), self.expand)
-        mixed = torch.cat([self.grid(F.gelu(u)), self.block(F.gelu(v))], dim=1)
-        return x + self.reduce(mixed)
+        u, v = F.gelu(self.expand(self.norm(x))).chunk(2, dim=1)
+        return x + self.reduce(torch.cat([self.grid(u), self.block(v)], dim=1))
 
 
 class ChannelAttention(nn.Module):
@@ -145,7 +143,7 @@ class ResidualConvAttention(nn.Module):
         return x + self.attention(self.conv2(y))
 
 
-class ResidualDenseAttention(nn.Module):
+class ResidualDenseAttention(Fusible):
     """RDCAB: two pointwise maps and channel attention inside a residual."""
 
     def __init__(self, channels: int, bias: bool) -> None:
@@ -155,10 +153,10 @@ class ResidualDenseAttention(nn.Module):
         self.dense2 = Dense(channels, channels, bias)
         self.attention = ChannelAttention(channels, bias)
 
+    @fusible(fused.residual_dense_attention, dense2=Dense)
     def forward(self, x: Tensor) -> Tensor:
         """Transform `x` (N, C, H, W)."""
-        y = gradient_checkpoint(lambda y: self.dense2(F.gelu(y)), self.dense1(self.norm(x)))
-        return x + self.attention(y)
+        return x + self.attention(self.dense2(F.gelu(self.dense1(self.norm(x)))))
 
 
 class EncoderBlock(nn.Module):
@@ -180,6 +178,21 @@ class EncoderBlock(nn.Module):
         return x + self.body(x)
 
 
+@OPERATOR_REGISTRY.register()
+class MaximBlock(nn.Sequential):
+    """MAXIM's operator: a multi-axis gMLP, then convolutions with channel attention, each in a residual.
+
+    Args:
+        channels: of the input and the output; a multiple of 4.
+        side: see `TOKENS_PER_SIDE`.
+        bias: whether convolutions and dense layers have biases, those that MAXIM always gives one aside.
+    """
+
+    def __init__(self, channels: int, side: int = 8, bias: bool = False) -> None:
+        super().__init__(MultiAxisGatedMLP(channels, side, bias), ResidualConvAttention(channels, bias))
+        self.multiple = side
+
+
 class BottleneckBlock(nn.Module):
     """A pointwise map, then twice multi-axis gMLP and RDCAB, inside a residual."""
 
@@ -199,7 +212,7 @@ class BottleneckBlock(nn.Module):
         return x + self.body(x)
 
 
-class GatingWeights(nn.Module):
+class GatingWeights(Fusible):
     """The weights one input of a cross gating block gives the other."""
 
     def __init__(self, channels: int, side: int, bias: bool) -> None:
@@ -210,13 +223,11 @@ class GatingWeights(nn.Module):
         self.block = TokenMixing(side, "block", bias)
         self.reduce = Dense(2 * channels, channels, bias)
 
+    @fusible(fused.gating_weights, expand=Dense, grid=TokenMixing, block=TokenMixing)
     def forward(self, x: Tensor) -> Tensor:
         """Weights (N, C, H, W) from `x` (N, C, H, W)."""
-        u, v = convolve_halves(self.norm(x), self.expand)
-        mixed = [
-            gradient_checkpoint(lambda y, mix=mix: mix(F.gelu(y)), y) for mix, y in ((self.grid, u), (self.block, v))
-        ]
-        return self.reduce(torch.cat(mixed, dim=1))
+        u, v = F.gelu(self.expand(self.norm(x))).chunk(2, dim=1)
+        return self.reduce(torch.cat([self.grid(u), self.block(v)], dim=1))
 
 
 class CrossGating(nn.Module):
@@ -288,7 +299,7 @@ class ConStyleMaxim(GuidedNetwork):
         dim: channels at full resolution; a multiple of 4.
         num_blocks_bottleneck: blocks at 1/8 of the resolution.
         bias: whether convolutions and dense layers have biases, those that MAXIM always gives one aside.
-        **options: `GuidedNetwork`'s: use_features, use_code.
+        use_features, use_code, encoder_initialization: see `GuidedNetwork`.
 
     Raises:
         ValueError: `dim` is not a multiple of 4.
@@ -302,9 +313,13 @@ class ConStyleMaxim(GuidedNetwork):
         dim: int = 32,
         num_blocks_bottleneck: int = 2,
         bias: bool = False,
-        **options: Any,
+        use_features: bool = True,
+        use_code: bool = True,
+        encoder_initialization: str = "he",
     ) -> None:
-        super().__init__(dim, **options)
+        super().__init__(
+            dim, use_features=use_features, use_code=use_code, encoder_initialization=encoder_initialization
+        )
         fine, half, quarter, eighth = TOKENS_PER_SIDE
         self.preprocess = nn.ModuleList(nn.Conv2d(3, dim, 3, padding=1, bias=bias) for _ in range(3))
         self.down = nn.ModuleList(
@@ -374,7 +389,7 @@ class ConStyleMaxim(GuidedNetwork):
 
 
 @ARCH_REGISTRY.register()
-class Maxim(nn.Module):
+class Maxim(RestorationNetwork):
     """MAXIM-1S, the original ConStyle-MAXIM is compared with.
 
     It has the published 8.176 M parameters less those that no forward pass touches (see the README's table).
@@ -426,13 +441,8 @@ class Maxim(nn.Module):
         self.output = nn.Conv2d(dim, 3, 3, padding=1, bias=bias)
         make_channels_last(self)
 
-    def forward(self, lq: Tensor) -> Tensor:
-        """Restore `lq` (N, 3, H, W) with values in [0, 1], of any height and width; the result is not clamped.
-
-        Raises:
-            ValueError: `lq` does not have three channels.
-        """
-        image = pad_to_multiple(checked_image(lq), self.multiple)
+    def restore(self, image: Tensor) -> Tensor:
+        """The residual (N, 3, H, W) that turns `image` into the clean one; H and W are divisible by 64."""
         scales = [conv(scale) for conv, scale in zip(self.preprocess, scales_of(image), strict=True)]
         x = scales[0]
         encoded = []
@@ -450,5 +460,4 @@ class Maxim(nn.Module):
         for signal, upsample, stage in zip(self.skips, self.upsample, self.up, strict=True):
             x = upsample(x)
             x = stage(x, signal(skips, x))
-        restored = self.output(x) + image
-        return restored[..., : lq.shape[2], : lq.shape[3]]
+        return self.output(x)

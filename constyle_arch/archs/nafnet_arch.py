@@ -1,29 +1,27 @@
 """NAFNet's operator and NAFNet (Chen et al., ECCV 2022, arXiv 2204.04676), and ConStyle-NAFNet (arXiv 2402.15784)."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
-from constyle_arch.archs.general_restoration_arch import GeneralRestorationNetwork
+from constyle_arch.archs import fused
+from constyle_arch.archs.fused import Fusible, fusible
+from constyle_arch.archs.general_restoration_arch import OPERATOR_REGISTRY, GeneralRestorationNetwork
 from constyle_arch.archs.layers import (
     ChannelMeans,
     LayerNorm2d,
+    RestorationNetwork,
     Stage,
-    checked_image,
-    convolve_halves,
-    gradient_checkpoint,
     make_channels_last,
-    pad_to_multiple,
 )
 
 LAYER_NORM_EPS = 1e-6
 
 
-class NAFBlock(nn.Module):
+@OPERATOR_REGISTRY.register()
+class NAFBlock(Fusible):
     """NAFNet's operator: convolutions gated by products, without activations (NAFNet, section 3).
 
     Both residuals are scaled by factors β and γ that start at 0, so that a new block changes nothing.
@@ -46,26 +44,23 @@ class NAFBlock(nn.Module):
         self.conv5 = nn.Conv2d(channels, channels, 1)
         self.gamma = nn.Parameter(torch.zeros(1, channels, 1, 1))
 
+    @fusible(
+        fused.naf_block,
+        conv1=nn.Conv2d,
+        conv2=nn.Conv2d,
+        sca=nn.Conv2d,
+        conv3=nn.Conv2d,
+        conv4=nn.Conv2d,
+        conv5=nn.Conv2d,
+    )
     def forward(self, x: Tensor) -> Tensor:
-        """Transform `x` (N, C, H, W)."""
-        x = x + gradient_checkpoint(self.attend, *convolve_halves(self.norm1(x), self.conv1, self.conv2))
-        return x + gradient_checkpoint(self.feed_forward, *convolve_halves(self.norm2(x), self.conv4))
-
-    def attend(self, a: Tensor, b: Tensor) -> Tensor:
-        """Gate, simplified channel attention, projection scaled by β."""
+        """Transform `x` (N, C, H, W) (figure 3c)."""
+        a, b = self.conv2(self.conv1(self.norm1(x))).chunk(2, dim=1)
         y = a * b
         y = y * self.sca(self.pool(y))
-        return scaled_convolution(y, self.conv3, self.beta)
-
-    def feed_forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """Gate, and the projection scaled by γ."""
-        return scaled_convolution(a * b, self.conv5, self.gamma)
-
-
-def scaled_convolution(x: Tensor, convolution: nn.Conv2d, scale: Tensor) -> Tensor:
-    """`convolution(x) * scale`, by weights scaled instead of an image; `scale` is (1, C, 1, 1)."""
-    assert convolution.bias is not None
-    return F.conv2d(x, convolution.weight * scale.reshape(-1, 1, 1, 1), convolution.bias * scale.flatten())
+        x = x + self.conv3(y) * self.beta
+        a, b = self.conv4(self.norm2(x)).chunk(2, dim=1)
+        return x + self.conv5(a * b) * self.gamma
 
 
 def naf_blocks(channels: int, num_blocks: int) -> Stage:
@@ -80,10 +75,9 @@ class ConStyleNAFNet(GeneralRestorationNetwork):
     Source: arXiv 2402.15784, section 4; the defaults are the paper's.
 
     Args:
-        num_blocks_down: blocks of the three stages on the way down, fine to coarse.
-        num_blocks_bottleneck: blocks at 1/8 of the resolution.
-        num_blocks_up: blocks of the three stages on the way up, coarse to fine.
-        **options: `GeneralRestorationNetwork`'s: dim, num_refinement_blocks, bias, use_features, use_code.
+        dim, num_blocks_down, num_blocks_bottleneck, num_blocks_up, num_refinement_blocks, bias: see
+            `GeneralRestorationNetwork`.
+        use_features, use_code, encoder_initialization: see `GuidedNetwork`.
 
     Raises:
         ValueError: an argument does not fit; the message names it, its value and the wanted one.
@@ -92,22 +86,32 @@ class ConStyleNAFNet(GeneralRestorationNetwork):
     def __init__(
         self,
         *,
+        dim: int = 48,
         num_blocks_down: Sequence[int] = (7, 8, 9),
         num_blocks_bottleneck: int = 9,
         num_blocks_up: Sequence[int] = (9, 8, 7),
-        **options: Any,
+        num_refinement_blocks: int = 0,
+        bias: bool = False,
+        use_features: bool = True,
+        use_code: bool = True,
+        encoder_initialization: str = "he",
     ) -> None:
         super().__init__(
-            lambda channels, level: NAFBlock(channels),
+            "NAFBlock",
+            dim=dim,
             num_blocks_down=num_blocks_down,
             num_blocks_bottleneck=num_blocks_bottleneck,
             num_blocks_up=num_blocks_up,
-            **options,
+            num_refinement_blocks=num_refinement_blocks,
+            bias=bias,
+            use_features=use_features,
+            use_code=use_code,
+            encoder_initialization=encoder_initialization,
         )
 
 
 @ARCH_REGISTRY.register()
-class NAFNet(nn.Module):
+class NAFNet(RestorationNetwork):
     """NAFNet, the original ConStyle-NAFNet is compared with (87.404 M parameters by default).
 
     Source: arXiv 2204.04676; the defaults are those of the comparison in arXiv 2402.15784.
@@ -155,13 +159,8 @@ class NAFNet(nn.Module):
         self.ending = nn.Conv2d(width, 3, 3, padding=1)
         make_channels_last(self)
 
-    def forward(self, lq: Tensor) -> Tensor:
-        """Restore `lq` (N, 3, H, W) with values in [0, 1], of any height and width; the result is not clamped.
-
-        Raises:
-            ValueError: `lq` does not have three channels.
-        """
-        image = pad_to_multiple(checked_image(lq), self.multiple)
+    def restore(self, image: Tensor) -> Tensor:
+        """The residual (N, 3, H, W) that turns `image` into the clean one."""
         x = self.intro(image)
         skips = []
         for encoder, down in zip(self.encoders, self.downs, strict=True):
@@ -171,5 +170,4 @@ class NAFNet(nn.Module):
         x = self.middle_blks(x)
         for up, decoder, skip in zip(self.ups, self.decoders, reversed(skips), strict=True):
             x = decoder(up(x) + skip)
-        restored = self.ending(x) + image
-        return restored[..., : lq.shape[2], : lq.shape[3]]
+        return self.ending(x)

@@ -1,7 +1,6 @@
 """Restormer (Zamir et al., CVPR 2022, arXiv 2111.09881), its operator, and ConStyle-Restormer (arXiv 2402.15784)."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -9,22 +8,12 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from einops import rearrange
 from torch import Tensor, nn
 
-from constyle_arch.archs.general_restoration_arch import GeneralRestorationNetwork
-from constyle_arch.archs.layers import (
-    LayerNorm2d,
-    Stage,
-    aligned,
-    at_least_float32,
-    checked_image,
-    convolve_halves,
-    gradient_checkpoint,
-    make_channels_last,
-    pad_to_multiple,
-)
+from constyle_arch.archs import fused
+from constyle_arch.archs.fused import Fusible, fusible
+from constyle_arch.archs.general_restoration_arch import OPERATOR_REGISTRY, GeneralRestorationNetwork
+from constyle_arch.archs.layers import LayerNorm2d, RestorationNetwork, Stage, make_channels_last
 
 LAYER_NORM_EPS = 1e-5
-ALIGNMENT = 16
-"""Hidden channels are computed in multiples of it: of 255, the vector units of CPUs and GPUs would waste some."""
 
 
 class BiasFreeLayerNorm2d(nn.Module):
@@ -49,7 +38,7 @@ def layer_norm(kind: str, channels: int) -> nn.Module:
     raise ValueError(f"layer_norm_type is {kind!r}; it must be 'WithBias' or 'BiasFree'.")
 
 
-class TransposedAttention(nn.Module):
+class TransposedAttention(Fusible):
     """MDTA: self-attention between channels instead of pixels (Restormer, section 3.1)."""
 
     def __init__(self, channels: int, heads: int, bias: bool) -> None:
@@ -60,34 +49,18 @@ class TransposedAttention(nn.Module):
         self.qkv_dwconv = nn.Conv2d(3 * channels, 3 * channels, 3, padding=1, groups=3 * channels, bias=bias)
         self.project_out = nn.Conv2d(channels, channels, 1, bias=bias)
 
+    @fusible(fused.transposed_attention, project_out=nn.Conv2d)
     def forward(self, x: Tensor) -> Tensor:
-        """Attend over the channels of `x` (N, C, H, W).
-
-        Nothing of the size of an image is computed that a matrix of channels by channels can stand for: q and k are
-        normalised in their product, and the output's projection is multiplied with the attention before either meets v.
-        """
-        n, channels, height, width = x.shape
-        qkv = self.qkv_dwconv(self.qkv(x)).permute(0, 2, 3, 1).reshape(n, height * width, 3 * channels)
-        q, k, v = qkv.chunk(3, dim=-1)
-        q_heads, k_heads = (rearrange(part, "n p (h c) -> n h p c", h=self.heads) for part in (q, k))
-        q_norm, k_norm = (rearrange(lengths(part), "n (h c) -> n h c", h=self.heads) for part in (q, k))
-        if qkv.dtype == torch.float16:  # which a sum of products over an image leaves
-            cosines = (q_heads / q_norm[..., None, :]).mT @ (k_heads / k_norm[..., None, :])
-        else:
-            cosines = (q_heads.mT @ k_heads) / q_norm[..., :, None] / k_norm[..., None, :]
-        attention = (cosines * self.temperature).softmax(dim=-1).to(self.project_out.weight.dtype)
-        projection = rearrange(self.project_out.weight, "o (h c) 1 1 -> h o c", h=self.heads)
-        projection = rearrange(projection @ attention, "n h o c -> n (h c) o")
-        out = (v @ projection).reshape(n, height, width, channels).permute(0, 3, 1, 2)
-        return out if self.project_out.bias is None else out + self.project_out.bias[:, None, None]
+        """softmax(q̂ k̂ᵀ · temperature) v between the channels of `x` (N, C, H, W), projected (equation 1)."""
+        height, width = x.shape[2:]
+        q, k, v = self.qkv_dwconv(self.qkv(x)).chunk(3, dim=1)
+        q, k, v = (rearrange(part, "n (head c) y x -> n head c (y x)", head=self.heads) for part in (q, k, v))
+        q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
+        attention = (q @ k.mT * self.temperature).softmax(dim=-1)
+        return self.project_out(rearrange(attention @ v, "n head c (y x) -> n (head c) y x", y=height, x=width))
 
 
-def lengths(x: Tensor) -> Tensor:
-    """The Euclidean length of each channel over the pixels: (N, P, C) to (N, C), at least 1e-12; never in half."""
-    return at_least_float32(x).square().sum(dim=1).sqrt().clamp_min(1e-12)
-
-
-class GatedFeedForward(nn.Module):
+class GatedFeedForward(Fusible):
     """GDFN: a depthwise-convolved feed-forward layer, one half gating the other (Restormer, section 3.2)."""
 
     def __init__(self, channels: int, expansion_factor: float, bias: bool) -> None:
@@ -97,15 +70,14 @@ class GatedFeedForward(nn.Module):
         self.dwconv = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden, bias=bias)
         self.project_out = nn.Conv2d(hidden, channels, 1, bias=bias)
 
+    @fusible(fused.gated_feed_forward, project_in=nn.Conv2d, dwconv=nn.Conv2d, project_out=nn.Conv2d)
     def forward(self, x: Tensor) -> Tensor:
-        """Transform each pixel of `x` (N, C, H, W) with its neighbours."""
-        return gradient_checkpoint(self.gate, *convolve_halves(x, self.project_in, self.dwconv, alignment=ALIGNMENT))
-
-    def gate(self, gate: Tensor, value: Tensor) -> Tensor:
-        """GELU(`gate`) · `value`, projected; their channels are aligned."""
-        return F.conv2d(F.gelu(gate) * value, aligned(self.project_out.weight, ALIGNMENT, dim=1), self.project_out.bias)
+        """GELU(a) ⊙ b, projected, of the halves a, b of what convolutions make of `x` (N, C, H, W) (equation 2)."""
+        gate, value = self.dwconv(self.project_in(x)).chunk(2, dim=1)
+        return self.project_out(F.gelu(gate) * value)
 
 
+@OPERATOR_REGISTRY.register()
 class TransformerBlock(nn.Module):
     """Restormer's operator: attention and feed-forward, each after a layer norm and inside a residual.
 
@@ -121,7 +93,12 @@ class TransformerBlock(nn.Module):
     """
 
     def __init__(
-        self, channels: int, heads: int, ffn_expansion_factor: float, bias: bool, layer_norm_type: str
+        self,
+        channels: int,
+        heads: int = 1,
+        ffn_expansion_factor: float = 2.66,
+        bias: bool = False,
+        layer_norm_type: str = "WithBias",
     ) -> None:
         super().__init__()
         if heads < 1 or channels % heads:
@@ -144,12 +121,13 @@ class ConStyleRestormer(GeneralRestorationNetwork):
     Source: arXiv 2402.15784, section 4; the defaults are the paper's.
 
     Args:
-        num_refinement_blocks: blocks after the last stage.
+        dim, num_blocks_down, num_blocks_bottleneck, num_blocks_up, num_refinement_blocks: see
+            `GeneralRestorationNetwork`.
         heads: attention heads on each level, from full resolution to the bottleneck.
         ffn_expansion_factor: hidden channels of the feed-forward layer, as a multiple of its channels.
         bias: whether the operator's and the output convolutions have biases.
         layer_norm_type: `WithBias` or `BiasFree` (as for Gaussian denoising in Restormer).
-        **options: `GeneralRestorationNetwork`'s: dim, numbers of blocks, use_features, use_code.
+        use_features, use_code, encoder_initialization: see `GuidedNetwork`.
 
     Raises:
         ValueError: an argument does not fit; the message names it, its value and the wanted one.
@@ -158,30 +136,42 @@ class ConStyleRestormer(GeneralRestorationNetwork):
     def __init__(
         self,
         *,
+        dim: int = 48,
+        num_blocks_down: Sequence[int] = (4, 6, 6),
+        num_blocks_bottleneck: int = 8,
+        num_blocks_up: Sequence[int] = (6, 6, 4),
         num_refinement_blocks: int = 4,
         heads: Sequence[int] = (1, 2, 4, 8),
         ffn_expansion_factor: float = 2.66,
         bias: bool = False,
         layer_norm_type: str = "WithBias",
-        **options: Any,
+        use_features: bool = True,
+        use_code: bool = True,
+        encoder_initialization: str = "he",
     ) -> None:
-        if len(heads) != 4:
-            raise ValueError(f"heads is {list(heads)}; it must list the heads of four levels.")
-
-        def transformer_block(channels: int, level: int) -> nn.Module:
-            return TransformerBlock(channels, heads[level], ffn_expansion_factor, bias, layer_norm_type)
-
         super().__init__(
-            transformer_block,
+            "TransformerBlock",
+            operator_options={
+                "heads": list(heads),
+                "ffn_expansion_factor": ffn_expansion_factor,
+                "bias": bias,
+                "layer_norm_type": layer_norm_type,
+            },
+            dim=dim,
+            num_blocks_down=num_blocks_down,
+            num_blocks_bottleneck=num_blocks_bottleneck,
+            num_blocks_up=num_blocks_up,
             num_refinement_blocks=num_refinement_blocks,
             bias=bias,
-            feature_activation=nn.PReLU,
-            **options,
+            feature_activation="prelu",
+            use_features=use_features,
+            use_code=use_code,
+            encoder_initialization=encoder_initialization,
         )
 
 
 @ARCH_REGISTRY.register()
-class Restormer(nn.Module):
+class Restormer(RestorationNetwork):
     """Restormer, the original ConStyle-Restormer is compared with (26.127 M parameters by default).
 
     Source: arXiv 2111.09881, section 3; the defaults are its own.
@@ -248,13 +238,8 @@ class Restormer(nn.Module):
         self.output = nn.Conv2d(2 * dim, 3, 3, padding=1, bias=bias)
         make_channels_last(self)
 
-    def forward(self, lq: Tensor) -> Tensor:
-        """Restore `lq` (N, 3, H, W) with values in [0, 1], of any height and width; the result is not clamped.
-
-        Raises:
-            ValueError: `lq` does not have three channels.
-        """
-        image = pad_to_multiple(checked_image(lq), self.multiple)
+    def restore(self, image: Tensor) -> Tensor:
+        """The residual (N, 3, H, W) that turns `image` into the clean one; H and W are divisible by 8."""
         x = self.patch_embed(image)
         skips = []
         for encoder, down in zip(self.encoders, self.downs, strict=True):
@@ -266,5 +251,4 @@ class Restormer(nn.Module):
             self.ups, (*self.reduces, nn.Identity()), self.decoders, reversed(skips), strict=True
         ):
             x = decoder(reduce(torch.cat([up(x), skip], dim=1)))
-        restored = self.output(self.refinement(x)) + image
-        return restored[..., : lq.shape[2], : lq.shape[3]]
+        return self.output(self.refinement(x))

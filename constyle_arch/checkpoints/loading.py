@@ -14,14 +14,7 @@ from constyle_arch.errors import CheckpointError, listed
 
 
 def load_network(path: str | Path, type: str | None = None, *, key: str | None = None, **options: Any) -> nn.Module:
-    """The network a checkpoint holds, in evaluation mode, on the CPU; see `read_network`."""
-    return read_network(path, type, key=key, **options)[0]
-
-
-def read_network(
-    path: str | Path, type: str | None = None, *, key: str | None = None, **options: Any
-) -> tuple[nn.Module, str | None]:
-    """The network a checkpoint holds, in evaluation mode, on the CPU, and the section it was in.
+    """The network a checkpoint holds, or one that comes trained: `load_network("denoise")`.
 
     Args:
         path: the name of a trained network (`denoise`, `derain`), or a `.pth` or `.safetensors` file: this
@@ -31,11 +24,18 @@ def read_network(
         **options: of the architecture; those left out are worked out where the weights are of that architecture.
 
     Returns:
-        The network; the section of the file, None where it holds weights alone.
+        The network, in evaluation mode, on the CPU.
 
     Raises:
         CheckpointError: the file cannot be read, or does not fit the network.
     """
+    return read_network(path, type, key=key, **options)[0]
+
+
+def read_network(
+    path: str | Path, type: str | None = None, *, key: str | None = None, **options: Any
+) -> tuple[nn.Module, str | None]:
+    """As `load_network`, and the section of the file it was in, None where the file holds weights alone."""
     content = read_checkpoint(path)
     weights = own_names(weights_in(content, str(path), key))
     if type is None:

@@ -1,0 +1,241 @@
+"""The networks' blocks computed with less memory traffic: the mathematics of their `forward`, in other steps.
+
+A block's `forward` is its paper's equation. `fusible` lets a function of this module compute it
+instead. Three things make that faster and smaller:
+
+- What is to be gated is computed as two tensors. The halves of one would not be contiguous, and
+  every operation on them slower by a multiple.
+- What stands for a product of images is a product of small matrices, wherever that is the same.
+- Activations and products are not kept for the backward pass, but computed again.
+
+A fused block reads the weights of some of its layers instead of calling them. Where a call would do
+more than the layer's class says, because it has hooks or another layer stands in its place (LoRA,
+quantisation), the block is computed by its equation.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from constyle_arch.archs.layers import Dense, at_least_float32, gradient_checkpoint
+
+if TYPE_CHECKING:
+    from constyle_arch.archs.maxim_arch import (
+        GatedMLP,
+        GatingWeights,
+        MultiAxisGatedMLP,
+        ResidualDenseAttention,
+        TokenMixing,
+    )
+    from constyle_arch.archs.nafnet_arch import NAFBlock
+    from constyle_arch.archs.restormer_arch import GatedFeedForward, TransposedAttention
+
+ALIGNMENT = 16
+"""Restormer's hidden channels are computed in multiples of it: of 255, the vector units of CPUs and
+GPUs would waste some."""
+
+
+class Fusible(nn.Module):
+    """A module whose `forward` is an equation that a function of this module may compute."""
+
+    fused = True
+
+
+Block = TypeVar("Block", bound=Fusible)
+Inputs = ParamSpec("Inputs")
+
+
+def use_fused(network: nn.Module, fused: bool = True) -> None:
+    """Compute the blocks of a network fused, as they are from construction on, or by their equations.
+
+    Args:
+        network: is changed in place; its weights stay what they are.
+        fused: False for the equations.
+    """
+    for module in network.modules():
+        if isinstance(module, Fusible):
+            module.fused = fused
+
+
+def fusible(
+    fast: Callable[Concatenate[Block, Inputs], Tensor], **skipped: type[nn.Module]
+) -> Callable[[Callable[Concatenate[Block, Inputs], Tensor]], Callable[Concatenate[Block, Inputs], Tensor]]:
+    """Have `fast` compute what the decorated `forward` says; see `use_fused`.
+
+    Args:
+        fast: takes the block and the inputs of its `forward`.
+        **skipped: the block's layers that `fast` does not call exactly once, with their classes.
+    """
+    forwards = {name: layer.forward for name, layer in skipped.items()}
+
+    def decorate(
+        equation: Callable[Concatenate[Block, Inputs], Tensor],
+    ) -> Callable[Concatenate[Block, Inputs], Tensor]:
+        @wraps(equation)
+        def forward(block: Block, /, *args: Inputs.args, **kwargs: Inputs.kwargs) -> Tensor:
+            fused = block.fused and all(
+                _does_nothing_else(getattr(block, name), expected) for name, expected in forwards.items()
+            )
+            return (fast if fused else equation)(block, *args, **kwargs)
+
+        return forward
+
+    return decorate
+
+
+def _does_nothing_else(layer: nn.Module, forward: Callable[..., object]) -> bool:
+    """Whether calling `layer` is this `forward`, and nothing besides."""
+    return type(layer).forward is forward and not (
+        layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks
+    )
+
+
+def naf_block(block: "NAFBlock", x: Tensor) -> Tensor:
+    """NAFNet's block: x + β · W₃(y · W(mean(y))) of y = a · b, then x + γ · W₅(a · b).
+
+    β and γ scale weights, of C·C numbers, instead of images: β · (W₃ y + c) = (β · W₃) y + β · c.
+    """
+
+    def attend(a: Tensor, b: Tensor) -> Tensor:
+        y = a * b
+        y = y * block.sca(block.pool(y))
+        return _scaled_convolution(y, block.conv3, block.beta)
+
+    def feed_forward(a: Tensor, b: Tensor) -> Tensor:
+        return _scaled_convolution(a * b, block.conv5, block.gamma)
+
+    x = x + gradient_checkpoint(attend, *_convolve_halves(block.norm1(x), block.conv1, block.conv2))
+    return x + gradient_checkpoint(feed_forward, *_convolve_halves(block.norm2(x), block.conv4))
+
+
+def transposed_attention(attention: "TransposedAttention", x: Tensor) -> Tensor:
+    """Restormer's attention between channels: W · (softmax(t · q̂ k̂ᵀ) v), q̂ = q / |q| and k̂ = k / |k|.
+
+    Nothing of the size of an image is computed that a matrix of C·C numbers can stand for:
+    q̂ k̂ᵀ = q kᵀ / (|q| |k|ᵀ), and W · (A v) = (W · A) v.
+    """
+    n, channels, height, width = x.shape
+    qkv = attention.qkv_dwconv(attention.qkv(x)).permute(0, 2, 3, 1).reshape(n, height * width, 3 * channels)
+    q, k, v = qkv.chunk(3, dim=-1)
+    q_heads, k_heads = (rearrange(part, "n p (h c) -> n h p c", h=attention.heads) for part in (q, k))
+    q_norm, k_norm = (rearrange(_l2_norms(part), "n (h c) -> n h c", h=attention.heads) for part in (q, k))
+    if qkv.dtype == torch.float16:  # which a sum of products over an image leaves
+        cosines = (q_heads / q_norm[..., None, :]).mT @ (k_heads / k_norm[..., None, :])
+    else:
+        cosines = (q_heads.mT @ k_heads) / q_norm[..., :, None] / k_norm[..., None, :]
+    weights = (cosines * attention.temperature).softmax(dim=-1).to(attention.project_out.weight.dtype)
+    projection = rearrange(attention.project_out.weight, "o (h c) 1 1 -> h o c", h=attention.heads)
+    projection = rearrange(projection @ weights, "n h o c -> n (h c) o")
+    out = (v @ projection).reshape(n, height, width, channels).permute(0, 3, 1, 2)
+    bias = attention.project_out.bias
+    return out if bias is None else out + bias[:, None, None]
+
+
+def gated_feed_forward(layer: "GatedFeedForward", x: Tensor) -> Tensor:
+    """Restormer's feed-forward layer: W (GELU(a) · b) of the halves a, b, whose channels are aligned."""
+
+    def gate(a: Tensor, b: Tensor) -> Tensor:
+        return F.conv2d(F.gelu(a) * b, _aligned(layer.project_out.weight, ALIGNMENT, dim=1), layer.project_out.bias)
+
+    return gradient_checkpoint(gate, *_convolve_halves(x, layer.project_in, layer.dwconv, alignment=ALIGNMENT))
+
+
+def token_mixing(layer: "TokenMixing", x: Tensor) -> Tensor:
+    """MAXIM's linear map W t + b of the tokens t of each group and channel.
+
+    With the tokens for channels it is a 1×1 convolution, which CPUs compute faster than the product.
+    """
+    sizes = layer.sizes(x)
+    tokens = rearrange(x, f"n c (rows y) (columns x) -> 1 ({layer.tokens}) (n {layer.groups}) c", **sizes)
+    mixed = F.conv2d(tokens, layer.weight[:, :, None, None], layer.bias)
+    pattern = f"1 ({layer.tokens}) (n {layer.groups}) c -> n (rows y) (columns x) c"
+    return rearrange(mixed, pattern, n=len(x), **sizes).permute(0, 3, 1, 2)
+
+
+def gated_mlp(layer: "GatedMLP", x: Tensor) -> Tensor:
+    """MAXIM's gMLP: x + W (u · (M LN(v) + 1)) of the halves u, v after GELU.
+
+    u · (m + 1) is computed as u + u · m in one pass. M is not computed again, W's input is.
+    """
+
+    def mixed(v: Tensor) -> Tensor:
+        return layer.gate.mix(layer.gate.norm(F.gelu(v)))
+
+    def gated(u: Tensor, m: Tensor) -> Tensor:
+        u = F.gelu(u)
+        return layer.reduce(u.addcmul(u, m))
+
+    u, v = _convolve_halves(layer.norm(x), layer.expand)
+    return x + gradient_checkpoint(gated, u, gradient_checkpoint(mixed, v))
+
+
+def multi_axis_gated_mlp(layer: "MultiAxisGatedMLP", x: Tensor) -> Tensor:
+    """MAXIM's multi-axis layer: x + W [grid(u), block(v)] of the halves u, v after GELU."""
+    u, v = _convolve_halves(layer.norm(x), layer.expand)
+    return x + layer.reduce(torch.cat([layer.grid(F.gelu(u)), layer.block(F.gelu(v))], dim=1))
+
+
+def gating_weights(layer: "GatingWeights", x: Tensor) -> Tensor:
+    """What gates in MAXIM's cross gating: W [M₁ u, M₂ v] of the halves u, v after GELU."""
+    u, v = _convolve_halves(layer.norm(x), layer.expand)
+    mixed = [
+        gradient_checkpoint(lambda y: layer.grid(F.gelu(y)), u),
+        gradient_checkpoint(lambda y: layer.block(F.gelu(y)), v),
+    ]
+    return layer.reduce(torch.cat(mixed, dim=1))
+
+
+def residual_dense_attention(layer: "ResidualDenseAttention", x: Tensor) -> Tensor:
+    """MAXIM's RDCAB: x + attention(W₂ GELU(W₁ LN(x))); GELU is computed again, W₂'s product is not."""
+    y = gradient_checkpoint(lambda y: layer.dense2(F.gelu(y)), layer.dense1(layer.norm(x)))
+    return x + layer.attention(y)
+
+
+def _convolve_halves(
+    x: Tensor, pointwise: nn.Conv2d | Dense, *depthwise: nn.Conv2d, alignment: int = 1
+) -> list[Tensor]:
+    """Both halves of the channels that a pointwise and depthwise convolutions make of `x` in turn.
+
+    Args:
+        x: the input (N, C, H, W).
+        pointwise: takes the channels of `x`.
+        depthwise: those that follow.
+        alignment: each half gets channels of zeros until their number is a multiple of it.
+    """
+    halves = []
+    for half in range(2):
+        weight, bias = _half_of(pointwise, half, alignment)
+        y = F.conv2d(x, weight.reshape(*weight.shape[:2], 1, 1), bias)
+        for convolution in depthwise:
+            weight, bias = _half_of(convolution, half, alignment)
+            y = F.conv2d(y, weight, bias, padding=convolution.padding, groups=len(weight))
+        halves.append(y)
+    return halves
+
+
+def _half_of(layer: nn.Conv2d | Dense, half: int, alignment: int) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias of the first (0) or second (1) half of a layer's output channels, these aligned."""
+    weight = _aligned(layer.weight.chunk(2)[half], alignment)
+    return weight, None if layer.bias is None else _aligned(layer.bias.chunk(2)[half], alignment)
+
+
+def _aligned(tensor: Tensor, alignment: int, dim: int = 0) -> Tensor:
+    """`tensor` with zeros appended until its length along `dim` is a multiple of `alignment`."""
+    missing = -tensor.shape[dim] % alignment
+    return F.pad(tensor, [0, 0] * (tensor.dim() - 1 - dim) + [0, missing]) if missing else tensor
+
+
+def _scaled_convolution(x: Tensor, convolution: nn.Conv2d, scale: Tensor) -> Tensor:
+    """`convolution(x) * scale`; `scale` is (1, C, 1, 1)."""
+    assert convolution.bias is not None
+    return F.conv2d(x, convolution.weight * scale.reshape(-1, 1, 1, 1), convolution.bias * scale.flatten())
+
+
+def _l2_norms(x: Tensor) -> Tensor:
+    """The L2 norm of each channel over the pixels: (N, P, C) to (N, C), at least 1e-12; never in half."""
+    return at_least_float32(x).square().sum(dim=1).sqrt().clamp_min(1e-12)
