@@ -410,16 +410,20 @@ def test_general_network_of_a_registered_operator_is_the_network_named_after_it(
     torch.testing.assert_close(general(lq), named(lq), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize(
-    ("operator", "multiple"),
-    [
-        ("ConvBlock, operator_options: {activation: leaky_relu}", 8),
-        ("MaximBlock", 64),
-        ("MaximBlock, operator_options: {side: [8, 4, 2, 1], bias: true}", 8),
-        ("NAFBlock", 8),
-        ("TransformerBlock, operator_options: {heads: [1, 2, 1, 2]}", 8),
-    ],
-)
+OPERATORS = {
+    "ConvBlock": 8,
+    "ConvBlock, operator_options: {activation: leaky_relu}, num_refinement_blocks: 1": 8,
+    "MaximBlock": 64,
+    "MaximBlock, operator_options: {side: [8, 4, 2, 1], bias: true}": 8,
+    "NAFBlock": 8,
+    "NAFBlock, feature_activation: prelu": 8,
+    "TransformerBlock, operator_options: {heads: [1, 2, 1, 2]}": 8,
+    "TransformerBlock, bias: true, feature_activation: prelu": 8,
+}
+"""Operators, and what the sides of an image are padded to a multiple of for them."""
+
+
+@pytest.mark.parametrize(("operator", "multiple"), OPERATORS.items())
 def test_registered_operators_restore_any_size(operator, multiple):
     network = from_yaml(f"network_g: {{type: GeneralRestorationNetwork, operator: {operator}, {SIZES}}}")
     assert network.multiple == multiple
@@ -428,6 +432,17 @@ def test_registered_operators_restore_any_size(operator, multiple):
     assert restored.shape == lq.shape
     restored.square().mean().backward()
     assert not [name for name, parameter in network.named_parameters() if parameter.grad is None]
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_registered_operators_are_recognised_by_their_weights(operator, tmp_path):
+    network = from_yaml(f"network_g: {{type: GeneralRestorationNetwork, operator: {operator}, {SIZES}}}").eval()
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    torch.save({"params": network.state_dict()}, tmp_path / "network.pth")
+    lq = torch.rand(1, 3, 24, 40)
+    with torch.no_grad():
+        assert torch.equal(load_network(tmp_path / "network.pth")(lq), network(lq))
 
 
 @pytest.mark.parametrize(

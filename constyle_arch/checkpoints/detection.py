@@ -41,6 +41,8 @@ def _detected(state_dict: Mapping[str, Tensor]) -> tuple[str, Options]:
         return "ConStyleConv", {**_guided(weights), **_convolutions(weights)}
     if guided and "preprocess.0.weight" in state_dict:
         return "ConStyleMaxim", {**_maxim(weights), **_guides(weights)}
+    if guided and (general := _general(weights)):
+        return "GeneralRestorationNetwork", {**_guided(weights), **_refined(weights), **general}
     if guided and weights.has("attn.qkv.weight"):
         return "ConStyleRestormer", {**_guided(weights), **_refined(weights), **_transformer(weights, _GUIDED_LEVELS)}
     if guided and weights.has("sca.weight"):
@@ -104,6 +106,31 @@ def _guided(weights: _Weights) -> Options:
 
 def _refined(weights: _Weights) -> Options:
     return {"num_refinement_blocks": weights.blocks("refine")}
+
+
+def _general(weights: _Weights) -> Options:
+    """A registered operator and its options; nothing where the network of that operator has a name of its own."""
+    bias = "output.bias" in weights.shapes
+    prelu = "project_features.0.1.weight" in weights.shapes
+    rest = {"bias": bias, "feature_activation": "prelu" if prelu else "leaky_relu"}
+    if weights.has("attn.qkv.weight"):
+        options = _transformer(weights, _GUIDED_LEVELS)
+        if options["bias"] == bias and (prelu or not _guides(weights)["use_features"]):
+            return {}  # ConStyleRestormer
+        return {"operator": "TransformerBlock", "operator_options": options, **rest}
+    if weights.has("sca.weight"):
+        return {"operator": "NAFBlock", **rest} if prelu else {}  # else ConStyleNAFNet
+    if mixings := weights.find(r"(.+)\.\d+\.0\.grid\.gate\.mix\.weight"):
+        sides = [8] * len(set(_GUIDED_LEVELS.values()))
+        for match, shape in mixings:
+            sides[_GUIDED_LEVELS[match[1]]] = math.isqrt(shape[0])
+        options = {"side": sides, "bias": weights.has("0.expand.bias")}
+        return {"operator": "MaximBlock", "operator_options": options, **rest}
+    if weights.find(r"(down\.\d|bottleneck|up\.\d|refine)\.\d+\.1\.0\.weight"):
+        activated = weights.find(r"(down\.\d|bottleneck|up\.\d|refine)\.\d+\.1\.1\.weight")
+        options = {"activation": "prelu" if activated else "leaky_relu"}
+        return {"operator": "ConvBlock", "operator_options": options, **rest}
+    return {}
 
 
 def _convolutions(weights: _Weights) -> Options:
