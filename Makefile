@@ -62,6 +62,7 @@ types: $(READY)
 
 options: $(READY)
 	$(BIN)/python options/generate.py
+	$(BIN)/python -m website.options
 
 benchmark: $(READY)
 	$(BIN)/python -m benchmarks.networks

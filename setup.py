@@ -28,6 +28,7 @@ setup(
         "safetensors",
         "einops",
         "tqdm",
+        "pydantic>=2.10",  # describes option files
         "filelock>=4",  # forked workers let go of their parent's locks
     ],
     extras_require={
@@ -49,6 +50,7 @@ setup(
             "pytest",
             "pytest-xdist",
             "hypothesis",
+            "jsonschema",
             "ruff",
             "mypy",
             "types-PyYAML",

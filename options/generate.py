@@ -1,4 +1,4 @@
-"""Writes the option files of this folder and of `test/`: `make options`.
+"""Writes the option files of this folder and of `test/`, and their JSON schema: `make options`.
 
 Each file is complete, for a user to copy; what they have in common stands here once. `--check` writes nothing and fails
 where a file is not what this program would write.
@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from constyle_arch.data.preparation.catalogue import DATA_SETS
+from constyle_arch.options import json_schema
 
 HERE = Path(__file__).parent
+SCHEMA = HERE / "schema.json"
 
 
 @dataclass(frozen=True)
@@ -503,7 +505,13 @@ def all_files() -> dict[Path, str]:
     for task in TRAINED:
         files[HERE / f"trained_{task}.yml"] = trained_train_file(task)
         files[HERE / "test" / f"trained_{task}.yml"] = trained_test_file(task)
-    return files
+    return {SCHEMA: json_schema.text(), **{path: _for_editors(path) + text for path, text in files.items()}}
+
+
+def _for_editors(path: Path) -> str:
+    """The line by which an editor finds the schema of the file."""
+    place = SCHEMA.name if path.parent == SCHEMA.parent else f"../{SCHEMA.name}"
+    return f"# yaml-language-server: $schema={place}\n"
 
 
 # Sections that several files share.
@@ -613,7 +621,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; fail where a file differs")
     check = parser.parse_args().check
     files = all_files()
-    there = {*HERE.glob("*.yml"), *(HERE / "test").glob("*.yml")}
+    there = {*HERE.glob("*.yml"), *(HERE / "test").glob("*.yml"), *HERE.glob(SCHEMA.name)}
     stale = sorted(there - set(files))
     different = [path for path, text in files.items() if path not in there or path.read_text(encoding="utf-8") != text]
     if check:
@@ -624,7 +632,7 @@ def main() -> int:
         path.unlink()
     for path in different:
         path.write_text(files[path], encoding="utf-8")
-    print(f"{len(files)} option files, {len(different)} of them written, {len(stale)} removed.")
+    print(f"{len(files)} files, {len(different)} of them written, {len(stale)} removed.")
     return 0
 
 

@@ -22,7 +22,7 @@ from website.commands import commands_page
 from website.docstrings import Docstring
 from website.hooks import OUTSIDE
 from website.markdown import plain_text, prose, slug, table
-from website.options import as_yaml, constructor_options, own
+from website.options import as_yaml, constructor_options, own, page_with_keys
 
 
 def build_site(root, site):
@@ -184,6 +184,11 @@ def test_options_listed_are_those_a_network_takes(name):
     assert [p.shape for p in listed.parameters()] == [p.shape for p in default.parameters()]
     if name.startswith("ConStyle") and name != "ConStyle":
         assert {"dim", "use_features", "use_code"} <= set(options)
+
+
+def test_keys_on_the_page_are_those_of_the_code():
+    page = (REPOSITORY / "docs" / "options.md").read_text()
+    assert page_with_keys(page) == page
 
 
 DOCSTRING = """Sharpens an image.

@@ -1,19 +1,31 @@
 """Reading option files safely, and refusing what cannot be run before anything is touched."""
 
+import inspect
+import json
 import os
 import re
+from copy import deepcopy
 
+import jsonschema
 import pytest
 import torch
 import yaml
 
 from constyle_arch import cli
+from constyle_arch.data.training_crop import TrainingCrop
 from constyle_arch.errors import DataError, OptionsError
-from constyle_arch.options import preflight
-from constyle_arch.options.preflight import check_options
+from constyle_arch.inference.restoring import OVERLAP
+from constyle_arch.models.acceleration import Acceleration
+from constyle_arch.models.mixup import Mixup
+from constyle_arch.models.momentum_contrast import MomentumContrast
+from constyle_arch.models.restoration_model import MAX_SKIPPED_STEPS, PICTURES
+from constyle_arch.options import schema
+from constyle_arch.options.combinations import check_folders
+from constyle_arch.options.preflight import check_options, fill_gaps
 from constyle_arch.options.reading import complete_datasets, force_options, read_checked_options, read_option_file
-from tests.bad_options import BROKEN, PAGE, report_of, row_of
-from tests.conftest import run_command, training_options, write_options, write_pairs
+from constyle_arch.options.structure import check_structure
+from tests.bad_options import BROKEN, PAGE, broken, report_of, row_of
+from tests.conftest import REPOSITORY, run_command, training_options, write_options, write_pairs
 
 BOMB = "a0: &a0 [1, 1]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9))
 """Each value is nine times the one before."""
@@ -119,7 +131,7 @@ def test_folders_that_cannot_be_written_are_named(tmp_path, ten_pairs, monkeypat
     monkeypatch.setattr(os, "access", lambda *_: False)
     make(tmp_path / ("experiments" if is_train else "results"))
     options = {**training_options(ten_pairs), "is_train": is_train}
-    (problem,) = preflight._check_folders(options)
+    (problem,) = check_folders(options)
     assert re.search(message, problem)
 
 
@@ -135,6 +147,104 @@ def test_forced_options_run_no_code(tmp_path):
     options = {"name": "x"}
     force_options(options, [f"{injection}=1", f"name=[__import__('pathlib').Path('{marker}').touch()]"])
     assert not marker.exists()
+
+
+def test_defaults_described_are_those_of_the_code():
+    def described(section, names):
+        return {name: section.model_fields[name].default for name in names}
+
+    assert described(schema.Train, vars(Acceleration())) == vars(Acceleration())
+    assert described(schema.Mixing, vars(Mixup())) == vars(Mixup())
+    contrast = inspect.signature(MomentumContrast).parameters
+    names = [name for name in contrast if name != "encoder"]
+    assert described(schema.Contrast, names) == {name: contrast[name].default for name in names}
+    defaults = described(schema.Validation, ["pictures", "tile_overlap"])
+    assert defaults == {"pictures": PICTURES, "tile_overlap": OVERLAP}
+    assert schema.Train.model_fields["max_skipped_steps"].default == MAX_SKIPPED_STEPS
+    crop = TrainingCrop(1)
+    assert described(schema.Crops, ["use_hflip", "use_rot"]) == {"use_hflip": crop.flips, "use_rot": crop.rotations}
+
+
+@pytest.fixture(scope="module")
+def editor():
+    """What an editor says of options, by their places."""
+    validator = jsonschema.Draft7Validator(json.loads((REPOSITORY / "options" / "schema.json").read_text()))
+
+    def marked(errors):
+        for error in errors:
+            or_empty = error.validator == "anyOf" and error.context[-1].validator == "type"
+            yield from marked(error.context[:-1]) if or_empty else [error]
+
+    def said(options):
+        errors = marked(validator.iter_errors(options))
+        return {".".join(map(str, error.absolute_path)): error.message for error in errors}
+
+    return said
+
+
+def test_editors_find_nothing_wrong_with_the_recipes(editor):
+    for path in (REPOSITORY / "options").rglob("*.yml"):
+        assert editor(read_option_file(path)) == {}, path
+        place = path.read_text().splitlines()[0].removeprefix("# yaml-language-server: $schema=")
+        assert (path.parent / place).resolve() == REPOSITORY / "options" / "schema.json"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "place", "message"),
+    [
+        ("trian", {}, "", "'trian' was unexpected"),
+        ("train.ema_deacy", 0.9, "train", "'ema_deacy'"),
+        ("train.total_iter", "many", "train.total_iter", "not of type 'integer'"),
+        ("train.contrast.momentum", 3, "train.contrast.momentum", "3 is greater than the maximum of 1"),
+        ("train.my_opt", {"weight": 1}, "train.my_opt", "'type' is a required property"),
+        ("datasets.train.use_hfilp", True, "datasets.train", "'use_hfilp' was unexpected"),
+        ("datasets.train.gt_size", ..., "datasets.train", "'gt_size' is a required property"),
+        ("logger", ..., "", "'logger' is a required property"),
+        ("datasets.vall", {}, "datasets", "'vall' does not match"),
+    ],
+)
+def test_editors_mark_what_is_wrong(editor, ten_pairs, path, value, place, message):
+    options = training_options(ten_pairs, ten_pairs)
+    assert editor(options) == {}
+    assert message in editor(broken(options, path, value))[place]
+
+
+def test_options_of_other_models_pass_editors_as_they_are(editor, ten_pairs):
+    options = training_options(ten_pairs)
+    options |= {"model_type": "SRModel", "mine": {}}
+    assert editor(options) == {}
+    options = training_options(ten_pairs)
+    options["datasets"]["train"] |= {"type": "PairedImageDataset", "filename_tmpl": "{}", "use_shuffle": True}
+    assert editor(options) == {}
+
+
+def test_empty_keys_stay_where_another_model_reads_them(ten_pairs):
+    options = training_options(ten_pairs, ten_pairs)
+    options["val"] |= {"suffix": None, "pbar": None}
+    options["train"]["mixing_augs"] = {"mixup": None}
+    options["datasets"]["train"] |= {"type": "PairedImageDataset", "mean": None, "dataset_enlarge_ratio": None}
+    mine, basicsrs = deepcopy(options), deepcopy(options) | {"model_type": "SRModel"}
+    fill_gaps(mine)
+    fill_gaps(basicsrs)
+    assert basicsrs["val"] == options["val"] and basicsrs["train"] == options["train"]
+    assert mine["val"].keys().isdisjoint({"suffix", "pbar"}) and mine["train"]["mixing_augs"] == {}
+    for filled in (mine, basicsrs):  # the loader is this package's
+        assert filled["datasets"]["train"]["mean"] is None
+        assert "dataset_enlarge_ratio" not in filled["datasets"]["train"]
+
+
+def test_sets_of_a_mixture_are_checked_like_data_sets(ten_pairs):
+    options = training_options(ten_pairs)
+    pairs = options["datasets"]["train"]
+    own = {key: pairs[key] for key in ("type", "dataroot_gt", "dataroot_lq")}
+    crops = {key: value for key, value in pairs.items() if key not in own and key != "io_backend"}
+    mixture = {**crops, "type": "MixedDataset", "sets": [own, {**own, "lq_nam": "{}"}]}
+    options["datasets"]["train"] = mixture
+    options |= {"is_train": True, "dist": False, "auto_resume": False}
+    complete_datasets(options)
+    assert list(check_structure(options)) == [
+        "datasets.train.sets.2.lq_nam is not an option that is read; did you mean lq_name?"
+    ]
 
 
 def check(tmp_path, options):
@@ -167,8 +277,6 @@ def test_all_problems_stand_in_one_report_and_nothing_is_created(tmp_path, ten_p
 
 
 def test_missing_data_set_names_folder_option_and_section_and_keeps_the_old_experiment(tmp_path):
-    from tests.conftest import REPOSITORY
-
     old = tmp_path / "experiments" / "dehaze_constyle_restormer" / "models"
     old.mkdir(parents=True)
     (old / "net_g_latest.pth").write_text("weeks of work")

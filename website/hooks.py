@@ -26,6 +26,7 @@ OUTSIDE = (
     "constyle_arch/checkpoints/trained/*.md",
     "benchmarks/**/*.svg",
     "options/**/*.yml",
+    "options/schema.json",
     "website/*.css",
     "LICENSE",
     "CITATION.cff",

@@ -1,8 +1,12 @@
-"""The page of the options: the keys of an option file, and what may be named in it, from the code."""
+"""What an option file may hold, from the code: `python -m website.options` writes the keys into docs/options.md.
+
+What its keys may name, networks, data sets, losses, is a page of the site.
+"""
 
 import inspect
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -10,29 +14,42 @@ from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTR
 
 import constyle_arch
 from constyle_arch.data.degradations import DEGRADATIONS
-from constyle_arch.models.acceleration import Acceleration
 from constyle_arch.models.lr_scheduler import CosineAnnealingRestartCyclicLR
-from constyle_arch.models.mixup import Mixup
-from constyle_arch.models.momentum_contrast import MomentumContrast
-from constyle_arch.options import preflight
+from constyle_arch.options import schema
+from constyle_arch.options.kinds import REFUSED, Section
+from constyle_arch.options.structure import in_words
 from website.docstrings import Docstring
 from website.markdown import ROOT, code, join, prose, slug, table
 
 INTRODUCTION = f"""\
 # Options
 
-What an option file may hold: its keys, and what they may name. [Options]({ROOT}/docs/options.md) tells what each is
-for, and [a recipe]({ROOT}/options/dehaze_constyle_restormer.yml) shows them together.
+What the keys of an option file may name. [Options]({ROOT}/docs/options.md) has the keys, and
+[a recipe]({ROOT}/options/dehaze_constyle_restormer.yml) shows them together.
 """
 
-KEYS = """\
-## Keys
+PAGE = Path(__file__).parents[1] / "docs" / "options.md"
+BEGIN, END = "<!-- keys: written by website/options.py -->\n", "<!-- end of keys -->"
 
-A run is refused where a key that it needs is missing, where a value is not of its kind, and, for the models here, where
-the sections `path`, `train`, `val`, `logger` or one of `datasets` hold a key that nothing reads. `num_gpu` may be
-`auto` too. With `val`, training needs `val.val_freq` and `val.save_img`. `datasets.X` is every data set; its type reads
-other keys besides.
-"""
+TOP = "### At the top"
+
+SECTIONS: tuple[type[Section], ...] = (
+    schema.DataSet,
+    schema.TrainingSet,
+    schema.Crops,
+    *schema.DATA_SETS.values(),
+    schema.Paths,
+    schema.Train,
+    schema.Optimizer,
+    schema.Schedule,
+    schema.Loss,
+    schema.Contrast,
+    schema.Mixing,
+    schema.Validation,
+    schema.Metric,
+    schema.Logger,
+)
+"""In the order of an option file."""
 
 PLACES = {
     "Networks: network_g": ARCH_REGISTRY,
@@ -44,9 +61,7 @@ PLACES = {
 
 PARTS: dict[str, Mapping[str, type]] = {
     "Degradations: datasets.X.degradations": DEGRADATIONS,
-    "Parts of training: train": {
-        part.__name__: part for part in (Acceleration, MomentumContrast, Mixup, CosineAnnealingRestartCyclicLR)
-    },
+    "Schedules: train.scheduler": {CosineAnnealingRestartCyclicLR.__name__: CosineAnnealingRestartCyclicLR},
 }
 """What options reach besides."""
 
@@ -61,7 +76,7 @@ def options_page() -> str:
         f"## {place}\n\n{join(_component(name, component) for name, component in components.items())}"
         for place, components in ({place: own(registry) for place, registry in PLACES.items()} | PARTS).items()
     ]
-    return _linked(join([INTRODUCTION, KEYS, *_key_tables(), *sections]))
+    return _linked(join([INTRODUCTION, *sections]))
 
 
 def own(registry: Registry) -> dict[str, type]:
@@ -87,13 +102,11 @@ def constructor_options(component: type) -> dict[str, Any]:
 
 def _component(name: str, component: type) -> str:
     docstring = Docstring.of(component)
-    keys = getattr(component, "KEYS", "")
     return join(
         [
             f"### {name}",
             docstring.text(),
             table(("option", "default", "what"), _option_rows(component)),
-            f"**Keys:** {', '.join(map(code, keys.split()))}." if keys else "",
             docstring.lists(leave_out=("Args", "Attributes")),
         ]
     )
@@ -117,24 +130,70 @@ def as_yaml(value: Any) -> str:
     return yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("\n").removesuffix("\n...")
 
 
-def _key_tables() -> Iterator[str]:
-    """A table for each section of an option file."""
-    always = preflight.REQUIRED | {"datasets.X.name": preflight.NAME, "datasets.X.type": preflight.TEXT}
-    needed = dict.fromkeys(always, "always")
-    needed |= dict.fromkeys(preflight.REQUIRED_TO_TRAIN, "to train")
-    needed |= dict.fromkeys(preflight.REQUIRED_TO_TEST, "to test")
-    kinds = always | preflight.REQUIRED_TO_TRAIN | preflight.REQUIRED_TO_TEST | preflight.OPTIONAL
-    known = preflight.KEYS | {"datasets.X": preflight.LOADER_KEYS}
-    read = [f"{section}.{key}" for section, keys in known.items() for key in keys.split()]
-    sections: dict[str, list[tuple[str, str, str]]] = {}
-    for path in dict.fromkeys([*kinds, *read]):
-        section, _, key = path.rpartition(".")
-        sections.setdefault(section, []).append((code(key), prose(kinds.get(path, "")), needed.get(path, "")))
-    for section, rows in sorted(sections.items()):
-        yield join([f"### {section or 'At the top'}", table(("key", "value", "needed"), rows)])
+def key_tables() -> str:
+    """A table for each section of an option file, and one of the networks' options."""
+    constyle_arch.register()
+    top = [TOP, _table(schema.Run)]
+    sections = [block for section in SECTIONS for block in _section(section)]
+    networks = table(
+        ("`network_g.type`", "options, and their defaults"),
+        (
+            (code(name), ", ".join(f"{code(key)} {as_yaml(default)}" for key, default in options.items()))
+            for name, network in own(ARCH_REGISTRY).items()
+            if (options := constructor_options(network))
+        ),
+    )
+    return join([*top, *sections, "### `network_g`", networks]) + "\n"
+
+
+def _section(section: type[Section]) -> Iterator[str]:
+    title, text = re.split(r"(?<=`): ", inspect.getdoc(section) or "", maxsplit=1)
+    yield f"### {title}"
+    yield _sentence(text)
+    yield _table(section)
+
+
+def _table(section: type[Section]) -> str:
+    """The keys of a section, but for those that it has from one with a table of its own."""
+    above = {key for parent in section.__mro__[1:] if parent in SECTIONS for key in parent.model_fields}
+    keys = [key for key in section.model_fields if key not in above]
+    return table(("key", "value", "default", "what it does"), (_row(section, key) for key in keys))
+
+
+def _row(section: type[Section], key: str) -> tuple[str, str, str, str]:
+    field = section.model_fields[key]
+    default = None if field.is_required() else field.get_default(call_default_factory=True)
+    shown = "" if default in (None, {}) or isinstance(default, Section) else code(as_yaml(default))
+    kept = " Must stay when a run resumes." if REFUSED in field.metadata else ""
+    return (
+        code(key),
+        in_words(section, key),
+        "required" if field.is_required() else shown,
+        " ".join((field.description or "").split()) + kept,
+    )
+
+
+def _sentence(text: str) -> str:
+    paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
+    return "\n\n".join([paragraphs[0][:1].upper() + paragraphs[0][1:], *paragraphs[1:]])
 
 
 def _linked(page: str) -> str:
     """The page with a link wherever it names something that has a heading of one word."""
     headings = re.findall(r"^### (\w+)$", page, re.MULTILINE)
     return re.sub(rf"`({'|'.join(headings)})`", lambda match: f"[{match[0]}](#{slug(match[1])})", page)
+
+
+def main() -> None:
+    """Write the keys into docs/options.md."""
+    PAGE.write_text(page_with_keys(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def page_with_keys(page: str) -> str:
+    """The page with the tables of today."""
+    start, end = page.index(BEGIN) + len(BEGIN), page.index(END)
+    return f"{page[:start]}\n{key_tables()}\n{page[end:]}"
+
+
+if __name__ == "__main__":
+    main()

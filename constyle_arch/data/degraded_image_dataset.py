@@ -48,8 +48,6 @@ class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
             image is smaller than the crop. The message names the option or the file.
     """
 
-    KEYS = "dataroot_gt degradations color gt_size use_hflip use_rot second_crop"
-
     def __init__(self, opt: dict[str, Any]) -> None:
         self.opt = opt
         self.crop = TrainingCrop.from_options(opt)

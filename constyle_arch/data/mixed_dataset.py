@@ -28,7 +28,6 @@ class MixedDataset(Dataset[dict[str, Tensor | str]]):
             train on.
     """
 
-    KEYS = "sets weights gt_size use_hflip use_rot second_crop"
     SHARED = ("phase", "scale", "gt_size", "use_hflip", "use_rot", "second_crop")
     """Options that each set takes from this data set."""
 

@@ -38,8 +38,6 @@ class PairedRestorationDataset(Dataset[dict[str, Tensor | str]]):
     integers = False
     """Hand images of 8 bits on as they are, uint8: a quarter of the bytes, for a model that converts on its device."""
 
-    KEYS = "dataroot_gt dataroot_lq io_backend lq_name gt_name gt_size use_hflip use_rot second_crop"
-
     def __init__(self, opt: dict[str, Any]) -> None:
         self.opt = opt
         self.crop = TrainingCrop.from_options(opt)

@@ -219,7 +219,7 @@ def read_checked_options(arguments: Sequence[str], is_train: bool | None = None)
     """
     import torch
 
-    from constyle_arch.options.preflight import check_options, without_empty
+    from constyle_arch.options.preflight import check_options, fill_gaps
 
     parser = argparse.ArgumentParser()
     add_run_arguments(parser)
@@ -230,15 +230,14 @@ def read_checked_options(arguments: Sequence[str], is_train: bool | None = None)
     options["auto_resume"] = flags.auto_resume
     options["archive"] = flags.archive
     options["is_train"] = "train" in options if is_train is None else is_train
-    options.setdefault("path", {})
     options.setdefault("manual_seed", None)
     if str(options.get("num_gpu")).lower() == "auto":
         options["num_gpu"] = min(torch.cuda.device_count(), 1)  # of this process; torchrun starts one for each GPU
     if flags.debug and "name" in options and not str(options["name"]).startswith("debug"):
         options["name"] = f"debug_{options['name']}"
     complete_datasets(options)
-    without_empty(options)
     check_options(options)
+    fill_gaps(options)
     return options, flags
 
 

@@ -9,35 +9,15 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from constyle_arch.errors import OptionsError
+from constyle_arch.options.kinds import REFUSED, WITHOUT_EFFECT
+from constyle_arch.options.schema import paths_of
 
 KEPT = ("model_type", "manual_seed", "datasets.train", "network_g", "train", "world_size")
 """The options that decide what is trained."""
 
-BREAKING = (
-    "model_type",
-    "manual_seed",
-    "network_g.*",
-    "world_size",
-    "datasets.train.batch_size_per_gpu",
-    "datasets.train.dataset_enlarge_ratio",
-    "train.optim_g.type",
-    "train.scheduler.type",
-    "train.contrast.queue_size",
-)
+BREAKING = ("world_size", *paths_of(REFUSED))
 """Options without which a state cannot be resumed from."""
 
-WITHOUT_EFFECT = tuple(
-    f"datasets.train.{key}"
-    for key in (
-        "phase",
-        "scale",
-        "num_worker_per_gpu",
-        "persistent_workers",
-        "pin_memory",
-        "prefetch_mode",
-        "num_prefetch_queue",
-    )
-)
 CLOSED_FORM = ("CosineAnnealingRestartCyclicLR", "CosineAnnealingRestartLR")
 """Schedules whose rate follows from the iteration alone, so that another one can take over anywhere."""
 
@@ -47,12 +27,13 @@ Change = tuple[Any, Any]
 def options_of_training(opt: Mapping[str, Any]) -> dict[str, Any]:
     """The options that decide what is trained, flat: `train.optim_g.lr` and so on; plain values."""
     flat: dict[str, Any] = {}
+    left_out = paths_of(WITHOUT_EFFECT)
     for path in KEPT:
         value: Any = opt
         for key in path.split("."):
             value = value.get(key) if isinstance(value, Mapping) else None
         _flatten(path, value, flat)
-    return {path: value for path, value in flat.items() if path not in WITHOUT_EFFECT}
+    return {path: value for path, value in flat.items() if path not in left_out}
 
 
 def _flatten(path: str, value: Any, flat: dict[str, Any]) -> None:

@@ -1,0 +1,138 @@
+"""Checks of what needs more than one option, or the machine and the folders the run is to find."""
+
+import os
+from pathlib import Path
+
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY
+
+from constyle_arch.archs.general_restoration_arch import GuidedNetwork
+from constyle_arch.inference.restoring import OVERLAP
+from constyle_arch.inference.tiles import tiles_of
+from constyle_arch.models.constyle_model import ConStyleModel
+from constyle_arch.options.lookup import Options, Problems, is_subclass, model_of, tried
+
+
+def check_combinations(options: Options) -> Problems:
+    """What cannot be together, of options whose structure is right."""
+    yield from check_folders(options)
+    yield from _check_experiment(options)
+    yield from _check_device(options)
+    yield from _check_tiles(options)
+    if options["is_train"]:
+        yield from _check_prefetching(options)
+        yield from _check_contrast(options)
+        yield from _check_acceleration(options)
+        yield from _check_logger(options)
+
+
+def check_folders(options: Options) -> Problems:
+    """What the run writes to must be folders, and writable."""
+    root = Path("experiments" if options["is_train"] else "results")
+    for folder in (root, root / options["name"]):
+        if folder.is_symlink() and not folder.exists():
+            yield f"name: {folder} is a link to {folder.readlink()}, which is not there; create that folder."
+        elif folder.exists() and not folder.is_dir():
+            yield f"name: {folder} is there and is no folder; rename it."
+        elif folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+            yield f"name: the folder {folder} cannot be written to; change its permissions, or start elsewhere."
+    if not os.path.lexists(root) and not os.access(Path.cwd(), os.W_OK | os.X_OK):
+        yield f"name: {root} cannot be created in {Path.cwd()}, which cannot be written to; start elsewhere."
+
+
+def _check_experiment(options: Options) -> Problems:
+    """An experiment that is there already is neither archived nor overwritten unless that is asked for."""
+    name = options["name"]
+    home = Path("experiments") / name
+    if not options["is_train"] or name.startswith("debug"):
+        return
+    state = options["path"].get("resume_state")
+    if options.get("archive") and (options["auto_resume"] or state):
+        yield "--archive starts from scratch, --auto_resume and path.resume_state do not; leave one of them out."
+    if options.get("archive") or not home.is_dir():
+        return
+    if state and Path(state).expanduser().resolve().is_relative_to(home.resolve()):
+        return
+    if not options["auto_resume"]:
+        yield (
+            f"name: the experiment {home} is there already; --auto_resume resumes it, --archive moves it away and "
+            "starts from scratch, or choose another name."
+        )
+    elif any((home / "models").glob("*.pth")) and not any((home / "training_states").glob("*.state")):
+        yield (
+            f"name: {home} holds networks but no training state to resume from; --archive moves it away and starts "
+            "from scratch, or choose another name and load them by path.pretrain_network_g."
+        )
+
+
+def _check_device(options: Options) -> Problems:
+    num_gpu = options["num_gpu"]
+    if num_gpu > 0 and not torch.cuda.is_available():
+        yield f"num_gpu is {num_gpu}, but torch {torch.__version__} finds no GPU; set num_gpu to auto, or to 0 for CPU."
+    elif num_gpu > 1 and not options["dist"]:
+        yield f"num_gpu is {num_gpu} in one process; start with torchrun --nproc-per-node {num_gpu} -m constyle_arch."
+
+
+def _check_tiles(options: Options) -> Problems:
+    val_opt = options.get("val") or {}
+    multiple = int(getattr(dict(iter(ARCH_REGISTRY)).get(options["network_g"]["type"]), "multiple", 1))
+    tile, overlap = val_opt.get("tile"), val_opt.get("tile_overlap", OVERLAP)
+    if tile is not None:
+        yield from tried(lambda: tiles_of(multiple * (tile + 1), tile, overlap, multiple), "val.tile, val.tile_overlap")
+
+
+def _check_parts(options: Options, guided: bool) -> Problems:
+    """A batch computed in parts must have images for all of them, and BatchNorm needs two in each."""
+    parts, batch = options["train"].get("accumulate", 1), options["datasets"]["train"]["batch_size_per_gpu"]
+    each = 2 if guided else 1
+    if parts > 1 and (batch % parts or batch // parts < each):
+        yield (
+            f"train.accumulate is {parts} and datasets.train.batch_size_per_gpu {batch}; each part must be of one size "
+            f"and have at least {each} image{'s' * (each > 1)}."
+        )
+
+
+def _check_acceleration(options: Options) -> Problems:
+    train_opt = options["train"]
+    if train_opt.get("amp") == "fp16" and not options["num_gpu"]:
+        yield "train.amp is 'fp16', which CPUs compute no faster; set bf16 or off, or num_gpu."
+    if train_opt.get("compile") and not options["num_gpu"]:
+        from torch._inductor.cpp_builder import get_cpp_compiler  # slow to import
+
+        try:
+            get_cpp_compiler()
+        except Exception as error:  # of whatever torch looks for
+            yield f"train.compile is true and torch finds no C++ compiler ({error}); install g++ or leave it out."
+
+
+def _check_logger(options: Options) -> Problems:
+    if options["logger"].get("wandb") and options["logger"]["wandb"].get("project"):
+        yield "logger.wandb.project is set, but BasicSR 1.4.2 does not work with current wandb; leave it out."
+
+
+def _check_contrast(options: Options) -> Problems:
+    train_opt = options["datasets"]["train"]
+    network = dict(iter(ARCH_REGISTRY)).get(options["network_g"]["type"])
+    if is_subclass(network, GuidedNetwork) and train_opt["batch_size_per_gpu"] == 1:
+        yield "datasets.train.batch_size_per_gpu is 1; ConStyle's BatchNorm needs at least 2 images to train on."
+    yield from _check_parts(options, guided=is_subclass(network, GuidedNetwork))
+    if not is_subclass(model_of(options), ConStyleModel):
+        return
+    if isinstance(network, type) and not is_subclass(network, GuidedNetwork):
+        yield f"network_g.type {network.__name__} is not guided by ConStyle; train it with model_type RestorationModel."
+    positive = (options["train"].get("contrast") or {}).get("positive")
+    if positive == "degraded" and not train_opt.get("second_crop"):
+        yield "train.contrast.positive is 'degraded', which needs datasets.train.second_crop: true."
+    if positive == "degraded" and (options["train"].get("mixing_augs") or {}).get("mixup"):
+        yield "train.contrast.positive is 'degraded', which mixup does not go with; set train.mixing_augs.mixup: false."
+
+
+def _check_prefetching(options: Options) -> Problems:
+    train_opt = options["datasets"]["train"]
+    if train_opt.get("prefetch_mode") == "cpu" and not train_opt["num_worker_per_gpu"]:
+        yield (
+            "datasets.train: prefetch_mode cpu without workers reads in a thread beside the training, whose random "
+            "numbers would depend on timing; leave it out, or set num_worker_per_gpu."
+        )
+    if train_opt.get("prefetch_mode") == "cpu" and train_opt.get("persistent_workers"):
+        yield "datasets.train: prefetch_mode cpu hangs with persistent_workers; leave one of them out."

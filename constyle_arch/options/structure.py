@@ -1,0 +1,227 @@
+"""Checking that an option file has the sections and keys it needs, with values of their kinds.
+
+`schema` says what these are; here each departure becomes a sentence.
+"""
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+from functools import cache
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from constyle_arch.options import kinds, schema
+from constyle_arch.options.kinds import LIMIT, LONGEST_NAME, Section, entries_of, section_in
+from constyle_arch.options.schema import DATA_SETS
+
+Options = dict[str, Any]
+Problems = Iterator[str]
+
+OWN_MODELS = ("RestorationModel", "ConStyleModel")
+"""The models whose sections hold nothing but what `schema` describes."""
+
+SHARED = {**schema.TrainingSet.model_fields, **schema.Crops.model_fields}
+"""Keys that the sets of a `MixedDataset` have from it, or have no use for."""
+
+A_SECTION = "a section of keys and values"
+
+OF_THE_RUN = ("is_train", "dist", "auto_resume", "archive")
+"""What a run adds to its options."""
+
+
+def check_structure(options: Options) -> Problems:
+    """Keys that are missing, unknown or of another kind, and phases that are not of this run.
+
+    Other models and data sets have keys of their own, which pass.
+    """
+    run = schema.TrainingRun if options["is_train"] else schema.TestRun
+    file = {key: value for key, value in options.items() if key not in OF_THE_RUN}
+    known_model = options.get("model_type", OWN_MODELS[0]) in OWN_MODELS
+    yield from _problems_of(run, file, "", allow_unknown=not known_model)
+    if isinstance(options.get("datasets"), dict):
+        yield from _check_phases(options)
+        for phase, section in options["datasets"].items():
+            yield from _check_data_set(phase, section, known_model)
+
+
+def _check_data_set(phase: object, section: Any, known_model: bool) -> Problems:
+    where, trains = f"datasets.{phase}", phase == "train"
+    name = str(section.get("type")) if isinstance(section, dict) else ""
+    if not trains and name in DATA_SETS and isinstance(section, dict):
+        read = schema.data_set(name, trains=True).model_fields  # of training alone, and harmless here
+        here = schema.data_set(name, trains=False).model_fields
+        section = {key: value for key, value in section.items() if key in here or key not in read}
+    known = known_model and name in DATA_SETS
+    model = schema.data_set(name, trains=trains)
+    yield from _problems_of(model, section, where, allow_unknown=not known)
+    sets = section.get("sets") if known and name == "MixedDataset" else None
+    for number, one in enumerate(sets if isinstance(sets, list) else (), start=1):
+        if isinstance(one, dict) and str(one.get("type")) in DATA_SETS:
+            own = {key: value for key, value in one.items() if key not in SHARED}
+            model = DATA_SETS[one["type"]]
+            yield from _problems_of(model, own, f"{where}.sets.{number}", allow_unknown=False)
+
+
+def _check_phases(options: Options) -> Problems:
+    phases = [str(phase) for phase in options["datasets"]]
+    allowed = ("train", "val") if options["is_train"] else ("test", "val")
+    for phase in phases:
+        if phase.split("_")[0] not in allowed or phase.startswith("train_"):
+            wanted = "train, val and val_…" if options["is_train"] else "test and test_…"
+            yield f"datasets.{phase} is not a section of this run; those are {wanted}."
+    if options["is_train"] and "train" not in phases:
+        yield f"datasets.train is missing; it must be {A_SECTION}."
+    elif not phases:
+        yield "datasets has no section."
+    sections = [section for phase, section in options["datasets"].items() if phase != "train"]
+    names = [section.get("name") for section in sections if isinstance(section, dict)]
+    for name in {name for name in names if isinstance(name, str) and names.count(name) > 1}:
+        yield (f"datasets has two sets to measure on called {name!r}; give each a name of its own, they share folders.")
+
+
+def without_empty(options: Options, *, own_model: bool) -> None:
+    """Take empty keys (`~`) out of the sections that this package reads, so that defaults hold.
+
+    Args:
+        options: those of a run, whose structure is right; changed in place.
+        own_model: whether its model is one of this package, which then reads `train`, `val` and
+            `logger`. BasicSR's own may need a key that is empty, such as `val.suffix`.
+    """
+    sections: dict[str, type[Section]] = {
+        "train": schema.Train,
+        "val": schema.Validation,
+        "logger": schema.Logger,
+    }
+    for key, model in sections.items() if own_model else ():
+        if isinstance(options.get(key), dict):
+            options[key] = _without_empty(options[key], model)
+    for phase, section in options["datasets"].items():
+        model = schema.data_set(section["type"], trains=phase == "train")
+        options["datasets"][phase] = _without_empty(section, model)
+
+
+def _without_empty(section: Options, model: type[Section]) -> Options:
+    kept = kinds.without_empty(section, model)
+    for key, field in model.model_fields.items():
+        inner = section_in(field.annotation)
+        if inner and isinstance(kept.get(key), dict):
+            kept[key] = _without_empty(kept[key], inner)
+    return kept
+
+
+# From pydantic's errors to sentences.
+
+
+class _Place(NamedTuple):
+    """What an error is about.
+
+    Attributes:
+        path: keys from the section that was checked to the value.
+        wanted: what the value must be, in words; empty for a key that is not known.
+        known: the keys there are beside it.
+    """
+
+    path: tuple[Any, ...]
+    wanted: str
+    known: tuple[str, ...]
+
+
+def _problems_of(model: type[Section], section: Any, where: str, *, allow_unknown: bool) -> Problems:
+    """Every departure of a section from its description, once for each option."""
+    try:
+        model.model_validate(section)
+    except ValidationError as error:
+        said = set()
+        for one in error.errors(include_url=False, include_context=False, include_input=False):
+            place = _place(model, one["loc"])
+            path = ".".join(map(str, filter(None, (where, *place.path))))
+            if path not in said and not (allow_unknown and not place.wanted):
+                said.add(path)
+                yield _in_words(path, place, one["type"], _value(section, place.path))
+
+
+def _place(model: type[Section], location: tuple[Any, ...]) -> _Place:
+    """Follow an error's location through the sections that `schema` describes."""
+    path: list[Any] = []
+    wanted, known = A_SECTION, tuple(model.model_fields)
+    section: type[Section] | None = model
+    keys = list(location)
+    while keys and section is not None:
+        key = keys.pop(0)
+        path.append(key)
+        known, field = tuple(section.model_fields), section.model_fields.get(key)
+        if field is not None:
+            wanted = in_words(section, key) + ("" if field.is_required() else ", or left out")
+            section = section_in(field.annotation)
+            entries = entries_of(field.annotation)
+            if entries and keys:
+                path.append(keys.pop(0))
+                wanted, section = A_SECTION, entries
+        elif issubclass(section, schema.Train) and str(key).endswith("_opt"):
+            wanted, section = f"{A_SECTION}, or left out", schema.Loss
+        else:
+            return _Place(tuple(path), "", known)
+    return _Place(tuple(path), wanted, known)
+
+
+def _in_words(path: str, place: _Place, kind: str, value: Any) -> str:
+    if not place.wanted:
+        near = get_close_matches(str(place.path[-1]), place.known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(place.known)}."
+        return f"{path} is not an option that is read; {hint}"
+    if kind == "missing":
+        return f"{path} is missing; it must be {place.wanted}."
+    whole = isinstance(value, float) and "whole number" in place.wanted and value.is_integer()
+    written = " without a decimal point" if whole and abs(value) < LIMIT else ""
+    return f"{path} is {value!r}; it must be {place.wanted.replace('whole number', f'whole number{written}')}."
+
+
+def _value(section: Any, path: tuple[Any, ...]) -> Any:
+    for key in path:
+        if not isinstance(section, dict) or key not in section:
+            return None
+        section = section[key]
+    return section
+
+
+@cache
+def _json_schema(model: type[Section]) -> dict[str, Any]:
+    return model.model_json_schema()
+
+
+def in_words(model: type[Section], key: str) -> str:
+    """What the value of a key must be: its type and bounds in words."""
+    return _kind_in_words(_json_schema(model)["properties"][key])
+
+
+def _kind_in_words(kind: dict[str, Any]) -> str:
+    if "anyOf" in kind:
+        return ", or ".join(_kind_in_words(one) for one in kind["anyOf"] if one.get("type") != "null")
+    choices = kind.get("enum", [kind["const"]] if "const" in kind else None)
+    if choices:
+        *most, last = [choice for choice in choices if choice is not False]
+        return f"{', '.join(most)} or {last}" if most else str(last)
+    if kind.get("format") == "folder-name":
+        return f"a folder's name: text without /, at most {LONGEST_NAME} bytes, not . or .. alone"
+    if not kind:
+        return "anything"
+    words = {"boolean": "true or false", "string": "text", "array": "a list"}
+    if kind.get("type") in ("integer", "number"):
+        noun = "a whole number" if kind["type"] == "integer" else "a number"
+        return noun + _bounds_in_words(kind)
+    return words.get(kind.get("type", "object"), A_SECTION)
+
+
+def _bounds_in_words(kind: dict[str, Any]) -> str:
+    """` in [0, 1)`, `, at least 1`, ` above 0`, or nothing; a bound that only keeps numbers exact is none."""
+    low, above = kind.get("minimum"), kind.get("exclusiveMinimum")
+    high, below = kind.get("maximum"), kind.get("exclusiveMaximum")
+    start = low if low is not None else above
+    end = high if high is not None else below
+    if end is not None and abs(end) < LIMIT:
+        return f" in {'(' if low is None else '['}{start:g}, {end}{']' if below is None else ')'}"
+    if start is None or abs(start) >= LIMIT:
+        return ""
+    if above is not None:
+        return f" above {start:g}"
+    return f", at least {start:g}" if start else ", 0 or more"

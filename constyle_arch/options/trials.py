@@ -1,0 +1,280 @@
+"""Trial builds: what a run's options name is looked up, built and tried out once."""
+
+import contextlib
+import logging
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from basicsr.losses.basic_loss import PerceptualLoss
+from basicsr.metrics import calculate_metric
+from basicsr.utils.registry import (
+    ARCH_REGISTRY,
+    DATASET_REGISTRY,
+    LOSS_REGISTRY,
+    METRIC_REGISTRY,
+    MODEL_REGISTRY,
+)
+from numpy.typing import NDArray
+from torch import nn
+
+from constyle_arch.archs.constyle_arch import CODE_CHANNELS, Codes
+from constyle_arch.checkpoints.loading import fill, own_names
+from constyle_arch.checkpoints.reading import read_state_dict
+from constyle_arch.checkpoints.trained import located
+from constyle_arch.data.image_stores import as_list, folder_of
+from constyle_arch.data.mixed_dataset import MixedDataset
+from constyle_arch.data.preparation.catalogue import how_to_get
+from constyle_arch.errors import CheckpointError, DataError, OptionsError
+from constyle_arch.images import size_of
+from constyle_arch.losses.options import RESTORATION, by_log_name, log_name, loss_options, taken_by
+from constyle_arch.models.optimization import find_optimizer, find_scheduler
+from constyle_arch.models.restoration_model import RestorationModel
+from constyle_arch.options.lookup import Options, Problems, is_subclass, model_of, registered, tried
+from constyle_arch.reporting.scores import INPUT
+from constyle_arch.training.resuming import CLOSED_FORM
+
+LARGEST_TRIAL, SMALLEST_TRIAL = 256, 16
+"""Sides of the images, in pixels, that losses are tried with."""
+
+
+def try_out(options: Options) -> Problems:
+    """What fails when it is built and used once, of options whose structure is right."""
+    checks = [_check_network, _check_metrics, _check_datasets]
+    if options["is_train"]:
+        checks += [_check_optimizer, _check_schedule, _check_losses]
+    for check in checks:
+        yield from check(deepcopy(options))  # constructors may change what they are given
+
+
+def _check_network(options: Options) -> Problems:
+    yield from registered(MODEL_REGISTRY, options["model_type"], "model_type")
+    network_opt = options["network_g"]
+    name = network_opt.pop("type")
+    unregistered = list(registered(ARCH_REGISTRY, name, "network_g.type"))
+    yield from unregistered
+    if unregistered:
+        return
+    built: list[nn.Module] = []
+    yield from tried(lambda: built.append(ARCH_REGISTRY.get(name)(**network_opt)), f"network_g ({name})")
+    yield from _check_checkpoint(options, built)
+    if built and is_subclass(model_of(options), RestorationModel):
+        yield from tried(partial(_restore_once, built[0]), f"network_g ({name})")
+
+
+@torch.no_grad()
+def _restore_once(network: nn.Module) -> None:
+    image = torch.rand(2, 3, 16, 16)
+    restored = network(image)
+    if not isinstance(restored, torch.Tensor) or restored.shape != image.shape:
+        raise ValueError("it does not turn an image into one of the same size, which restoration is about.")
+
+
+def _check_checkpoint(options: Options, built: list[nn.Module]) -> Problems:
+    path = options["path"]
+    if not path.get("pretrain_network_g"):
+        return
+    starts_afresh = options["is_train"] and not (options.get("auto_resume") or path.get("resume_state"))
+    source = located(path["pretrain_network_g"]).expanduser()
+    home = Path("experiments") / options["name"]
+    if not source.is_file():
+        yield f"path.pretrain_network_g: the file {source} does not exist."
+    elif starts_afresh and source.resolve().is_relative_to(home.resolve()):
+        yield f"path.pretrain_network_g: {source} is in {home}, which a fresh start moves away; change name."
+    elif built and is_subclass(model_of(options), RestorationModel):
+        try:
+            weights = own_names(read_state_dict(source, path.get("param_key_g")))
+            fill(built[0], weights, str(source), path.get("strict_load_g", True))
+        except CheckpointError as error:
+            yield f"path.pretrain_network_g: {error}"
+
+
+def _check_metrics(options: Options) -> Problems:
+    metrics = (options.get("val") or {}).get("metrics") or {}
+    height, width = _smallest_image(options) if metrics else (1, 1)
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    for name, metric_opt in metrics.items():
+        where = f"val.metrics.{name}"
+        if name == "image" or str(name).startswith(INPUT) or "|" in str(name):
+            yield f"{where}: results have columns image and {INPUT}…, and no |; choose another name."
+        if not isinstance(name, str):
+            yield f"{where}: the name must be text."
+        unregistered = list(registered(METRIC_REGISTRY, metric_opt.get("type"), f"{where}.type"))
+        yield from unregistered
+        border = metric_opt.get("crop_border", 0)
+        if isinstance(border, int) and 2 * border >= min(height, width):
+            yield f"{where}.crop_border is {border} and leaves nothing of images of {width}×{height} pixels."
+        elif not unregistered:
+            yield from tried(partial(_score_once, image, metric_opt), where)
+
+
+def _score_once(image: NDArray[np.uint8], metric_opt: Options) -> None:
+    images, reason = {"img": image, "img2": image ^ 1}, ""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is reported here
+            score = float(calculate_metric(images, metric_opt))
+        reason = "" if np.isfinite(score) else f"it gives {score}"
+    except (RuntimeError, ArithmeticError, np.linalg.LinAlgError) as error:
+        reason = " ".join(str(error).split())
+    if reason:
+        raise ValueError(f"it cannot score images of {size_of(image)} pixels ({reason}); measure on larger ones.")
+
+
+def _smallest_image(options: Options) -> tuple[int, int]:
+    """Height and width of the larger of the first and last image of a data set, for the one where it is smallest.
+
+    A single image too small to score is reported by the run; what is wrong with data is not said here.
+    """
+    sizes = []
+    logging.disable(logging.WARNING)  # what is worth a warning, `_check_datasets` hears
+    for phase, dataset_opt in options["datasets"].items():
+        if phase != "train":
+            with contextlib.suppress(Exception):  # whatever a data set of another project raises
+                items = DATASET_REGISTRY.get(dataset_opt["type"])(deepcopy(dataset_opt))
+                ends = [tuple(items[index]["lq"].shape[-2:]) for index in (0, len(items) - 1)]
+                sizes.append(max(ends, key=math.prod))
+    logging.disable(logging.NOTSET)
+    return min(sizes, key=math.prod, default=(256, 256))
+
+
+def _check_datasets(options: Options) -> Problems:
+    for phase, dataset_opt in options["datasets"].items():
+        where = f"datasets.{phase}"
+        unregistered = list(registered(DATASET_REGISTRY, dataset_opt["type"], f"{where}.type"))
+        yield from unregistered
+        if unregistered:
+            continue
+        dataset = DATASET_REGISTRY.get(dataset_opt["type"])
+        if "|" in dataset_opt["name"]:
+            yield f"{where}.name is {dataset_opt['name']!r}; results are tables, so it must be without |."
+        for problem in _first_and_last_items(dataset, dataset_opt):
+            yield f"{where}: {problem}."
+
+
+def _first_and_last_items(dataset: Callable[[Options], Any], dataset_opt: Options) -> Problems:
+    roots = [(key, root) for key in ("dataroot_gt", "dataroot_lq") for root in as_list(dataset_opt.get(key))]
+    missing = [(key, root) for key, root in roots if isinstance(root, str) and not folder_of(root).is_dir()]
+    for key, root in missing:
+        yield f"{key}: the folder {root} does not exist ({how_to_get(root)})"
+    if missing:
+        return
+    try:
+        items = dataset(dataset_opt)
+        for one in items.sets if isinstance(items, MixedDataset) else [items]:
+            if len(one) == 0:
+                yield "it holds no images"
+            else:
+                one[0], one[len(one) - 1]
+    except DataError as error:
+        yield str(error).removesuffix(".")
+    except Exception as error:  # whatever a data set of another project raises is its answer
+        yield f"its first or last item cannot be read: {type(error).__name__}: {error}"
+
+
+def _check_optimizer(options: Options) -> Problems:
+    optimizer_opt = options["train"]["optim_g"]
+    parameter = nn.Parameter(torch.zeros(1))
+    parameter.grad = torch.zeros(1)
+    try:
+        optimizer = find_optimizer(str(optimizer_opt.pop("type", None)))
+    except OptionsError as error:
+        yield str(error)
+    else:
+        yield from tried(lambda: optimizer([parameter], **optimizer_opt).step(), "train.optim_g")
+
+
+def _check_schedule(options: Options) -> Problems:
+    schedule_opt, total_iter = options["train"]["scheduler"], options["train"]["total_iter"]
+    try:
+        scheduler = find_scheduler(str(schedule_opt.pop("type", None)))
+    except OptionsError as error:
+        yield str(error)
+        return
+
+    def step_once() -> None:
+        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1)
+        schedule = scheduler(optimizer, **schedule_opt)
+        optimizer.step()
+        schedule.step()
+
+    warmup, name = options["train"].get("warmup_iter") or 0, scheduler.__name__
+    if warmup > 0 and name not in CLOSED_FORM:
+        yield (
+            f"train.warmup_iter is {warmup}, but {name} continues from whatever rate the warm-up has reached and never "
+            f"comes to the base rate; leave one of them out, or use one of {', '.join(CLOSED_FORM)}."
+        )
+    problems = list(tried(step_once, "train.scheduler"))
+    yield from problems
+    periods = schedule_opt.get("periods")
+    if not problems and periods and sum(periods) < total_iter:
+        yield f"train.scheduler.periods {periods} end after {sum(periods)} of {total_iter} iterations (total_iter)."
+
+
+def _check_losses(options: Options) -> Problems:
+    train, model = options["train"], model_of(options)
+    for option, loss_opt in loss_options(train).items():
+        yield from registered(LOSS_REGISTRY, loss_opt.get("type"), f"train.{option}.type")
+    if not is_subclass(model, RestorationModel):
+        return  # BasicSR's other models have losses of their own
+    losses = {
+        option: LOSS_REGISTRY.get(loss_opt["type"])
+        for option, loss_opt in loss_options(train).items()
+        if not list(registered(LOSS_REGISTRY, loss_opt.get("type"), ""))
+    }
+    has: tuple[str, ...] = getattr(model, "QUANTITIES", RESTORATION)
+    yield from _try_losses(options, losses, has)
+    for one, other in combinations(losses, 2):
+        if log_name(one) == log_name(other):
+            yield f"train.{one} and train.{other} are both logged as {log_name(one)}; rename one."
+    taken = [set(taken_by(loss)) for loss in losses.values()]
+    if any(names <= set(RESTORATION) for names in taken):
+        return
+    if not any(names <= set(has) for names in taken):
+        yield "train has no loss to train with; give one, such as pixel_opt: {type: L1Loss}."
+    elif train.get("constyle_iter", train["total_iter"]) < train["total_iter"]:
+        yield (
+            "train.constyle_iter ends ConStyle's losses before total_iter and there is no loss of the "
+            "restored image, such as pixel_opt, to continue with."
+        )
+    elif options["dist"] and not options.get("find_unused_parameters"):
+        yield "train has no loss of the restored image; several processes then need find_unused_parameters: true."
+
+
+def _try_losses(options: Options, losses: Mapping[str, Any], has: tuple[str, ...]) -> Problems:
+    """Compute each loss once, but for the perceptual one, which would load its network."""
+    quantities = _quantities(options["datasets"]["train"].get("gt_size"))
+    for option, loss in losses.items():
+        loss_opt = dict(options["train"][option])
+        name, taken = loss_opt.pop("type"), taken_by(loss)
+        if unknown := [quantity for quantity in taken if quantity not in (*quantities, *has)]:
+            yield (
+                f"train.{option}: {name} takes {', '.join(unknown)}, which {options['model_type']} does not "
+                f"have; there are {', '.join(has)}."
+            )
+        elif set(taken) <= quantities.keys() and loss is not PerceptualLoss:
+            inputs = [quantities[quantity] for quantity in taken]
+            yield from tried(partial(_compute_once, loss, loss_opt, option, inputs), f"train.{option}")
+
+
+def _quantities(gt_size: object) -> dict[str, Any]:
+    """What losses may take, to try them with: of two images of the size that is trained on."""
+    side = SMALLEST_TRIAL
+    if isinstance(gt_size, int) and gt_size > 0:
+        side = min(gt_size, LARGEST_TRIAL)
+    image, code = torch.rand(2, 3, side, side), torch.rand(2, CODE_CHANNELS)
+    values = {"queue": torch.rand(CODE_CHANNELS, 3), "codes": Codes(code, code), "negatives": Codes(code, code)}
+    return dict.fromkeys(RESTORATION, image) | dict.fromkeys(("query", "positive"), code) | values
+
+
+def _compute_once(loss: Callable[..., nn.Module], loss_opt: Options, option: str, inputs: list[Any]) -> None:
+    parts = by_log_name(option, loss(**loss_opt)(*inputs)).values()
+    if any(not isinstance(part, torch.Tensor) or part.dim() != 0 for part in parts):
+        raise ValueError("it does not give a single number.")
