@@ -8,7 +8,20 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from constyle_arch import __version__
-from constyle_arch.commands import check, compare, convert, export, info, latents, plot, prepare, restore, test, train
+from constyle_arch.commands import (
+    check,
+    compare,
+    convert,
+    export,
+    info,
+    latents,
+    plot,
+    prepare,
+    restore,
+    test,
+    train,
+    web,
+)
 from constyle_arch.errors import OptionsError, UserError
 
 DESCRIPTION = """\
@@ -25,7 +38,7 @@ A first run, from sample photographs to restored ones:
 Everything a run writes goes below the directory it is started from.
 """
 
-COMMANDS = (prepare, check, train, plot, test, compare, restore, latents, info, convert, export)
+COMMANDS = (prepare, check, train, plot, test, compare, restore, web, latents, info, convert, export)
 
 TO_DO = {
     errno.ENOSPC: "make room on the disk, and give the command again",

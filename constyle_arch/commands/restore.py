@@ -119,7 +119,7 @@ def run(parsed: argparse.Namespace) -> int:
 
     constyle_arch.register()
     keep_freed_memory()
-    device = _device(parsed.device)
+    device = device_named(parsed.device)
     weights = weights_of(parsed.weights)
     network, section = read_network(weights, key=parsed.key)
     network.to(device)
@@ -153,7 +153,8 @@ def run(parsed: argparse.Namespace) -> int:
     return 1 if summary.failed else 0
 
 
-def _device(name: str) -> Any:
+def device_named(name: str) -> Any:
+    """The device that `--device` names; of `auto`, a GPU if there is one."""
     import torch
 
     if name == "auto":

@@ -1,5 +1,6 @@
 """Restoring an image, whole or in tiles (arXiv 2402.15784, section 3: at inference the encoder and the network run)."""
 
+from collections.abc import Callable
 from itertools import product
 from typing import Any, TypeVar
 
@@ -36,7 +37,7 @@ def restore(
     overlap: int = OVERLAP,
     precision: torch.dtype = torch.float32,
     self_ensemble: bool = False,
-    progress: bool = False,
+    progress: bool | Callable[[int, int], object] = False,
 ) -> AnyImage:
     """Restore images of any size, in tiles where memory is to be bounded.
 
@@ -55,7 +56,8 @@ def restore(
         precision: in which convolutions and matrix products compute: float32, bfloat16 or float16.
         self_ensemble: restore the image turned and mirrored in all eight ways and take the mean (Timofte et al.,
             "Seven ways to improve example-based single image super resolution", CVPR 2016): eight times as long.
-        progress: show a progress bar, in a terminal.
+        progress: show a progress bar, in a terminal; or what is told after each tile how many are done, and of how
+            many.
 
     Returns:
         The restored image, of the shape of `image` and where it is. Tensors are float32, not clamped, and of
@@ -78,7 +80,7 @@ def restore(
     restored: Tensor | None = None
     with (
         torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32),
-        tqdm(total=steps, unit="tile", disable=None if progress and steps > 1 else True, leave=False) as bar,
+        _Bar(steps, progress) as bar,
     ):
         for turns, mirrored in views:
             view = lq.rot90(turns, (2, 3))
@@ -87,6 +89,22 @@ def restore(
             restored = view if restored is None else restored.add_(view)
     assert restored is not None
     return _like(image, restored / len(views) if self_ensemble else restored)
+
+
+class _Bar(tqdm):  # type: ignore[type-arg]  # a class of types only for the checker
+    """Shows how many tiles are done in a terminal, or tells it."""
+
+    def __init__(self, steps: int, progress: bool | Callable[[int, int], object]) -> None:
+        self.tell, self.done = progress if callable(progress) else None, 0
+        shown = progress is True and steps > 1
+        super().__init__(total=steps, unit="tile", disable=None if shown else True, leave=False)
+
+    def update(self, n: float | None = 1) -> bool | None:
+        """One tile more is done."""
+        self.done += 1
+        if self.tell is not None:
+            self.tell(self.done, int(self.total))
+        return super().update(n)
 
 
 def tensors_not_finite(network: nn.Module) -> list[str]:
@@ -126,7 +144,7 @@ def _like(image: AnyImage, restored: Tensor) -> AnyImage:
 
 
 def _restore_view(
-    network: nn.Module, lq: Tensor, tile: int | None, overlap: int, device: torch.device, bar: "tqdm[Any]"
+    network: nn.Module, lq: Tensor, tile: int | None, overlap: int, device: torch.device, bar: "_Bar"
 ) -> Tensor:
     if tile is None:
         restored: Tensor = network(lq.to(device)).float().to(lq.device)

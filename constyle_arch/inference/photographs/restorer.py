@@ -45,6 +45,7 @@ class Restorer:
         precision: see `inference.restore`.
         self_ensemble: see `inference.restore`.
         say: takes what is worth knowing, a line at a time.
+        progress: see `inference.restore`.
     """
 
     network: nn.Module
@@ -53,6 +54,7 @@ class Restorer:
     precision: torch.dtype = torch.float32
     self_ensemble: bool = False
     say: Callable[[str], None] = print
+    progress: bool | Callable[[int, int], object] = True
     _fitting: dict[tuple[int, int], int | None] = field(default_factory=dict)
 
     @property
@@ -77,7 +79,7 @@ class Restorer:
                     overlap=self._overlap(tile),
                     precision=self.precision,
                     self_ensemble=self.self_ensemble,
-                    progress=True,
+                    progress=self.progress,
                 )
                 break
             except (RuntimeError, MemoryError) as error:
@@ -214,11 +216,11 @@ def _restore_one(
         restorer.say(f"{job.target}: this kind of file cannot hold {' and '.join(lost)} of it; left out.")
     for what in photograph.left_out:
         restorer.say(f"{job.source}: {what}; left out.")
-    pictures = {"input": _as_picture(photograph), "restored": _as_picture(restored)}
+    pictures = {"input": as_picture(photograph), "restored": as_picture(restored)}
     notes = dict.fromkeys(pictures, "")
     if clean is not None:
-        pictures["clean"] = _as_picture(clean)
-        row, notes = _scored(job.name, pictures)
+        pictures["clean"] = as_picture(clean)
+        row, notes = scored(job.name, pictures)
         summary.scores.append(row)
     if compare:
         labelled = {f"{label}{notes.get(label, '')}": picture for label, picture in pictures.items()}
@@ -227,7 +229,7 @@ def _restore_one(
     write_photograph(restored, job.target, quality)  # last: once it is there, all is
 
 
-def _scored(name: str, pictures: dict[str, Picture]) -> tuple[Row, dict[str, str]]:
+def scored(name: str, pictures: dict[str, Picture]) -> tuple[Row, dict[str, str]]:
     """The scores of input and restored picture, and how their labels tell them."""
     row: dict[str, str | float] = {"image": name}
     for metric, options in SCORES.items():
@@ -242,5 +244,6 @@ def _scored(name: str, pictures: dict[str, Picture]) -> tuple[Row, dict[str, str
     return row, notes
 
 
-def _as_picture(photograph: Photograph) -> Picture:
+def as_picture(photograph: Photograph) -> Picture:
+    """A photograph's colours as people see them: 8 bits, BGR."""
     return np.ascontiguousarray(to_8_bit(photograph.colors)[..., ::-1])

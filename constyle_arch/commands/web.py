@@ -1,0 +1,124 @@
+"""`basicsr web`."""
+
+import argparse
+import tempfile
+from typing import Any
+
+from constyle_arch.checkpoints.trained import TRAINED
+from constyle_arch.errors import OptionsError, RunError
+
+WEB = """\
+Restore photographs on a page in the browser: drop one, compare before and after, download.
+
+The page is served to this computer alone, one photograph at a time. What is dropped there is deleted half an hour
+later, and all of it when the command ends (Ctrl-C). Needs the extra "web": pip install "constyle-arch[web]"
+"""
+
+WEB_EPILOG = """\
+examples:
+  basicsr web
+  basicsr web --weights experiments/NAME
+"""
+
+LOCAL = "127.0.0.1"
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "web", help="restore photographs on a page in the browser", description=WEB, epilog=WEB_EPILOG
+    )
+    parser.add_argument(
+        "--weights",
+        metavar="W",
+        help="offer this network too, and first: a checkpoint, or an experiment's folder",
+    )
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps (default: a GPU if there is one)")
+    parser.add_argument(
+        "--host",
+        default=LOCAL,
+        metavar="ADDRESS",
+        help=f"serve this address; 0.0.0.0 lets others in, without a password (default: {LOCAL})",
+    )
+    parser.add_argument("--port", type=int, default=7860, metavar="N", help="serve this port (default: 7860)")
+    parser.add_argument(
+        "--max-megapixels",
+        type=float,
+        default=50,
+        metavar="N",
+        help="refuse photographs of more than N million pixels (default: 50)",
+    )
+    parser.add_argument(
+        "--max-megabytes", type=int, default=500, metavar="N", help="refuse files of more than N MB (default: 500)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(parsed: argparse.Namespace) -> None:
+    """Serve the page until interrupted."""
+    for name in ("max_megapixels", "max_megabytes"):
+        if not getattr(parsed, name) > 0:
+            raise OptionsError(f"--{name.replace('_', '-')} is {getattr(parsed, name):g}; it must be above 0.")
+    if not 0 < parsed.port < 65536:
+        raise OptionsError(f"--port is {parsed.port}; it must lie in [1, 65535].")
+    with tempfile.TemporaryDirectory(prefix="basicsr-web-") as folder:
+        page = _page(parsed, folder)
+        try:
+            _serve(page, parsed)
+        finally:
+            page.close(verbose=False)
+
+
+def _page(parsed: argparse.Namespace, folder: str) -> Any:
+    import os
+
+    os.environ["GRADIO_TEMP_DIR"] = folder  # read when a page is built
+    try:
+        import gradio  # noqa: F401
+    except ImportError as error:
+        raise RunError('`basicsr web` needs gradio; install it: pip install "constyle-arch[web]"') from error
+
+    import constyle_arch
+    from constyle_arch.allocator import keep_freed_memory
+    from constyle_arch.checkpoints.loading import load_network
+    from constyle_arch.commands.restore import device_named
+    from constyle_arch.inference.page import Workplace, build_page
+    from constyle_arch.training.experiments import weights_of
+
+    constyle_arch.register()
+    keep_freed_memory()
+    networks = {f"{name}: {what}": name for name, what in TRAINED.items()}
+    if parsed.weights and parsed.weights not in TRAINED:
+        file = weights_of(parsed.weights)
+        load_network(file)  # refused now rather than on the page
+        networks = {parsed.weights: str(file), **networks}
+    return build_page(Workplace(device_named(parsed.device), 1e6 * parsed.max_megapixels), networks)
+
+
+def _serve(page: Any, parsed: argparse.Namespace) -> None:
+    import signal
+    import threading
+
+    import gradio
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the files are deleted then, too
+    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+    try:
+        _, address, _ = page.launch(
+            server_name=parsed.host,
+            server_port=parsed.port,
+            prevent_thread_lock=True,
+            quiet=True,
+            share=False,
+            ssr_mode=False,
+            run_history=False,
+            footer_links=[],
+            max_file_size=1_000_000 * parsed.max_megabytes,
+            theme=gradio.themes.Soft(**fonts),  # fonts of the machine: nothing is loaded from elsewhere
+        )
+    except OSError as error:
+        raise RunError(
+            f"--port {parsed.port} of --host {parsed.host} cannot be served: {error}; choose another."
+        ) from error
+    print(f"Open {address} in a browser on this computer. Ctrl-C ends it.", flush=True)
+    threading.Event().wait()
