@@ -1,12 +1,15 @@
 """Metadata of the package. Tools are configured in pyproject.toml, tested versions stand in constraints.txt."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
+PACKAGE = Path(__file__).with_name("constyle_arch")
+
 setup(
     name="constyle-arch",
-    version="0.1.0",
+    version=re.search('__version__ = "(.+)"', (PACKAGE / "__init__.py").read_text(encoding="utf-8"))[1],
     description="IRConStyle image restoration for BasicSR: ConStyle networks, contrastive training, one command",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
@@ -36,7 +39,9 @@ setup(
         "plot": ["matplotlib>=3.8"],  # `basicsr plot`, `basicsr latents`
         "spandrel": ["spandrel>=0.4"],
         "onnx": ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
-        "docs": ["mkdocs>=1.6.1,<2", "pygments"],  # `make docs`
+        "web": ["gradio>=6.31,<7"],  # `basicsr web`
+        "hub": ["huggingface_hub>=1"],  # `checkpoints.hub`
+        "docs": ["mkdocs>=1.6.1,<2", "mkdocs-material>=9.7,<10", "pygments"],  # `make docs`
         "dev": [
             "scikit-image>=0.22",
             "matplotlib>=3.8",
@@ -45,7 +50,14 @@ setup(
             "onnx>=1.17",
             "onnxscript>=0.5",
             "onnxruntime>=1.20",
+            "gradio>=6.31,<7",
+            "huggingface_hub>=1",
+            "playwright",  # looks at the page in Debian's Chromium
+            "nbclient",
+            "ipykernel",
+            "build",
             "mkdocs>=1.6.1,<2",
+            "mkdocs-material>=9.7,<10",
             "pygments",
             "pytest",
             "pytest-xdist",
