@@ -71,6 +71,7 @@ BROKEN: list[tuple[str, Any, str]] = [
     ("datasets", [1], "datasets is [1]; it must be a section"),
     ("datasets.train.batch_size_per_gpu", 4.0, "without a decimal point"),
     ("datasets.train.dataset_enlarge_ratio", 0, "dataset_enlarge_ratio is 0"),
+    ("datasets.train.dataset_enlarge_ratio", 1e8, "their order is drawn at once, so it must be at most 5000000"),
     ("datasets.train.prefetch_mode", "gpu", "prefetch_mode is 'gpu'"),
     ("datasets.val_2", {"name": "pairs", "type": "PairedImageDataset"}, "two sets to measure on called 'pairs'"),
     ("manual_seed", "x", "manual_seed is 'x'"),

@@ -7,12 +7,15 @@ from constyle_arch.options.reading import add_run_arguments
 
 CHECK = """\
 Check an option file as training or testing with it would, create nothing, and say what the run would do: images,
-iterations, parameters, computations, memory. Every problem found is listed, with exit code 2.
+iterations, parameters, computations, memory, and on a CPU time. Every problem found is listed, with exit code 2.
+What can be run but is hardly meant is listed, too: more memory than is free, a schedule or a constyle_iter longer than
+the run, one place for both sides of pairs, validation on what is trained on.
 """
 
 CHECK_EPILOG = """\
-example:
+examples:
   basicsr check -opt options/dehaze_constyle_restormer.yml
+  basicsr check -opt options/dehaze_constyle_restormer.yml --total-iter 20000
 """
 
 

@@ -22,7 +22,7 @@ example:
 def add_to(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser("test", help="restore and score test sets", description=TEST, epilog=TEST_EPILOG)
-    add_run_arguments(parser)
+    add_run_arguments(parser, trains=False)
     parser.set_defaults(run=run)
 
 

@@ -25,7 +25,7 @@ TRAIN_EPILOG = """\
 examples:
   basicsr train -opt options/dehaze_constyle_restormer.yml
   basicsr train -opt options/dehaze_constyle_restormer.yml --auto_resume
-  basicsr train -opt my.yml --force_yml train:total_iter=1000 datasets:train:gt_size=64
+  basicsr train -opt my.yml --total-iter 1000 --force_yml datasets:train:gt_size=64
   torchrun --nproc-per-node 4 -m constyle_arch train -opt my.yml      (4 GPUs of one machine)
 """
 

@@ -1,19 +1,23 @@
 """`basicsr check`: what a run would do, without doing it."""
 
 import math
+import time
 from pathlib import Path
-from typing import Any
 
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY
 from torch import nn
 
+from constyle_arch.archs.constyle_arch import CODE_CHANNELS
+from constyle_arch.inference.memory import free_memory
 from constyle_arch.models.acceleration import Acceleration
+from constyle_arch.options.cautions import GIGABYTE, Step, cautions, in_words
 from constyle_arch.options.reading import Options, complete_paths, read_checked_options
 from constyle_arch.reporting.complexity import SIDE, PeakMemory, count_gmacs, count_parameters
 from constyle_arch.training.experiments import state_to_resume
 
-GIGABYTE = 2**30
+TIMED_SIDE = 32
+"""Of the crops of a step that is timed, in pixels."""
 
 
 def check_run(flags: list[str]) -> str:
@@ -26,22 +30,25 @@ def check_run(flags: list[str]) -> str:
         OptionsError: the options cannot be run; the message lists every problem.
     """
     options, _ = read_checked_options(flags)
+    step = _step(options) if options["is_train"] else None
+    device = torch.device("cuda" if options["num_gpu"] else "cpu")
+    doubts = list(cautions(options, step, free_memory(device)))
+    lines = _lines(options, step)
     if options["is_train"] and (options["auto_resume"] or options["path"].get("resume_state")):
         options |= {"rank": 0, "world_size": 1}
         complete_paths(options, Path.cwd())
         found = state_to_resume(options)
-        done = found.state["iter"] if found else 0
-        return "\n".join([*_lines(options), f"  resumes      from iteration {done}"]) + "\n"
-    return "\n".join(_lines(options)) + "\n"
+        lines.append(f"  resumes      from iteration {found.state['iter'] if found else 0}")
+    kind = "training" if options["is_train"] else "test"
+    first = f"nothing stands against this {kind}." if not doubts else f"this {kind} can be run, but look at this first:"
+    return "\n".join([f"{options['name']}: {first}", *(f"  - {doubt}" for doubt in doubts), *lines]) + "\n"
 
 
-def _lines(options: Options) -> list[str]:
-    network_opt = dict(options["network_g"])
+def _lines(options: Options, step: Step | None) -> list[str]:
     with torch.device("meta"):
-        network = ARCH_REGISTRY.get(network_opt.pop("type"))(**network_opt)
+        network = _network(options)
     gmacs = count_gmacs(network)
     lines = [
-        f"{options['name']}: nothing stands against this {'training' if options['is_train'] else 'test'}.",
         f"  network      {type(network).__name__}, {count_parameters(network) / 1e6:.3f} M parameters"
         + (f", {gmacs:.2f} GMACs for {SIDE}×{SIDE} pixels" if gmacs is not None else ""),
         f"  device       {'GPU' if options['num_gpu'] else 'CPU'}",
@@ -50,11 +57,16 @@ def _lines(options: Options) -> list[str]:
         images = len(DATASET_REGISTRY.get(dataset_opt["type"])(dataset_opt))
         lines.append(f"  {phase:<12} {dataset_opt['name']}, {images} images")
         if phase == "train":
-            lines += _training_lines(options, images, network)
+            lines += _training_lines(options, images, step)
     return lines
 
 
-def _training_lines(options: Options, images: int, network: nn.Module) -> list[str]:
+def _network(options: Options) -> nn.Module:
+    network_opt = dict(options["network_g"])
+    return ARCH_REGISTRY.get(network_opt.pop("type"))(**network_opt)
+
+
+def _training_lines(options: Options, images: int, step: Step | None) -> list[str]:
     train_opt, dataset_opt = options["train"], options["datasets"]["train"]
     batch = dataset_opt["batch_size_per_gpu"]
     iterations = math.ceil(images * dataset_opt.get("dataset_enlarge_ratio", 1) / batch)
@@ -63,22 +75,29 @@ def _training_lines(options: Options, images: int, network: nn.Module) -> list[s
         f"  iterations   {total}, {iterations} an epoch with {batch} images each in one process: "
         f"{total / iterations:.1f} epochs"
     ]
-    size = dataset_opt.get("gt_size")
-    memory = _memory_of_step(network, train_opt, batch, size) if size else None
-    if memory is not None:
+    if step:
+        size = dataset_opt["gt_size"]
         lines.append(
-            f"  memory       about {memory / GIGABYTE:.1f} GiB for a step of {batch} images of {size}×{size} pixels, "
-            "besides the program"
+            f"  memory       about {step.memory / GIGABYTE:.1f} GiB for a step of {batch} images of {size}×{size} "
+            "pixels, besides the program"
         )
+        if step.seconds:
+            lines.append(
+                f"  time         about {in_words(step.seconds)} for a step on this CPU, "
+                f"{in_words(step.seconds * total)} for all"
+            )
     return lines
 
 
-def _memory_of_step(network: nn.Module, train_opt: dict[str, Any], batch: int, size: int) -> float | None:
-    """Bytes of a training step in float32: weights and what is kept for each, and the peak of all that is computed.
-
-    Shapes alone are computed. None for a network that cannot run so.
-    """
+def _step(options: Options) -> Step | None:
+    """What a training step takes; None for a data set without `gt_size` and for a network that cannot run so."""
+    train_opt, dataset_opt = options["train"], options["datasets"]["train"]
+    batch, size = dataset_opt["batch_size_per_gpu"], dataset_opt.get("gt_size")
+    if not size:
+        return None
     acceleration = Acceleration.from_options({**train_opt, "compile": False})
+    with torch.device("meta"):
+        network = _network(options)
     acceleration.prepare(network)
     try:
         with PeakMemory() as memory:
@@ -88,5 +107,23 @@ def _memory_of_step(network: nn.Module, train_opt: dict[str, Any], batch: int, s
         return None
     weights = sum(parameter.nbytes for parameter in network.parameters())
     copies = 3 + (train_opt.get("ema_decay", 0) > 0)  # weights, two moments of Adam's kind, EMA
-    queue = 4 * 128 * (train_opt.get("contrast") or {}).get("queue_size", 0)
-    return memory.peak + copies * weights + queue
+    queue = 4 * CODE_CHANNELS * (train_opt.get("contrast") or {}).get("queue_size", 0)
+    return Step(
+        fixed=copies * weights + queue,
+        computed=memory.peak * acceleration.accumulate,
+        parts=acceleration.accumulate,
+        seconds=None if options["num_gpu"] else _seconds_of_step(_network(options), acceleration, batch, size),
+    )
+
+
+def _seconds_of_step(network: nn.Module, acceleration: Acceleration, batch: int, size: int) -> float:
+    """Seconds of a step on this CPU, from one with small crops, in proportion to their pixels."""
+    acceleration.prepare(network.train())
+    side = min(size, TIMED_SIDE)
+    images = torch.rand(2, 3, side, side)
+    for _ in range(2):  # the first one sets kernels up
+        start = time.perf_counter()
+        with acceleration.autocast(images.device):
+            restored = network(images)
+        restored.float().mean().backward()
+    return (time.perf_counter() - start) * batch * size**2 / (len(images) * side**2)

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from constyle_arch.errors import OptionsError
+from constyle_arch.options.scaling import scale_iterations
 
 Options = dict[str, Any]
 
@@ -78,8 +79,8 @@ def _reason(error: Exception) -> str:
 OptionLoader.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+0123456789."))
 
 
-def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add BasicSR's flags of a training or test run."""
+def add_run_arguments(parser: argparse.ArgumentParser, *, trains: bool = True) -> None:
+    """Add BasicSR's flags of a run, and, where it `trains`, those of a training."""
     parser.add_argument("-opt", required=True, metavar="FILE", help="the option file (YAML)")
     parser.add_argument(
         "--launcher",
@@ -100,6 +101,13 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="move an experiment of this name to NAME_archived_TIME and start from scratch",
     )
+    if trains:
+        parser.add_argument(
+            "--total-iter",
+            type=_iterations,
+            metavar="N",
+            help="train N iterations: total_iter, the schedule's periods and constyle_iter scale in proportion",
+        )
     parser.add_argument("--debug", action="store_true", help="validate, log and save every few iterations")
     parser.add_argument(
         "--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS
@@ -111,6 +119,15 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY:KEY=VALUE",
         help="replace options of the file, e.g. train:total_iter=1000 datasets:train:gt_size=64",
     )
+
+
+def _iterations(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise ValueError
+    return number
+
+
+_iterations.__name__ = "number of iterations"  # which argparse's message names
 
 
 def read_option_file(path: str) -> Options:
@@ -226,6 +243,9 @@ def read_checked_options(arguments: Sequence[str], is_train: bool | None = None)
     flags = parser.parse_args(arguments)
     options = read_option_file(flags.opt)
     force_options(options, flags.force_yml or [])
+    if flags.total_iter:
+        for line in scale_iterations(options, flags.total_iter):
+            print(f"--total-iter {flags.total_iter}: {line}", flush=True)
     options["dist"] = _launcher(flags) != "none"
     options["auto_resume"] = flags.auto_resume
     options["archive"] = flags.archive

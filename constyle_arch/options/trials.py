@@ -41,6 +41,9 @@ from constyle_arch.options.lookup import Options, Problems, is_subclass, model_o
 from constyle_arch.reporting.scores import INPUT
 from constyle_arch.training.resuming import CLOSED_FORM
 
+LONGEST_EPOCH = 50_000_000
+"""Images whose order is drawn at once, which takes some gigabytes."""
+
 LARGEST_TRIAL, SMALLEST_TRIAL = 256, 16
 """Sides of the images, in pixels, that losses are tried with."""
 
@@ -173,6 +176,13 @@ def _first_and_last_items(dataset: Callable[[Options], Any], dataset_opt: Option
                 yield "it holds no images"
             else:
                 one[0], one[len(one) - 1]
+        ratio = dataset_opt.get("dataset_enlarge_ratio", 1)
+        if len(items) * ratio > LONGEST_EPOCH:
+            yield (
+                f"dataset_enlarge_ratio is {ratio}, which makes an epoch of {len(items)} images one of "
+                f"{len(items) * ratio:.0f}; their order is drawn at once, so it must be at most "
+                f"{LONGEST_EPOCH // len(items)}"
+            )
     except DataError as error:
         yield str(error).removesuffix(".")
     except Exception as error:  # whatever a data set of another project raises is its answer

@@ -1,0 +1,137 @@
+"""What does not stand against a run but is hardly meant: `basicsr check` says it."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from constyle_arch.data.image_stores import as_list
+
+Options = dict[str, Any]
+
+GIGABYTE = 2**30
+DAY = 24 * 60 * 60
+
+WORKERS_A_CORE = 8
+LONG_ON_A_CPU = 7 * DAY
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What a training step takes.
+
+    Attributes:
+        fixed: bytes of weights, of what is kept for each, and of the queue.
+        computed: bytes of what is computed, at its peak, for the whole batch at a time.
+        parts: in how many parts it is computed, `train.accumulate`.
+        seconds: on this machine's CPU; None on a GPU.
+    """
+
+    fixed: float
+    computed: float
+    parts: int
+    seconds: float | None
+
+    @property
+    def memory(self) -> float:
+        """Bytes of a step."""
+        return self.fixed + self.computed / self.parts
+
+
+def cautions(options: Options, step: Step | None, free_memory: float) -> Iterator[str]:
+    """Options that can be run but are hardly meant, one sentence each.
+
+    Args:
+        options: checked.
+        step: what a training step takes; None for a test, and where it cannot be told.
+        free_memory: bytes of the device that can be had.
+    """
+    yield from _same_places(options)
+    if not options["is_train"]:
+        return
+    yield from _schedule(options["train"])
+    workers, cores = options["datasets"]["train"]["num_worker_per_gpu"], _cores()
+    if workers > WORKERS_A_CORE * cores:
+        yield (
+            f"datasets.train.num_worker_per_gpu is {workers}, and this process has {cores} CPU "
+            f"core{'s' * (cores > 1)}; each worker is a process with memory of its own."
+        )
+    if step:
+        yield from _too_much(options, step, free_memory)
+
+
+def _same_places(options: Options) -> Iterator[str]:
+    places = {
+        phase: {side: _places(section.get(f"dataroot_{side}")) for side in ("lq", "gt")}
+        for phase, section in options["datasets"].items()
+    }
+    for phase, sides in places.items():
+        if sides["lq"] and sides["lq"] == sides["gt"] and not options["datasets"][phase].get("lq_name"):
+            yield f"datasets.{phase}: dataroot_lq and dataroot_gt are one place, so there is nothing to restore."
+    trained = places.get("train", {"gt": set()})["gt"]
+    for phase, sides in places.items():
+        if phase != "train" and trained & sides["gt"]:
+            yield (
+                f"datasets.{phase} measures on images that are trained on, {', '.join(sorted(trained & sides['gt']))}; "
+                "scores will not tell how well others are restored."
+            )
+
+
+def _places(roots: Any) -> set[str]:
+    return {str(Path(root).expanduser().resolve()) for root in as_list(roots) if isinstance(root, str)}
+
+
+def _schedule(train_opt: Options) -> Iterator[str]:
+    total_iter = int(train_opt["total_iter"])
+    advice = "--total-iter, in place of another total_iter, scales it along"
+    if train_opt.get("constyle_iter", 0) > total_iter:
+        yield (
+            f"train.constyle_iter is {train_opt['constyle_iter']} and the run has {total_iter} iterations, so ConStyle "
+            f"is never frozen; {advice}."
+        )
+    periods = train_opt["scheduler"].get("periods")
+    if isinstance(periods, list) and len(periods) > 1 and periods[0] >= total_iter:
+        yield (
+            f"train.scheduler: the first period, {periods[0]} iterations, outlasts the run's {total_iter}, so the rate "
+            f"never comes to the next; {advice}."
+        )
+
+
+def _too_much(options: Options, step: Step, free_memory: float) -> Iterator[str]:
+    loader, train_opt = options["datasets"]["train"], options["train"]
+    if step.memory > free_memory:
+        batch = loader["batch_size_per_gpu"]
+        parts = [
+            parts
+            for parts in range(step.parts + 1, batch // 2 + 1)
+            if batch % parts == 0 and step.fixed + step.computed / parts <= free_memory
+        ]
+        advice = "train.checkpointing: true, or a smaller gt_size or network"
+        if parts:
+            advice = (
+                f"train.accumulate: {parts[0]} (BatchNorm and the style loss then see a part at a time), or {advice}"
+            )
+        yield (
+            f"a step takes about {step.memory / GIGABYTE:.1f} GiB and {free_memory / GIGABYTE:.1f} GiB are free; set "
+            f"{advice}."
+        )
+    total = int(train_opt["total_iter"])
+    if step.seconds and step.seconds * total > LONG_ON_A_CPU:
+        yield (
+            f"train.total_iter: {total} iterations take about {in_words(step.seconds * total)} on this CPU; "
+            "--total-iter N shortens the whole schedule, a smaller network its steps."
+        )
+
+
+def in_words(seconds: float) -> str:
+    """A duration in the unit that suits it."""
+    for unit, length in (("days", DAY), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.2g} s"
+
+
+def _cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
