@@ -29,6 +29,7 @@ ELSEWHERE = {
     r"make (setup|test|demo( TASK=\w+)?)": "the Makefile's, by which the tests run",
     r"source \.venv/bin/activate": "the shell's",
     r"pip install .*": "make setup",
+    r"basicsr web": "test_a_photograph_goes_through_a_real_browser",
     r"tensorboard --logdir tb_logger": "test_validation_pictures_are_in_the_folder_and_in_tensorboard",
 }
 

@@ -1,6 +1,7 @@
 """The site of the documentation: it builds, its links lead somewhere, and its reference tells what the code has."""
 
 import argparse
+import json
 import logging
 import re
 import shutil
@@ -45,7 +46,7 @@ class Page(HTMLParser):
 
 def prose_of(path):
     """The text of a page's article without its headings, `code` in place of what is typed."""
-    article = re.search(r'(?s)itemprop="articleBody">(.*?)<footer', path.read_text())[1]
+    article = re.search(r"(?s)<article[^>]*>(.*?)</article>", path.read_text())[1]
     article = re.sub(r"(?s)<(pre|code|h\d)\b.*?</\1>", "code", article)
     return re.sub(r"<[^>]*>", "", article)
 
@@ -79,12 +80,15 @@ def nav_entries(nav):
             yield from nav_entries(value) if isinstance(value, list) else [value]
 
 
+def site_path(path):
+    """Where a page of the repository stands on the site."""
+    return str(Path(path.removeprefix("docs/").replace("README.md", "index.md")).with_suffix(".html"))
+
+
 def test_every_page_of_the_nav_is_there(site):
     nav = list(nav_entries(yaml.safe_load((REPOSITORY / "mkdocs.yml").read_text())["nav"]))
     assert len(nav) > 20
-    for path in nav:
-        place = path.removeprefix("docs/").replace("README.md", "index.md")
-        assert str(Path(place).with_suffix(".html")) in site
+    assert {site_path(path) for path in nav} <= set(site)
 
 
 def test_files_to_download_are_those_of_the_repository(site):
@@ -116,7 +120,7 @@ def test_nothing_is_loaded_from_elsewhere(site):
 
 def test_markdown_leaves_no_marks_in_the_text(site, pages):
     marks = re.compile(r"^ *([-*+] |\d+\. |\||#+ |```).*|.*((?<!\d)\*\*|\]\().*", re.MULTILINE)
-    left = {name: mark[0] for name in {*pages} - {"search.html"} if (mark := marks.search(prose_of(site[name])))}
+    left = {name: mark[0] for name in pages if (mark := marks.search(prose_of(site[name])))}
     assert not left
 
 
@@ -258,3 +262,16 @@ def test_table_without_rows_is_nothing():
 )
 def test_defaults_are_written_as_in_option_files(value, text):
     assert as_yaml(value) == text
+
+
+def test_search_knows_every_page_of_the_nav(site):
+    found = {
+        entry["location"].split("#")[0] for entry in json.loads(site["search/search_index.json"].read_text())["docs"]
+    }
+    nav = list(nav_entries(yaml.safe_load((REPOSITORY / "mkdocs.yml").read_text())["nav"]))
+    assert {site_path(path) for path in nav} <= found
+
+
+def test_pages_are_light_or_dark_as_the_reader_has_it(site):
+    schemes = re.findall(r'data-md-color-media="([^"]*)" data-md-color-scheme="(\w+)"', site["index.html"].read_text())
+    assert dict(schemes) == {"(prefers-color-scheme: light)": "default", "(prefers-color-scheme: dark)": "slate"}

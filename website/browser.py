@@ -1,6 +1,6 @@
 """The page of `basicsr web` in a real browser: tests use it so, and its picture in docs/ is made here.
 
-  python -m website.browser     # writes docs/assets/web.jpg
+python -m website.browser     # writes docs/assets/web.jpg
 """
 
 import shutil
@@ -73,7 +73,7 @@ def main() -> None:
     from PIL import Image
     from skimage import data
 
-    clean = data.astronaut()[:340, :510]
+    clean = data.astronaut()[:340, :510]  # type: ignore[no-untyped-call]
     noisy = clean + np.random.default_rng(0).normal(0, 25, clean.shape)
     with tempfile.TemporaryDirectory() as folder, served() as address, opened(address) as page:
         photograph = Path(folder) / "astronaut.png"

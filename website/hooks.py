@@ -10,7 +10,6 @@ from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
-from pygments.formatters import HtmlFormatter
 
 from website.commands import commands_page
 from website.markdown import slug
@@ -20,6 +19,8 @@ DOCS = "docs/"
 
 OUTSIDE = (
     "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
     "datasets/README.md",
     "benchmarks/EVIDENCE.md",
     "benchmarks/RESULTS.md",
@@ -61,7 +62,6 @@ def _generated() -> dict[str, str]:
     return {
         "docs/reference/commands.md": commands_page(),
         "docs/reference/options.md": options_page(),
-        "website/highlight.css": HtmlFormatter(style="friendly").get_style_defs(".codehilite"),
     }
 
 

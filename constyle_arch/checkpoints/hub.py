@@ -128,9 +128,7 @@ def _huggingface_hub() -> Any:
     try:
         import huggingface_hub
     except ImportError as error:
-        raise RunError(
-            'The Hub needs huggingface_hub; install it: pip install "constyle-arch[hub]"'
-        ) from error
+        raise RunError('The Hub needs huggingface_hub; install it: pip install "constyle-arch[hub]"') from error
     return huggingface_hub
 
 
@@ -140,7 +138,9 @@ def _downloaded(name: str, revision: str | None) -> Path:
         return Path(hub.snapshot_download(name, revision=revision, allow_patterns=[CONFIG, WEIGHTS]))
     except (hub.errors.HfHubHTTPError, hub.errors.HFValidationError, hub.errors.LocalEntryNotFoundError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise CheckpointError(f"{name} is neither a folder nor a repository of the Hub that can be read: {reason}") from error
+        raise CheckpointError(
+            f"{name} is neither a folder nor a repository of the Hub that can be read: {reason}"
+        ) from error
 
 
 def _front_matter(license: str | None) -> str:
@@ -165,7 +165,8 @@ def _card(source: nn.Module | str | Path, network: nn.Module, name: str) -> str:
         facts += _facts_of_training(folder)
         scores = _scores_of_training(folder)
     return (
-        f"# {name.rsplit('/', 1)[-1]}\n\nRestores images; made with constyle-arch.\n\n## Use\n\n{USE.format(name=name)}\n"
+        f"# {name.rsplit('/', 1)[-1]}\n\nRestores images; made with {LIBRARY}.\n\n"
+        f"## Use\n\n{USE.format(name=name)}\n"
         "## Training\n\n" + "".join(f"- {fact}\n" for fact in facts) + scores
     )
 

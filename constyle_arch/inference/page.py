@@ -153,7 +153,8 @@ def _shown(photograph: Photograph) -> NDArray[np.uint8]:
     picture = as_picture(photograph)
     scale = SHOWN / max(picture.shape[:2])
     if scale < 1:
-        picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        reduced = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        picture = reduced.astype(np.uint8)
     return np.ascontiguousarray(picture[..., ::-1])
 
 
@@ -218,7 +219,9 @@ def build_page(workplace: Workplace, networks: Mapping[str, str]) -> Any:
                     truth = gr.File(label="The clean photograph, to score with", file_types=kinds, height=120)
                 button = gr.Button("Restore", variant="primary")
             with gr.Column(scale=2, min_width=300):
-                slider = gr.ImageSlider(label="Before and after", interactive=False, max_height=640, format="png", buttons=[])
+                slider = gr.ImageSlider(
+                    label="Before and after", interactive=False, max_height=640, format="png", buttons=[]
+                )
                 download = gr.DownloadButton("Download", interactive=False)
                 report = gr.Markdown()
         button.click(

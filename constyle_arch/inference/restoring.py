@@ -95,7 +95,7 @@ class _Bar(tqdm):  # type: ignore[type-arg]  # a class of types only for the che
     """Shows how many tiles are done in a terminal, or tells it."""
 
     def __init__(self, steps: int, progress: bool | Callable[[int, int], object]) -> None:
-        self.tell, self.done = progress if callable(progress) else None, 0
+        self.tell, self.done, self.steps = progress if callable(progress) else None, 0, steps
         shown = progress is True and steps > 1
         super().__init__(total=steps, unit="tile", disable=None if shown else True, leave=False)
 
@@ -103,7 +103,7 @@ class _Bar(tqdm):  # type: ignore[type-arg]  # a class of types only for the che
         """One tile more is done."""
         self.done += 1
         if self.tell is not None:
-            self.tell(self.done, int(self.total))
+            self.tell(self.done, self.steps)
         return super().update(n)
 
 
