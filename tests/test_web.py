@@ -179,7 +179,9 @@ def test_errors_are_sentences_that_name_the_file_alone(launch, tmp_path, workpla
     (tmp_path / "text.png").write_text("no image")
     assert refusal(tmp_path / "text.png") == "text.png cannot be read: it is no image."
     (tmp_path / "net.pth").write_text("no network")
-    assert refusal(write_noisy(tmp_path / "a.png"), tmp_path / "net.pth").startswith("net.pth is damaged, or holds more than weights")
+    assert refusal(write_noisy(tmp_path / "a.png"), tmp_path / "net.pth").startswith(
+        "net.pth is damaged, or holds more than weights"
+    )
 
 
 def test_without_gradio_one_sentence_says_what_to_install(monkeypatch, capsys):
