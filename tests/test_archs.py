@@ -451,6 +451,7 @@ def test_registered_operators_are_recognised_by_their_weights(operator, tmp_path
         ({"operator": "NAFBlok"}, "operator is 'NAFBlok'; it must be one of ConvBlock, MaximBlock, NAFBlock, Transf"),
         ({"operator": 3}, "operator is 3"),
         ({"operator": "TransformerBlock", "operator_options": {"heads": [1, 2]}}, "of four levels"),
+        ({"operator_options": 8}, "operator_options is 8"),
         ({"operator": lambda channels, level: nn.Identity(), "operator_options": {"heads": 1}}, "operator_options"),
         ({"feature_activation": "relu"}, "feature_activation is 'relu'; it must be prelu or leaky_relu"),
     ],

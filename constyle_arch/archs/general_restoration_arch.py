@@ -39,12 +39,14 @@ def registered_operator(name: str, options: Mapping[str, Any]) -> Operator:
         options: of the blocks; a list holds a value for each level, from full resolution to the bottleneck.
 
     Raises:
-        ValueError: there is no such operator, or a list is of another length.
+        ValueError: there is no such operator, `options` are none, or a list is of another length.
     """
     if name not in OPERATOR_REGISTRY:
         raise ValueError(
             f"operator is {name!r}; it must be one of {', '.join(sorted(name for name, _ in OPERATOR_REGISTRY))}."
         )
+    if not isinstance(options, Mapping):
+        raise ValueError(f"operator_options is {options!r}; it must be a section of options.")
     per_level = {option for option, value in options.items() if isinstance(value, list | tuple)}
     for option in per_level:
         if len(options[option]) != LEVELS:
