@@ -528,8 +528,8 @@ def _measured(phase: str, sets: tuple[Measured, ...]) -> dict[str, Any]:
 
 
 def _trained(name: str) -> dict[str, Any]:
-    weights = f"experiments/{name}/models/net_g_latest.pth"
-    return {"pretrain_network_g": weights, "param_key_g": "params_ema", "strict_load_g": True}
+    """The network of an experiment: its best, or else its last; its average is taken where there is one."""
+    return {"pretrain_network_g": f"experiments/{name}", "strict_load_g": True}
 
 
 def _adamw(rate: "Literal") -> dict[str, Any]:

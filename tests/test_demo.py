@@ -13,9 +13,10 @@ def restored_alike(cwd, task, name, rows):
     if task == "denoise":  # whose noise is added as images are read
         return True
     sample, form = f"datasets/sample/{task}/test", "{}_*_*" if task == "dehaze" else "{}_*"
-    weights = f"experiments/{name}/models/net_g_latest.pth"
     names = ("--gt", f"{sample}/gt", "--lq-name", form)
-    result = run_command("restore", "-i", f"{sample}/lq", "-o", "restored", "--weights", weights, *names, cwd=cwd)
+    result = run_command(
+        "restore", "-i", f"{sample}/lq", "-o", "restored", "--weights", f"experiments/{name}", *names, cwd=cwd
+    )
     return result.returncode == 0 and all(f"{float(row['psnr']):.4f}" in result.stdout for row in rows)
 
 

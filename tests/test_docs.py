@@ -67,7 +67,7 @@ def world(tmp_path_factory):
     write_options(world / "my.yml", options | {"name": "mine"})
     tested = {key: value for key, value in options.items() if key not in ("train", "logger")}
     tested["datasets"] = {"test": options["datasets"]["val"]}
-    tested["path"] = {"pretrain_network_g": "experiments/tiny/models/net_g_latest.pth"}
+    tested["path"] = {"pretrain_network_g": "experiments/tiny"}
     for command, written in (("train", options), ("test", tested)):
         result = run_command(command, "-opt", write_options(world / f"{command}.yml", written), cwd=world)
         assert result.returncode == 0, result.stderr[-2000:]

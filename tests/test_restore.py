@@ -19,6 +19,7 @@ from PIL import Image, ImageCms
 
 import constyle_arch
 from constyle_arch import cli
+from constyle_arch.checkpoints.trained import located
 from constyle_arch.errors import CheckpointError, DataError, OptionsError, RunError
 from constyle_arch.images import to_float
 from constyle_arch.inference import memory
@@ -26,7 +27,6 @@ from constyle_arch.inference.photographs import restorer as restoring
 from constyle_arch.inference.photographs.finding import find_jobs, find_truths
 from constyle_arch.inference.photographs.photograph import Photograph, read_photograph
 from constyle_arch.inference.photographs.restorer import Restorer
-from constyle_arch.training.experiments import weights_of
 from tests.conftest import small_network
 from tests.test_photographs import PROFILE, broken_files, exif, picture
 
@@ -285,15 +285,15 @@ def test_weights_of_an_experiment_are_its_best_or_its_newest(tmp_path):
     models = tmp_path / "models"
     models.mkdir()
     with pytest.raises(CheckpointError, match="holds no network"):
-        weights_of(tmp_path)
+        located(tmp_path)
     for name in ("net_g_900.pth", "net_g_1000.pth"):
         (models / name).touch()
-    assert weights_of(tmp_path).name == "net_g_1000.pth"
+    assert located(tmp_path).name == "net_g_1000.pth"
     (models / "net_g_latest.pth").touch()
-    assert weights_of(models).name == "net_g_latest.pth"
+    assert located(models).name == "net_g_latest.pth"
     (models / "net_g_best.pth").touch()
-    assert weights_of(tmp_path).name == "net_g_best.pth"
-    assert weights_of(models / "net_g_900.pth").name == "net_g_900.pth"
+    assert located(tmp_path).name == "net_g_best.pth"
+    assert located(models / "net_g_900.pth").name == "net_g_900.pth"
 
 
 def test_averaged_weights_are_preferred(tmp_path):

@@ -4,6 +4,7 @@ Each repair is one function that replaces one thing and says which fault it answ
 
 - `imports`: what must hold before `import basicsr`; applied by importing `constyle_arch`.
 - `processes`: devices and process groups.
+- `archs`: networks of BasicSR's that cannot be built.
 - `loaders`: how long an epoch is, what a worker draws, how an LMDB is opened.
 - `runs`: how a run reads its options and finds the state to resume from.
 
@@ -13,11 +14,12 @@ Each repair is one function that replaces one thing and says which fault it answ
 
 def apply() -> None:
     """Repair the imported BasicSR; calling it again changes nothing."""
-    from constyle_arch.basicsr_repairs import loaders, processes, runs
+    from constyle_arch.basicsr_repairs import archs, loaders, processes, runs
 
     for repair in (
         processes.start_processes_without_cuda,
         processes.wrap_networks_without_cuda,
+        archs.build_srresnet_at_scale_one,
         loaders.train_whole_epochs,
         loaders.share_lmdb_environments,
         runs.read_options_safely,

@@ -55,7 +55,7 @@ def _detected(state_dict: Mapping[str, Tensor]) -> tuple[str, Options]:
         return "Maxim", _maxim(weights)
     raise UnknownNetworkError(
         f"These {len(state_dict)} weights are of no network of this package; the first is called "
-        f"{next(iter(state_dict), None)!r}. Name the architecture with `type`."
+        f"{next(iter(state_dict), None)!r}. Name the architecture with `type` (--type)."
     )
 
 

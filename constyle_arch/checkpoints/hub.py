@@ -21,7 +21,6 @@ from constyle_arch.files import save_bytes_atomically
 from constyle_arch.options.reading import read_option_file
 from constyle_arch.reporting.complexity import count_parameters
 from constyle_arch.reporting.scores import markdown_table
-from constyle_arch.training.experiments import weights_of
 from constyle_arch.training.metrics_history import MetricsHistory
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
@@ -56,7 +55,7 @@ def save_pretrained(
     """
     from safetensors.torch import save
 
-    network = source if isinstance(source, nn.Module) else load_network(weights_of(source))
+    network = source if isinstance(source, nn.Module) else load_network(located(source))
     weights = {key: tensor.cpu().contiguous() for key, tensor in network.state_dict().items()}
     architecture, options = detect_network(weights)
     config = {

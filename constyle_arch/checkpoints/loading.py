@@ -7,19 +7,23 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from constyle_arch.checkpoints.detection import detect_network
+from constyle_arch.checkpoints.experiments import network_options
 from constyle_arch.checkpoints.published_names import LEFT_OUT, from_published, is_published
 from constyle_arch.checkpoints.reading import StateDict, read_checkpoint, section_of, weights_in
+from constyle_arch.checkpoints.trained import located
 from constyle_arch.checkpoints.warm_start import is_warm_start, warm_start
-from constyle_arch.errors import CheckpointError, listed
+from constyle_arch.errors import CheckpointError, UnknownNetworkError, listed
 
 
 def load_network(path: str | Path, type: str | None = None, *, key: str | None = None, **options: Any) -> nn.Module:
     """The network a checkpoint holds, or one that comes trained: `load_network("denoise")`.
 
     Args:
-        path: the name of a trained network (`denoise`, `derain`), or a `.pth` or `.safetensors` file: this
-            package's, BasicSR's, or a published one (IRConStyle, Restormer, NAFNet, MAXIM).
-        type: the architecture's name; left out, it and its options are worked out from the weights.
+        path: the name of a trained network (`denoise`, `derain`); an experiment's folder, for its best network or else
+            its last; or a `.pth` or `.safetensors` file: this package's, BasicSR's, or a published one (IRConStyle,
+            Restormer, NAFNet, MAXIM).
+        type: the architecture's name; left out, it and its options are worked out from the weights, or are those of
+            the experiment that the file lies in.
         key: the section of the file to take; left out, `params_ema`, `params` or `state_dict`.
         **options: of the architecture; those left out are worked out where the weights are of that architecture.
 
@@ -36,18 +40,10 @@ def read_network(
     path: str | Path, type: str | None = None, *, key: str | None = None, **options: Any
 ) -> tuple[nn.Module, str | None]:
     """As `load_network`, and the section of the file it was in, None where the file holds weights alone."""
+    path = located(path)
     content = read_checkpoint(path)
     weights = own_names(weights_in(content, str(path), key))
-    if type is None:
-        try:
-            type, detected = detect_network(weights)
-        except CheckpointError as error:
-            raise CheckpointError(f"{path}: {error}") from None
-    elif type in ARCH_REGISTRY:
-        detected = _detected_options(weights, type)
-    else:
-        names = sorted(name for name, _ in ARCH_REGISTRY)
-        raise CheckpointError(f"There is no architecture {type!r}; there are {listed(names)}.")
+    type, detected = network_of(weights, path, type)
     options = {**detected, **options}
     try:
         network: nn.Module = ARCH_REGISTRY.get(type)(**options)
@@ -57,13 +53,37 @@ def read_network(
     return network.eval(), section_of(content, str(path), key)
 
 
-def _detected_options(weights: StateDict, type: str) -> dict[str, Any]:
-    """The options of `type` that the weights tell; none where they are of another architecture."""
+def network_of(weights: StateDict, path: Path, type: str | None = None) -> tuple[str, dict[str, Any]]:
+    """Which network some weights are of, and the options it was built with, as far as they can be told.
+
+    Args:
+        weights: under this project's names.
+        path: of their file.
+        type: the architecture's name; left out, the weights tell, or the option file of the experiment they lie in.
+
+    Raises:
+        UnknownNetworkError: nothing tells.
+        CheckpointError: there is no such architecture, or tensors of one are missing.
+    """
+    if type is not None and type not in ARCH_REGISTRY:
+        raise CheckpointError(f"There is no architecture {type!r}; there are {listed(_architectures(), None)}.")
     try:
-        detected_type, options = detect_network(weights)
-    except CheckpointError:
-        return {}
-    return options if detected_type == type else {}
+        detected, options = detect_network(weights)
+    except UnknownNetworkError as error:
+        options = network_options(path)
+        detected = options.pop("type", "")
+        if type is None and detected not in ARCH_REGISTRY:
+            advice = f" Its experiment's is {detected}; name the file that has it by --plugin." if detected else ""
+            raise UnknownNetworkError(f"{path}: {error}{advice}") from None
+    except CheckpointError as error:
+        if type is None:
+            raise CheckpointError(f"{path}: {error}") from None
+        return type, {}
+    return type or detected, options if type in (None, detected) else {}
+
+
+def _architectures() -> list[str]:
+    return sorted(name for name, _ in ARCH_REGISTRY)
 
 
 def own_names(weights: StateDict) -> StateDict:

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from constyle_arch.commands.network_arguments import add_network_arguments, load_chosen_network
+
 EXPORT = """\
 Write a trained network as an ONNX file, which programs without PyTorch can run: onnxruntime, OpenVINO, TensorRT and
 others. One file restores images of every height and width, in batches of every size:
@@ -24,9 +26,14 @@ examples:
 def add_to(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser("export", help="write a network as ONNX", description=EXPORT, epilog=EXPORT_EPILOG)
-    parser.add_argument("weights", metavar="WEIGHTS", help="a .pth or .safetensors file, or an experiment's folder")
+    parser.add_argument(
+        "weights",
+        metavar="WEIGHTS",
+        help="a network that comes trained, a .pth or .safetensors file, or an experiment's folder "
+        "(its best network, or else its last)",
+    )
     parser.add_argument("target", type=Path, metavar="OUT.onnx", help="the file to write")
-    parser.add_argument("--key", help="take this section of WEIGHTS, e.g. params (default: params_ema if it is there)")
+    add_network_arguments(parser)
     parser.add_argument(
         "--opset", type=int, default=18, metavar="N", help="version of ONNX's operators, 18 to 23 (default: 18)"
     )
@@ -36,13 +43,14 @@ def add_to(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Load the network and write it."""
-    import constyle_arch
     from constyle_arch.inference.onnx_export import export_onnx
-    from constyle_arch.training.experiments import weights_of
 
-    network = constyle_arch.load_network(weights_of(parsed.weights), key=parsed.key)
+    network, _, source = load_chosen_network(parsed)
     exported = export_onnx(network, parsed.target, opset=parsed.opset, overwrite=parsed.overwrite)
-    print(f"Wrote {parsed.target}: {type(network).__name__}, {exported.size / 1e6:.1f} MB, opset {parsed.opset}.")
+    print(
+        f"Wrote {parsed.target}: {type(network).__name__} of {source}, {exported.size / 1e6:.1f} MB, "
+        f"opset {parsed.opset}."
+    )
     if exported.difference is None:
         print("onnxruntime is not installed; the file was not compared with PyTorch.")
     else:

@@ -4,6 +4,7 @@ import argparse
 from typing import Any
 
 from constyle_arch.checkpoints.trained import overview
+from constyle_arch.commands.network_arguments import add_network_arguments, network_options_of
 from constyle_arch.errors import OptionsError
 
 INFO = """\
@@ -33,11 +34,8 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--size", type=int, default=256, metavar="N", help="count computations for N×N pixels (default: 256)"
     )
-    parser.add_argument("--key", help="section of the checkpoint (default: params_ema, or else params)")
     parser.add_argument("--names", action="store_true", help="list each tensor")
-    parser.add_argument(
-        "--plugin", action="append", default=[], metavar="FILE.py", help="run this file first, for its architectures"
-    )
+    add_network_arguments(parser)
     parser.set_defaults(run=run)
 
 
@@ -51,7 +49,9 @@ def run(parsed: argparse.Namespace) -> None:
     from constyle_arch.training.runner import prepare_basicsr
 
     prepare_basicsr(parsed.plugin)
+    from constyle_arch.checkpoints.trained import located
     from constyle_arch.reporting.describing import describe
-    from constyle_arch.training.experiments import weights_of
 
-    print(describe(weights_of(parsed.path), parsed.size, parsed.key, parsed.names), end="")
+    options = network_options_of(parsed)
+    path = located(parsed.path)
+    print(describe(path, parsed.size, parsed.key, parsed.names, parsed.type, options), end="")

@@ -57,17 +57,17 @@ def add_to(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Encode the images, measure their codes, print and draw them; returns 1 where images were left out."""
+    from constyle_arch.checkpoints.trained import located
     from constyle_arch.reporting import require_matplotlib
 
     require_matplotlib()
     from constyle_arch.reporting.figures import check_format, save_figure
     from constyle_arch.reporting.latents import collecting, drawing, embedding, scores
-    from constyle_arch.training.experiments import weights_of
 
     check_format(parsed.output)
     embedding.check_method(parsed.method)
     types, clean = collecting.degraded_images(parsed.lq), collecting.clean_images(parsed.gt)
-    network = collecting.guided_network(weights_of(parsed.weights))
+    network = collecting.guided_network(located(parsed.weights))
     encoders = {"before training": collecting.untrained_encoder(), "after training": network.encoder}
     latents = collecting.encode(encoders, network.multiple, clean, types)
     measured = {name: scores.separation(codes, latents.labels) for name, codes in latents.codes.items()}

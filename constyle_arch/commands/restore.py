@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from constyle_arch.commands.network_arguments import add_network_arguments, load_chosen_network
 from constyle_arch.errors import DataError, OptionsError, RunError, listed
 
 RESTORE = """\
@@ -46,7 +47,7 @@ def add_to(commands: Any) -> None:
         help="a network that comes trained (`basicsr info` lists them), a checkpoint of any origin, or an experiment's "
         "folder (its best network, or else its newest)",
     )
-    parser.add_argument("--key", help="section of the checkpoint (default: params_ema, or else params)")
+    add_network_arguments(parser)
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps (default: a GPU if there is one)")
     parser.add_argument(
         "--tile", type=int, metavar="N", help="restore in tiles of N×N pixels (default: as memory needs)"
@@ -107,21 +108,16 @@ def run(parsed: argparse.Namespace) -> int:
     import torch
     from tqdm import tqdm
 
-    import constyle_arch
     from constyle_arch.allocator import keep_freed_memory
-    from constyle_arch.checkpoints.loading import read_network
     from constyle_arch.images import MAX_PIXELS
     from constyle_arch.inference.photographs.restorer import Restorer, restore_photographs
     from constyle_arch.inference.restoring import OVERLAP
     from constyle_arch.inference.tiles import largest_overlap, multiple_of
     from constyle_arch.reporting.complexity import count_parameters
-    from constyle_arch.training.experiments import weights_of
 
-    constyle_arch.register()
     keep_freed_memory()
     device = device_named(parsed.device)
-    weights = weights_of(parsed.weights)
-    network, section = read_network(weights, key=parsed.key)
+    network, weights, source = load_chosen_network(parsed)
     network.to(device)
     overlap = OVERLAP if parsed.tile_overlap is None else parsed.tile_overlap
     if overlap < 0:
@@ -131,7 +127,6 @@ def run(parsed: argparse.Namespace) -> int:
         if overlap > most:
             raise OptionsError(f"--tile-overlap is {overlap} with --tile {parsed.tile}; it must lie in [0, {most}].")
     _check_writable(Path(parsed.output).expanduser())
-    source = f"{weights} [{section}]" if section else str(weights)
     precision = torch.float16 if parsed.half else torch.bfloat16 if parsed.bf16 else torch.float32
     print(
         f"{type(network).__name__}, {count_parameters(network) / 1e6:.3f} M parameters, of {source}; "

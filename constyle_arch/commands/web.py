@@ -81,15 +81,15 @@ def _page(parsed: argparse.Namespace, folder: str) -> Any:
     import constyle_arch
     from constyle_arch.allocator import keep_freed_memory
     from constyle_arch.checkpoints.loading import load_network
+    from constyle_arch.checkpoints.trained import located
     from constyle_arch.commands.restore import device_named
     from constyle_arch.inference.page import Workplace, build_page
-    from constyle_arch.training.experiments import weights_of
 
     constyle_arch.register()
     keep_freed_memory()
     networks = {f"{name}: {what}": name for name, what in TRAINED.items()}
     if parsed.weights and parsed.weights not in TRAINED:
-        file = weights_of(parsed.weights)
+        file = located(parsed.weights)
         load_network(file)  # refused now rather than on the page
         networks = {parsed.weights: str(file), **networks}
     return build_page(Workplace(device_named(parsed.device), 1e6 * parsed.max_megapixels), networks)

@@ -147,7 +147,7 @@ def _restore_view(
     network: nn.Module, lq: Tensor, tile: int | None, overlap: int, device: torch.device, bar: "_Bar"
 ) -> Tensor:
     if tile is None:
-        restored: Tensor = network(lq.to(device)).float().to(lq.device)
+        restored = _of_one_size(network(lq.to(device)), lq).float().to(lq.device)
         bar.update()
         return restored
     image = pad_to_multiple(lq, multiple_of(network))
@@ -155,11 +155,21 @@ def _restore_view(
     restored = torch.zeros_like(image, dtype=torch.float32)
     for row, column in _grid(network, lq, tile, overlap):
         part = image[..., row.pixels, column.pixels].to(device)
-        part = network(part) if codes is None else network(part, codes=codes)
+        part = _of_one_size(network(part) if codes is None else network(part, codes=codes), part)
         part = part.to(lq.device, torch.float32) * row.weights.to(lq.device)[:, None]
         restored[..., row.pixels, column.pixels] += part * column.weights.to(lq.device)
         bar.update()
     return restored[..., : lq.shape[2], : lq.shape[3]]
+
+
+def _of_one_size(restored: Tensor, lq: Tensor) -> Tensor:
+    """What a network made of images, which must be of their size."""
+    if restored.shape != lq.shape:
+        raise ValueError(
+            f"The network turns images {tuple(lq.shape)} into {tuple(restored.shape)}; restoration keeps the size. "
+            "Networks for super-resolution are restored with at scale 1 alone."
+        )
+    return restored
 
 
 def _grid(network: nn.Module, lq: Tensor, tile: int, overlap: int) -> list[tuple[Tile, Tile]]:

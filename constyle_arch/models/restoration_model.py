@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from constyle_arch.archs.layers import at_least_float32
 from constyle_arch.checkpoints.loading import fill, own_names
 from constyle_arch.checkpoints.reading import read_checkpoint, section_of, weights_in
+from constyle_arch.checkpoints.trained import located
 from constyle_arch.distributed import all_reduce_max, broadcast, gathered_objects, max_over_ranks, ranks
 from constyle_arch.errors import RunError, listed
 from constyle_arch.files import save_atomically, save_bytes_atomically
@@ -90,6 +91,9 @@ class RestorationModel(Optimization, SRModel):  # type: ignore[misc]  # BasicSR 
         self.not_finite: dict[str, int] = {}
         self.options_of_training = options_of_training(opt)  # as they are now: BasicSR takes some out in use
         opt["path"].setdefault("param_key_g", None)  # BasicSR would take `params`
+        weights = opt["path"].get("pretrain_network_g")
+        if weights and Path(weights).is_dir():  # of an experiment; what is logged and reported names the file
+            opt["path"]["pretrain_network_g"] = str(located(weights))
         super().__init__(opt)
         if not self.is_train:
             self.report = Report(

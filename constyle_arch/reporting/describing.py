@@ -8,11 +8,10 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from constyle_arch.archs.general_restoration_arch import GuidedNetwork
-from constyle_arch.checkpoints.detection import detect_network
-from constyle_arch.checkpoints.loading import fitting_tensors, own_names
+from constyle_arch.checkpoints.loading import fitting_tensors, network_of, own_names
 from constyle_arch.checkpoints.published_names import is_published
 from constyle_arch.checkpoints.reading import StateDict, read_checkpoint, section_of, weights_in
-from constyle_arch.errors import CheckpointError, OptionsError, UnknownNetworkError, UserError
+from constyle_arch.errors import OptionsError, UnknownNetworkError, UserError
 from constyle_arch.options.reading import Options, read_option_file
 from constyle_arch.reporting.complexity import SIDE, count_gmacs, count_parameters
 from constyle_arch.training.metrics_history import FILE, MetricsHistory
@@ -24,7 +23,14 @@ Facts = dict[str, str]
 """What is known, by what it is, in the order in which it is printed."""
 
 
-def describe(path: Path, side: int = SIDE, key: str | None = None, names: bool = False) -> str:
+def describe(
+    path: Path,
+    side: int = SIDE,
+    key: str | None = None,
+    names: bool = False,
+    type: str | None = None,
+    options: Options | None = None,
+) -> str:
     """Describe a file.
 
     Args:
@@ -32,6 +38,8 @@ def describe(path: Path, side: int = SIDE, key: str | None = None, names: bool =
         side: of the image, in pixels, for which computations are counted.
         key: the section of the checkpoint to take; left out, the one that loading takes.
         names: also list each tensor with its type and shape.
+        type: the network's architecture, where the weights do not tell.
+        options: of the network, likewise.
 
     Raises:
         UserError: the file cannot be read.
@@ -39,7 +47,7 @@ def describe(path: Path, side: int = SIDE, key: str | None = None, names: bool =
     if path.suffix in OPTION_FILES:
         facts, weights = _of_options(path, side), StateDict()
     else:
-        facts, weights = _of_checkpoint(path, side, key)
+        facts, weights = _of_checkpoint(path, side, key, type, options or {})
     width = max(map(len, facts))
     lines = [f"{what:<{width}}  {fact}" for what, fact in facts.items()]
     if names:
@@ -69,7 +77,9 @@ def _of_options(path: Path, side: int) -> Facts:
     return facts
 
 
-def _of_checkpoint(path: Path, side: int, key: str | None) -> tuple[Facts, StateDict]:
+def _of_checkpoint(
+    path: Path, side: int, key: str | None, type: str | None, options: Options
+) -> tuple[Facts, StateDict]:
     content = read_checkpoint(path)
     facts = {"file": f"{path}, {path.stat().st_size / MEGABYTE:.1f} MB"}
     if isinstance(content.get("optimizers"), list):
@@ -88,13 +98,12 @@ def _of_checkpoint(path: Path, side: int, key: str | None) -> tuple[Facts, State
     facts["tensors"] = f"names {'of the publication' if is_published(weights) else 'of this package'}"
     own = own_names(weights)
     try:
-        name, hyperparameters = detect_network(own)
+        name, hyperparameters = network_of(own, path, type)
     except UnknownNetworkError:
         facts["tensors"] = "of no network of this package"
         facts["parameters"] = _millions(sum(tensor.numel() for tensor in weights.values()))
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from None
     else:
+        hyperparameters |= options
         network = _built(name, hyperparameters)
         fitting_tensors(network, own, str(path))  # what `restore` would refuse is refused
         facts |= _of_network(network, name, hyperparameters, side)

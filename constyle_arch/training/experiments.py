@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 from filelock import BaseFileLock, FileLock, Timeout
 
 from constyle_arch.checkpoints.reading import read_checkpoint
-from constyle_arch.checkpoints.trained import located
 from constyle_arch.errors import CheckpointError, RunError
 from constyle_arch.training.resuming import changes, check_changes, options_of_training
 
@@ -102,26 +101,6 @@ def read_state(path: Path) -> dict[str, Any]:
 def network_of(state: Path, iteration: int) -> Path:
     """The network saved with a state, in the experiment it is from."""
     return state.parent.parent / "models" / f"net_g_{iteration}.pth"
-
-
-def weights_of(path: str | Path) -> Path:
-    """The checkpoint that is meant.
-
-    A file itself; that of a trained network's name; of an experiment's folder its best network, or its newest.
-
-    Raises:
-        CheckpointError: there is no such file or folder, or no network in the folder.
-    """
-    path = located(path).expanduser()
-    if not path.is_dir():
-        return path
-    models = path / "models" if (path / "models").is_dir() else path
-    numbered = [file for file in models.glob("net_g_*.pth") if file.stem.rsplit("_", 1)[1].isdigit()]
-    newest = sorted(numbered, key=lambda file: int(file.stem.rsplit("_", 1)[1]), reverse=True)
-    for file in (models / "net_g_best.pth", models / "net_g_latest.pth", *newest):
-        if file.is_file():
-            return file
-    raise CheckpointError(f"{path} holds no network; wanted an experiment's folder with models/net_g_….pth in it.")
 
 
 def set_aside_after(home: Path, iteration: int) -> None:

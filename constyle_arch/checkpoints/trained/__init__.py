@@ -7,6 +7,7 @@ A name stands wherever a checkpoint's path may: `basicsr restore --weights denoi
 import hashlib
 from pathlib import Path
 
+from constyle_arch.checkpoints.experiments import network_in
 from constyle_arch.errors import CheckpointError
 
 FOLDER = Path(__file__).parent
@@ -22,14 +23,19 @@ CHECKSUMS = FOLDER / "SHA256SUMS"
 
 
 def located(path: str | Path) -> Path:
-    """The file that is meant: of a trained network's name its weights, else `path` itself.
+    """The file that is meant, everywhere that a checkpoint is named.
+
+    Args:
+        path: the name of a trained network; a file, which may not be there; or an experiment's folder, which stands
+            for its best network, or its last where none was validated.
 
     Raises:
-        CheckpointError: the weights of that name are not those that were released.
+        CheckpointError: the weights of that name are not those that were released, or the folder holds no network.
     """
     name = str(path)
     if name not in TRAINED:
-        return Path(path)
+        path = Path(path).expanduser()
+        return network_in(path) if path.is_dir() else path
     file = FOLDER / f"{name}.safetensors"
     digest = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
     if f"{digest}  {file.name}" not in CHECKSUMS.read_text(encoding="ascii").splitlines():

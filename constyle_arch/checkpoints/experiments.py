@@ -1,0 +1,46 @@
+"""What an experiment's folder tells: which of its networks is meant, and with which options it was built."""
+
+from pathlib import Path
+from typing import Any
+
+from constyle_arch.errors import CheckpointError, UserError
+
+
+def network_in(folder: Path) -> Path:
+    """The network that stands for an experiment: the best by its validations, else the last, else the newest.
+
+    Args:
+        folder: `experiments/NAME`, or `models` in it.
+
+    Raises:
+        CheckpointError: there is no network.
+    """
+    models = folder / "models" if (folder / "models").is_dir() else folder
+    numbered = [file for file in models.glob("net_g_*.pth") if _version(file).isdigit()]
+    newest = sorted(numbered, key=lambda file: int(_version(file)), reverse=True)
+    for file in (models / "net_g_best.pth", models / "net_g_latest.pth", *newest):
+        if file.is_file():
+            return file
+    raise CheckpointError(f"{folder} holds no network; wanted an experiment's folder with models/net_g_….pth in it.")
+
+
+def network_options(checkpoint: Path) -> dict[str, Any]:
+    """`network_g` of the option file that BasicSR copied into a checkpoint's experiment.
+
+    Empty where the checkpoint lies in no experiment, or its option file does not say.
+    """
+    from constyle_arch.options.reading import read_option_file
+
+    files = checkpoint.absolute().parent.parent.glob("*.yml")
+    for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
+        try:
+            options = read_option_file(str(file)).get("network_g")
+        except UserError:
+            continue
+        if isinstance(options, dict) and "type" in options:
+            return options
+    return {}
+
+
+def _version(file: Path) -> str:
+    return file.stem.rsplit("_", 1)[1]
