@@ -46,7 +46,7 @@ def decode(content: bytes | None, source: object) -> Image:
         DataError: the content is no image, damaged, has more than `MAX_PIXELS`, or holds numbers other than 8- or
             16-bit integers.
     """
-    if content and (size := _size_in_header(content)):
+    if content and (size := size_in_header(content)):
         check_size(size, source, MAX_PIXELS, "reduce it, or cut it into smaller ones")
     return _decode(content, source, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
 
@@ -96,8 +96,8 @@ def check_size(size: tuple[int, int], source: object, most: float, advice: str) 
         )
 
 
-def _size_in_header(content: bytes) -> tuple[int, int] | None:
-    """Width and height in pixels; None where neither Pillow nor tifffile knows the header."""
+def size_in_header(content: bytes) -> tuple[int, int] | None:
+    """Width and height in pixels, of a file's content; None where neither Pillow nor tifffile knows the header."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of odd metadata
         try:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from constyle_arch.data.degradations import Degradation, Noise, build_degradation
+from constyle_arch.data.holding_out import part_of
 from constyle_arch.data.image_stores import ImageStore, as_list, open_store
 from constyle_arch.data.training_crop import TrainingCrop
 from constyle_arch.errors import DataError, listed
@@ -40,6 +41,7 @@ class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
             quantities: a number, a range [low, high] or {choice: [...]}; see `constyle_arch.data.degradations`.
         color: `rgb`, or `gray` for the gray version of each image, in three equal channels. Default: rgb.
         gt_size, use_hflip, use_rot: as for `PairedRestorationDataset` (training only).
+        hold_out: every N-th clean image is left out of training, and is what other phases read; see `holding_out`.
         second_crop: add `lq_other`, another crop of the same degraded image (training only).
             Default: false.
 
@@ -56,7 +58,9 @@ class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
         self.gray = opt.get("color") == "gray"
         self.degradations = _build_degradations(opt.get("degradations"))
         stores = [open_store(root, "dataroot_gt") for root in as_list(opt.get("dataroot_gt"))]
-        self.images = [(store, name) for store in stores for name in sorted(store.names)]
+        images = [(store, name) for store in stores for name in sorted(store.names)]
+        read = part_of(range(len(images)), opt)
+        self.images = [image for number, image in enumerate(images) if number in read]
         twice = [name for name, count in Counter(name for _, name in self.images).items() if count > 1]
         if twice and self.crop is None:  # their results would overwrite each other
             raise DataError(f"dataroot_gt: {len(twice)} names are in several of the places: {listed(twice)}.")

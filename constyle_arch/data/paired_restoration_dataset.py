@@ -9,6 +9,7 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from constyle_arch.data.holding_out import part_of
 from constyle_arch.data.image_stores import ImageLmdb, open_store
 from constyle_arch.data.pairing import match_names
 from constyle_arch.data.training_crop import TrainingCrop
@@ -28,6 +29,7 @@ class PairedRestorationDataset(Dataset[dict[str, Tensor | str]]):
         lq_name, gt_name: forms of their names, see `pairing.match_names`. Default: `{}` for both.
         gt_size: side of the square crops, in pixels (training only).
         use_hflip, use_rot: flips, and rotations by 90 degrees (training only). Default: true.
+        hold_out: every N-th clean image is left out of training, and is what other phases read; see `holding_out`.
         second_crop: add `lq_other`, another crop of the same degraded image (training only). Default: false.
 
     Raises:
@@ -50,7 +52,9 @@ class PairedRestorationDataset(Dataset[dict[str, Tensor | str]]):
                     f"io_backend.type is {backend!r}, but dataroot_{side} is {found} by its name; leave io_backend out."
                 )
         lq_names, gt_names = self.stores["lq"].names, self.stores["gt"].names
-        self.pairs = match_names(lq_names, gt_names, opt.get("lq_name") or "{}", opt.get("gt_name") or "{}")
+        pairs = match_names(lq_names, gt_names, opt.get("lq_name") or "{}", opt.get("gt_name") or "{}")
+        read = part_of(sorted({clean for _, clean in pairs}), opt)
+        self.pairs = [pair for pair in pairs if pair[1] in read]
 
     def __len__(self) -> int:
         """How many degraded images there are."""

@@ -42,6 +42,7 @@ def _folder_name(value: str) -> str:
 Whole = Annotated[int, Field(gt=-LIMIT, lt=LIMIT)]
 FromZero = Annotated[int, Field(ge=0, lt=LIMIT)]
 FromOne = Annotated[int, Field(ge=1, lt=LIMIT)]
+FromTwo = Annotated[int, Field(ge=2, lt=LIMIT)]
 Iterations = Annotated[int, Field(ge=1, lt=LIMIT), BeforeValidator(_without_fraction)]
 IterationsFromZero = Annotated[int, Field(ge=0, lt=LIMIT), BeforeValidator(_without_fraction)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]

@@ -17,6 +17,7 @@ from constyle_arch.options.kinds import (
     Below1,
     FolderName,
     FromOne,
+    FromTwo,
     FromZero,
     Iterations,
     IterationsFromZero,
@@ -105,6 +106,8 @@ class PairedImages(Section):
     """Form of the degraded images' names: `{}` is what a pair has in common, `*` any text."""
     gt_name: Text = "{}"
     """Form of the clean images' names."""
+    hold_out: FromTwo | None = None
+    """Every N-th clean image is left out of training, and is what other phases read."""
 
 
 class DegradedImages(Section):
@@ -116,6 +119,8 @@ class DegradedImages(Section):
     """Applied in turn: each a `type` (haze, rain, motion_blur, noise) and its quantities."""
     color: Literal["rgb", "gray"] = "rgb"
     """`gray`: the gray version of each image, in three equal channels."""
+    hold_out: FromTwo | None = None
+    """Every N-th clean image is left out of training, and is what other phases read."""
 
 
 class MixedImages(Section):
