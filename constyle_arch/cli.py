@@ -14,6 +14,7 @@ from constyle_arch.commands import (
     convert,
     export,
     info,
+    init,
     latents,
     plot,
     prepare,
@@ -38,7 +39,7 @@ A first run, from sample photographs to restored ones:
 Everything a run writes goes below the directory it is started from.
 """
 
-COMMANDS = (prepare, check, train, plot, test, compare, restore, web, latents, info, convert, export)
+COMMANDS = (prepare, init, check, train, plot, test, compare, restore, web, latents, info, convert, export)
 
 TO_DO = {
     errno.ENOSPC: "make room on the disk, and give the command again",

@@ -24,22 +24,28 @@ def network_in(folder: Path) -> Path:
     raise CheckpointError(f"{folder} holds no network; wanted an experiment's folder with models/net_g_….pth in it.")
 
 
-def network_options(checkpoint: Path) -> dict[str, Any]:
-    """`network_g` of the option file that BasicSR copied into a checkpoint's experiment.
+def experiment_options(checkpoint: Path) -> dict[str, Any]:
+    """The option file that BasicSR copied into the experiment of a checkpoint, `experiments/NAME/models/net_g_….pth`.
 
-    Empty where the checkpoint lies in no experiment, or its option file does not say.
+    Empty where the checkpoint lies in no experiment.
     """
     from constyle_arch.options.reading import read_option_file
 
     files = checkpoint.absolute().parent.parent.glob("*.yml")
     for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
         try:
-            options = read_option_file(str(file)).get("network_g")
+            options = read_option_file(str(file))
         except UserError:
             continue
-        if isinstance(options, dict) and "type" in options:
+        if isinstance(options.get("network_g"), dict):
             return options
     return {}
+
+
+def network_options(checkpoint: Path) -> dict[str, Any]:
+    """`network_g` of `experiment_options`; empty where there is none, or without a type."""
+    options = experiment_options(checkpoint).get("network_g", {})
+    return dict(options) if "type" in options else {}
 
 
 def _version(file: Path) -> str:

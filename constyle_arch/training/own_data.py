@@ -1,0 +1,114 @@
+"""What is in somebody's folders of photographs: how names match, how many images there are and how large."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os.path import commonprefix
+from statistics import median
+
+from constyle_arch.data.image_stores import ImageStore, open_store
+from constyle_arch.data.pairing import compare_names
+from constyle_arch.errors import DataError, listed
+from constyle_arch.images import size_in_header
+
+SIZES_READ = 500
+"""Headers of at most so many images are read, spread over the folder."""
+
+FORMS = (("{}", "{}"), ("{}_*", "{}"), ("{}_*_*", "{}"))
+"""How degraded and clean names usually correspond; what all names of a side have in common is tried besides."""
+
+
+@dataclass(frozen=True)
+class OwnData:
+    """Photographs to train on.
+
+    Attributes:
+        gt, lq: where the clean and the degraded ones lie; None where clean ones are degraded as they are read.
+        lq_name, gt_name: forms of their names, see `data.pairing`.
+        clean: how many clean images there are.
+        pairs: how many degraded ones.
+        shortest: the shortest side of any, in pixels.
+        pixels: of a usual one.
+    """
+
+    gt: str
+    lq: str | None
+    lq_name: str
+    gt_name: str
+    clean: int
+    pairs: int
+    shortest: int
+    pixels: int
+
+
+def look_at(gt: str, lq: str | None, lq_name: str | None = None, gt_name: str | None = None) -> OwnData:
+    """Find out what is in the folders or LMDBs `gt` and `lq`.
+
+    Args:
+        gt: of the clean images.
+        lq: of the degraded ones; None where there are none.
+        lq_name: form of the degraded names; with `gt_name` left out, some usual ones are tried.
+        gt_name: form of the clean names.
+
+    Raises:
+        DataError: there are no images, names do not match, or a pair differs in size.
+    """
+    clean = open_store(gt, "--gt")
+    if lq is None:
+        sizes = [_size(clean, name) for name in _spread(sorted(clean.names))]
+        return OwnData(gt, None, "{}", "{}", len(clean.names), len(clean.names), *_summary(sizes))
+    degraded = open_store(lq, "--lq")
+    given = (lq_name or "{}", gt_name or "{}") if lq_name or gt_name else None
+    forms = given or _matching_forms(degraded.names, clean.names)
+    matching = compare_names(degraded.names, clean.names, *forms)
+    if matching.problems:
+        found = "; ".join(f"{len(names)} {what}: {listed(names, 3)}" for what, names in matching.problems.items())
+        raise DataError(f"{found}. --lq-name and --gt-name say how names correspond, e.g. 'rain-{{}}' 'norain-{{}}'.")
+    sizes = []
+    for lq_image, gt_image in _spread(matching.pairs):
+        sizes.append(_size(degraded, lq_image))
+        if sizes[-1] != (other := _size(clean, gt_image)):
+            raise DataError(
+                f"{degraded.location(lq_image)} is {_times(sizes[-1])} but its clean partner "
+                f"{clean.location(gt_image)} is {_times(other)} pixels; a pair must be of one size."
+            )
+    used = {name for _, name in matching.pairs}
+    return OwnData(gt, lq, *forms, len(used), len(matching.pairs), *_summary(sizes))
+
+
+def _matching_forms(lq_names: Sequence[str], gt_names: Sequence[str]) -> tuple[str, str]:
+    """The first forms by which all names match; the plainest where none does."""
+    for forms in (*FORMS, (_common_form(lq_names), _common_form(gt_names))):
+        if not compare_names(lq_names, gt_names, *forms).problems:
+            return forms
+    return FORMS[0]
+
+
+def _common_form(names: Sequence[str]) -> str:
+    """`rain-{}x2` for `rain-1x2`, `rain-2x2`; digits are what differs."""
+    start = _shared_start(names)
+    end = _shared_start([name[len(start) :][::-1] for name in names])[::-1]
+    return f"{start}{{}}{end}"
+
+
+def _shared_start(names: Sequence[str]) -> str:
+    return commonprefix(list(names)).rstrip("0123456789")  # noqa: RUF071  # characters are meant
+
+
+def _spread(items: Sequence[str] | Sequence[tuple[str, str]]) -> Sequence:  # type: ignore[type-arg]
+    return items[:: -(-len(items) // SIZES_READ)]
+
+
+def _size(store: ImageStore, name: str) -> tuple[int, int]:
+    size = size_in_header(store.read(name))
+    if size is None:
+        raise DataError(f"{store.location(name)} is no image that can be read; move it elsewhere.")
+    return size
+
+
+def _summary(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """The shortest side, and the median number of pixels."""
+    return min(map(min, sizes)), int(median(width * height for width, height in sizes))
+
+
+def _times(size: tuple[int, int]) -> str:
+    return f"{size[0]}×{size[1]}"
