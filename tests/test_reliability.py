@@ -132,6 +132,12 @@ def test_check_says_what_a_run_would_do_and_creates_nothing(tmp_path, ten_pairs,
     errors = capsys.readouterr().err
     assert "train.ema_decay is 2" in errors
     assert sorted(tmp_path.rglob("*")) == before
+    (tmp_path / "experiments" / "tiny").mkdir(parents=True)
+    assert cli.main(["check", "-opt", "run.yml"]) == 2
+    described, errors = capsys.readouterr()
+    assert "train        pairs, 10 images" in described
+    assert "experiments/tiny is there already; --auto_resume resumes it" in errors
+    assert list((tmp_path / "experiments").iterdir()) == [tmp_path / "experiments" / "tiny"]
 
 
 def test_options_of_basicsr_and_other_projects_still_check(tmp_path, ten_pairs):

@@ -144,6 +144,11 @@ def test_terminal_shows_one_line_and_a_file_none(tmp_path, ten_pairs, two_pairs)
     quiet = run_command("train", "-opt", options, "--archive", cwd=tmp_path)
     assert "[epoch:" in quiet.stdout + quiet.stderr
     assert "\r" not in quiet.stdout + quiet.stderr
+    start = quiet.stderr.split("[epoch:")[0].splitlines()
+    assert len(start) <= 15
+    assert start[0].endswith(f"are in {next((tmp_path / 'experiments' / 'tiny').glob('train_*.log'))}.")
+    assert "PyTorch: " in log
+    assert "  total_iter: 4\n" in log
 
 
 def test_trained_network_is_tested_on_whole_images(finished_run, two_pairs):
@@ -186,6 +191,22 @@ def test_best_checkpoint_is_the_network_of_the_best_validation(finished_run):
         torch.load(home / "models" / f"net_g_{version}.pth", weights_only=True)["params"] for version in ("best", name)
     ]
     assert all(torch.equal(tensor, stored[1][key]) for key, tensor in stored[0].items())
+
+
+def test_validation_shows_the_inputs_score_and_the_gain(finished_run, two_pairs):
+    import cv2
+    from skimage.metrics import peak_signal_noise_ratio
+
+    _, home = finished_run
+    pairs = [[cv2.imread(str(two_pairs / side / f"{name}.png")) for side in ("gt", "lq")] for name in ("000", "001")]
+    before = np.mean([peak_signal_noise_ratio(clean, degraded) for clean, degraded in pairs])
+    lines = re.findall(r"# psnr: ([\d.]+)\tinput ([\d.]+), gain ([-+][\d.]+)\t", log_of(home))
+    history = json.loads((home / "models" / "metrics_history.json").read_text())
+    assert len(lines) == len(history)
+    for (after, given, gain), record in zip(lines, history, strict=True):
+        assert float(given) == pytest.approx(before, abs=1e-4)
+        assert float(after) == pytest.approx(record["scores"]["psnr"], abs=1e-4)
+        assert float(gain) == pytest.approx(float(after) - before, abs=2e-4)
 
 
 def weights_of(home, version, key="params"):
@@ -232,6 +253,7 @@ def test_image_that_breaks_while_training_is_named_without_a_traceback(tmp_path)
     assert result.stderr.splitlines()[-1].startswith("basicsr: error: ")
     assert "003.png cannot be decoded" in result.stderr
     assert "Traceback" not in result.stderr
+    assert not (tmp_path / "experiments" / "tiny").exists()  # the command, corrected, is not refused
 
 
 def test_plain_restoration_network_trains_without_ema(tmp_path, ten_pairs, two_pairs):

@@ -24,5 +24,6 @@ def apply() -> None:
         loaders.share_lmdb_environments,
         runs.read_options_safely,
         runs.resume_where_the_experiment_is,
+        runs.log_at_length_to_the_file_alone,
     ):
         repair()

@@ -1,16 +1,21 @@
 """Repairs of how a run starts."""
 
+import logging
+import re
 from pathlib import Path
 from typing import Any
 
 import basicsr.test
 import basicsr.train
+from basicsr.utils import get_root_logger
 
 from constyle_arch.files import remove_unfinished
 from constyle_arch.options.reading import parse_options
 from constyle_arch.training.experiments import hold_experiment, network_of, set_aside_after, state_to_resume
 
 Options = dict[str, Any]
+
+BUILT = re.compile(r"(Dataset|Network|Loss|Criterion|Model) \[\w+\].* is (built|created)\.")
 
 
 def read_options_safely() -> None:
@@ -25,6 +30,30 @@ def read_options_safely() -> None:
 def resume_where_the_experiment_is() -> None:
     """`load_resume_state` needs CUDA and looks below the working directory instead of the experiment's root."""
     basicsr.train.load_resume_state = load_resume_state
+
+
+def log_at_length_to_the_file_alone() -> None:
+    """A start prints ninety lines: versions under a banner, every option, every part that is built."""
+    basicsr.train.get_root_logger = get_root_logger_of_run
+    basicsr.test.get_root_logger = get_root_logger_of_run
+
+
+def get_root_logger_of_run(
+    logger_name: str = "basicsr", log_level: int = logging.INFO, log_file: str | None = None
+) -> logging.Logger:
+    """BasicSR's logger; the terminal is spared what is for the file, which it is told the name of."""
+    logger: logging.Logger = get_root_logger(logger_name, log_level, log_file)
+    for handler in logger.handlers:
+        if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
+            handler.addFilter(_is_for_the_terminal)
+    logger.info(f"Options and versions are in {log_file}.")
+    return logger
+
+
+def _is_for_the_terminal(record: logging.LogRecord) -> bool:
+    """Whether a message is neither one of several lines about the run's options and versions nor about a part built."""
+    message = record.getMessage()
+    return not message.startswith("\n") and not BUILT.fullmatch(message)
 
 
 def load_resume_state(opt: Options) -> dict[str, Any] | None:

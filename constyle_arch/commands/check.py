@@ -1,9 +1,12 @@
 """`basicsr check`."""
 
 import argparse
+import contextlib
+from pathlib import Path
 from typing import Any
 
-from constyle_arch.options.reading import add_run_arguments
+from constyle_arch.errors import OptionsError
+from constyle_arch.options.reading import add_run_arguments, force_options, read_option_file
 
 CHECK = """\
 Check an option file as training or testing with it would, create nothing, and say what the run would do: images,
@@ -33,4 +36,27 @@ def run(parsed: argparse.Namespace) -> None:
     prepare_basicsr(parsed.plugin)
     from constyle_arch.options.checking import check_run
 
-    print(check_run(parsed.arguments), end="")
+    there = _experiment_in_the_way(parsed)
+    described = check_run([*parsed.arguments, *(["--archive"] if there else [])])
+    if there is None:
+        print(described, end="")
+        return
+    print(described.replace("nothing stands", "its name alone stands", 1), end="", flush=True)
+    raise OptionsError(
+        f"The experiment {there} is there already; --auto_resume resumes it, --archive moves it away and starts from "
+        "scratch, or choose another name."
+    )
+
+
+def _experiment_in_the_way(parsed: argparse.Namespace) -> Path | None:
+    """The folder that a training of these flags would refuse to touch; what else is wrong is found by the checks."""
+    options = read_option_file(parsed.opt)
+    with contextlib.redirect_stdout(None):  # the checks say which options are new
+        force_options(options, parsed.force_yml or [])
+    path = options.get("path")
+    resumes = parsed.auto_resume or (isinstance(path, dict) and path.get("resume_state"))
+    name = str(options.get("name"))
+    if "train" not in options or resumes or parsed.archive or parsed.debug or name.startswith("debug"):
+        return None
+    home = Path("experiments") / name
+    return home if home.is_dir() else None

@@ -34,12 +34,13 @@ from constyle_arch.models.optimization import Optimization
 from constyle_arch.reporting.complexity import count_gmacs, count_parameters
 from constyle_arch.reporting.pictures import Picture, comparison, encoded, stacked
 from constyle_arch.reporting.report import Report
-from constyle_arch.reporting.scores import Row, means_of, text_table
+from constyle_arch.reporting.scores import INPUT, Row, means_of, text_table
 from constyle_arch.training.interruption import StoppedRunError, StopRequest
 from constyle_arch.training.metrics_history import MetricsHistory
 from constyle_arch.training.progress_line import ProgressLine
 from constyle_arch.training.random_state import random_state, random_state_kept, set_random_state
 from constyle_arch.training.resuming import apply_changes, changes, fit_state, options_of_training
+from constyle_arch.training.running_means import RunningMeans
 from constyle_arch.training.validation import Measured, measure
 
 Options = dict[str, Any]
@@ -113,6 +114,8 @@ class RestorationModel(Optimization, SRModel):  # type: ignore[misc]  # BasicSR 
         get_root_logger().info(f"Training computes on {self.device}: {self.acceleration}.")
         self.loss_scaler = self.acceleration.loss_scaler(self.device)
         self.non_finite = NonFiniteSteps(train_opt.get("max_skipped_steps", MAX_SKIPPED_STEPS), self.device)
+        self.means = RunningMeans()
+        self.input_scores: dict[str, dict[str, float]] = {}
         self.history = MetricsHistory(Path(self.opt["path"]["models"]))
         self.progress_line = ProgressLine(self.opt["name"], int(train_opt["total_iter"]), ranks()[1])
         self.ema_decay = train_opt.get("ema_decay", 0)
@@ -207,6 +210,7 @@ class RestorationModel(Optimization, SRModel):  # type: ignore[misc]  # BasicSR 
         skipped, counted, asked_to_stop = self._flags(grad_norm)
         before.restore_if(skipped)
         self.finish_step(grad_norm, skipped)
+        self.means.add(self.measured, skipped)
         self.non_finite.note(self.current_iter, torch.stack([counted, asked_to_stop]), losses)
         self.progress_line.advance(self.current_iter, losses, self._best_in_words())
         asked = self.non_finite.read()
@@ -321,8 +325,8 @@ class RestorationModel(Optimization, SRModel):  # type: ignore[misc]  # BasicSR 
         return losses
 
     def get_current_log(self) -> dict[str, float]:
-        """The last step's measurements, averaged over the ranks; only here are they read from the device."""
-        return self.reduce_loss_dict(self.measured)
+        """Means of the steps since the last line of the log, over all ranks; here they are read from the device."""
+        return self.reduce_loss_dict(self.means.read())
 
     def test(self) -> None:
         """Restore the images fed last, with the EMA network where there is one."""
@@ -355,7 +359,8 @@ class RestorationModel(Optimization, SRModel):  # type: ignore[misc]  # BasicSR 
         """Restore every image of a data set, score it at its original size and log the means.
 
         In training the best network by the first metric of the first data set is kept as `net_g_best.pth`. In a
-        test the input is scored as well and the table of all data sets is written, see `results.report`.
+        test the table of all data sets is written, see `reporting.report`. The input is scored as well; in training,
+        where it stays what it is, once.
         """
         dataset_name = dataloader.dataset.opt["name"]  # type: ignore[attr-defined]
         if self.is_train:
@@ -375,7 +380,7 @@ class RestorationModel(Optimization, SRModel):  # type: ignore[misc]  # BasicSR 
                 self.restored_images,
                 dataloader,
                 metrics,
-                score_input=not self.is_train,
+                score_input=not self.is_train or dataset_name not in self.input_scores,
                 pictures_of=images if saves_every else shown,
                 progress=self.opt["val"].get("pbar", False),
                 until=self._asked_to_stop,
@@ -484,6 +489,8 @@ class RestorationModel(Optimization, SRModel):  # type: ignore[misc]  # BasicSR 
         if dataset_name in self._all_spoilt():  # not noted: a resumed run finds out again
             get_root_logger().warning(f"{dataset_name}: no image was restored to finite numbers.")
             return
+        inputs = {column: float(means.pop(column)) for column in list(means) if column.startswith(INPUT)}
+        self.input_scores.setdefault(dataset_name, inputs)
         measured = {column: None if mean.not_finite else mean.value for column, mean in means.items()}
         self.history.add(dataset_name, self.current_iter, measured)
         if ranks()[1] != 0:
@@ -496,13 +503,14 @@ class RestorationModel(Optimization, SRModel):  # type: ignore[misc]  # BasicSR 
         self.history.write()
 
     def _log_validation_metric_values(self, current_iter: int, dataset_name: str, tb_logger: Any) -> None:
-        """As BasicSR's, but for metrics that have no best value, for they were never measured."""
-        best = self.best_metric_results[dataset_name]
-        lines = [
-            f"\t # {metric}: {value:.4f}"
-            + (f"\tBest: {best[metric]['val']:.4f} @ {best[metric]['iter']} iter" if metric in best else "")
-            for metric, value in self.metric_results.items()
-        ]
+        """As BasicSR's, with the input's score and the gain; a metric that was never measured has no best value."""
+        best, lines = self.best_metric_results[dataset_name], []
+        for metric, value in self.metric_results.items():
+            before = self.input_scores[dataset_name][f"{INPUT}{metric}"]
+            line = f"\t # {metric}: {value:.4f}\tinput {before:.4f}, gain {value - before:+.4f}"
+            if metric in best:
+                line += f"\tBest: {best[metric]['val']:.4f} @ {best[metric]['iter']} iter"
+            lines.append(line)
         get_root_logger().info("\n".join([f"Validation {dataset_name}", *lines, ""]))
         for metric, value in self.metric_results.items() if tb_logger else ():
             tb_logger.add_scalar(f"metrics/{dataset_name}/{metric}", value, current_iter)
@@ -629,5 +637,6 @@ class RestorationModel(Optimization, SRModel):  # type: ignore[misc]  # BasicSR 
 
 def _labelled(one: Measured) -> dict[str, Picture]:
     """An image's pictures, the restored one under its first score as well."""
-    score = next((f" {name} {value:.2f}" for name, value in one.row.items() if name != "image"), "")
+    scores = [name for name in one.row if name != "image" and not name.startswith(INPUT)]
+    score = f" {scores[0]} {one.row[scores[0]]:.2f}" if scores else ""
     return {f"{label}{score if label == 'restored' else ''}": picture for label, picture in one.pictures.items()}

@@ -1,5 +1,6 @@
 """The folder of a training run: whose it is, and which state in it can be resumed from."""
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ Options = dict[str, Any]
 
 STATE_KEYS = {"epoch": int, "iter": int, "optimizers": list, "schedulers": list}
 
-_held: list[BaseFileLock] = []
+_held: dict[Path, BaseFileLock] = {}
 
 
 class Found(NamedTuple):
@@ -39,7 +40,23 @@ def hold_experiment(folder: Path) -> None:
         lock.acquire(timeout=0)
     except Timeout:
         raise RunError(f"Another process is training {folder}; stop it first, or choose another name.") from None
-    _held.append(lock)
+    _held[folder] = lock
+
+
+def remove_what_failed_starts_left() -> None:
+    """Remove the experiments of this process in which nothing was saved, so that the command, corrected, can run.
+
+    Only what every start writes is removed: log and copy of the options. A folder that holds more stays.
+    """
+    for folder in _held:
+        if not folder.is_dir() or any(folder.rglob("*.pth")) or any(folder.rglob("*.state")):
+            continue
+        for file in (*folder.glob("train_*.log"), *folder.glob("*.yml")):
+            file.unlink()
+        below = sorted(path for path in folder.rglob("*") if path.is_dir())
+        with contextlib.suppress(OSError):  # not empty
+            for empty in (*reversed(below), folder):
+                empty.rmdir()
 
 
 def state_to_resume(opt: Options) -> Found | None:

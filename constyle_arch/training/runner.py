@@ -27,12 +27,17 @@ def run_pipeline(command: str, flags: Sequence[str], plugins: Sequence[str] = ()
     from basicsr.train import train_pipeline
 
     from constyle_arch.basicsr_repairs.processes import leave_process_group
+    from constyle_arch.training.experiments import remove_what_failed_starts_left
     from constyle_arch.training.interruption import handlers_put_back
 
     sys.argv = [f"basicsr {command}", *flags]  # BasicSR reads its flags there and notes them in the experiment
     pipeline = train_pipeline if command == "train" else test_pipeline
     with handlers_put_back():
-        pipeline(str(Path.cwd()))
+        try:
+            pipeline(str(Path.cwd()))
+        except BaseException:  # an interruption, too, may come before anything is saved
+            remove_what_failed_starts_left()
+            raise
         leave_process_group()
 
 
