@@ -27,6 +27,7 @@ from constyle_arch.inference.photographs import restorer as restoring
 from constyle_arch.inference.photographs.finding import find_jobs, find_truths
 from constyle_arch.inference.photographs.photograph import Photograph, read_photograph
 from constyle_arch.inference.photographs.restorer import Restorer
+from constyle_arch.inference.tiles import COST
 from tests.conftest import small_network
 from tests.test_photographs import PROFILE, broken_files, exif, picture
 
@@ -376,6 +377,48 @@ def test_self_ensemble_is_the_mean_of_eight_views(tmp_path, weights):
     assert not np.array_equal(got, directly_restored(picture(), weights))
 
 
+class Overflowing(torch.nn.Module):
+    """Brightens by 0.1; in half precision its result is not finite, or has lost its colour, as `made` says."""
+
+    def __init__(self, made):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(()))
+        self.made = made
+
+    def forward(self, image):
+        return torch.full_like(image, self.made) if torch.is_autocast_enabled("cpu") else image + 0.1 * self.weight
+
+
+@pytest.mark.parametrize(
+    ("made", "what"),
+    [(np.inf, "the result holds numbers that are not finite"), (0.95, "the mean colour moves from (51, 51, 51) to")],
+)
+@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
+def test_what_half_precision_spoils_is_restored_again_in_float32(made, what, precision):
+    said, photograph = [], Photograph(np.full((20, 24, 3), 51, np.uint8))
+    restored = Restorer(Overflowing(made), precision=precision, say=said.append).restored(photograph)
+    np.testing.assert_array_equal(restored.pixels, np.full((20, 24, 3), round(51 + 25.5), np.uint8))
+    assert len(said) == 1
+    assert what in said[0]
+    assert said[0].endswith("restored again in float32.")
+
+
+def test_strength_blends_with_the_input(tmp_path, weights):
+    cv2.imwrite(str(tmp_path / "a.png"), picture())
+    results = {}
+    for strength in ("0", "0.25", "1"):
+        target = tmp_path / f"{strength}.png"
+        assert (
+            restore_command("-i", tmp_path / "a.png", "-o", target, "--weights", weights, "--strength", strength) == 0
+        )
+        results[strength] = cv2.imread(str(target)).astype(float)
+    np.testing.assert_array_equal(results["0"], cv2.imread(str(tmp_path / "a.png")))
+    unclipped = (results["1"] > 0) & (results["1"] < 255)
+    blended = 0.75 * results["0"] + 0.25 * results["1"]
+    assert np.abs(results["0.25"] - blended)[unclipped].max() <= 0.75  # both were rounded
+    assert np.abs(results["1"] - results["0"]).mean() > 5
+
+
 def test_tiles_are_halved_when_memory_runs_out(monkeypatch):
     asked, said = [], []
 
@@ -392,7 +435,7 @@ def test_tiles_are_halved_when_memory_runs_out(monkeypatch):
     restorer.restored(photograph)
     restorer.restored(photograph)
     assert asked == [(None, 32), (350, 32), (175, 32), (87, 32), (87, 32)]  # it is remembered
-    assert said == [f"Memory ran out; continuing in tiles of {tile}." for tile in (350, 175, 87)]
+    assert said == [f"Memory ran out; continuing in tiles of {tile} ({COST})." for tile in (350, 175, 87)]
     with pytest.raises(RunError, match="memory ran out, in tiles of 101 pixels too"):
         Restorer(random_network(), tile=101, say=said.append).restored(photograph)
 
@@ -410,7 +453,7 @@ def test_tiles_are_chosen_by_the_memory_there_is(monkeypatch):
     assert memory.memory_of(network, 256, 256) < whole / 4
     monkeypatch.setattr(memory, "free_memory", lambda device: 0)
     Restorer(network, say=said.append).restored(Photograph(np.zeros((80, 100, 3), np.uint8)))
-    assert said == ["Images of 100×80 pixels are restored in tiles of 64: memory would not do."]
+    assert said == [f"Images of 100×80 pixels are restored in tiles of 64: memory would not do ({COST})."]
 
 
 def test_estimate_of_memory_is_what_is_allocated():
@@ -491,6 +534,8 @@ def test_killed_in_the_middle_a_second_run_completes_the_folder(tmp_path, weight
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        (["--strength", "1.5"], r"--strength is 1\.5; it must lie in \[0, 1\]"),
+        (["--strength", "nan"], "--strength is nan"),
         (["--tile", "0"], "--tile is 0; it must be at least 1 pixel"),
         (["--tile", "64", "--tile-overlap", "60"], r"--tile-overlap is 60 with --tile 64; it must lie in \[0, 56\]"),
         (["--weights", "none.pth"], "none.pth does not exist"),

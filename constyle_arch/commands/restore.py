@@ -70,6 +70,13 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--self-ensemble", action="store_true", help="mean of 8 turned and mirrored restorations; 8 times as long"
     )
+    parser.add_argument(
+        "--strength",
+        type=float,
+        default=1.0,
+        metavar="S",
+        help="how much of the restoration to take: 1 all of it, 0.5 the mean of it and the input (default: 1)",
+    )
     parser.add_argument("--suffix", default="", help="append this to names, e.g. _restored")
     parser.add_argument("--ext", choices=EXTENSIONS, help="the kind of file to write (default: the input's)")
     parser.add_argument("--quality", type=int, metavar="N", help="of JPEG and WebP files, from 1 to 100 (default: 95)")
@@ -92,6 +99,8 @@ def run(parsed: argparse.Namespace) -> int:
         raise OptionsError("--gt is empty; name the clean images, or leave it out.")
     if parsed.tile is not None and parsed.tile < 1:
         raise OptionsError(f"--tile is {parsed.tile}; it must be at least 1 pixel.")
+    if not 0 <= parsed.strength <= 1:
+        raise OptionsError(f"--strength is {parsed.strength:g}; it must lie in [0, 1].")
     if parsed.max_megapixels is not None and not parsed.max_megapixels > 0:
         raise OptionsError(f"--max-megapixels is {parsed.max_megapixels:g}; it must be a number above 0.")
     if parsed.quality is not None and not 1 <= parsed.quality <= 100:
@@ -112,7 +121,7 @@ def run(parsed: argparse.Namespace) -> int:
     from constyle_arch.images import MAX_PIXELS
     from constyle_arch.inference.photographs.restorer import Restorer, restore_photographs
     from constyle_arch.inference.restoring import OVERLAP
-    from constyle_arch.inference.tiles import largest_overlap, multiple_of
+    from constyle_arch.inference.tiles import COST, LARGE_ENOUGH, largest_overlap, multiple_of
     from constyle_arch.reporting.complexity import count_parameters
 
     keep_freed_memory()
@@ -132,11 +141,13 @@ def run(parsed: argparse.Namespace) -> int:
         f"{type(network).__name__}, {count_parameters(network) / 1e6:.3f} M parameters, of {source}; "
         f"computes on {device} in {str(precision).removeprefix('torch.')}."
     )
+    if parsed.tile and parsed.tile < LARGE_ENOUGH:
+        print(f"--tile {parsed.tile}: {COST}.")
     if parsed.compile:
         _compile(network, precision)
     summary = restore_photographs(
         jobs,
-        Restorer(network, parsed.tile, overlap, precision, parsed.self_ensemble, say=tqdm.write),
+        Restorer(network, parsed.tile, overlap, precision, parsed.self_ensemble, parsed.strength, tqdm.write),
         weights_time=weights.stat().st_mtime,
         overwrite=parsed.overwrite,
         compare=parsed.compare,

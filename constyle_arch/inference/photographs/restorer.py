@@ -24,7 +24,7 @@ from constyle_arch.inference.photographs.photograph import (
     write_photograph,
 )
 from constyle_arch.inference.restoring import OVERLAP, restore, tensors_not_finite
-from constyle_arch.inference.tiles import largest_overlap, multiple_of
+from constyle_arch.inference.tiles import COST, LARGE_ENOUGH, largest_overlap, multiple_of
 from constyle_arch.reporting.pictures import Picture, comparison, encoded
 from constyle_arch.reporting.scores import INPUT, Row
 
@@ -32,6 +32,10 @@ SCORES = {
     "psnr": {"type": "calculate_psnr", "crop_border": 0},
     "ssim": {"type": "calculate_ssim", "crop_border": 0},
 }
+
+
+MEAN_MOVES = 0.25
+"""How far a channel's mean may move from the input's, of [0, 1], before it is reported; thick haze moves it so far."""
 
 
 @dataclass
@@ -44,6 +48,7 @@ class Restorer:
         overlap: of neighbouring tiles, in pixels; less where small tiles leave no room for it.
         precision: see `inference.restore`.
         self_ensemble: see `inference.restore`.
+        strength: how much of the restoration is taken: 1 all of it, 0.5 the mean of it and the input, 0 nothing.
         say: takes what is worth knowing, a line at a time.
         progress: see `inference.restore`.
     """
@@ -53,6 +58,7 @@ class Restorer:
     overlap: int = OVERLAP
     precision: torch.dtype = torch.float32
     self_ensemble: bool = False
+    strength: float = 1.0
     say: Callable[[str], None] = print
     progress: bool | Callable[[int, int], object] = True
     _fitting: dict[tuple[int, int], int | None] = field(default_factory=dict)
@@ -65,37 +71,50 @@ class Restorer:
     def restored(self, photograph: Photograph) -> Photograph:
         """The restored photograph, with the alpha, profile and EXIF data of the degraded one.
 
+        Where half precision gives numbers that are not finite, or a mean colour far from the input's, it is restored
+        again in float32.
+
         Raises:
             RunError: memory does not do for the smallest tiles, or the result holds numbers that are not finite.
         """
         colors = photograph.colors
+        result = self._computed(colors, self.precision)
+        wrong = _what_looks_wrong(colors, result)
+        if wrong and self.precision != torch.float32:
+            self.say(f"In {str(self.precision).removeprefix('torch.')} {wrong}; restored again in float32.")
+            result = self._computed(colors, torch.float32)
+            wrong = _what_looks_wrong(colors, result)
+        if not np.isfinite(result).all():
+            raise RunError(f"the restored image holds numbers that are not finite; {self._reason()}.")
+        if wrong:
+            self.say(f"In the restored photograph {wrong}; look whether it should.")
+        if self.strength != 1:
+            result = colors + np.float32(self.strength) * (result - colors)
+        return photograph.with_colors(result)
+
+    def _computed(self, colors: FloatImage, precision: torch.dtype) -> FloatImage:
+        """What the network makes of an image, in smaller tiles where memory runs out."""
         tile = self._tile(colors)
         while True:
             try:
-                result = restore(
+                return restore(
                     self.network,
                     colors,
                     tile=tile,
                     overlap=self._overlap(tile),
-                    precision=self.precision,
+                    precision=precision,
                     self_ensemble=self.self_ensemble,
                     progress=self.progress,
                 )
-                break
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
             tile = self._after_memory_ran_out(tile, colors)
-        if not np.isfinite(result).all():
-            raise RunError(f"the restored image holds numbers that are not finite; {self._reason()}.")
-        return photograph.with_colors(result)
 
     def _reason(self) -> str:
         """Why a restored image is not finite, and what to do."""
         if names := tensors_not_finite(self.network):
             return f"so do the weights, in {listed(names, 3)}: take an earlier checkpoint"
-        if self.precision == torch.float16:
-            return "the network overflows: restore it without --half"
         return "the weights are finite, but the network overflows: take other weights"
 
     def _overlap(self, tile: int | None) -> int:
@@ -109,7 +128,8 @@ class Restorer:
         if size not in self._fitting:
             self._fitting[size] = fitting_tile(self.network, *size)
             if tile := self._fitting[size]:
-                self.say(f"Images of {size_of(colors)} pixels are restored in tiles of {tile}: memory would not do.")
+                images = f"Images of {size_of(colors)} pixels"
+                self.say(f"{images} are restored in tiles of {tile}: memory would not do{_cost(tile)}.")
         return self._fitting[size]
 
     def _after_memory_ran_out(self, tile: int | None, colors: FloatImage) -> int:
@@ -120,12 +140,27 @@ class Restorer:
             give_freed_memory_back()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        self.say(f"Memory ran out; continuing in tiles of {smaller}.")
+        self.say(f"Memory ran out; continuing in tiles of {smaller}{_cost(smaller)}.")
         if self.tile is None:
             self._fitting[(colors.shape[0], colors.shape[1])] = smaller
         else:
             self.tile = smaller
         return smaller
+
+
+def _cost(tile: int) -> str:
+    return f" ({COST})" if tile < LARGE_ENOUGH else ""
+
+
+def _what_looks_wrong(colors: FloatImage, result: FloatImage) -> str:
+    """What of a result no restoration should bring about, in words; empty where nothing is."""
+    if not np.isfinite(result).all():
+        return "the result holds numbers that are not finite"
+    before, after = colors.mean(axis=(0, 1)), result.mean(axis=(0, 1))
+    if np.abs(after - before).max() <= MEAN_MOVES:
+        return ""
+    shown = [", ".join(f"{255 * value:.0f}" for value in mean) for mean in (before, after)]
+    return f"the mean colour moves from ({shown[0]}) to ({shown[1]})"
 
 
 @dataclass
