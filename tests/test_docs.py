@@ -25,6 +25,7 @@ ELSEWHERE = {
     r"basicsr (train|test) -opt options/(test/)?(dehaze|deblur|derain|denoise)_constyle_\w+\.yml": "test_recipes.py",
     r"basicsr prepare sample \w+": "test_demo_gains_on_every_held_out_photograph",
     r"basicsr train -opt my\.yml --plugin my_network\.py": "test_network_of_ones_own_operator_trains_as_the_docs_show",
+    r"basicsr (init|train -opt (rain|haze)\.yml).*": "test_five_commands_lead_to_a_restored_folder",
     r"torchrun .*-m constyle_arch train .*": "test_distributed.py",
     r"make (setup|test|demo( TASK=\w+)?)": "the Makefile's, by which the tests run",
     r"source \.venv/bin/activate": "the shell's",
@@ -74,6 +75,8 @@ def world(tmp_path_factory):
     for name in ("dehaze_nafnet", "dehaze_constyle_nafnet", "deblur_nafnet", "deblur_constyle_nafnet"):
         shutil.copytree(world / "experiments" / "tiny", world / "experiments" / name)
         shutil.copytree(world / "results" / "tiny", world / "results" / name)
+    for name in ("rain", "haze"):
+        shutil.copytree(world / "experiments" / "tiny", world / "experiments" / name)
     for task in ("dehaze", "derain", "deblur", "denoise"):
         shutil.copytree(world / "experiments" / "tiny", world / "experiments" / f"demo_{task}_constyle_restormer")
         write_pairs(world / "datasets" / "sample" / task / "train", 2, height=128, width=128)
@@ -106,7 +109,7 @@ def test_command_runs(world, monkeypatch, command):
     monkeypatch.chdir(world)
     program, *arguments = shlex.split(command)
     assert program == "basicsr", f"{command} is run by no test"
-    if arguments[0] == "train":
+    if arguments[0] in ("train", "test"):
         result = run_command(*arguments, cwd=world)
         assert result.returncode == 0, result.stderr[-2000:]
         return
