@@ -76,6 +76,11 @@ RANDOM_OPTIONS = {
         "middle_blk_num": draw.randint(1, 2),
         "dec_blk_nums": levels[::-1],
     },
+    "MultiStageMaxim": lambda draw: {
+        "num_stages": draw.randint(2, 3),
+        "dim": 4 * draw.randint(1, 2),
+        "num_blocks_bottleneck": draw.randint(0, 2),
+    },
     "Maxim": lambda draw: {
         "dim": 4 * draw.randint(1, 4),
         "num_blocks_bottleneck": draw.randint(0, 3),

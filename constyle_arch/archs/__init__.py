@@ -5,6 +5,7 @@ from constyle_arch.archs.conv_arch import ConStyleConv
 from constyle_arch.archs.fused import use_fused
 from constyle_arch.archs.general_restoration_arch import OPERATOR_REGISTRY, GeneralRestorationNetwork
 from constyle_arch.archs.maxim_arch import ConStyleMaxim, Maxim
+from constyle_arch.archs.multi_stage_maxim_arch import MultiStageMaxim
 from constyle_arch.archs.nafnet_arch import ConStyleNAFNet, NAFNet
 from constyle_arch.archs.restormer_arch import ConStyleRestormer, Restormer
 
@@ -17,6 +18,7 @@ __all__ = [
     "ConStyleRestormer",
     "GeneralRestorationNetwork",
     "Maxim",
+    "MultiStageMaxim",
     "NAFNet",
     "Restormer",
     "use_fused",

@@ -164,10 +164,10 @@ def gated_mlp(layer: "GatedMLP", x: Tensor) -> Tensor:
     """
 
     def mixed(v: Tensor) -> Tensor:
-        return layer.gate.mix(layer.gate.norm(F.gelu(v)))
+        return layer.gate.mix(layer.gate.norm(layer.gelu(v)))
 
     def gated(u: Tensor, m: Tensor) -> Tensor:
-        u = F.gelu(u)
+        u = layer.gelu(u)
         return layer.reduce(u.addcmul(u, m))
 
     u, v = _convolve_halves(layer.norm(x), layer.expand)
@@ -177,22 +177,22 @@ def gated_mlp(layer: "GatedMLP", x: Tensor) -> Tensor:
 def multi_axis_gated_mlp(layer: "MultiAxisGatedMLP", x: Tensor) -> Tensor:
     """MAXIM's multi-axis layer: x + W [grid(u), block(v)] of the halves u, v after GELU."""
     u, v = _convolve_halves(layer.norm(x), layer.expand)
-    return x + layer.reduce(torch.cat([layer.grid(F.gelu(u)), layer.block(F.gelu(v))], dim=1))
+    return x + layer.reduce(torch.cat([layer.grid(layer.gelu(u)), layer.block(layer.gelu(v))], dim=1))
 
 
 def gating_weights(layer: "GatingWeights", x: Tensor) -> Tensor:
     """What gates in MAXIM's cross gating: W [M₁ u, M₂ v] of the halves u, v after GELU."""
     u, v = _convolve_halves(layer.norm(x), layer.expand)
     mixed = [
-        gradient_checkpoint(lambda y: layer.grid(F.gelu(y)), u),
-        gradient_checkpoint(lambda y: layer.block(F.gelu(y)), v),
+        gradient_checkpoint(lambda y: layer.grid(layer.gelu(y)), u),
+        gradient_checkpoint(lambda y: layer.block(layer.gelu(y)), v),
     ]
     return layer.reduce(torch.cat(mixed, dim=1))
 
 
 def residual_dense_attention(layer: "ResidualDenseAttention", x: Tensor) -> Tensor:
     """MAXIM's RDCAB: x + attention(W₂ GELU(W₁ LN(x))); GELU is computed again, W₂'s product is not."""
-    y = gradient_checkpoint(lambda y: layer.dense2(F.gelu(y)), layer.dense1(layer.norm(x)))
+    y = gradient_checkpoint(lambda y: layer.dense2(layer.gelu(y)), layer.dense1(layer.norm(x)))
     return x + layer.attention(y)
 
 

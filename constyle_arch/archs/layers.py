@@ -123,7 +123,7 @@ def sliding_means(x: Tensor, window: int, dim: int) -> Tensor:
     sums = x.cumsum(dim)
     first = sums.narrow(dim, window - 1, 1)
     means = torch.cat([first, sums.narrow(dim, window, length - window) - sums.narrow(dim, 0, length - window)], dim)
-    nearest = (torch.arange(length, device=x.device) - window // 2).clamp(0, length - window)
+    nearest = (torch.arange(length, device=x.device) - (window - 1) // 2).clamp(0, length - window)
     return means.index_select(dim, nearest) / window
 
 

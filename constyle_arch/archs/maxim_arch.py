@@ -5,7 +5,7 @@ Everything is (N, C, H, W); only `TokenMixing`, which mixes pixels, rearranges t
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -87,11 +87,12 @@ class GatedMLP(Fusible):
         self.expand = Dense(channels, 2 * channels, bias=bias)
         self.gate = SpatialGatingUnit(channels, side, axis)
         self.reduce = Dense(channels, channels, bias=bias)
+        self.gelu = nn.GELU()
 
     @fusible(fused.gated_mlp, expand=Dense, gate=SpatialGatingUnit, reduce=Dense)
     def forward(self, x: Tensor) -> Tensor:
         """Transform `x` (N, C, H, W)."""
-        u, v = F.gelu(self.expand(self.norm(x))).chunk(2, dim=1)
+        u, v = self.gelu(self.expand(self.norm(x))).chunk(2, dim=1)
         return x + self.reduce(self.gate(u, v))
 
 
@@ -105,11 +106,12 @@ class MultiAxisGatedMLP(Fusible):
         self.grid = GatedMLP(channels, side, "grid", bias)
         self.block = GatedMLP(channels, side, "block", bias)
         self.reduce = Dense(2 * channels, channels, bias)
+        self.gelu = nn.GELU()
 
     @fusible(fused.multi_axis_gated_mlp, expand=Dense)
     def forward(self, x: Tensor) -> Tensor:
         """Transform `x` (N, C, H, W)."""
-        u, v = F.gelu(self.expand(self.norm(x))).chunk(2, dim=1)
+        u, v = self.gelu(self.expand(self.norm(x))).chunk(2, dim=1)
         return x + self.reduce(torch.cat([self.grid(u), self.block(v)], dim=1))
 
 
@@ -152,11 +154,12 @@ class ResidualDenseAttention(Fusible):
         self.dense1 = Dense(channels, channels, bias)
         self.dense2 = Dense(channels, channels, bias)
         self.attention = ChannelAttention(channels, bias)
+        self.gelu = nn.GELU()
 
     @fusible(fused.residual_dense_attention, dense2=Dense)
     def forward(self, x: Tensor) -> Tensor:
         """Transform `x` (N, C, H, W)."""
-        return x + self.attention(self.dense2(F.gelu(self.dense1(self.norm(x)))))
+        return x + self.attention(self.dense2(self.gelu(self.dense1(self.norm(x)))))
 
 
 class EncoderBlock(nn.Module):
@@ -222,11 +225,12 @@ class GatingWeights(Fusible):
         self.grid = TokenMixing(side, "grid", bias)
         self.block = TokenMixing(side, "block", bias)
         self.reduce = Dense(2 * channels, channels, bias)
+        self.gelu = nn.GELU()
 
     @fusible(fused.gating_weights, expand=Dense, grid=TokenMixing, block=TokenMixing)
     def forward(self, x: Tensor) -> Tensor:
         """Weights (N, C, H, W) from `x` (N, C, H, W)."""
-        u, v = F.gelu(self.expand(self.norm(x))).chunk(2, dim=1)
+        u, v = self.gelu(self.expand(self.norm(x))).chunk(2, dim=1)
         return self.reduce(torch.cat([self.grid(u), self.block(v)], dim=1))
 
 
@@ -235,15 +239,17 @@ class CrossGating(nn.Module):
 
     Args:
         x_channels: of the encoder features.
-        y_channels: of the gate signal, at half the resolution.
+        y_channels: of the gate signal, at half the resolution; None where it has the features' size.
         channels: of both results.
         side: see `TOKENS_PER_SIDE`.
         bias: whether convolutions and dense layers have biases.
     """
 
-    def __init__(self, x_channels: int, y_channels: int, channels: int, side: int, bias: bool) -> None:
+    def __init__(self, x_channels: int, y_channels: int | None, channels: int, side: int, bias: bool) -> None:
         super().__init__()
-        self.upsample = nn.ConvTranspose2d(y_channels, channels, 2, stride=2, bias=bias)
+        self.upsample = (
+            nn.Identity() if y_channels is None else nn.ConvTranspose2d(y_channels, channels, 2, stride=2, bias=bias)
+        )
         self.project_x = nn.Conv2d(x_channels, channels, 1, bias=bias)
         self.project_y = nn.Conv2d(channels, channels, 1, bias=bias)
         self.norm_x = LayerNorm2d(channels, eps=LAYER_NORM_EPS)
@@ -254,11 +260,12 @@ class CrossGating(nn.Module):
         self.weights_y = GatingWeights(channels, side, bias)
         self.reduce_x = Dense(channels, channels, bias)
         self.reduce_y = Dense(channels, channels, bias)
+        self.gelu = nn.GELU()
 
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Features (N, x_channels, H, W) and gate (N, y_channels, H/2, W/2) to both at (N, channels, H, W)."""
         x, y = self.project_x(x), self.project_y(self.upsample(y))
-        hidden_x, hidden_y = F.gelu(self.expand_x(self.norm_x(x))), F.gelu(self.expand_y(self.norm_y(y)))
+        hidden_x, hidden_y = self.gelu(self.expand_x(self.norm_x(x))), self.gelu(self.expand_y(self.norm_y(y)))
         y = y + self.reduce_y(hidden_y * self.weights_x(hidden_x))
         x = x + self.reduce_x(hidden_x * self.weights_y(hidden_y)) + y
         return x, y
@@ -388,8 +395,104 @@ class ConStyleMaxim(GuidedNetwork):
         return self.output(x)
 
 
+class StageFeatures(NamedTuple):
+    """What a stage of MAXIM leaves on its three levels, from fine to coarse: (N, C, H, W), half and a quarter of it."""
+
+    encoded: list[Tensor]
+    decoded: list[Tensor]
+
+
+class MaximStage(nn.Module):
+    """MAXIM's U-Net, without what makes an image of its features (MAXIM, figure 2).
+
+    Args:
+        dim: channels at full resolution; each level down doubles them; a multiple of 4.
+        num_blocks_bottleneck: blocks at 1/8 of the resolution.
+        bias: whether convolutions and dense layers have biases, those that always have one aside.
+        follows: whether it takes in the features of a stage before.
+
+    Raises:
+        ValueError: `dim` is not a positive multiple of 4.
+    """
+
+    def __init__(self, *, dim: int, num_blocks_bottleneck: int, bias: bool, follows: bool = False) -> None:
+        super().__init__()
+        if dim <= 0 or dim % 4:
+            raise ValueError(f"dim is {dim}; it must be a positive multiple of 4 (channel attention quarters it).")
+        widths = [dim, 2 * dim, 4 * dim]
+        sides = TOKENS_PER_SIDE[:3]
+        fine_to_coarse = list(zip(widths, sides, strict=True))
+        coarse_to_fine = fine_to_coarse[::-1]
+
+        def to_width(width: int, of: Sequence[int]) -> ResizeAndConcat:
+            return ResizeAndConcat(nn.Conv2d(channels, width, 1, bias=bias) for channels in of)
+
+        def recall() -> nn.ModuleList:
+            levels = fine_to_coarse if follows else []
+            return nn.ModuleList(CrossGating(width, None, width, side, bias) for width, side in levels)
+
+        self.preprocess = nn.ModuleList(nn.Conv2d(3, width, 3, padding=1, bias=bias) for width in widths)
+        self.recall_attended = recall()
+        self.down = nn.ModuleList(
+            EncoderBlock(below + width, width, side, bias)
+            for below, width, side in zip([dim, *widths[:-1]], widths, sides, strict=True)
+        )
+        self.recall_features = recall()
+        self.downsample = nn.ModuleList(nn.Conv2d(width, width, 4, 2, padding=1, bias=bias) for width in widths)
+        self.bottleneck = nn.Sequential(
+            *(BottleneckBlock(widths[-1], TOKENS_PER_SIDE[3], bias) for _ in range(num_blocks_bottleneck))
+        )
+        self.signals = nn.ModuleList(to_width(width, widths) for width, _ in coarse_to_fine)
+        gates = [widths[-1], *reversed(widths[1:])]
+        self.cross_gating = nn.ModuleList(
+            CrossGating(3 * width, gate, width, side, bias)
+            for gate, (width, side) in zip(gates, coarse_to_fine, strict=True)
+        )
+        self.skips = nn.ModuleList(to_width(width, widths[::-1]) for width, _ in coarse_to_fine)
+        self.upsample = nn.ModuleList(
+            nn.ConvTranspose2d(gate, width, 2, stride=2, bias=bias)
+            for gate, (width, _) in zip(gates, coarse_to_fine, strict=True)
+        )
+        self.up = nn.ModuleList(EncoderBlock(4 * width, width, side, bias) for width, side in coarse_to_fine)
+
+    def features(
+        self, scales: Sequence[Tensor], attended: Sequence[Tensor] = (), before: StageFeatures | None = None
+    ) -> StageFeatures:
+        """Pass an image down, gate what the encoders say, and pass it up again.
+
+        Args:
+            scales: of the image (N, 3, H, W), `scales_of` it; H and W are divisible by 64.
+            attended: what the stage before hands on of each level, where the stage follows one.
+            before: the features of that stage.
+        """
+        inputs = [conv(scale) for conv, scale in zip(self.preprocess, scales, strict=True)]
+        if before is not None:
+            inputs = [gating(x, y)[0] for gating, x, y in zip(self.recall_attended, inputs, attended, strict=True)]
+        x = inputs[0]
+        encoded: list[Tensor] = []
+        for level, (stage, scale, downsample) in enumerate(zip(self.down, inputs, self.downsample, strict=True)):
+            x = stage(x, scale)
+            if before is not None:
+                x, _ = self.recall_features[level](x, before.encoded[level] + before.decoded[level])
+            encoded.append(x)
+            x = downsample(x)
+        x = self.bottleneck(x)
+
+        gate = x
+        skips = []
+        for signal, gating, features in zip(self.signals, self.cross_gating, reversed(encoded), strict=True):
+            skip, gate = gating(signal(encoded, features), gate)
+            skips.append(skip)
+        decoded: list[Tensor] = []
+        for signal, upsample, stage in zip(self.skips, self.upsample, self.up, strict=True):
+            x = upsample(x)
+            x = stage(x, signal(skips, x))
+            decoded.append(x)
+        return StageFeatures(encoded, decoded[::-1])
+
+
 @ARCH_REGISTRY.register()
-class Maxim(RestorationNetwork):
+class Maxim(RestorationNetwork, MaximStage):
     """MAXIM-1S, the original ConStyle-MAXIM is compared with.
 
     It has the published 8.176 M parameters less those that no forward pass touches (see the README's table).
@@ -407,57 +510,11 @@ class Maxim(RestorationNetwork):
     multiple = 64
 
     def __init__(self, *, dim: int = 32, num_blocks_bottleneck: int = 2, bias: bool = True) -> None:
-        super().__init__()
-        if dim <= 0 or dim % 4:
-            raise ValueError(f"dim is {dim}; it must be a positive multiple of 4 (channel attention quarters it).")
-        widths = [dim, 2 * dim, 4 * dim]
-        sides = TOKENS_PER_SIDE[:3]
-        coarse_to_fine = list(zip(reversed(widths), reversed(sides), strict=True))
-
-        def to_width(width: int, of: Sequence[int]) -> ResizeAndConcat:
-            return ResizeAndConcat(nn.Conv2d(channels, width, 1, bias=bias) for channels in of)
-
-        self.preprocess = nn.ModuleList(nn.Conv2d(3, width, 3, padding=1, bias=bias) for width in widths)
-        self.down = nn.ModuleList(
-            EncoderBlock(below + width, width, side, bias)
-            for below, width, side in zip([dim, *widths[:-1]], widths, sides, strict=True)
-        )
-        self.downsample = nn.ModuleList(nn.Conv2d(width, width, 4, 2, padding=1, bias=bias) for width in widths)
-        self.bottleneck = nn.Sequential(
-            *(BottleneckBlock(widths[-1], TOKENS_PER_SIDE[3], bias) for _ in range(num_blocks_bottleneck))
-        )
-        self.signals = nn.ModuleList(to_width(width, widths) for width, _ in coarse_to_fine)
-        gates = [widths[-1], *reversed(widths[1:])]
-        self.cross_gating = nn.ModuleList(
-            CrossGating(3 * width, gate, width, side, bias)
-            for gate, (width, side) in zip(gates, coarse_to_fine, strict=True)
-        )
-        self.skips = nn.ModuleList(to_width(width, widths[::-1]) for width, _ in coarse_to_fine)
-        self.upsample = nn.ModuleList(
-            nn.ConvTranspose2d(gate, width, 2, stride=2, bias=bias)
-            for gate, (width, _) in zip(gates, coarse_to_fine, strict=True)
-        )
-        self.up = nn.ModuleList(EncoderBlock(4 * width, width, side, bias) for width, side in coarse_to_fine)
+        super().__init__(dim=dim, num_blocks_bottleneck=num_blocks_bottleneck, bias=bias)
         self.output = nn.Conv2d(dim, 3, 3, padding=1, bias=bias)
         make_channels_last(self)
 
     def restore(self, image: Tensor) -> Tensor:
         """The residual (N, 3, H, W) that turns `image` into the clean one; H and W are divisible by 64."""
-        scales = [conv(scale) for conv, scale in zip(self.preprocess, scales_of(image), strict=True)]
-        x = scales[0]
-        encoded = []
-        for stage, scale, downsample in zip(self.down, scales, self.downsample, strict=True):
-            x = stage(x, scale)
-            encoded.append(x)
-            x = downsample(x)
-        x = self.bottleneck(x)
-
-        gate = x
-        skips = []
-        for signal, gating, level in zip(self.signals, self.cross_gating, reversed(encoded), strict=True):
-            skip, gate = gating(signal(encoded, level), gate)
-            skips.append(skip)
-        for signal, upsample, stage in zip(self.skips, self.upsample, self.up, strict=True):
-            x = upsample(x)
-            x = stage(x, signal(skips, x))
-        return self.output(x)
+        residual: Tensor = self.output(self.features(scales_of(image)).decoded[0])
+        return residual

@@ -51,6 +51,8 @@ def _detected(state_dict: Mapping[str, Tensor]) -> tuple[str, Options]:
         return "Restormer", _restormer(weights)
     if "intro.weight" in state_dict and weights.has("sca.weight"):
         return "NAFNet", _nafnet(weights)
+    if "stages.1.preprocess.0.weight" in state_dict:
+        return "MultiStageMaxim", _multi_stage_maxim(weights)
     if "preprocess.0.weight" in state_dict and weights.has("gate.mix.weight"):
         return "Maxim", _maxim(weights)
     raise UnknownNetworkError(
@@ -142,6 +144,14 @@ def _maxim(weights: _Weights) -> Options:
         "dim": weights.width("preprocess.0.weight"),
         "num_blocks_bottleneck": weights.blocks("bottleneck"),
         "bias": "preprocess.0.bias" in weights.shapes,
+    }
+
+
+def _multi_stage_maxim(weights: _Weights) -> Options:
+    return {
+        "num_stages": weights.blocks("stages"),
+        "dim": weights.width("stages.0.preprocess.0.weight"),
+        "num_blocks_bottleneck": weights.blocks("stages.0.bottleneck"),
     }
 
 

@@ -8,7 +8,7 @@ beginning; `$` is the name's end. `{a}` is a number, and `{a-1}` or `{a*-1+3}` w
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 
 from torch import Tensor
 
@@ -33,6 +33,7 @@ class Pair:
         return self._pattern(self.own).sub(lambda match: self._filled(match, self.own, self.published), name)
 
     @staticmethod
+    @cache
     def _pattern(template: str) -> re.Pattern[str]:
         body = template.removesuffix("$")
         parts = PLACEHOLDER.split(body)  # literal, name, factor, offset, literal, …
@@ -125,8 +126,7 @@ _MAXIM_BLOCK_PAIRS = [
 ]
 
 
-def _cross_gating(published: str) -> list[Pair]:
-    own = "cross_gating.{a*-1+2}"
+def _cross_gating(published: str, own: str) -> list[Pair]:
     return [
         Pair(f"{published}.ConvTranspose_0.", f"{own}.upsample."),
         Pair(f"{published}.Conv_0.", f"{own}.project_x."),
@@ -144,6 +144,31 @@ def _blocks(
         Pair(f"{published}.{attention}.", own + ".body.{b*2+1}."),
         Pair(f"{published}.", f"{own}."),
     ]
+
+
+def _maxim_stage(published: str, own: str) -> list[Pair]:
+    """A stage of MAXIM, without the convolutions that follow a resizing."""
+    return [
+        Pair(f"{published}input_conv_{{a}}.", f"{own}preprocess.{{a}}."),
+        *_cross_gating(f"{published}input_fuse_sam_{{a}}", f"{own}recall_attended.{{a}}"),
+        *_cross_gating(f"{published}encoder_block_{{a}}.cross_gating_block", f"{own}recall_features.{{a}}"),
+        Pair(f"{published}encoder_block_{{a}}.Conv_1.", f"{own}downsample.{{a}}."),
+        *_blocks(f"{published}encoder_block_{{a}}", f"{own}down.{{a}}"),
+        *_blocks(
+            f"{published}global_block_{{a}}", f"{own}bottleneck.{{a}}", "input_proj", "channel_attention_block_1_{b}"
+        ),
+        Pair(f"{published}decoder_block_{{a}}.ConvTranspose_0.", f"{own}upsample.{{a*-1+2}}."),
+        *_blocks(f"{published}decoder_block_{{a}}.UNetEncoderBlock_0", f"{own}up.{{a*-1+2}}"),
+        *_cross_gating(f"{published}cross_gating_block_{{a}}", f"{own}cross_gating.{{a*-1+2}}"),
+    ]
+
+
+def _resizing(stage: int, own: str) -> list[Pair]:
+    """The convolutions that follow a resizing, which MAXIM counts through all stages: 18 in each."""
+    names = [
+        f"{own}{part}.{level}.{source}." for part in ("signals", "skips") for level in range(3) for source in range(3)
+    ]
+    return [Pair(f"UpSampleRatio_{18 * stage + i}.Conv_0.", name) for i, name in enumerate(names)]
 
 
 _ENCODER_PAIRS = [
@@ -187,7 +212,7 @@ PUBLICATIONS = (
             *_blocks("Process_Module_bottom.{a}", "bottleneck.{a}", "input_proj", "channel_attention_block_1_{b}"),
             *_blocks("Process_Module_r{a}.UNetEncoderBlock_0", "up.{a*-1+3}"),
             *(Pair(f"UpSampleRatio_{i}.Conv_0.", f"signals.{i // 3}.{i % 3}.") for i in range(9)),
-            *_cross_gating("cross_gating_block_{a}"),
+            *_cross_gating("cross_gating_block_{a}", "cross_gating.{a*-1+2}"),
             *_MAXIM_BLOCK_PAIRS,
         ],
     ),
@@ -240,19 +265,25 @@ PUBLICATIONS = (
         pairs=[Pair(".sca.1.", ".sca.")],
     ),
     Publication(
+        network="MultiStageMaxim",
+        marker=r"stage_1_input_conv_0\.",
+        pairs=[
+            *_maxim_stage("stage_{s}_", "stages.{s}."),
+            *(pair for stage in range(3) for pair in _resizing(stage, f"stages.{stage}.")),
+            Pair("stage_{s}_supervised_attention_module_{a}.Conv_0.", "heads.{s}.{a}.project."),
+            Pair("stage_{s}_supervised_attention_module_{a}.Conv_1.", "heads.{s}.{a}.restore."),
+            Pair("stage_{s}_supervised_attention_module_{a}.Conv_2.", "heads.{s}.{a}.weigh."),
+            Pair("stage_{s}_output_conv_{a}.", "heads.{s}.{a}."),
+            *_MAXIM_BLOCK_PAIRS,
+        ],
+    ),
+    Publication(
         network="Maxim",
         marker=r"stage_0_input_conv_0\.",
         left_out=r"stage_0_(en|de)coder_block_.*cross_gating_block\.|stage_0_decoder_block_\d\.UNetEncoderBlock_0\.Conv_1\.",
         pairs=[
-            Pair("stage_0_input_conv_{a}.", "preprocess.{a}."),
-            Pair("stage_0_encoder_block_{a}.Conv_1.", "downsample.{a}."),
-            *_blocks("stage_0_encoder_block_{a}", "down.{a}"),
-            *_blocks("stage_0_global_block_{a}", "bottleneck.{a}", "input_proj", "channel_attention_block_1_{b}"),
-            Pair("stage_0_decoder_block_{a}.ConvTranspose_0.", "upsample.{a*-1+2}."),
-            *_blocks("stage_0_decoder_block_{a}.UNetEncoderBlock_0", "up.{a*-1+2}"),
-            *(Pair(f"UpSampleRatio_{i}.Conv_0.", f"signals.{i // 3}.{i % 3}.") for i in range(9)),
-            *(Pair(f"UpSampleRatio_{i}.Conv_0.", f"skips.{i // 3 - 3}.{i % 3}.") for i in range(9, 18)),
-            *_cross_gating("stage_0_cross_gating_block_{a}"),
+            *_maxim_stage("stage_0_", ""),
+            *_resizing(0, ""),
             Pair("stage_0_output_conv_0.", "output."),
             *_MAXIM_BLOCK_PAIRS,
         ],

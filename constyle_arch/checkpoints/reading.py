@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from constyle_arch.checkpoints.jax import from_jax
 from constyle_arch.checkpoints.trained import TRAINED, located
 from constyle_arch.errors import CheckpointError, listed
 
@@ -92,6 +94,9 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
     try:
         if path.suffix.lower() == ".safetensors":
             return _read_safetensors(path)
+        if path.suffix.lower() == ".npz":
+            with np.load(path) as arrays:
+                return from_jax(arrays)
         _verify_zip(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what is an error here

@@ -95,7 +95,8 @@ ARCHITECTURES = (
     RestorationArchitecture("ConStyleConv", "ConStyle-Conv", half=False, bfloat16=True),
     RestorationArchitecture("Restormer", "Restormer", half=True, bfloat16=True),
     RestorationArchitecture("NAFNet", "NAFNet", half=False, bfloat16=True),
-    RestorationArchitecture("Maxim", "MAXIM", half=True, bfloat16=True),
+    RestorationArchitecture("Maxim", "MAXIM-1S", half=True, bfloat16=True),
+    RestorationArchitecture("MultiStageMaxim", "MAXIM", half=True, bfloat16=True),
 )
 """The networks.
 
