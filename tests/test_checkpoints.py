@@ -1,12 +1,15 @@
 """Reading checkpoints of every origin, and refusing those that do not fit."""
 
 import random
+from functools import partial
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
+from spandrel.architectures.KBNet import KBNet_l, KBNet_s
+from spandrel.architectures.Uformer import Uformer
 from torch import nn
 
 import constyle_arch
@@ -14,7 +17,7 @@ from constyle_arch.archs import ConStyleNAFNet, ConStyleRestormer, NAFNet, Resto
 from constyle_arch.checkpoints.conversion import convert
 from constyle_arch.checkpoints.detection import detect_network
 from constyle_arch.checkpoints.loading import fill, load_network, read_network
-from constyle_arch.checkpoints.published_names import from_published
+from constyle_arch.checkpoints.published_names import from_published, to_published
 from constyle_arch.checkpoints.reading import digest_of, read_state_dict
 from constyle_arch.errors import CheckpointError, OptionsError
 from constyle_arch.reporting.describing import describe
@@ -62,6 +65,9 @@ RANDOM_OPTIONS = {
         "bias": draw.random() < 0.5,
     },
     "Restormer": lambda draw: {
+        "inp_channels": (channels := draw.choice([1, 3])),
+        "out_channels": channels,
+        "dual_pixel_task": draw.random() < 0.5,
         "dim": 4 * draw.randint(2, 6),
         "num_blocks": [draw.randint(0, 2) for _ in range(3)] + [draw.randint(1, 2)],
         "num_refinement_blocks": draw.randint(0, 2),
@@ -74,6 +80,9 @@ RANDOM_OPTIONS = {
         "width": draw.randint(4, 12),
         "enc_blk_nums": (levels := [draw.randint(0, 2) for _ in range(draw.randint(1, 4))]),
         "middle_blk_num": draw.randint(1, 2),
+        "img_channel": draw.choice([1, 3]),
+        "block": draw.choice(["NAF", "Baseline"]),
+        "padding": draw.choice(["mirror", "zeros"]),
         "dec_blk_nums": levels[::-1],
     },
     "MultiStageMaxim": lambda draw: {
@@ -112,6 +121,9 @@ def save_as(form: str, weights: dict, folder: Path) -> Path:
     content = {
         "bare": weights,
         "module": {f"module.{name}": tensor for name, tensor in weights.items()},
+        "lightning": {"state_dict": {f"net_g.{name}": tensor for name, tensor in weights.items()}, "epoch": 3},
+        "compiled": {"model": {f"_orig_mod.model.{name}": tensor for name, tensor in weights.items()}, "args": {}},
+        **{form: {form: weights, "iteration": 7} for form in ("model", "net", "network", "generator")},
         "state_dict": {"state_dict": weights, "epoch": 3},
         "params": {"params": weights},
         "params_ema": {"params": {name: tensor + 1 for name, tensor in weights.items()}, "params_ema": weights},
@@ -120,8 +132,12 @@ def save_as(form: str, weights: dict, folder: Path) -> Path:
     return folder / "w.pth"
 
 
+FORMS = ["safetensors", "bare", "module", "state_dict", "params", "params_ema"]
+FORMS += ["lightning", "compiled", "model", "net", "network", "generator"]
+
+
 @pytest.mark.parametrize("names", ["own", "published"])
-@pytest.mark.parametrize("form", ["safetensors", "bare", "module", "state_dict", "params", "params_ema"])
+@pytest.mark.parametrize("form", FORMS)
 def test_weights_are_read_from_every_form_of_file(tmp_path, form, names):
     published = published_state_dict("ConStyleNAFNet_small")
     expected = from_published(published)
@@ -131,6 +147,45 @@ def test_weights_are_read_from_every_form_of_file(tmp_path, form, names):
     assert isinstance(network, ConStyleNAFNet)
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, expected[name])
+
+
+def test_networks_own_names_may_begin_like_a_wrapper(tmp_path):
+    network = nn.Sequential()
+    network.add_module("model", nn.Conv2d(3, 3, 1))
+    torch.save({"params": network.state_dict()}, tmp_path / "w.pth")
+    other = nn.Sequential()
+    other.add_module("model", nn.Conv2d(3, 3, 1))
+    fill(other, read_state_dict(tmp_path / "w.pth"), "w.pth")
+    assert torch.equal(other.model.weight, network.model.weight)
+
+
+def test_released_constyle_restormer_with_biases_has_one_where_the_code_is_fused(tmp_path):
+    network = ConStyleRestormer(**SMALL, bias=True)
+    published = to_published(network.state_dict(), "ConStyleRestormer")
+    biases = {name for name in published if name.endswith("bias") and "." not in name.removesuffix(".bias")}
+    assert biases == {"local_fusion.bias"}
+    assert "Preprocess_Module.proj.bias" not in published
+    torch.save({"params": published}, tmp_path / "w.pth")
+    assert torch.equal(load_network(tmp_path / "w.pth").fuse.bias, network.fuse.bias)
+
+
+@pytest.mark.parametrize(
+    ("network", "name"),
+    [
+        (partial(KBNet_s, width=8, middle_blk_num=1, enc_blk_nums=[1, 1], dec_blk_nums=[1, 1]), "KBNet"),
+        (partial(KBNet_l, dim=48, num_blocks=[1, 1, 1, 1], num_refinement_blocks=1), "KBNet"),
+        (partial(Uformer, embed_dim=8, depths=[1] * 9), "Uformer"),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", "Process_Module_l1."])
+def test_networks_that_look_like_others_are_named(tmp_path, network, name, prefix):
+    weights = {prefix + tensor: value for tensor, value in network().state_dict().items()}
+    weights |= {"Preprocess_Module.0.weight": torch.zeros(1)} if prefix else {}
+    torch.save({"params": weights}, tmp_path / "w.pth")
+    title = "ConStyle-" + name if prefix else name
+    with pytest.raises(CheckpointError, match=rf"weights are those of {title}, a network that this package does not"):
+        load_network(tmp_path / "w.pth")
+    assert f"of {title}, not of this package" in describe(tmp_path / "w.pth")
 
 
 def test_architecture_and_options_may_be_given(tmp_path):

@@ -18,6 +18,7 @@ from torch import nn
 
 import constyle_arch
 from constyle_arch.archs import ConStyleNAFNet
+from constyle_arch.archs.layers import channels_of
 from constyle_arch.checkpoints.published_names import to_published
 from constyle_arch.errors import UserError
 from constyle_arch.inference.spandrel_adapter import ARCHITECTURES, install
@@ -64,7 +65,7 @@ def test_spandrel_restores_as_the_network_loaded_directly(loader, tmp_path, name
     assert model.architecture.id == f"constyle_arch.{name}"
     network = constyle_arch.load_network(path)
     for size in ((19, 33), (5, 3), (1, 1)):
-        image = torch.rand(1, 3, *size)
+        image = torch.rand(1, channels_of(network), *size)
         with torch.no_grad():
             expected = network(image)
             assert torch.equal(model.model(image), expected)

@@ -104,6 +104,7 @@ class GuidedNetwork(RestorationNetwork):
         use_features: whether ConStyle's features enter on the way down. Without them the convolutions of the way
             down make up for their channels.
         use_code: whether ConStyle's code weighs the channels of the bottleneck.
+        fuse_bias: whether the convolution after the bottleneck, which fuses the code, has a bias.
         encoder_initialization: `ConStyle`'s: `he` or `published`.
 
     Raises:
@@ -117,6 +118,7 @@ class GuidedNetwork(RestorationNetwork):
         feature_activation: str = "leaky_relu",
         use_features: bool = True,
         use_code: bool = True,
+        fuse_bias: bool = False,
         encoder_initialization: str = "he",
     ) -> None:
         super().__init__()
@@ -133,7 +135,7 @@ class GuidedNetwork(RestorationNetwork):
             Downsample((level + 1) * dim, dim if use_features else 0, (level + 2) * dim) for level in range(3)
         )
         self.project_code = nn.Linear(CODE_CHANNELS, 4 * dim) if use_code else None
-        self.fuse = nn.Conv2d(8 * dim if use_code else 4 * dim, 3 * dim, 1, bias=False)
+        self.fuse = nn.Conv2d(8 * dim if use_code else 4 * dim, 3 * dim, 1, bias=fuse_bias)
 
     def forward(self, lq: Tensor, return_codes: bool = False, codes: Codes | None = None) -> Any:
         """Restore `lq` (N, 3, H, W) with values in [0, 1], of any height and width.
@@ -198,7 +200,7 @@ class GeneralRestorationNetwork(GuidedNetwork):
         num_blocks_up: blocks of the three stages on the way up, coarse to fine.
         num_refinement_blocks: blocks after the last stage, before `finetune`, at full resolution.
         bias: whether the output convolution has a bias.
-        feature_activation, use_features, use_code, encoder_initialization: see `GuidedNetwork`.
+        feature_activation, use_features, use_code, fuse_bias, encoder_initialization: see `GuidedNetwork`.
 
     Raises:
         ValueError: an argument does not fit; the message names it, its value and the wanted one.
@@ -225,6 +227,7 @@ class GeneralRestorationNetwork(GuidedNetwork):
         feature_activation: str = "leaky_relu",
         use_features: bool = True,
         use_code: bool = True,
+        fuse_bias: bool = False,
         encoder_initialization: str = "he",
     ) -> None:
         super().__init__(
@@ -232,6 +235,7 @@ class GeneralRestorationNetwork(GuidedNetwork):
             feature_activation=feature_activation,
             use_features=use_features,
             use_code=use_code,
+            fuse_bias=fuse_bias,
             encoder_initialization=encoder_initialization,
         )
         if not callable(operator):

@@ -44,34 +44,42 @@ class RestorationNetwork(nn.Module):
 
     multiple = 1
     """Height and width must be divisible by it inside; `forward` pads to it and crops back."""
+    in_channels = out_channels = 3
+    """Of the images that it takes and restores."""
     restore: Callable[..., Tensor]
 
     def forward(self, lq: Tensor) -> Tensor:
-        """Restore `lq` (N, 3, H, W) with values in [0, 1], of any height and width; the result is not clamped.
+        """Restore `lq` (N, in_channels, H, W) in [0, 1], of any height and width; the result is not clamped.
 
         Raises:
-            ValueError: `lq` does not have three channels.
+            ValueError: `lq` does not have `in_channels` channels.
         """
         return self.restored(lq, self.padded(lq))
 
     def padded(self, lq: Tensor) -> Tensor:
         """`lq` with its border mirrored until both sides are divisible by `multiple`."""
-        return pad_to_multiple(checked_image(lq), self.multiple)
+        return pad_to_multiple(checked_image(lq, self.in_channels), self.multiple)
 
     def restored(self, lq: Tensor, image: Tensor, *conditions: Any) -> Tensor:
         """What `restore` makes of `image`, which is `lq` padded, and of `conditions`; cropped to the size of `lq`."""
         return (self.restore(image, *conditions) + image)[..., : lq.shape[2], : lq.shape[3]]
 
 
-def checked_image(image: Tensor) -> Tensor:
-    """`image`, if it is a batch of RGB images.
+def checked_image(image: Tensor, channels: int = 3) -> Tensor:
+    """`image`, if it is a batch of images of so many channels: 3 for RGB.
 
     Raises:
-        ValueError: its shape is not (N, 3, H, W).
+        ValueError: its shape is not (N, channels, H, W).
     """
-    if image.dim() != 4 or image.shape[1] != 3:
-        raise ValueError(f"The input has shape {tuple(image.shape)}; wanted (N, 3, H, W), RGB in [0, 1].")
+    if image.dim() != 4 or image.shape[1] != channels:
+        kind = "RGB in [0, 1]" if channels == 3 else "in [0, 1]"
+        raise ValueError(f"The input has shape {tuple(image.shape)}; wanted (N, {channels}, H, W), {kind}.")
     return image
+
+
+def channels_of(network: nn.Module) -> int:
+    """How many channels the images have that `network` restores: 3, where it does not say otherwise."""
+    return int(getattr(network, "in_channels", 3))
 
 
 def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:

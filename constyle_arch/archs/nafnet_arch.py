@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
@@ -14,6 +15,7 @@ from constyle_arch.archs.layers import (
     LayerNorm2d,
     RestorationNetwork,
     Stage,
+    checked_image,
     make_channels_last,
 )
 
@@ -63,9 +65,38 @@ class NAFBlock(Fusible):
         return x + self.conv5(a * b) * self.gamma
 
 
-def naf_blocks(channels: int, num_blocks: int) -> Stage:
-    """A stage of NAFNet."""
-    return Stage(*(NAFBlock(channels) for _ in range(num_blocks)))
+class BaselineBlock(nn.Module):
+    """The block NAFNet's paper starts from: GELU for the gates, squeeze and excitation for the attention (section 3.2).
+
+    Args:
+        channels: of the input and the output.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm1 = LayerNorm2d(channels, eps=LAYER_NORM_EPS)
+        self.conv1 = nn.Conv2d(channels, channels, 1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.pool = ChannelMeans()
+        self.squeeze = nn.Conv2d(channels, channels // 2, 1)
+        self.excite = nn.Conv2d(channels // 2, channels, 1)
+        self.conv3 = nn.Conv2d(channels, channels, 1)
+        self.beta = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        self.norm2 = LayerNorm2d(channels, eps=LAYER_NORM_EPS)
+        self.conv4 = nn.Conv2d(channels, 2 * channels, 1)
+        self.conv5 = nn.Conv2d(2 * channels, channels, 1)
+        self.gamma = nn.Parameter(torch.zeros(1, channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Transform `x` (N, C, H, W)."""
+        y = F.gelu(self.conv2(self.conv1(self.norm1(x))))
+        y = y * self.excite(F.relu(self.squeeze(self.pool(y)))).sigmoid()
+        x = x + self.conv3(y) * self.beta
+        return x + self.conv5(F.gelu(self.conv4(self.norm2(x)))) * self.gamma
+
+
+BLOCKS = {"NAF": NAFBlock, "Baseline": BaselineBlock}
+PADDINGS = ("mirror", "zeros")
 
 
 @ARCH_REGISTRY.register()
@@ -121,9 +152,13 @@ class NAFNet(RestorationNetwork):
         enc_blk_nums: blocks of each stage on the way down, fine to coarse.
         middle_blk_num: blocks of the bottleneck.
         dec_blk_nums: blocks of each stage on the way up, coarse to fine; as many stages as down.
+        img_channel: of the images: 3, or 1 for gray ones.
+        block: `NAF`, or `Baseline` for the network that NAFNet's paper calls so.
+        padding: what images are extended with at their ends until both sides divide by 2 to the number of stages:
+            `mirror`, their border, or `zeros`, as the releases do. A checkpoint with `zeros` says so by a buffer.
 
     Raises:
-        ValueError: the two lists differ in length, or `width` is below 1.
+        ValueError: the two lists differ in length, `width` is below 1, or there is no such block or padding.
     """
 
     def __init__(
@@ -133,34 +168,54 @@ class NAFNet(RestorationNetwork):
         enc_blk_nums: Sequence[int] = (5, 6, 7, 7),
         middle_blk_num: int = 7,
         dec_blk_nums: Sequence[int] = (5, 6, 7, 7),
+        img_channel: int = 3,
+        block: str = "NAF",
+        padding: str = "mirror",
     ) -> None:
         super().__init__()
+        for option, value, known in (("block", block, tuple(BLOCKS)), ("padding", padding, PADDINGS)):
+            if value not in known:
+                raise ValueError(f"{option} is {value!r}; it must be {' or '.join(map(repr, known))}.")
         if width < 1:
             raise ValueError(f"width is {width}; it must be at least 1.")
         if len(enc_blk_nums) != len(dec_blk_nums):
             raise ValueError(
                 f"enc_blk_nums {list(enc_blk_nums)} and dec_blk_nums {list(dec_blk_nums)} must be of one length."
             )
+        self.in_channels = self.out_channels = img_channel
+        self.zero_padding: Tensor | None
+        self.register_buffer("zero_padding", torch.tensor(True) if padding == "zeros" else None)
+
+        def stage(channels: int, num_blocks: int) -> Stage:
+            return Stage(*(BLOCKS[block](channels) for _ in range(num_blocks)))
+
         widths = [width * 2**level for level in range(len(enc_blk_nums) + 1)]
         self.multiple = 2 ** len(enc_blk_nums)
-        self.intro = nn.Conv2d(3, width, 3, padding=1)
+        self.intro = nn.Conv2d(img_channel, width, 3, padding=1)
         self.encoders = nn.ModuleList(
-            naf_blocks(channels, blocks) for channels, blocks in zip(widths[:-1], enc_blk_nums, strict=True)
+            stage(channels, blocks) for channels, blocks in zip(widths[:-1], enc_blk_nums, strict=True)
         )
         self.downs = nn.ModuleList(nn.Conv2d(channels, 2 * channels, 2, stride=2) for channels in widths[:-1])
-        self.middle_blks = naf_blocks(widths[-1], middle_blk_num)
+        self.middle_blks = stage(widths[-1], middle_blk_num)
         self.ups = nn.ModuleList(
             nn.Sequential(nn.Conv2d(channels, 2 * channels, 1, bias=False), nn.PixelShuffle(2))
             for channels in reversed(widths[1:])
         )
         self.decoders = nn.ModuleList(
-            naf_blocks(channels, blocks) for channels, blocks in zip(reversed(widths[:-1]), dec_blk_nums, strict=True)
+            stage(channels, blocks) for channels, blocks in zip(reversed(widths[:-1]), dec_blk_nums, strict=True)
         )
-        self.ending = nn.Conv2d(width, 3, 3, padding=1)
+        self.ending = nn.Conv2d(width, img_channel, 3, padding=1)
         make_channels_last(self)
 
+    def padded(self, lq: Tensor) -> Tensor:
+        """`lq`, extended as `padding` says."""
+        if self.zero_padding is None:
+            return super().padded(lq)
+        lq = checked_image(lq, self.in_channels)
+        return F.pad(lq, (0, -lq.shape[3] % self.multiple, 0, -lq.shape[2] % self.multiple))
+
     def restore(self, image: Tensor) -> Tensor:
-        """The residual (N, 3, H, W) that turns `image` into the clean one."""
+        """The residual (N, img_channel, H, W) that turns `image` into the clean one."""
         x = self.intro(image)
         skips = []
         for encoder, down in zip(self.encoders, self.downs, strict=True):

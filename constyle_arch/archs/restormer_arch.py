@@ -1,6 +1,7 @@
 """Restormer (Zamir et al., CVPR 2022, arXiv 2111.09881), its operator, and ConStyle-Restormer (arXiv 2402.15784)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -125,7 +126,7 @@ class ConStyleRestormer(GeneralRestorationNetwork):
             `GeneralRestorationNetwork`.
         heads: attention heads on each level, from full resolution to the bottleneck.
         ffn_expansion_factor: hidden channels of the feed-forward layer, as a multiple of its channels.
-        bias: whether the operator's and the output convolutions have biases.
+        bias: whether the operator's convolutions, that which fuses the code, and the last one have biases.
         layer_norm_type: `WithBias` or `BiasFree` (as for Gaussian denoising in Restormer).
         use_features, use_code, encoder_initialization: see `GuidedNetwork`.
 
@@ -163,6 +164,7 @@ class ConStyleRestormer(GeneralRestorationNetwork):
             num_blocks_up=num_blocks_up,
             num_refinement_blocks=num_refinement_blocks,
             bias=bias,
+            fuse_bias=bias,
             feature_activation="prelu",
             use_features=use_features,
             use_code=use_code,
@@ -182,8 +184,12 @@ class Restormer(RestorationNetwork):
         num_refinement_blocks: blocks after the last level.
         heads: attention heads on each level.
         ffn_expansion_factor: hidden channels of the feed-forward layer, as a multiple of its channels.
-        bias: whether convolutions have biases.
+        bias: whether convolutions have biases, the first and those that change the resolution aside.
         layer_norm_type: `WithBias` or `BiasFree`.
+        inp_channels: of the input: 3, or 1 for gray images.
+        out_channels: of the result; the same but for `dual_pixel_task`.
+        dual_pixel_task: whether the input is both views of a dual-pixel sensor, `inp_channels` 6, and the result is not
+            added to it.
 
     Raises:
         ValueError: an argument does not fit; the message names it, its value and the wanted one.
@@ -201,8 +207,17 @@ class Restormer(RestorationNetwork):
         ffn_expansion_factor: float = 2.66,
         bias: bool = False,
         layer_norm_type: str = "WithBias",
+        inp_channels: int = 3,
+        out_channels: int = 3,
+        dual_pixel_task: bool = False,
     ) -> None:
         super().__init__()
+        if inp_channels != out_channels and not dual_pixel_task:
+            raise ValueError(
+                f"inp_channels is {inp_channels} and out_channels {out_channels}; the result is added to the input, so "
+                "that they must be equal, unless dual_pixel_task is true."
+            )
+        self.in_channels, self.out_channels = inp_channels, out_channels
         for option, numbers in (("num_blocks", num_blocks), ("heads", heads)):
             if len(numbers) != 4:
                 raise ValueError(f"{option} is {list(numbers)}; it must list four levels.")
@@ -218,7 +233,7 @@ class Restormer(RestorationNetwork):
             )
 
         widths = [dim, 2 * dim, 4 * dim, 8 * dim]
-        self.patch_embed = nn.Conv2d(3, dim, 3, padding=1, bias=bias)
+        self.patch_embed = nn.Conv2d(inp_channels, dim, 3, padding=1, bias=False)
         self.encoders = nn.ModuleList(stage(widths[level], level, num_blocks[level]) for level in range(3))
         self.downs = nn.ModuleList(
             nn.Sequential(nn.Conv2d(width, width // 2, 3, padding=1, bias=False), nn.PixelUnshuffle(2))
@@ -235,12 +250,22 @@ class Restormer(RestorationNetwork):
             stage(width, level, num_blocks[level]) for width, level in ((4 * dim, 2), (2 * dim, 1), (2 * dim, 0))
         )
         self.refinement = stage(2 * dim, 0, num_refinement_blocks)
-        self.output = nn.Conv2d(2 * dim, 3, 3, padding=1, bias=bias)
+        self.skip_conv = nn.Conv2d(dim, 2 * dim, 1, bias=bias) if dual_pixel_task else None
+        self.output = nn.Conv2d(2 * dim, out_channels, 3, padding=1, bias=bias)
         make_channels_last(self)
 
+    def restored(self, lq: Tensor, image: Tensor, *conditions: Any) -> Tensor:
+        """The clean version of `lq`, of which `image` is the padded one."""
+        if self.skip_conv is None:
+            return super().restored(lq, image, *conditions)
+        return self.restore(image)[..., : lq.shape[2], : lq.shape[3]]
+
     def restore(self, image: Tensor) -> Tensor:
-        """The residual (N, 3, H, W) that turns `image` into the clean one; H and W are divisible by 8."""
-        x = self.patch_embed(image)
+        """The residual (N, out_channels, H, W) that turns `image` into the clean one; H and W are divisible by 8.
+
+        With `dual_pixel_task` it is the clean image itself.
+        """
+        x = embedded = self.patch_embed(image)
         skips = []
         for encoder, down in zip(self.encoders, self.downs, strict=True):
             x = encoder(x)
@@ -251,4 +276,5 @@ class Restormer(RestorationNetwork):
             self.ups, (*self.reduces, nn.Identity()), self.decoders, reversed(skips), strict=True
         ):
             x = decoder(reduce(torch.cat([up(x), skip], dim=1)))
-        return self.output(self.refinement(x))
+        x = self.refinement(x)
+        return self.output(x if self.skip_conv is None else x + self.skip_conv(embedded))

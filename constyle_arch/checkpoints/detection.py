@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from constyle_arch.checkpoints.published_names import foreign_network
 from constyle_arch.errors import CheckpointError, UnknownNetworkError
 
 Options = dict[str, Any]
@@ -35,6 +36,11 @@ def detect_network(state_dict: Mapping[str, Tensor]) -> tuple[str, Options]:
 
 
 def _detected(state_dict: Mapping[str, Tensor]) -> tuple[str, Options]:
+    foreign = foreign_network(state_dict)
+    if foreign is not None:
+        raise UnknownNetworkError(
+            f"These {len(state_dict)} weights are those of {foreign}, a network that this package does not have."
+        )
     weights = _Weights(state_dict)
     guided = "encoder.stages.0.0.weight" in state_dict
     if guided and "refine.0.weight" in state_dict:
@@ -49,7 +55,7 @@ def _detected(state_dict: Mapping[str, Tensor]) -> tuple[str, Options]:
         return "ConStyleNAFNet", {**_guided(weights), **_refined(weights), "bias": "output.bias" in state_dict}
     if "patch_embed.weight" in state_dict and weights.has("attn.qkv.weight"):
         return "Restormer", _restormer(weights)
-    if "intro.weight" in state_dict and weights.has("sca.weight"):
+    if "intro.weight" in state_dict and (weights.has("sca.weight") or weights.has("excite.weight")):
         return "NAFNet", _nafnet(weights)
     if "stages.1.preprocess.0.weight" in state_dict:
         return "MultiStageMaxim", _multi_stage_maxim(weights)
@@ -160,6 +166,9 @@ def _restormer(weights: _Weights) -> Options:
         "dim": weights.width("patch_embed.weight"),
         "num_blocks": [weights.blocks(stage) for stage in ("encoders.0", "encoders.1", "encoders.2", "latent")],
         "num_refinement_blocks": weights.blocks("refinement"),
+        "inp_channels": weights.shapes["patch_embed.weight"][1],
+        "out_channels": weights.width("output.weight"),
+        "dual_pixel_task": "skip_conv.weight" in weights.shapes,
         **_transformer(weights, _RESTORMER_LEVELS),
     }
 
@@ -171,6 +180,9 @@ def _nafnet(weights: _Weights) -> Options:
         "enc_blk_nums": [weights.blocks(f"encoders.{level}") for level in range(levels)],
         "middle_blk_num": weights.blocks("middle_blks"),
         "dec_blk_nums": [weights.blocks(f"decoders.{level}") for level in range(levels)],
+        "img_channel": weights.width("ending.weight"),
+        "block": "NAF" if weights.has("sca.weight") else "Baseline",
+        "padding": "zeros" if "zero_padding" in weights.shapes else "mirror",
     }
 
 

@@ -1,4 +1,4 @@
-"""MAXIM's weights as Google released them: `.npz` files in the names and layouts of Flax, JAX's library for networks."""
+"""Weights of MAXIM as Google released them: `.npz` files in the names and layouts of Flax, the library on JAX."""
 
 from collections.abc import Mapping
 

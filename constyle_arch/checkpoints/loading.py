@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from constyle_arch.checkpoints.detection import detect_network
 from constyle_arch.checkpoints.experiments import network_options
 from constyle_arch.checkpoints.published_names import LEFT_OUT, from_published, is_published
-from constyle_arch.checkpoints.reading import StateDict, read_checkpoint, section_of, weights_in
+from constyle_arch.checkpoints.reading import WRAPPERS, StateDict, read_checkpoint, section_of, weights_in
 from constyle_arch.checkpoints.trained import located
 from constyle_arch.checkpoints.warm_start import is_warm_start, warm_start
 from constyle_arch.errors import CheckpointError, UnknownNetworkError, listed
@@ -24,7 +24,7 @@ def load_network(path: str | Path, type: str | None = None, *, key: str | None =
             Restormer, NAFNet, MAXIM).
         type: the architecture's name; left out, it and its options are worked out from the weights, or are those of
             the experiment that the file lies in.
-        key: the section of the file to take; left out, `params_ema`, `params` or `state_dict`.
+        key: the section of the file to take; left out, the first of `reading.SECTIONS` that is there.
         **options: of the architecture; those left out are worked out where the weights are of that architecture.
 
     Returns:
@@ -132,6 +132,9 @@ def fitting_tensors(network: nn.Module, weights: StateDict, source: str, strict:
         CheckpointError: see `fill`.
     """
     wanted = network.state_dict()
+    for wrapper in WRAPPERS:  # which `weights_in` took for one
+        if all(name.startswith(wrapper) for name in wanted):
+            weights = {name if name in wanted else wrapper + name: tensor for name, tensor in weights.items()}
     # PyTorch 0.3 wrote BatchNorm's counters with an axis, and later ones read them
     counters = {name for name, tensor in wanted.items() if tensor.dim() == 0}
     weights = {

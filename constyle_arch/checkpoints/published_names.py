@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 
+import torch
 from torch import Tensor
 
 from constyle_arch.errors import CheckpointError
@@ -68,6 +69,7 @@ class Publication:
         left_out: matches published names of tensors that a network for inference does not hold.
         numbered_output: the release counts the output convolution as one more refinement block.
         single_blocks: the release has one block a stage, and no number for it.
+        buffers: by which our network is told what the release's code does.
     """
 
     network: str
@@ -76,6 +78,7 @@ class Publication:
     left_out: str = r"(?!)"
     numbered_output: bool = False
     single_blocks: bool = False
+    buffers: dict[str, Tensor] = field(default_factory=dict)
 
     @cached_property
     def left_out_pattern(self) -> re.Pattern[str]:
@@ -261,8 +264,9 @@ PUBLICATIONS = (
     ),
     Publication(
         network="NAFNet",
-        marker=r"(encoders|middle_blks|decoders)\..*\.sca\.1\.",
-        pairs=[Pair(".sca.1.", ".sca.")],
+        marker=r"(encoders|middle_blks|decoders)\..*\.(sca|se)\.1\.",
+        pairs=[Pair(".sca.1.", ".sca."), Pair(".se.1.", ".squeeze."), Pair(".se.3.", ".excite.")],
+        buffers={"zero_padding": torch.tensor(True)},
     ),
     Publication(
         network="MultiStageMaxim",
@@ -313,11 +317,12 @@ def from_published(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         raise CheckpointError(f"No release is known that names a tensor {next(iter(state_dict), None)!r}.")
     numbers = [int(match[1]) for name in state_dict if (match := re.match(r"Finetune_Module\.(\d+)\.", name))]
     pairs = publication.all_pairs(max(numbers, default=0))
-    return {
+    renamed = {
         _renamed(name, [pair.to_own for pair in pairs]): tensor
         for name, tensor in state_dict.items()
         if not publication.left_out_pattern.match(name)
     }
+    return {**renamed, **publication.buffers}
 
 
 def left_out_of(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -347,7 +352,11 @@ def to_published(state_dict: Mapping[str, Tensor], network: str) -> dict[str, Te
         raise CheckpointError(f"The release of {network} has one block a stage and no names for more.")
     blocks = {match[1] for name in state_dict if (match := re.match(r"refine\.(\d+)\.", name))}
     pairs = publication.all_pairs(len(blocks))
-    return {_renamed(name, [pair.to_published for pair in pairs]): tensor for name, tensor in state_dict.items()}
+    return {
+        _renamed(name, [pair.to_published for pair in pairs]): tensor
+        for name, tensor in state_dict.items()
+        if name not in publication.buffers
+    }
 
 
 def contrast_from_published(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -370,7 +379,26 @@ def contrast_from_published(state_dict: Mapping[str, Tensor]) -> dict[str, Tenso
     return renamed
 
 
+FOREIGN = {
+    r"Process_Module_.*\.attgamma$": "ConStyle-KBNet",
+    r".*\.attgamma$": "KBNet",
+    r"Process_Module_.*\.to_kv\.weight$": "ConStyle-Uformer",
+    r".*\.attn\.qkv\.to_kv\.weight$": "Uformer",
+}
+"""Names that networks have which look like one of ours and are not."""
+
+
+def foreign_network(state_dict: Mapping[str, Tensor]) -> str | None:
+    """What a network is called that this package does not have, where its names tell; None where they do not."""
+    for pattern, network in FOREIGN.items():
+        if any(re.match(pattern, name) for name in state_dict):
+            return network
+    return None
+
+
 def _publication(state_dict: Mapping[str, Tensor]) -> Publication | None:
+    if foreign_network(state_dict) is not None:
+        return None
     for publication in PUBLICATIONS:
         if any(re.match(publication.marker, name) for name in state_dict):
             return publication

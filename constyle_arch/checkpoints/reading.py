@@ -17,8 +17,11 @@ from constyle_arch.checkpoints.jax import from_jax
 from constyle_arch.checkpoints.trained import TRAINED, located
 from constyle_arch.errors import CheckpointError, listed
 
-SECTIONS = ("params_ema", "params", "state_dict")
+SECTIONS = ("params_ema", "params", "state_dict", "model", "net", "network", "generator")
 """Where a checkpoint may keep its weights, the preferred one first."""
+
+WRAPPERS = ("module.", "_orig_mod.", "net_g.", "model.")
+"""What names begin with where the network was part of something else: DDP's, torch.compile's and Lightning's."""
 
 StateDict = dict[str, Tensor]
 
@@ -36,7 +39,7 @@ def read_state_dict(path: str | Path, key: str | None = None) -> StateDict:
 
 
 def weights_in(content: Mapping[str, Any], path: str, key: str | None = None) -> StateDict:
-    """The weights of a checkpoint, under the names they have there less any `module.` prefix.
+    """The weights of a checkpoint, under the names they have there less the `WRAPPERS` that all of them begin with.
 
     Args:
         content: what `read_checkpoint` returned.
@@ -51,7 +54,14 @@ def weights_in(content: Mapping[str, Any], path: str, key: str | None = None) ->
     weights = content if section is None else content[section]
     if not isinstance(weights, Mapping) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
         raise CheckpointError(f"{path}: what stands under {section!r} is not a set of weights.")
-    return {str(name).removeprefix("module."): tensor for name, tensor in weights.items()}
+    return _unwrapped({str(name): tensor for name, tensor in weights.items()})
+
+
+def _unwrapped(weights: StateDict) -> StateDict:
+    for wrapper in WRAPPERS:
+        if weights and all(name.startswith(wrapper) for name in weights):
+            return _unwrapped({name.removeprefix(wrapper): tensor for name, tensor in weights.items()})
+    return weights
 
 
 def section_of(content: Mapping[str, Any], path: str, key: str | None = None) -> str | None:

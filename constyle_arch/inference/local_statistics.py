@@ -7,7 +7,7 @@ Source: Chu et al., "Improving Image Restoration by Revisiting Global Informatio
 import torch
 from torch import Tensor, nn
 
-from constyle_arch.archs.layers import ChannelMeans
+from constyle_arch.archs.layers import ChannelMeans, channels_of
 
 WINDOW = 192
 """Side of the window, in pixels of the image: one and a half of the recipes' crops, as in TLC."""
@@ -42,7 +42,8 @@ def use_local_statistics(network: nn.Module, window: int | None = WINDOW) -> Non
     hooks = [pool.register_forward_hook(note) for pool in pools]
     was_training = network.training
     parameter = next(network.parameters())
-    network.eval()(torch.zeros(1, 3, window, window, device=parameter.device, dtype=parameter.dtype))
+    image = torch.zeros(1, channels_of(network), window, window, device=parameter.device, dtype=parameter.dtype)
+    network.eval()(image)
     network.train(was_training)
     for hook in hooks:
         hook.remove()

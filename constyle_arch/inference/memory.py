@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from constyle_arch.archs.layers import channels_of
 from constyle_arch.inference.tiles import multiple_of
 from constyle_arch.reporting.complexity import PeakMemory, without_values
 
@@ -30,7 +31,7 @@ def memory_of(network: nn.Module, height: int, width: int) -> float | None:
     copy = without_values(network).eval()
     try:
         with torch.compiler.set_stance("force_eager"), torch.inference_mode(), PeakMemory() as memory:
-            copy(torch.empty(1, 3, height, width, device="meta"))
+            copy(torch.empty(1, channels_of(network), height, width, device="meta"))
     except (NotImplementedError, RuntimeError):
         return None
     return memory.peak

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from constyle_arch import __version__
-from constyle_arch.archs.layers import ChannelMeans
+from constyle_arch.archs.layers import ChannelMeans, channels_of
+from constyle_arch.archs.multi_stage_maxim_arch import MultiStageMaxim
 from constyle_arch.checkpoints.detection import detect_network
 from constyle_arch.errors import CheckpointError, UserError
 from constyle_arch.files import save_bytes_atomically
@@ -69,6 +70,8 @@ def export_onnx(network: nn.Module, path: str | Path, *, opset: int = OPSET, ove
             "The network pools over windows (local statistics), which a graph for every size cannot say; "
             "call use_local_statistics(network, None) before exporting it."
         )
+    if isinstance(network, MultiStageMaxim):
+        raise UserError("MAXIM-2S and -3S extend images on both sides, which the export does not know.")
     network = copy.deepcopy(network).eval().to("cpu", torch.float32)
     network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # ONNX knows no other layout
     content = _onnx_file(AnySize(network), opset, _description(network))
@@ -88,6 +91,7 @@ class AnySize(nn.Module):
         super().__init__()
         self.network = network
         self.multiple = multiple_of(network)
+        self.zeros = getattr(network, "zero_padding", None) is not None
 
     def forward(self, lq: Tensor) -> Tensor:
         """Restore `lq` (N, 3, H, W)."""
@@ -95,7 +99,14 @@ class AnySize(nn.Module):
         long_enough = (rows >= 0).all() & (columns >= 0).all()
         rows = torch.where(long_enough, rows, last_rows)
         columns = torch.where(long_enough, columns, last_columns)
+        if self.zeros:
+            rows, columns = last_rows, last_columns
         image = lq.index_select(2, rows).index_select(3, columns)
+        if self.zeros:
+            inside = [
+                torch.arange(len(places)) < length for places, length in zip((rows, columns), lq.shape[2:], strict=True)
+            ]
+            image = image * (inside[0][:, None] & inside[1])
         restored: Tensor = self.network(image)[..., : lq.shape[2], : lq.shape[3]]
         return restored
 
@@ -146,7 +157,7 @@ def _onnx_file(network: AnySize, opset: int, metadata: dict[str, str]) -> bytes:
     from onnxscript.optimizer import optimize_ir
 
     # no two lengths are equal, nor are those padded: what is equal here would be taken for always equal
-    example = torch.zeros(2, 3, network.multiple + 3, 2 * network.multiple + 5)
+    example = torch.zeros(2, channels_of(network.network), network.multiple + 3, 2 * network.multiple + 5)
     with torch.no_grad(), _quiet(), torch._dynamo.config.patch(fake_tensor_cache_enabled=False):  # it costs a quarter
         program = torch.onnx.export(
             network.eval(),
@@ -207,7 +218,8 @@ def _difference(network: nn.Module, content: bytes) -> float:
     options.log_severity_level = 3  # errors
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     largest = 0.0
-    for shape in ((1, 3, 5, 3), (3, 3, 83, 41)):
+    channels = channels_of(network)
+    for shape in ((1, channels, 5, 3), (3, channels, 83, 41)):
         lq = torch.rand(shape, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
             expected = network(lq)

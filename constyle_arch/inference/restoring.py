@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from constyle_arch.archs.constyle_arch import Codes, ConStyle
 from constyle_arch.archs.general_restoration_arch import GuidedNetwork
-from constyle_arch.archs.layers import pad_to_multiple
+from constyle_arch.archs.layers import channels_of, pad_to_multiple
 from constyle_arch.images import quantized, to_float
 from constyle_arch.inference.tiles import Tile, cells_of, multiple_of, tiles_of
 
@@ -49,8 +49,9 @@ def restore(
         network: an architecture of this package, or any network that maps an image to one of its size; it is put
             into evaluation mode.
         image: a tensor (N, 3, H, W) or (3, H, W), RGB in [0, 1], on any device; or an array (H, W, 3), RGB, or (H, W),
-            gray, of uint8, uint16, or floating-point numbers in [0, 1]. With tiles, only one of them at a time goes to
-            the network's device.
+            gray, of uint8, uint16, or floating-point numbers in [0, 1]. A network of another number of channels takes
+            tensors of so many; one of a single channel takes gray arrays alone. With tiles, only one of them at a time
+            goes to the network's device.
         tile: side of the tiles, in pixels; None restores the whole image at once.
         overlap: pixels that neighbouring tiles share, at least.
         precision: in which convolutions and matrix products compute: float32, bfloat16 or float16.
@@ -72,7 +73,7 @@ def restore(
         raise ValueError(f"tile is {tile}; it must be at least 1 pixel.")
     if precision not in PRECISIONS:
         raise ValueError(f"precision is {precision}; it must be one of {', '.join(map(str, PRECISIONS))}.")
-    lq = _batch(image)
+    lq = _batch(image, channels_of(network))
     device = next(network.parameters()).device
     network.eval()
     views = EIGHT_VIEWS if self_ensemble else (WHOLE,)
@@ -112,17 +113,25 @@ def tensors_not_finite(network: nn.Module) -> list[str]:
     return [name for name, tensor in network.state_dict().items() if not tensor.isfinite().all()]
 
 
-def _batch(image: Tensor | NDArray[Any]) -> Tensor:
-    """An image as a tensor (N, 3, H, W) in [0, 1]."""
+def _batch(image: Tensor | NDArray[Any], channels: int) -> Tensor:
+    """An image as a tensor (N, C, H, W) in [0, 1]."""
     if isinstance(image, Tensor):
-        if image.dim() not in (3, 4) or image.shape[-3] != 3 or not image.is_floating_point() or not image.numel():
+        if (
+            image.dim() not in (3, 4)
+            or image.shape[-3] != channels
+            or not image.is_floating_point()
+            or not image.numel()
+        ):
             raise ValueError(
                 f"The images are {image.dtype} of shape {tuple(image.shape)}; "
-                "wanted floating-point numbers (N, 3, H, W) or (3, H, W), RGB in [0, 1]."
+                f"wanted floating-point numbers (N, {channels}, H, W) or ({channels}, H, W)"
+                f"{', RGB' if channels == 3 else ''} in [0, 1]."
             )
         return image.float() if image.dim() == 4 else image.float()[None]
     if not isinstance(image, np.ndarray):
         raise ValueError(f"The image is a {type(image).__name__}; wanted an array of NumPy or a tensor of torch.")
+    if channels != (1 if image.ndim == 2 else 3) and channels != 3:
+        raise ValueError(f"The image has shape {image.shape}, and the network restores images of {channels} channels.")
     number = image.dtype.newbyteorder("=") in (np.uint8, np.uint16) or np.issubdtype(image.dtype, np.floating)
     if not image.size or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)) or not number:
         raise ValueError(
@@ -130,8 +139,8 @@ def _batch(image: Tensor | NDArray[Any]) -> Tensor:
             "uint16, or floating-point numbers in [0, 1]."
         )
     scaled = to_float(image) if np.issubdtype(image.dtype, np.integer) else image.astype(np.float32)
-    channels = torch.from_numpy(np.ascontiguousarray(scaled))
-    return channels.expand(1, 3, -1, -1) if image.ndim == 2 else channels.permute(2, 0, 1)[None]
+    pixels = torch.from_numpy(np.ascontiguousarray(scaled))
+    return pixels.expand(1, channels, -1, -1) if image.ndim == 2 else pixels.permute(2, 0, 1)[None]
 
 
 def _like(image: AnyImage, restored: Tensor) -> AnyImage:
@@ -152,7 +161,8 @@ def _restore_view(
         return restored
     image = pad_to_multiple(lq, multiple_of(network))
     codes = codes_of(network.encoder, image, tile) if isinstance(network, GuidedNetwork) else None
-    restored = torch.zeros_like(image, dtype=torch.float32)
+    channels = int(getattr(network, "out_channels", 3))
+    restored = torch.zeros(len(image), channels, *image.shape[2:], device=lq.device)
     for row, column in _grid(network, lq, tile, overlap):
         part = image[..., row.pixels, column.pixels].to(device)
         part = _of_one_size(network(part) if codes is None else network(part, codes=codes), part)

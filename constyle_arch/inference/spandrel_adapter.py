@@ -14,6 +14,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 import constyle_arch.archs  # noqa: F401  # registers the architectures
+from constyle_arch.archs.layers import channels_of
 from constyle_arch.checkpoints.detection import Options, detect_network
 from constyle_arch.checkpoints.loading import own_names
 from constyle_arch.checkpoints.reading import StateDict
@@ -72,8 +73,9 @@ class RestorationArchitecture(Architecture):  # type: ignore[misc]  # spandrel p
         """
         weights = own_names(state_dict)
         name, options = detect_network(weights)
+        network = _built(name, options).eval()
         return ImageModelDescriptor(
-            _built(name, options).eval(),
+            network,
             weights,
             architecture=self,
             purpose="Restoration",
@@ -81,8 +83,8 @@ class RestorationArchitecture(Architecture):  # type: ignore[misc]  # spandrel p
             supports_half=self.half,
             supports_bfloat16=self.bfloat16,
             scale=1,
-            input_channels=3,
-            output_channels=3,
+            input_channels=channels_of(network),
+            output_channels=int(getattr(network, "out_channels", 3)),
             size_requirements=SizeRequirements(),  # the networks pad by themselves: any size will do
             tiling=ModelTiling.DISCOURAGED,  # codes, attention and pooling look at the whole image
         )

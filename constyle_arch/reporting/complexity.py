@@ -10,6 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from constyle_arch.archs.layers import channels_of
+
 SIDE = 256
 """Of the image for which computations are counted, in pixels; the field's custom."""
 
@@ -26,7 +28,7 @@ def count_gmacs(network: nn.Module, side: int = SIDE) -> float | None:
     """
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         try:
-            without_values(network).eval()(torch.empty(1, 3, side, side, device="meta"))
+            without_values(network).eval()(torch.empty(1, channels_of(network), side, side, device="meta"))
         except (NotImplementedError, RuntimeError):
             return None
     return counter.get_total_flops() / 2e9

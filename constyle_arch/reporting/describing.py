@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from constyle_arch.archs.general_restoration_arch import GuidedNetwork
 from constyle_arch.checkpoints.loading import fitting_tensors, network_of, own_names
-from constyle_arch.checkpoints.published_names import is_published
+from constyle_arch.checkpoints.published_names import foreign_network, is_published
 from constyle_arch.checkpoints.reading import StateDict, read_checkpoint, section_of, weights_in
 from constyle_arch.errors import OptionsError, UnknownNetworkError, UserError
 from constyle_arch.options.reading import Options, read_option_file
@@ -100,7 +100,8 @@ def _of_checkpoint(
     try:
         name, hyperparameters = network_of(own, path, type)
     except UnknownNetworkError:
-        facts["tensors"] = "of no network of this package"
+        foreign = foreign_network(weights)
+        facts["tensors"] = f"of {foreign}, not of this package" if foreign else "of no network of this package"
         facts["parameters"] = _millions(sum(tensor.numel() for tensor in weights.values()))
     else:
         hyperparameters |= options
