@@ -1,5 +1,6 @@
 """Reading checkpoints of every origin, and refusing those that do not fit."""
 
+import logging
 import random
 from functools import partial
 from pathlib import Path
@@ -508,6 +509,22 @@ def test_averaged_weights_are_taken_everywhere_and_that_is_said(tmp_path, make_m
         network, section = read_network(tmp_path / "w.pth", key=key)
         assert torch.equal(network.state_dict()["preprocess.weight"], expected["preprocess.weight"])
         assert section == (key or "params_ema")
+
+
+@pytest.mark.parametrize("trained", [("params",), ("params", "params_ema"), ()])
+def test_averages_without_batchnorms_statistics_are_warned_of_once(tmp_path, caplog, monkeypatch, trained):
+    """BasicSR averages parameters alone: IRConStyle's published numbers are of a network with initial statistics."""
+    monkeypatch.setattr(logging.getLogger("basicsr"), "propagate", True)
+    weights = saved_network(tmp_path / "w.pth").state_dict()
+    sections = {section: {n: t.clone() for n, t in weights.items()} for section in ("params", "params_ema")}
+    for section in trained:
+        sections[section]["encoder.projections.1.1.running_var"] += 0.5
+    torch.save(sections, tmp_path / "w.pth")
+    for key in (None, None, "params", "params_ema"):
+        load_network(tmp_path / "w.pth", key=key)
+    warned = [record.message for record in caplog.records if "two networks" in record.message]
+    assert len(warned) == (trained == ("params",))
+    assert not warned or str(tmp_path / "w.pth") in warned[0]
 
 
 def test_message_names_the_section_that_was_taken(tmp_path):

@@ -53,6 +53,7 @@ def test_any_optimizer_and_schedule_is_found():
     assert find_optimizer("RAdam") is torch.optim.RAdam
     assert find_scheduler("MultiStepLR") is basicsr_schedulers.MultiStepRestartLR
     assert find_scheduler("CosineAnnealingRestartCyclicLR") is CosineAnnealingRestartCyclicLR
+    assert find_scheduler("TrueCosineAnnealingLR") is torch.optim.lr_scheduler.CosineAnnealingLR
     assert find_scheduler("OneCycleLR") is torch.optim.lr_scheduler.OneCycleLR
     for find in (find_optimizer, find_scheduler):
         with pytest.raises(OptionsError):

@@ -26,7 +26,7 @@ def convert(source: str, target: str, *, names: str = "own", key: str | None = N
     names that begin with `left_out/` and takes its own names again on the way back.
 
     Args:
-        source: a `.pth` or `.safetensors` file.
+        source: a `.pth` or `.safetensors` file, or an `.npz` of MAXIM's release.
         target: the file to write; its suffix decides the format. `.safetensors` holds one set of weights.
         names: `own` or `published`.
         key: the section of `source` to convert alone; left out, a `.pth` keeps all its sections.

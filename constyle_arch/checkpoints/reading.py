@@ -1,11 +1,13 @@
 """Reading weights from a checkpoint file, whoever wrote it, without running anything that is in it."""
 
 import hashlib
+import logging
 import pickle
 import re
 import warnings
 import zipfile
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +56,29 @@ def weights_in(content: Mapping[str, Any], path: str, key: str | None = None) ->
     weights = content if section is None else content[section]
     if not isinstance(weights, Mapping) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
         raise CheckpointError(f"{path}: what stands under {section!r} is not a set of weights.")
+    if section == "params_ema" and key is None and _is_without_statistics(weights, content.get("params")):
+        _warn_once(
+            f"{path}: params_ema has BatchNorm's initial statistics, 0 and 1, and params those of the training: they "
+            "are two networks. params_ema is taken, of which the published numbers are; --key params or "
+            "path.param_key_g: params takes the other one."
+        )
     return _unwrapped({str(name): tensor for name, tensor in weights.items()})
+
+
+def _is_without_statistics(averages: Mapping[Any, Tensor], weights: Any) -> bool:
+    """Whether all BatchNorm statistics among the averages are initial, and some among the weights are not."""
+    if not isinstance(weights, Mapping):
+        return False
+    initial = {"running_mean": 0, "running_var": 1}
+    statistics = [(str(name), initial[kind]) for name in averages if (kind := str(name).rsplit(".", 1)[-1]) in initial]
+    return all(bool((averages[name] == value).all()) for name, value in statistics) and any(
+        isinstance(weights.get(name), Tensor) and not bool((weights[name] == value).all()) for name, value in statistics
+    )
+
+
+@cache
+def _warn_once(message: str) -> None:
+    logging.getLogger("basicsr").warning(message)
 
 
 def _unwrapped(weights: StateDict) -> StateDict:

@@ -11,6 +11,7 @@ way back.
 
 CONVERT_EPILOG = """\
 examples:
+  basicsr convert maxim.npz maxim.safetensors
   basicsr convert published.pth mine.pth
   basicsr convert experiments/NAME/models/net_g_latest.pth net.safetensors --key params_ema
   basicsr convert mine.pth published.pth --names published
@@ -22,7 +23,7 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "convert", help="rename or reformat weights", description=CONVERT, epilog=CONVERT_EPILOG
     )
-    parser.add_argument("source", metavar="IN", help="a .pth or .safetensors file")
+    parser.add_argument("source", metavar="IN", help="a .pth, .safetensors or MAXIM's .npz file")
     parser.add_argument("target", metavar="OUT", help="the file to write; its suffix decides the format")
     parser.add_argument(
         "--names", choices=["own", "published"], default="own", help="of the tensors in OUT (default: own)"

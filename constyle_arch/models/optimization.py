@@ -17,6 +17,7 @@ BASICSR_SCHEDULERS = {
     "MultiStepRestartLR": basicsr_schedulers.MultiStepRestartLR,
     "CosineAnnealingRestartLR": basicsr_schedulers.CosineAnnealingRestartLR,
     "CosineAnnealingRestartCyclicLR": CosineAnnealingRestartCyclicLR,
+    "TrueCosineAnnealingLR": lr_scheduler.CosineAnnealingLR,  # as NAFNet's option files call it
 }
 
 FUSED = ("Adam", "AdamW")
