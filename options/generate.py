@@ -220,6 +220,14 @@ COMMENTS = {
 """What a line is followed by in a recipe."""
 
 
+PROGRESSIVE = (
+    "",
+    "Restormer's own recipe has 300 000 iterations on 8 GPUs whose crops grow; in datasets.train:",
+    "  gt_size: 384, batch_size_per_gpu: 8, gt_sizes: [128, 160, 192, 256, 320, 384],",
+    "  mini_batch_sizes: [8, 5, 4, 2, 1, 1], iters: [92000, 64000, 48000, 36000, 36000, 24000]",
+)
+
+
 def batch_size_of(task_name: str, network_name: str) -> int:
     """The published batch size: both Restormers dehaze, and Restormer denoises blindly, with 16 instead of 8."""
     if task_name == "dehaze" or (task_name, network_name) == ("denoise", "restormer"):
@@ -265,9 +273,11 @@ def train_file(task_name: str, network_name: str) -> str:
     }
     needs = ", ".join(map(str.lower, task.needs))
     method = "the paper's recipe" if network.guided else "the original network, without ConStyle, in the paper's recipe"
+    progressive = PROGRESSIVE if network_name == "restormer" else ()
     return _file(
         f"{network.title} for {task.title}: {method}",
         "(arXiv 2402.15784, section 4.1).",
+        *progressive,
         "",
         f"Trains on {task.train.name}. `basicsr prepare` writes the data sets ({needs}) from their",
         "downloads, which datasets/README.md describes. Instead of an LMDB a folder of images will do as well.",

@@ -127,9 +127,7 @@ def _huggingface_hub() -> Any:
     try:
         import huggingface_hub
     except ImportError as error:
-        raise RunError(
-            'The Hub needs huggingface_hub; install it: pip install "constyle-arch[hub]"'
-        ) from error
+        raise RunError('The Hub needs huggingface_hub; install it: pip install "constyle-arch[hub]"') from error
     return huggingface_hub
 
 
@@ -139,7 +137,9 @@ def _downloaded(name: str, revision: str | None) -> Path:
         return Path(hub.snapshot_download(name, revision=revision, allow_patterns=[CONFIG, WEIGHTS]))
     except (hub.errors.HfHubHTTPError, hub.errors.HFValidationError, hub.errors.LocalEntryNotFoundError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise CheckpointError(f"{name} is neither a folder nor a repository of the Hub that can be read: {reason}") from error
+        raise CheckpointError(
+            f"{name} is neither a folder nor a repository of the Hub that can be read: {reason}"
+        ) from error
 
 
 def _front_matter(license: str | None) -> str:

@@ -31,6 +31,7 @@ from constyle_arch.models.acceleration import PRECISIONS, Acceleration
 from constyle_arch.models.mixup import Mixup
 from constyle_arch.models.non_finite_steps import ADVICE, NonFiniteSteps, Snapshot
 from constyle_arch.models.optimization import Optimization
+from constyle_arch.models.progressive_crops import ProgressiveCrops
 from constyle_arch.reporting.complexity import count_gmacs, count_parameters
 from constyle_arch.reporting.pictures import Picture, comparison, encoded, stacked
 from constyle_arch.reporting.report import Report
@@ -129,6 +130,7 @@ class RestorationModel(Optimization, SRModel):  # type: ignore[misc]  # BasicSR 
         mixes = mixing.pop("mixup", False)
         self.mixup = Mixup(**mixing) if mixes else None
         self.grad_clip_norm = train_opt.get("grad_clip_norm")
+        self.progressive_crops = ProgressiveCrops.from_options(self.opt)
         self.setup_optimizers()
         self.setup_schedulers()
 
@@ -196,6 +198,8 @@ class RestorationModel(Optimization, SRModel):  # type: ignore[misc]  # BasicSR 
             StoppedRunError: the process was asked to stop; the run has been saved after this step.
         """
         self.current_iter = current_iter
+        if self.progressive_crops is not None:
+            self.lq, self.gt = self.progressive_crops.take([self.lq, self.gt], current_iter)
         before = Snapshot(self.changed_by_losses())
         try:
             self.prepare_step()

@@ -7,9 +7,11 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 
 from constyle_arch.archs.general_restoration_arch import GuidedNetwork
+from constyle_arch.errors import OptionsError
 from constyle_arch.inference.restoring import OVERLAP
 from constyle_arch.inference.tiles import tiles_of
 from constyle_arch.models.constyle_model import ConStyleModel
+from constyle_arch.models.progressive_crops import ProgressiveCrops
 from constyle_arch.options.lookup import Options, Problems, is_subclass, model_of, tried
 
 
@@ -116,6 +118,10 @@ def _check_contrast(options: Options) -> Problems:
     if is_subclass(network, GuidedNetwork) and train_opt["batch_size_per_gpu"] == 1:
         yield "datasets.train.batch_size_per_gpu is 1; ConStyle's BatchNorm needs at least 2 images to train on."
     yield from _check_parts(options, guided=is_subclass(network, GuidedNetwork))
+    try:
+        ProgressiveCrops.from_options(options)
+    except OptionsError as error:
+        yield str(error)
     if not is_subclass(model_of(options), ConStyleModel):
         return
     if isinstance(network, type) and not is_subclass(network, GuidedNetwork):

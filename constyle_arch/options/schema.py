@@ -74,6 +74,12 @@ class TrainingSet(DataSet):
     """Load into memory from which a GPU copies faster."""
     persistent_workers: Annotated[bool | None, WITHOUT_EFFECT] = None
     """Keep workers between epochs. Left out: true, but for `prefetch_mode: cpu`."""
+    gt_sizes: Annotated[list[FromOne] | None, REFUSED] = None
+    """Progressive training, as Restormer's option files have it: crops of each period, cut out of those of `gt_size`."""
+    mini_batch_sizes: Annotated[list[FromOne] | None, REFUSED] = None
+    """With `gt_sizes`: images in a step of each process, taken out of `batch_size_per_gpu`."""
+    iters: Annotated[list[FromOne] | None, REFUSED] = None
+    """With `gt_sizes`: iterations of each period; after the last one it stays."""
 
 
 class Crops(Section):
