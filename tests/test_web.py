@@ -171,7 +171,7 @@ def test_errors_are_sentences_that_name_the_file_alone(launch, tmp_path, workpla
 
     def refusal(photograph, checkpoint=None):
         files = [handle_file(str(file)) if file else None for file in (photograph, checkpoint)]
-        with pytest.raises(Exception) as error:  # noqa: B017, PT011  # of gradio's client, in several types
+        with pytest.raises(Exception) as error:  # of gradio's client, in several types
             client.predict(files[0], "denoise", files[1], 1.0, 0, None, api_name="/restore")
         return str(error.value)
 
@@ -215,7 +215,7 @@ def test_a_photograph_goes_through_a_real_browser(tmp_path):
     photograph = write_noisy(tmp_path / "a.png", np.uint16)
     with browser.served("--max-megabytes", "1") as address:
         port = int(address.rstrip("/").rsplit(":", 1)[1])
-        with pytest.raises(OSError):  # noqa: PT011, SIM117  # nobody outside is let in
+        with pytest.raises(OSError):  # noqa: SIM117  # nobody outside is let in
             with socket.create_connection((outside_address(), port), timeout=2):
                 pass
         with browser.opened(address) as page:

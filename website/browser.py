@@ -1,6 +1,6 @@
 """The page of `basicsr web` in a real browser: tests use it so, and its picture in docs/ is made here.
 
-  python -m website.browser     # writes docs/assets/web.jpg
+python -m website.browser     # writes docs/assets/web.jpg
 """
 
 import shutil

@@ -75,7 +75,7 @@ class TrainingSet(DataSet):
     persistent_workers: Annotated[bool | None, WITHOUT_EFFECT] = None
     """Keep workers between epochs. Left out: true, but for `prefetch_mode: cpu`."""
     gt_sizes: Annotated[list[FromOne] | None, REFUSED] = None
-    """Progressive training, as Restormer's option files have it: crops of each period, cut out of those of `gt_size`."""
+    """Progressive training, as Restormer's option files have it: each period's crops, cut out of those of `gt_size`."""
     mini_batch_sizes: Annotated[list[FromOne] | None, REFUSED] = None
     """With `gt_sizes`: images in a step of each process, taken out of `batch_size_per_gpu`."""
     iters: Annotated[list[FromOne] | None, REFUSED] = None
