@@ -417,6 +417,8 @@ OPERATORS = {
     "MaximBlock, operator_options: {side: [8, 4, 2, 1], bias: true}": 8,
     "NAFBlock": 8,
     "NAFBlock, feature_activation: prelu": 8,
+    "NAFBlock, fuse_bias: true": 8,
+    "TransformerBlock, operator_options: {bias: true}, bias: true, feature_activation: prelu": 8,
     "TransformerBlock, operator_options: {heads: [1, 2, 1, 2]}": 8,
     "TransformerBlock, bias: true, feature_activation: prelu": 8,
 }

@@ -118,16 +118,16 @@ def _refined(weights: _Weights) -> Options:
 
 def _general(weights: _Weights) -> Options:
     """A registered operator and its options; nothing where the network of that operator has a name of its own."""
-    bias = "output.bias" in weights.shapes
+    bias, fuse_bias = "output.bias" in weights.shapes, "fuse.bias" in weights.shapes
     prelu = "project_features.0.1.weight" in weights.shapes
-    rest = {"bias": bias, "feature_activation": "prelu" if prelu else "leaky_relu"}
+    rest = {"bias": bias, "fuse_bias": fuse_bias, "feature_activation": "prelu" if prelu else "leaky_relu"}
     if weights.has("attn.qkv.weight"):
         options = _transformer(weights, _GUIDED_LEVELS)
-        if options["bias"] == bias and (prelu or not _guides(weights)["use_features"]):
+        if options["bias"] == bias == fuse_bias and (prelu or not _guides(weights)["use_features"]):
             return {}  # ConStyleRestormer
         return {"operator": "TransformerBlock", "operator_options": options, **rest}
     if weights.has("sca.weight"):
-        return {"operator": "NAFBlock", **rest} if prelu else {}  # else ConStyleNAFNet
+        return {"operator": "NAFBlock", **rest} if prelu or fuse_bias else {}  # else ConStyleNAFNet
     if mixings := weights.find(r"(.+)\.\d+\.0\.grid\.gate\.mix\.weight"):
         sides = [8] * len(set(_GUIDED_LEVELS.values()))
         for match, shape in mixings:
