@@ -106,7 +106,9 @@ def _component(name: str, component: type) -> str:
         [
             f"### {name}",
             docstring.text(),
-            table(("option", "default", "what"), _option_rows(component)),
+            _table(schema.DATA_SETS[name])
+            if name in schema.DATA_SETS
+            else table(("option", "default", "what"), _option_rows(component)),
             docstring.lists(leave_out=("Args", "Attributes")),
         ]
     )

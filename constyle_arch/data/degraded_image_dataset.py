@@ -35,15 +35,7 @@ class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
     An item holds `lq` and `gt` (3, H, W), RGB, `gt` in [0, 1], with their `lq_path` and `gt_path`, and the `name`.
     Noise may carry `lq` out of [0, 1].
 
-    Options, besides BasicSR's `name`, `type`, `phase`:
-        dataroot_gt: where the clean images lie, see `image_stores`; or a list of such places.
-        degradations: list of degradations, applied in turn: each a `type` (haze, rain, motion_blur, noise) and its
-            quantities: a number, a range [low, high] or {choice: [...]}; see `constyle_arch.data.degradations`.
-        color: `rgb`, or `gray` for the gray version of each image, in three equal channels. Default: rgb.
-        gt_size, use_hflip, use_rot: as for `PairedRestorationDataset` (training only).
-        hold_out: every N-th clean image is left out of training, and is what other phases read; see `holding_out`.
-        second_crop: add `lq_other`, another crop of the same degraded image (training only).
-            Default: false.
+    Its options are `DegradedImages` and, in training, `Crops` of `options.schema`.
 
     Raises:
         DataError: a folder is missing or empty, a degradation is not one there is, a file cannot be decoded, or an

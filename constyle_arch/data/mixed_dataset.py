@@ -18,10 +18,7 @@ class MixedDataset(Dataset[dict[str, Tensor | str]]):
     Which set a sample is from, and which of its images, follow from the sample's seed alone, so that a resumed run
     sees what the interrupted one would have. An item is that of its set, with the set's name under `set`.
 
-    Options, besides BasicSR's `name`, `type`, `phase`:
-        sets: list of the data sets' options. Each has a `type`; `gt_size`, `use_hflip`, `use_rot` and `second_crop`
-            are those of this data set.
-        weights: how often each is drawn, relative to the others. Default: equally often.
+    Its options are `MixedImages` and `Crops` of `options.schema`.
 
     Raises:
         DataError: there are no sets, `weights` do not fit them, a set's option does not fit, or the data set is not to

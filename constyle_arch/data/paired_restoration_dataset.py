@@ -24,13 +24,7 @@ class PairedRestorationDataset(Dataset[dict[str, Tensor | str]]):
     Each side is a folder or an LMDB, see `image_stores`. An item holds `lq` and `gt` (3, H, W), RGB in [0, 1], with
     their `lq_path` and `gt_path`, and the degraded image's `name`.
 
-    Options, besides BasicSR's `name`, `type`, `phase`:
-        dataroot_lq, dataroot_gt: where the degraded and the clean images lie.
-        lq_name, gt_name: forms of their names, see `pairing.match_names`. Default: `{}` for both.
-        gt_size: side of the square crops, in pixels (training only).
-        use_hflip, use_rot: flips, and rotations by 90 degrees (training only). Default: true.
-        hold_out: every N-th clean image is left out of training, and is what other phases read; see `holding_out`.
-        second_crop: add `lq_other`, another crop of the same degraded image (training only). Default: false.
+    Its options are `PairedImages` and, in training, `Crops` of `options.schema`.
 
     Raises:
         DataError: a folder is missing or empty, names do not match, a file cannot be decoded, a pair differs in

@@ -28,13 +28,7 @@ class ConStyleModel(RestorationModel):
     losses, step, put the degraded images' codes into the queue. After `constyle_iter` iterations the encoder is
     frozen, with its BatchNorm statistics, the momentum encoder and the queue, and only the restoration losses stay.
 
-    Options under `train`, besides those of `RestorationModel`:
-        contrastive_opt, content_opt, style_opt: ConStyle's losses; each may be left out. Any loss
-            may take what these take, see `losses.options`.
-        constyle_iter: iterations in which ConStyle trains. Default: all.
-        contrast: `queue_size` (default 65760), `momentum` (0.999), `normalize` (true); see `MomentumContrast`.
-        contrast.positive: `clean` (default), the clean image of a degraded one, or `degraded`, another crop of it, as
-            in MoCo, DASR and AirNet; the data set gives that crop with `second_crop: true`.
+    Its options are those of `RestorationModel`; `Train` and `Contrast` of `options.schema` have ConStyle's.
     """
 
     QUANTITIES = (*RESTORATION, *CONTRAST)

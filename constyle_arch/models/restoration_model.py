@@ -59,20 +59,7 @@ IMAGES_SHOWN = 24
 class RestorationModel(Optimization, SRModel):  # type: ignore[misc]  # BasicSR publishes no types
     """BasicSR's `SRModel` for restoration: losses from YAML, mixup, clipping, EMA, best checkpoint, test report.
 
-    Options under `train`, besides BasicSR's:
-        <name>_opt: a loss of the restored image, logged as `l_<name>` (`pixel_opt` as `l_pix`,
-            `perceptual_opt` as `l_percep`); see `losses.options`.
-        mixing_augs: `mixup` (default false), `mixup_beta` (1.2), `use_identity` (true); see `Mixup`.
-        grad_clip_norm: largest total norm of the gradient; left out, gradients are not clipped.
-        max_skipped_steps: after this many steps in a row without finite loss and gradient the run stops. Default: 10.
-        amp, channels_last, compile, checkpointing, accumulate: see `Acceleration`.
-
-    Options under `val`, besides BasicSR's:
-        tile, tile_overlap, amp: restore in tiles of this side, which overlap by 32 pixels or these, and in this
-            precision (default: whole, in float32); see `inference.restore`.
-        save_comparison: write pictures of input, restored and clean image side by side (default false).
-        pictures: in training, of how many images of a validation set, spread over it, to keep such pictures, together
-            in one for each validation (default 3).
+    Its options are described in `options.schema`: `Train`, `Validation`, `Paths` and `Logger`.
     """
 
     QUANTITIES: tuple[str, ...] = RESTORATION

@@ -122,7 +122,8 @@ class DegradedImages(Section):
     dataroot_gt: Text | list[Text]
     """Where the clean images lie: one place or a list."""
     degradations: list[dict[str, Any]]
-    """Applied in turn: each a `type` (haze, rain, motion_blur, noise) and its quantities."""
+    """Applied in turn: each a `type` (haze, rain, motion_blur, noise) and its quantities: a number, a range
+    [low, high] or {choice: [...]}."""
     color: Literal["rgb", "gray"] = "rgb"
     """`gray`: the gray version of each image, in three equal channels."""
     hold_out: FromTwo | None = None
@@ -133,7 +134,7 @@ class MixedImages(Section):
     """`type: MixedDataset`: samples of several data sets, one network for several tasks."""
 
     sets: list[dict[str, Any]]
-    """The data sets' own options; crops are those of this section."""
+    """The data sets' own options, each with a `type`; crops are those of this section."""
     weights: list[Above0] | None = None
     """How often each set is drawn, relative to the others. Left out: equally often."""
 
@@ -201,7 +202,8 @@ class Contrast(Section):
     normalize: bool = True
     """L2-normalise the codes that losses and queue see; the published recipe does not."""
     positive: Literal["clean", "degraded"] = "clean"
-    """`degraded`: another crop of the degraded image, which `second_crop: true` gives."""
+    """What a degraded image is compared with: its clean image, or, as in MoCo, another crop of it, which
+    `second_crop: true` gives."""
 
 
 def _name_of_loss(key: str) -> str:
@@ -276,7 +278,7 @@ class Validation(Section):
     save_img: bool
     """Write the restored images."""
     metrics: dict[Any, Metric] = Field(default_factory=dict)
-    """By their names in results. In training the first, on the first set, decides the best network."""
+    """Metrics by their names in results. In training the first, on the first set, decides the best network."""
     tile: FromOne | None = None
     """Restore in tiles of this side, in pixels. Left out: whole."""
     tile_overlap: FromZero = 32
