@@ -176,7 +176,7 @@ def _first_and_last_items(dataset: Callable[[Options], Any], dataset_opt: Option
                 yield "it holds no images"
             else:
                 one[0], one[len(one) - 1]
-        ratio = dataset_opt.get("dataset_enlarge_ratio", 1)
+        ratio = dataset_opt.get("dataset_enlarge_ratio", 1) if dataset_opt["phase"] == "train" else 1
         if len(items) * ratio > LONGEST_EPOCH:
             yield (
                 f"dataset_enlarge_ratio is {ratio}, which makes an epoch of {len(items)} images one of "
