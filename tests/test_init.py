@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from constyle_arch import cli
+from constyle_arch.commands import init as init_command
 from constyle_arch.errors import DataError, OptionsError
 from constyle_arch.options.reading import read_checked_options
 from constyle_arch.training import fitting
@@ -125,6 +126,12 @@ def test_iterations_fill_the_time_and_validations_do_not_eat_it_up():
     assert fitting._in_time(settings(data), slow, None, iterations=7).iterations == 7
     with pytest.raises(OptionsError, match=r"--minutes 1 is not enough: a step takes 0\.50 s here"):
         fitting._in_time(settings(data, hold_out=10), fast, minutes=1, iterations=None)
+
+
+def test_parser_and_settings_know_the_same_tasks_and_sizes():
+    """The parser has lists of its own, as it must not wait for torch."""
+    assert init_command.TASKS == fitting.TASKS
+    assert tuple(fitting.SIZES) == init_command.SIZES
 
 
 def test_nothing_is_written_over(tmp_path, ten_pairs):

@@ -15,6 +15,9 @@ Options = dict[str, Any]
 
 STATE_KEYS = {"epoch": int, "iter": int, "optimizers": list, "schedulers": list}
 
+COPY_BEGINS = b"# GENERATE TIME:"
+"""How the copy of an option file begins that BasicSR puts into an experiment."""
+
 _held: dict[Path, BaseFileLock] = {}
 
 
@@ -51,7 +54,8 @@ def remove_what_failed_starts_left() -> None:
     for folder in _held:
         if not folder.is_dir() or any(folder.rglob("*.pth")) or any(folder.rglob("*.state")):
             continue
-        for file in (*folder.glob("train_*.log"), *folder.glob("*.yml")):
+        copies = [file for file in folder.glob("*.yml") if file.read_bytes().startswith(COPY_BEGINS)]
+        for file in (*folder.glob("train_*.log"), *copies):
             file.unlink()
         below = sorted(path for path in folder.rglob("*") if path.is_dir())
         with contextlib.suppress(OSError):  # not empty

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -122,15 +122,21 @@ class Settings:
     validations: int = VALIDATIONS
 
 
-@dataclass
+@dataclass(frozen=True)
 class Timing:
-    """What was measured on this machine, in seconds, with the network's number of parameters."""
+    """What was measured on this machine.
+
+    Attributes:
+        step: seconds of a training step.
+        megapixel: seconds of restoring a million pixels.
+        parameters: of the network.
+        device: what computes, and in which precision.
+    """
 
     step: float
     megapixel: float
     parameters: int
     device: str
-    remarks: list[str] = field(default_factory=list)
 
     def minutes(self, settings: Settings) -> float:
         """What a training takes."""
