@@ -1,6 +1,7 @@
 """`basicsr init`: from a folder of pairs to a restored photograph without an option file of one's own."""
 
 import json
+import math
 import re
 
 import cv2
@@ -11,6 +12,7 @@ import yaml
 from constyle_arch import cli
 from constyle_arch.commands import init as init_command
 from constyle_arch.errors import DataError, OptionsError
+from constyle_arch.options.cautions import cautions
 from constyle_arch.options.reading import read_checked_options
 from constyle_arch.training import fitting
 from constyle_arch.training.fitting import Settings, Timing, option_file
@@ -76,6 +78,9 @@ def test_files_pass_the_checks_of_a_training(tmp_path, monkeypatch, ten_pairs, t
     (tmp_path / "my.yml").write_text(option_file(settings(data, task=task, size=size, start=start)))
     options, _ = read_checked_options(["-opt", "my.yml"])
     assert options["train"]["total_iter"] == sum(options["train"]["scheduler"]["periods"])
+    assert not list(cautions(options, None, math.inf))
+    del options["datasets"]["val"]["hold_out"]
+    assert [text for text in cautions(options, None, math.inf) if "images that are trained on" in text]
 
 
 @pytest.mark.parametrize(

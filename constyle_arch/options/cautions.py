@@ -70,8 +70,10 @@ def _same_places(options: Options) -> Iterator[str]:
         if sides["lq"] and sides["lq"] == sides["gt"] and not options["datasets"][phase].get("lq_name"):
             yield f"datasets.{phase}: dataroot_lq and dataroot_gt are one place, so there is nothing to restore."
     trained = places.get("train", {"gt": set()})["gt"]
+    held_out = options["datasets"].get("train", {}).get("hold_out")
     for phase, sides in places.items():
-        if phase != "train" and trained & sides["gt"]:
+        apart = held_out and held_out == options["datasets"][phase].get("hold_out")
+        if phase != "train" and trained & sides["gt"] and not apart:
             yield (
                 f"datasets.{phase} measures on images that are trained on, {', '.join(sorted(trained & sides['gt']))}; "
                 "scores will not tell how well others are restored."
