@@ -53,6 +53,11 @@ def on_files(files: Files, *, config: MkDocsConfig) -> None:
         files.append(_placed(File.generated(config, path, content=content)))
 
 
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """Have what is folded read as Markdown, as a repository does."""
+    return markdown.replace("<details>", "<details markdown>")
+
+
 def on_page_content(html: str, **_: object) -> str:
     r"""Show `\|` in a cell as |, in code too: a repository does, and there it cannot be written otherwise."""
     return re.sub("<td>.*</td>", lambda cell: cell[0].replace(r"\|", "|"), html)
