@@ -59,6 +59,9 @@ NETWORKS = {
         Restormer, dim=8, num_blocks=(1, 0, 0, 1), num_refinement_blocks=0, layer_norm_type="BiasFree"
     ),
     "NAFNet": partial(NAFNet, width=8, enc_blk_nums=(1, 1), middle_blk_num=1, dec_blk_nums=(1, 1)),
+    "NAFNet, released": partial(
+        NAFNet, width=8, enc_blk_nums=(1,), middle_blk_num=1, dec_blk_nums=(1,), block="Baseline", padding="zeros"
+    ),
     "Maxim": lambda: shortened(Maxim(dim=4, num_blocks_bottleneck=1)),
 }
 WHOLE_NETWORKS = {
