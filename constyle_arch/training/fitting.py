@@ -47,7 +47,7 @@ VALIDATION_SHARE = 0.15
 """Of the time, at most, as far as at least `VALIDATIONS_LEAST` are left."""
 
 BESIDES = 1.15
-"""A training's time over that of its steps: reading images, saving, logging; as measured on two cores."""
+"""A training's time over that of its steps: reading images, saving, logging. A guess on the safe side."""
 
 ENOUGH_FOR_SMALL = 2000
 """Iterations below which the small network, where it starts from nothing, is behind the tiny one."""
