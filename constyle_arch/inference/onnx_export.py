@@ -96,17 +96,14 @@ class AnySize(nn.Module):
     def forward(self, lq: Tensor) -> Tensor:
         """Restore `lq` (N, 3, H, W)."""
         (rows, last_rows), (columns, last_columns) = (self.mirrored(length) for length in lq.shape[2:])
-        long_enough = (rows >= 0).all() & (columns >= 0).all()
-        rows = torch.where(long_enough, rows, last_rows)
-        columns = torch.where(long_enough, columns, last_columns)
         if self.zeros:
-            rows, columns = last_rows, last_columns
-        image = lq.index_select(2, rows).index_select(3, columns)
-        if self.zeros:
-            inside = [
-                torch.arange(len(places)) < length for places, length in zip((rows, columns), lq.shape[2:], strict=True)
-            ]
-            image = image * (inside[0][:, None] & inside[1])
+            inside = (rows == last_rows)[:, None] & (columns == last_columns)  # what is mirrored lies before the last
+            image = lq.index_select(2, last_rows).index_select(3, last_columns) * inside
+        else:
+            long_enough = (rows >= 0).all() & (columns >= 0).all()
+            rows = torch.where(long_enough, rows, last_rows)
+            columns = torch.where(long_enough, columns, last_columns)
+            image = lq.index_select(2, rows).index_select(3, columns)
         restored: Tensor = self.network(image)[..., : lq.shape[2], : lq.shape[3]]
         return restored
 
