@@ -40,6 +40,7 @@ def register() -> None:
     After that BasicSR's own `train_pipeline` trains them, from a script of one's own, too.
     """
     import constyle_arch.archs
+    import constyle_arch.data.classified_image_dataset
     import constyle_arch.data.degraded_image_dataset
     import constyle_arch.data.mixed_dataset
     import constyle_arch.data.paired_restoration_dataset

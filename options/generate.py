@@ -1,4 +1,4 @@
-"""Writes the option files of this folder and of `test/`, and their JSON schema: `make options`.
+"""Writes the option files of this folder, of `test/` and of `ablations/`, and their JSON schema: `make options`.
 
 Each file is complete, for a user to copy; what they have in common stands here once. `--check` writes nothing and fails
 where a file is not what this program would write.
@@ -7,8 +7,9 @@ where a file is not what this program would write.
 import argparse
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from constyle_arch.data.preparation.catalogue import DATA_SETS
@@ -27,12 +28,14 @@ class Network:
         options: of `network_g`; the defaults, written out.
         batch_size: of the paper; `batch_size_of` has the tasks where it is another.
         guided: whether ConStyle guides it, and trains with it.
+        prompted: whether its ConStyle is a trained prompter's and stays as it is, as in ConStyle v2.
     """
 
     title: str
     options: Mapping[str, Any]
     batch_size: int = 16
     guided: bool = True
+    prompted: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Task:
         test: the benchmarks.
         needs: the data sets' names in `basicsr prepare`.
         constyle_iter: iterations that ConStyle trains; None for all of them.
+        guided_only: whether only networks that ConStyle guides have recipes for it.
     """
 
     title: str
@@ -62,6 +66,7 @@ class Task:
     test: tuple[Measured, ...]
     needs: tuple[str, ...]
     constyle_iter: int | None = 250000
+    guided_only: bool = False
 
 
 RESTORMER_BLOCKS = {
@@ -124,6 +129,18 @@ NETWORKS = {
     "maxim": Network("MAXIM-1S", {"type": "Maxim", "dim": 32, "num_blocks_bottleneck": 2, "bias": True}, guided=False),
 }
 
+NETWORKS["v2_conv"] = Network(
+    "ConStyle-Conv",
+    {
+        "type": "ConStyleConv",
+        "dim": 48,
+        "num_blocks_down": [1, 1, 1],
+        "num_blocks_bottleneck": 1,
+        "num_blocks_up": [1, 1, 1],
+    },
+    prompted=True,
+)
+
 DEMO_NETWORK = {
     "type": "ConStyleRestormer",
     "dim": 16,
@@ -147,24 +164,33 @@ def pairs(name: str, part: str) -> Measured:
     return Measured(name, {**options, **_names(*data_set.splits[part].plan.names)})
 
 
-def noisy(name: str, roots: list[str], sigma: Any) -> Measured:
-    """Clean images with Gaussian noise added as they are read."""
+def degraded(name: str, roots: list[str], *degradations: dict[str, Any]) -> Measured:
+    """Clean images, degraded as they are read."""
     return Measured(
         name,
         {
             "type": "DegradedImageDataset",
             "dataroot_gt": roots if len(roots) > 1 else roots[0],
-            "degradations": [{"type": "noise", "sigma": sigma}],
+            "degradations": list(degradations),
         },
     )
+
+
+def noisy(name: str, roots: list[str], sigma: Any) -> Measured:
+    """Clean images with Gaussian noise added as they are read."""
+    return degraded(name, roots, {"type": "noise", "sigma": sigma})
 
 
 def _names(lq: str, gt: str) -> dict[str, str]:
     return {} if lq == gt == "{}" else {"lq_name": lq, "gt_name": gt}
 
 
+DFWB = ("DIV2K", "Flickr2K", "WED", "BSD")
+"""What the paper's denoising trains on."""
+
+
 def _denoise(title: str, sigma: Any, tested: tuple[int, ...], watched: int) -> Task:
-    train, test = ("DIV2K", "Flickr2K", "WED", "BSD"), ("CBSD68", "Urban100")
+    train, test = DFWB, ("CBSD68", "Urban100")
 
     def benchmark(name: str, level: int) -> Measured:
         return noisy(f"{name}-sigma{level}", [DATA_SETS[name].lmdb("test", "gt")], level)
@@ -176,6 +202,44 @@ def _denoise(title: str, sigma: Any, tested: tuple[int, ...], watched: int) -> T
         test=tuple(benchmark(name, level) for name in test for level in tested),
         needs=(*train, *test),
         constyle_iter=None,
+    )
+
+
+def _any() -> Task:
+    """Seven tasks at a time; where the catalogue has no pairs, clean images are degraded."""
+    roots, cbsd68 = [DATA_SETS[name].lmdb("train", "gt") for name in DFWB], [DATA_SETS["CBSD68"].lmdb("test", "gt")]
+
+    def dark(*gamma: float) -> dict[str, Any]:
+        return {"type": "low_light", "gamma": list(gamma) if len(gamma) > 1 else gamma[0]}
+
+    sets = (
+        noisy("noise", roots, [0, 50]),
+        Measured("rain", pairs("Rain14000", "train").options),
+        Measured("haze", pairs("OTS", "train").options),
+        Measured("blur", pairs("GoPro", "train").options),
+        degraded("jpeg", roots, {"type": "jpeg", "quality": [10, 60]}),
+        degraded("snow", roots, {"type": "snow", "severity": {"choice": [1, 2, 3]}}),
+        degraded("low_light", roots, dark(1.5, 4), {"type": "noise", "sigma": [0, 10]}),
+    )
+    measured = (
+        noisy("CBSD68-sigma25", cbsd68, 25),
+        pairs("Rain100L", "test"),
+        pairs("SOTS", "test"),
+        pairs("GoPro", "test"),
+        degraded("CBSD68-jpeg20", cbsd68, {"type": "jpeg", "quality": 20}),
+        degraded("CBSD68-snow2", cbsd68, {"type": "snow", "severity": 2}),
+        degraded("CBSD68-dark", cbsd68, dark(2.5), {"type": "noise", "sigma": 5}),
+    )
+    return Task(
+        "noise, rain, haze, blur, JPEG, snow and low light in one network",
+        Measured(
+            "mixed",
+            {"type": "MixedDataset", "sets": [{"name": one.name, **one.options} for one in sets], "weights": [1] * 7},
+        ),
+        val=measured,
+        test=measured,
+        needs=(*DFWB, "Rain14000", "OTS", "GoPro", "CBSD68", "Rain100L", "SOTS"),
+        guided_only=True,
     )
 
 
@@ -203,12 +267,14 @@ TASKS = {
         test=(pairs("SOTS", "test"),),
         needs=("OTS", "SOTS"),
     ),
+    "any": _any(),
 }
 
 COMMENTS = {
     "gt_size": "side of the crops",
     "num_gpu": "the GPU of each process if there is one, else the CPU; 0 for the CPU",
     "lq_name": "form of the degraded images' names: `{}` is what a pair has in common, `*` any text",
+    "weights": "how often each set is drawn, relative to the others",
     "sigma": "standard deviation of the noise in 1/255; [low, high] is a range",
     "batch_size_per_gpu": "of each process; BatchNorm and the style loss see this many",
     "warmup_iter": "no warm-up",
@@ -235,10 +301,9 @@ def batch_size_of(task_name: str, network_name: str) -> int:
     return NETWORKS[network_name].batch_size
 
 
-def train_file(task_name: str, network_name: str) -> str:
+def train_options(task_name: str, network_name: str, name: str) -> dict[str, Any]:
     """The paper's recipe of a network for a task."""
     task, network = TASKS[task_name], NETWORKS[network_name]
-    name = f"{task_name}_{network_name}"
     train: dict[str, Any] = {
         "total_iter": 703632,
         "warmup_iter": -1,
@@ -247,11 +312,14 @@ def train_file(task_name: str, network_name: str) -> str:
         "scheduler": _cosine([243312, 460320], [0.0003, 0.000001]),
         "mixing_augs": {"mixup": False, "mixup_beta": 1.2, "use_identity": True},
     }
-    if network.guided:
+    if network.prompted:
+        train["constyle_iter"] = 0
+    elif network.guided:
         whole_run = (task_name, network_name) == ("deblur", "constyle_restormer")
         train |= {"constyle_iter": task.constyle_iter} if task.constyle_iter and not whole_run else {}
         train["contrast"] = {"queue_size": 65760, "momentum": 0.999, "normalize": True}
-    train |= _losses(network.guided)
+    train |= _losses(network.guided and not network.prompted)
+    constyle = {"pretrain_constyle": "experiments/prompter/models/net_g_latest.pth"} if network.prompted else {}
     loader = {
         "gt_size": 128,
         "use_hflip": True,
@@ -262,32 +330,202 @@ def train_file(task_name: str, network_name: str) -> str:
         "prefetch_mode": None,
         "pin_memory": True,
     }
-    options = {
+    return {
         **_general(name, network.guided),
         "datasets": {"train": {"name": task.train.name, **task.train.options, **loader}, **_measured("val", task.val)},
         "network_g": network.options,
-        "path": {"pretrain_network_g": None, "strict_load_g": True, "resume_state": None},
+        "path": {"pretrain_network_g": None, **constyle, "strict_load_g": True, "resume_state": None},
         "train": train,
         "val": {"val_freq": Literal("!!float 1e4"), "save_img": False, "metrics": _metrics("psnr ssim psnr_y ssim_y")},
         "logger": {"print_freq": 200, "save_checkpoint_freq": Literal("!!float 1e4"), "use_tb_logger": True},
     }
+
+
+def train_file(task_name: str, network_name: str) -> str:
+    """The file of the paper's recipe of a network for a task."""
+    task, network = TASKS[task_name], NETWORKS[network_name]
+    name = f"{task_name}_{network_name}"
     needs = ", ".join(map(str.lower, task.needs))
     method = "the paper's recipe" if network.guided else "the original network, without ConStyle, in the paper's recipe"
     progressive = PROGRESSIVE if network_name == "restormer" else ()
+    if task.guided_only:
+        method = "the paper's recipe for one task"
+    if network.prompted:
+        method = "the second stage of ConStyle v2"
     return _file(
         f"{network.title} for {task.title}: {method}",
-        "(arXiv 2402.15784, section 4.1).",
+        f"(arXiv {'2406.18242' if network.prompted else '2402.15784, section 4.1'}).",
         *progressive,
         "",
-        f"Trains on {task.train.name}. `basicsr prepare` writes the data sets ({needs}) from their",
-        "downloads, which datasets/README.md describes. Instead of an LMDB a folder of images will do as well.",
+        *wrap(
+            f"Trains on {task.train.name}. `basicsr prepare` writes the data sets ({needs}) from their downloads, "
+            "which datasets/README.md describes. Instead of an LMDB a folder of images will do as well.",
+            width=108,
+        ),
         "",
         f"  one process:   basicsr train -opt options/{name}.yml",
         f"  four GPUs:     torchrun --nproc-per-node 4 -m constyle_arch train -opt options/{name}.yml",
         "  afterwards:    --auto_resume resumes a run that was interrupted",
         f"  test:          basicsr test -opt options/test/{name}.yml",
-        options=options,
+        options=train_options(task_name, network_name, name),
         comments=COMMENTS,
+    )
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """A row of a table of the paper, as what differs from the recipe.
+
+    Args:
+        title: what the row is.
+        without: sections of `train` that are left out.
+        network: what is added to `network_g`.
+        contrast: what is added to `train.contrast`.
+        contrastive: what is added to `train.contrastive_opt`.
+    """
+
+    title: str
+    without: tuple[str, ...] = ()
+    network: Mapping[str, Any] = field(default_factory=dict)
+    contrast: Mapping[str, Any] = field(default_factory=dict)
+    contrastive: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _usual_contrast(title: str, queue_size: int, weight: float = 1) -> Ablation:
+    """The contrast of an earlier method: two crops of one degraded image, and a queue of keys."""
+    return Ablation(
+        title,
+        without=("content_opt", "style_opt"),
+        network={"use_features": False},
+        contrast={"queue_size": queue_size, "positive": "degraded", "enqueue": "key"},
+        contrastive={"loss_weight": weight},
+    )
+
+
+ABLATIONS = {
+    "moco": _usual_contrast("the contrast of MoCo (arXiv 1911.05722), as in figure 3", 65536),
+    "dasr": _usual_contrast("the contrast of DASR (arXiv 2104.00416), as in figure 3", 32 * 256),
+    "airnet": _usual_contrast("the contrast of AirNet (CVPR 2022), as in figure 3", 16 * 256, weight=0.1),
+    "pixel": Ablation("the pixel loss alone", ("contrastive_opt", "content_opt", "style_opt")),
+    "no_contrastive": Ablation("no InfoNCE loss", ("contrastive_opt",)),
+    "no_content": Ablation("no content loss", ("content_opt",)),
+    "no_style": Ablation("no style loss", ("style_opt",)),
+    "infonce": Ablation("InfoNCE alone of ConStyle's losses", ("content_opt", "style_opt")),
+    "no_code": Ablation("ConStyle's features guide the network, its code does not", network={"use_code": False}),
+    "no_features": Ablation("ConStyle's code guides the network, its features do not", network={"use_features": False}),
+    "no_guide": Ablation(
+        "neither ConStyle's features nor its code guide the network", network={"use_features": False, "use_code": False}
+    ),
+}
+"""The rows of the paper's ablations; each has a file for each of `ABLATED`."""
+
+ABLATED = ("derain", "denoise")
+
+
+def ablation_file(task_name: str, row: str) -> str:
+    """The recipe of ConStyle-NAFNet for a task, changed for a row of an ablation."""
+    ablation, network = ABLATIONS[row], "constyle_nafnet"
+    name = f"{task_name}_{row}"
+    options = train_options(task_name, network, name)
+    options["network_g"] = {**options["network_g"], **ablation.network}
+    train = {key: value for key, value in options["train"].items() if key not in ablation.without}
+    train["contrast"] = {**train["contrast"], **ablation.contrast}
+    if "contrastive_opt" in train:
+        train["contrastive_opt"] = {**train["contrastive_opt"], **ablation.contrastive}
+    options["train"] = train
+    if ablation.contrast.get("positive") == "degraded":
+        options["datasets"]["train"]["second_crop"] = True
+    forced = [
+        f"basicsr test -opt options/test/{task_name}_{network}.yml --force_yml name={name}",
+        f"path:pretrain_network_g=experiments/{name}/models/net_g_latest.pth",
+        *(f"network_g:{key}={str(value).lower()}" for key, value in ablation.network.items()),
+    ]
+    return _file(
+        f"{NETWORKS[network].title} for {TASKS[task_name].title}: {ablation.title}.",
+        f"All else is as in options/{task_name}_{network}.yml, which also explains the options.",
+        f"  basicsr train -opt options/ablations/{name}.yml",
+        "  " + " \\\n#     ".join(forced),
+        options=options,
+        comments={
+            "use_features": "whether ConStyle's features enter the network",
+            "use_code": "whether ConStyle's code enters the network",
+            "second_crop": "two crops of one degraded image are a positive pair",
+            "positive": "the other crop, instead of the clean image",
+            "enqueue": "the momentum encoder's codes enter the queue, instead of the degraded images'",
+        },
+    )
+
+
+V2_DEGRADATIONS = [
+    {
+        "type": "one_of",
+        "weights": [0.4, 0.6],
+        "choices": [
+            [{"type": "contrast", "factor": {"choice": [0.4, 0.3]}}, {"type": "snow", "severity": {"choice": [1, 2]}}],
+            [{"type": "real_esrgan"}],
+        ],
+    }
+]
+"""Contrast and snow of ImageNet-C's severities 1 and 2, or Real-ESRGAN's chain."""
+
+
+def prompter_file() -> str:
+    """The first stage of ConStyle v2."""
+    train, val = (
+        Measured(
+            f"ImageNet-{part}",
+            {
+                "type": "ClassifiedImageDataset",
+                "dataroot_gt": f"datasets/ImageNet/{part}",
+                "degradations": V2_DEGRADATIONS,
+                "gt_size": 224,
+            },
+        )
+        for part in ("train", "val")
+    )
+    loader = {"num_worker_per_gpu": 8, "batch_size_per_gpu": 32, "dataset_enlarge_ratio": 1, "pin_memory": True}
+    losses = _losses(guided=True)
+    options = {
+        **_general("prompter", guided=True),
+        "model_type": "PrompterModel",
+        "datasets": {"train": {"name": train.name, **train.options, **loader}, **_measured("val", (val,))},
+        "network_g": {"type": "Prompter", "num_classes": 1000},
+        "path": {"pretrain_network_g": None, "strict_load_g": True, "resume_state": None},
+        "train": {
+            "total_iter": 400000,
+            "ema_decay": 0.999,
+            "optim_g": _adamw(Literal("!!float 3e-4")),
+            "scheduler": {
+                "type": "CosineAnnealingRestartCyclicLR",
+                "periods": [400000],
+                "restart_weights": [1],
+                "eta_mins": [0.0001],
+            },
+            "class_iter": 50000,
+            "kl_iter": 999999,
+            "contrast": {"queue_size": 65760, "momentum": 0.999, "normalize": True},
+            "class_opt": {"type": "ClassLoss", "loss_weight": 1},
+            "kl_opt": {"type": "ClassDistanceLoss", "loss_weight": 1},
+            **{name: loss for name, loss in losses.items() if name != "pixel_opt"},
+        },
+        "val": {"val_freq": Literal("!!float 1e4"), "save_img": False},
+        "logger": {"print_freq": 200, "save_checkpoint_freq": Literal("!!float 1e4"), "use_tb_logger": True},
+    }
+    return _file(
+        "The first stage of ConStyle v2 (arXiv 2406.18242): the prompter learns alone, on images with classes.",
+        "",
+        "datasets/ImageNet/train and datasets/ImageNet/val hold a folder of images for each class. Images of any other",
+        "classes will do: set network_g.num_classes to their number.",
+        "",
+        "  basicsr train -opt options/prompter.yml",
+        "  basicsr train -opt options/any_v2_conv.yml    the second stage: a network that this prompter guides",
+        options=options,
+        comments={
+            "class_iter": "iterations with the loss of the degraded images' classes",
+            "kl_iter": "iterations with the distance between the classes of degraded and clean images",
+            "normalize": COMMENTS["normalize"],
+            "batch_size_per_gpu": COMMENTS["batch_size_per_gpu"],
+        },
     )
 
 
@@ -515,8 +753,15 @@ def all_files() -> dict[Path, str]:
     files = {}
     for task in TASKS:
         for network in NETWORKS:
+            of_mixed = TASKS[task].guided_only
+            if (of_mixed and not NETWORKS[network].guided) or (NETWORKS[network].prompted and not of_mixed):
+                continue
             files[HERE / f"{task}_{network}.yml"] = train_file(task, network)
             files[HERE / "test" / f"{task}_{network}.yml"] = test_file(task, network)
+    files[HERE / "prompter.yml"] = prompter_file()
+    for task in ABLATED:
+        for row in ABLATIONS:
+            files[HERE / "ablations" / f"{task}_{row}.yml"] = ablation_file(task, row)
     for task in ("denoise", "deblur", "derain", "dehaze"):
         files[HERE / f"demo_{task}_constyle_restormer.yml"] = demo_train_file(task)
         files[HERE / "test" / f"demo_{task}_constyle_restormer.yml"] = demo_test_file(task)
@@ -606,17 +851,21 @@ def _lines(key: str, value: Any, depth: int, comments: Mapping[str, str]) -> lis
     start = f"{'  ' * depth}{key}:"
     if isinstance(value, Mapping):
         return [f"{start}{comment}", *(line for k, v in value.items() for line in _lines(k, v, depth + 1, comments))]
-    if isinstance(value, list) and any(isinstance(item, Mapping | str) for item in value):
-        lines = [f"{start}{comment}"]
-        for item in value:
-            inner = (
-                [line for k, v in item.items() for line in _lines(k, v, 0, comments)]
-                if isinstance(item, Mapping)
-                else [item]
-            )
-            lines += [f"{'  ' * (depth + 1)}{'  ' if number else '- '}{line}" for number, line in enumerate(inner)]
-        return lines
+    if isinstance(value, list) and any(isinstance(item, Mapping | str | list) for item in value):
+        return [f"{start}{comment}", *(f"{'  ' * (depth + 1)}{line}" for line in _items(value, comments))]
     return [f"{start} {_scalar(value)}{comment}"]
+
+
+def _items(values: list[Any], comments: Mapping[str, str]) -> list[str]:
+    """The lines of a list: an item each, and more where it holds mappings or lists."""
+    lines = []
+    for item in values:
+        if isinstance(item, Mapping):
+            inner = [line for key, value in item.items() for line in _lines(key, value, 0, comments)]
+        else:
+            inner = _items(item, comments) if isinstance(item, list) else [item]
+        lines += [f"{'  ' if number else '- '}{line}" for number, line in enumerate(inner)]
+    return lines
 
 
 def _scalar(value: Any) -> str:
@@ -639,7 +888,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; fail where a file differs")
     check = parser.parse_args().check
     files = all_files()
-    there = {*HERE.glob("*.yml"), *(HERE / "test").glob("*.yml"), *HERE.glob(SCHEMA.name)}
+    there = {*HERE.rglob("*.yml"), *HERE.glob(SCHEMA.name)}
     stale = sorted(there - set(files))
     different = [path for path, text in files.items() if path not in there or path.read_text(encoding="utf-8") != text]
     if check:
@@ -649,6 +898,7 @@ def main() -> int:
     for path in stale:
         path.unlink()
     for path in different:
+        path.parent.mkdir(exist_ok=True)
         path.write_text(files[path], encoding="utf-8")
     print(f"{len(files)} files, {len(different)} of them written, {len(stale)} removed.")
     return 0

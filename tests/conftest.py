@@ -148,6 +148,7 @@ def make_model(ten_pairs: Path, tmp_path: Path) -> Callable[..., Any]:
         seed: int = 0,
         network_g: dict[str, Any] | None = None,
         path: dict[str, Any] | None = None,
+        model_type: str = "ConStyleModel",
         **train_options: Any,
     ) -> Any:
         import torch
@@ -155,7 +156,7 @@ def make_model(ten_pairs: Path, tmp_path: Path) -> Callable[..., Any]:
 
         options = training_options(ten_pairs, **train_options)
         options["network_g"] = network_g or options["network_g"]
-        options |= {"is_train": True, "dist": False, "rank": 0, "world_size": 1}
+        options |= {"is_train": True, "dist": False, "rank": 0, "world_size": 1, "model_type": model_type}
         options["path"] |= {**(path or {}), "models": str(tmp_path), "training_states": str(tmp_path)}
         torch.manual_seed(seed)
         return build_model(options)

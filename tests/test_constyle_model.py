@@ -233,6 +233,15 @@ def test_positive_may_be_another_crop_of_the_degraded_image(make_model):
     torch.testing.assert_close(model.positives[0], encoder(other).codes.c2)
 
 
+@pytest.mark.parametrize("enqueue", ["query", "key"])
+def test_queue_takes_codes_of_queries_or_of_keys(make_model, enqueue):
+    model = make_model(contrast={"queue_size": 24, "enqueue": enqueue, "positive": "degraded"})
+    optimized_once(model, lq_other=torch.rand(BATCH, 3, 16, 16))
+    query, key = model.codes[0].c2, model.positives[0]
+    assert not torch.allclose(query, key)
+    torch.testing.assert_close(model.contrast.queue[:, :BATCH].T, key if enqueue == "key" else query)
+
+
 def test_loss_weights_scale_the_losses():
     codes = Codes(torch.randn(4, 128), torch.randn(4, 128))
     others = Codes(torch.randn(4, 128), torch.randn(4, 128))

@@ -1,17 +1,39 @@
 """Degrading clean images: what each degradation computes, and the data set that applies them."""
 
+import io
 import random
 
+import basicsr.data.degradations as basicsrs
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from numpy.random import RandomState
 
-from constyle_arch.data.degradations import Haze, MotionBlur, Noise, Rain, build_degradation
+from constyle_arch.data.degradations import (
+    DEGRADATIONS,
+    Blur,
+    Contrast,
+    Degradation,
+    Haze,
+    Jpeg,
+    LowLight,
+    MotionBlur,
+    Noise,
+    OneOf,
+    PoissonNoise,
+    Rain,
+    RealESRGAN,
+    Resize,
+    Sinc,
+    Snow,
+    build_degradation,
+)
 from constyle_arch.data.degradations.haze import add_haze, depth_from_disparity, smooth_depth
 from constyle_arch.data.degradations.motion_blur import path_kernel
 from constyle_arch.data.degradations.quantity import Quantity
+from constyle_arch.data.degradations.snow import falling_kernel
 from constyle_arch.data.degraded_image_dataset import DegradedImageDataset
 from constyle_arch.data.training_sampler import SeededDataset
 from constyle_arch.errors import DataError
@@ -117,10 +139,173 @@ def test_noise_has_its_standard_deviation_and_is_not_clipped():
     assert noisy.max() > 1.2
 
 
+def photograph(height=160, width=192):
+    """Smooth, with an edge and some texture."""
+    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    image = np.stack([rows / height, columns / width, 0.5 + 0.3 * np.sin(columns / 3)], axis=2)
+    image[40:100, 60:120] = (0.9, 0.3, 0.1)
+    return image.astype(np.float32)
+
+
+@pytest.mark.parametrize("gray", [False, True])
+@pytest.mark.parametrize("color", ["rgb", "gray"])
+def test_poisson_noise_is_basicsrs(color, gray):
+    image = photograph() if color == "rgb" else photograph()[..., :1]
+    image_of_basicsr = image[..., ::-1] if gray and color == "rgb" else image  # it takes BGR for the gray version
+    np.random.seed(4)
+    noise = basicsrs.generate_poisson_noise(
+        np.ascontiguousarray(image_of_basicsr), 1.5, gray_noise=gray and color == "rgb"
+    )
+    noisy = PoissonNoise(1.5, gray=int(gray))(image, RandomState(4))
+    np.testing.assert_allclose(noisy, np.clip(image + noise, 0, 1), atol=1e-6)
+
+
+def test_gray_noise_is_one_for_all_channels_of_so_many_images():
+    rng = RandomState(0)
+    noises = [Noise(25, gray=0.4)(IMAGE, rng) - IMAGE for _ in range(1000)]
+    gray = [np.ptp(noise, axis=2).max() < 1e-6 for noise in noises]
+    assert np.mean(gray) == pytest.approx(0.4, abs=0.05)
+    assert noises[gray.index(True)].std() == pytest.approx(25 / 255, rel=0.1)
+    assert Noise(50, clip=True)(IMAGE, rng).min() == 0
+
+
+@pytest.mark.parametrize("options", [{}, {"kernel": "generalized", "beta": 0.7}, {"kernel": "plateau", "beta": 1.5}])
+@pytest.mark.parametrize("isotropic", [True, False])
+def test_a_point_becomes_the_kernel_of_basicsr(options, isotropic):
+    point = np.zeros((21, 21, 3), np.float32)
+    point[10, 10] = 1
+    blurred = Blur((1, 3), isotropic=isotropic, radius=6, **options)(point, RandomState(2))
+    rng = RandomState(2)
+    along = rng.uniform(1, 3)
+    across, angle = (along, 0) if isotropic else (rng.uniform(1, 3), rng.uniform(-np.pi, np.pi))
+    make = {
+        None: basicsrs.bivariate_Gaussian,
+        "generalized": basicsrs.bivariate_generalized_Gaussian,
+        "plateau": basicsrs.bivariate_plateau,
+    }[options.get("kernel")]
+    beta = [options["beta"]] if options else []
+    kernel = make(13, along, across, angle, *beta, isotropic=isotropic)
+    np.testing.assert_allclose(blurred[4:17, 4:17, 1], kernel, atol=1e-6)
+    assert blurred.sum() == pytest.approx(3, abs=1e-4)
+
+
+def test_gaussian_blur_is_opencvs():
+    image = photograph()
+    expected = cv2.GaussianBlur(image, (15, 15), 2, borderType=cv2.BORDER_REFLECT_101)
+    np.testing.assert_allclose(Blur(2, radius=7)(image, RandomState(0)), expected, atol=1e-5)
+
+
+def test_sinc_keeps_low_frequencies_takes_high_ones_and_rings():
+    columns = np.arange(200, dtype=np.float32)
+    waves = {frequency: 0.5 + 0.4 * np.cos(frequency * columns) for frequency in (0.3, 2.5)}
+    for frequency, wave in waves.items():
+        image = np.broadcast_to(wave[None, :, None], (40, 200, 1)).astype(np.float32)
+        left = Sinc(1.2, radius=10)(image, RandomState(0))[20, 20:180].std() / image[20, 20:180].std()
+        assert left > 0.9 if frequency < 1.2 else left < 0.1
+    edge = np.full((40, 60, 3), 0.2, np.float32)
+    edge[:, 30:] = 0.8
+    assert Sinc(1.2, radius=10)(edge, RandomState(0))[20].max() > 0.83
+
+
+def test_jpeg_is_what_a_file_of_that_quality_holds():
+    image = photograph()
+    compressed = Jpeg(40)(image, RandomState(0))
+    file = io.BytesIO()  # OpenCV and Pillow both write by libjpeg
+    PIL.Image.fromarray(np.round(255 * image).astype(np.uint8)).save(file, "JPEG", quality=40, subsampling="4:2:0")
+    expected = np.asarray(PIL.Image.open(file), np.float32) / 255
+    np.testing.assert_allclose(compressed, expected, atol=2 / 255)
+    gray = Jpeg(40)(image[..., :1], RandomState(0))
+    assert gray.shape == (160, 192, 1)
+    assert np.abs(gray - image[..., :1]).max() < 0.2
+
+
+def test_resize_loses_what_is_finer_than_the_scale():
+    image = photograph()
+    block = Resize(0.25, "area")(image, RandomState(0))
+    small = image.reshape(40, 4, 48, 4, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(block, cv2.resize(small, (192, 160), interpolation=cv2.INTER_AREA), atol=1e-5)
+    np.testing.assert_array_equal(Resize(1, "bicubic")(image, RandomState(0)), image)
+
+
+def test_contrast_and_light_follow_their_equations():
+    image = photograph()
+    flat = Contrast(0.4)(image, RandomState(0))
+    np.testing.assert_allclose(flat.mean(axis=(0, 1)), image.mean(axis=(0, 1)), atol=1e-4)
+    np.testing.assert_allclose(flat.std(axis=(0, 1)), 0.4 * image.std(axis=(0, 1)), rtol=1e-4)
+    dark = LowLight(gamma=2, alpha=0.9, beta=0.5)(image, RandomState(0))
+    np.testing.assert_allclose(dark, 0.5 * (0.9 * image) ** 2, atol=1e-6)
+
+
+def test_snow_whitens_and_adds_flakes_that_fall():
+    dark = np.full((200, 200, 3), 0.2, np.float32)
+    snowy = [Snow(severity)(dark, RandomState(1)) for severity in (1, 2)]
+    for severity, image in enumerate(snowy, start=1):
+        kept = (0.8, 0.7)[severity - 1]
+        background = kept * 0.2 + (1 - kept) * (1.5 * 0.2 + 0.5)
+        assert image.min() == pytest.approx(background, abs=1e-5)
+        assert np.ptp(image, axis=2).max() < 1e-6
+        along, across = (np.abs(np.diff(image[..., 0], axis=axis)).mean() for axis in (0, 1))
+        assert along < across
+    assert snowy[0].mean() < snowy[1].mean() <= 1
+
+
+def test_falling_flakes_are_smeared_by_half_a_gaussian():
+    kernel = falling_kernel(radius=3, sigma=2, angle=-90)
+    expected = np.exp(-(np.arange(7) ** 2) / 8)
+    np.testing.assert_allclose(kernel[6::-1, 6], expected / expected.sum(), rtol=1e-6)
+    assert kernel.sum() == pytest.approx(1)
+    assert kernel[7:].sum() == kernel[:, :6].sum() == kernel[:, 7:].sum() == 0
+
+
+def test_one_of_draws_by_weight_and_may_do_nothing():
+    options = {"type": "one_of", "choices": [[{"type": "contrast", "factor": 0}], []], "weights": [1, 3]}
+    one_of, rng = build_degradation(options), RandomState(0)
+    clean = [np.array_equal(one_of(IMAGE, rng), IMAGE) for _ in range(300)]
+    assert np.mean(clean) == pytest.approx(0.75, abs=0.07)
+    assert OneOf([[Blur(radius=3), Jpeg()], []]).margin == 19
+
+
+def test_real_esrgan_damages_every_image_in_its_own_way():
+    image, rng = photograph(), RandomState(0)
+    degraded = [RealESRGAN()(image, rng) for _ in range(6)]
+    for one in degraded:
+        assert one.shape == image.shape
+        assert one.dtype == np.float32
+        assert 0 <= one.min() < one.max() <= 1
+        assert 0.01 < np.abs(one - image).mean() < 0.25
+        assert np.corrcoef(one.ravel(), image.ravel())[0, 1] > 0.6
+    assert len({one.tobytes() for one in degraded}) == 6
+    assert np.array_equal(RealESRGAN()(image, RandomState(7)), RealESRGAN()(image, RandomState(7)))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", sorted(set(DEGRADATIONS) - {"one_of"}))
+def test_every_degradation_keeps_size_and_type_and_depends_on_its_numbers_alone(name, channels):
+    needed = {"noise": {"sigma": 25}, "motion_blur": {"length": 9}}
+    degradation = build_degradation({"type": name, **needed.get(name, {})})
+    image = photograph(33, 47)[..., :channels]
+    kept = image.copy()
+    np.random.seed(0)
+    random.seed(0)
+    first, second = (degradation(image, RandomState(5)) for _ in range(2))
+    assert first.shape == image.shape
+    assert first.dtype == np.float32
+    assert not np.array_equal(first, image)
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_array_equal(image, kept)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"type": "snow"}, "type is 'snow'; there are haze, rain, motion_blur, noise"),
+        ({"type": "fog"}, "type is 'fog'; there are haze, rain, snow"),
+        ({"type": "blur", "kernel": "box"}, "kernel is 'box'; it must be gaussian, generalized or plateau"),
+        ({"type": "resize", "interpolation": "nearest"}, "interpolation is 'nearest'; there are area"),
+        ({"type": "noise", "sigma": 1, "gray": 2}, r"gray is 2; it must be a number in \[0, 1\]"),
+        ({"type": "jpeg", "quality": 0}, r"quality is 0; it must lie in \[1, 100\]"),
+        ({"type": "snow", "severity": 6}, r"severity is 6; it must lie in \[1, 5\]"),
+        ({"type": "one_of", "choices": [{"type": "jpeg"}]}, "choices is .* it must list lists"),
+        ({"type": "one_of", "choices": [[]], "weights": [1, 2]}, r"weights is \[1, 2\]; it must list a number"),
         ({"type": "noise"}, "sigma"),
         ({"type": "noise", "sigma": [50, 0]}, "sigma is"),
         ({"type": "noise", "sigma": 5, "mean": 1}, "mean"),
@@ -212,9 +397,17 @@ def test_names_in_several_places_are_refused_where_results_would_meet(tmp_path):
         dataset(tmp_path, NOISE, dataroot_gt=roots)
 
 
-def test_a_crop_is_blurred_with_what_lies_around_it(tmp_path):
+@pytest.mark.parametrize(
+    "blur",
+    [
+        {"type": "motion_blur", "length": 15, "angle": 30},
+        {"type": "blur", "sigma": 2, "radius": 7},
+        {"type": "jpeg", "quality": 30},
+    ],
+    ids=lambda blur: blur["type"],
+)
+def test_a_crop_is_degraded_with_what_lies_around_it(tmp_path, blur):
     write_pairs(tmp_path, 1, height=64, width=64)
-    blur = {"type": "motion_blur", "length": 15, "angle": 30}
     whole = dataset(tmp_path, blur)[0]
     crops = dataset(tmp_path, blur, phase="train", gt_size=16, use_hflip=False, use_rot=False)
     for seed in range(5):
@@ -263,7 +456,7 @@ def test_haze_of_the_data_set_is_in_range(tmp_path):
     assert hazy.mean() > IMAGE.mean()
 
 
-class Scramble:
+class Scramble(Degradation):
     """Turns an image into random numbers, no two of which are alike, and keeps them."""
 
     margin = 2

@@ -212,6 +212,20 @@ def test_principal_components_are_those_of_numpy():
     assert torch.equal(embed(torch.ones(3, 128), "pca").points, torch.zeros(3, 2, dtype=torch.float64))
 
 
+def test_two_networks_are_drawn_beside_each_other(photographs, weights, tmp_path, capsys):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "net.pth").write_bytes(weights.read_bytes())
+    both = [str(tmp_path / name / "net.pth") for name in ("one", "two")]
+    where = ["--lq", str(photographs / "lq"), "--gt", str(photographs / "gt"), "-o", str(tmp_path / "codes.svg")]
+    assert cli.main(["latents", "--weights", *both, *where]) == 0
+    types = next(line for line in capsys.readouterr().out.splitlines() if "degradation types" in line).split()
+    assert types[-1] == types[-2] != types[-3]
+    text = (tmp_path / "codes.svg").read_text()
+    assert ">before training<" in text
+    assert text.count("net<") + text.count("net.pth<") == 2
+
+
 def test_images_that_cannot_be_decoded_are_named_and_left_out(photographs, weights, tmp_path, capsys):
     for number in range(3):
         write_image(tmp_path / "rain" / f"{number}.png", 70, seed=number)

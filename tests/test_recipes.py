@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,7 +21,8 @@ from tests.stand_ins import prepare, sections, tree, write_stand_ins
 
 OPTIONS = REPOSITORY / "options"
 FILES = sorted(path.relative_to(OPTIONS).as_posix() for path in OPTIONS.rglob("*.yml"))
-RECIPES = [file for file in FILES if "demo" not in file]
+ABLATIONS = [file for file in FILES if file.startswith("ablations/")]
+RECIPES = [file for file in FILES if "demo" not in file and file not in ABLATIONS]
 TASKS = ("denoise", "denoise15", "denoise25", "denoise50", "deblur", "derain", "dehaze")
 NETWORKS = ("constyle_restormer", "constyle_nafnet", "constyle_maxim", "restormer", "nafnet", "maxim")
 
@@ -36,6 +38,14 @@ def home(tmp_path_factory):
             prepare(name.lower())
         for task in ("denoise", "deblur", "derain", "dehaze"):
             write_sample(home / "datasets" / "sample" / task, task)
+    for part in ("train", "val"):
+        for number in range(2):
+            folder = home / "datasets" / "ImageNet" / part / f"n0000000{number}"
+            folder.mkdir(parents=True)
+            shutil.copy(home / "datasets" / "OTS" / "clear" / "0001.jpg", folder / "1.JPEG")
+    prompter = home / "experiments" / "prompter" / "models" / "net_g_latest.pth"
+    prompter.parent.mkdir(parents=True)
+    torch.save({"params_ema": ARCH_REGISTRY.get("Prompter")().state_dict()}, prompter)
     return home
 
 
@@ -70,8 +80,34 @@ def test_generator_notices_a_file_changed_by_hand(tmp_path):
 
 def test_every_task_and_network_has_a_file_to_train_and_one_to_test():
     wanted = {f"{folder}{task}_{network}.yml" for folder in ("", "test/") for task in TASKS for network in NETWORKS}
+    wanted |= {
+        f"{folder}any_{network}.yml" for folder in ("", "test/") for network in NETWORKS if "constyle" in network
+    }
+    wanted |= {"prompter.yml", "any_v2_conv.yml", "test/any_v2_conv.yml"}
     wanted |= {f"{folder}trained_{name}.yml" for folder in ("", "test/") for name in TRAINED}
     assert wanted == set(RECIPES)
+
+
+def test_every_ablation_differs_from_the_recipe_in_what_it_is_named_for():
+    assert len(ABLATIONS) == 22
+    for file in ABLATIONS:
+        task, _, row = Path(file).stem.partition("_")
+        recipe, options = (read_option_file(OPTIONS / one) for one in (f"{task}_constyle_nafnet.yml", file))
+        train, of_recipe = options.pop("train"), recipe.pop("train")
+        lacking = {key.removesuffix("_opt") for key in of_recipe.keys() - train.keys()}
+        usual = row in ("moco", "dasr", "airnet")
+        losses = {"pixel": {"contrastive", "content", "style"}, "infonce": {"content", "style"}}
+        losses |= {f"no_{loss}": {loss} for loss in losses["pixel"]}
+        assert lacking == (losses["infonce"] if usual else losses.get(row, set()))
+        guides = {"no_code": {"use_code"}, "no_features": {"use_features"}, "no_guide": {"use_code", "use_features"}}
+        network = options.pop("network_g")
+        off = {key for key in network if network[key] is False and key.startswith("use_")}
+        assert off == ({"use_features"} if usual else guides.get(row, set()))
+        assert network == {**recipe.pop("network_g"), **dict.fromkeys(off, False)}
+        assert train["contrast"].get("enqueue", "query") == ("key" if usual else "query")
+        assert options["datasets"]["train"].pop("second_crop", False) == usual
+        del options["name"], recipe["name"]
+        assert options == recipe
 
 
 def test_benchmarks_of_a_network_are_the_papers_nineteen():
@@ -97,8 +133,9 @@ def test_file_can_be_run_on_data_laid_out_as_the_page_shows(home, monkeypatch, t
         weights = ARCH_REGISTRY.get(network.pop("type"))(**network).state_dict()
         options["path"]["pretrain_network_g"] = str(tmp_path / "net_g_latest.pth")
         torch.save({"params_ema": weights}, tmp_path / "net_g_latest.pth")
+    options["name"] += "_"  # of which there is no experiment yet
     check_options(options)
-    assert options["name"] == file.removeprefix("test/").removesuffix(".yml")
+    assert options["name"].removesuffix("_") == Path(file).stem
 
 
 def test_recipe_files_are_those_the_page_names():

@@ -5,6 +5,8 @@ import io
 import json
 import math
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
@@ -132,6 +134,36 @@ def test_compared_results_show_differences_from_the_first(tmp_path, capsys):
     assert cli.main(["compare", *paths, "-o", str(tmp_path / "both.md")]) == 2
     assert "holds no tables of this command; choose another name" in capsys.readouterr().err
     assert (tmp_path / "both.md").read_text() == "# Notes"
+
+
+def test_pictures_show_each_test_between_input_and_truth(tmp_path, capsys):
+    """Two tests of one benchmark; the second differs from the first in a corner."""
+    data = write_pairs(tmp_path / "data", 2, height=96, width=128)
+    dataset = {**paired_dataset(data, "A"), "phase": "test", "scale": 1}
+    for name, corner in (("one", 0), ("two", 90)):
+        folder = tmp_path / name / "visualization" / "A"
+        folder.mkdir(parents=True)
+        report(name, benchmarks=("A",), datasets={"A": dataset}, suffix=name).write(tmp_path / name)
+        for image in ("000", "001"):
+            restored = cv2.imread(str(data / "gt" / f"{image}.png"))
+            restored[60:80, 90:110] = corner
+            cv2.imwrite(str(folder / f"{image}_{name}.png"), restored)
+    (tmp_path / "two" / "visualization" / "A" / "001_two.png").unlink()
+    paths = [str(tmp_path / name) for name in ("one", "two")]
+    assert cli.main(["compare", *paths, "--pictures", str(tmp_path / "shown")]) == 0
+    assert "Wrote 1 pictures" in capsys.readouterr().out
+    (file,) = (tmp_path / "shown").rglob("*.jpg")
+    assert file.relative_to(tmp_path / "shown").as_posix() == "A/000.jpg"
+    picture = cv2.imread(str(file))
+    assert picture.shape[1] == 4 * 128 + 3 * 6  # input, one, two, truth
+    for panel, corner in ((1, 0), (2, 90)):  # what differs is framed, and magnified below
+        shown = picture[26:122, panel * 134 : panel * 134 + 128]
+        assert np.abs(shown[64:76, 94:106].astype(int) - corner).max() < 25
+        magnified = picture[128:, panel * 134 : panel * 134 + 128].astype(int)
+        assert (np.abs(magnified - corner).max(axis=2) < 25).mean() > 0.5
+    (tmp_path / "two" / "visualization" / "A" / "000_two.png").unlink()
+    assert cli.main(["compare", *paths, "--pictures", str(tmp_path / "shown")]) == 2
+    assert "test with val.save_img: true" in capsys.readouterr().err
 
 
 def test_results_of_other_images_are_not_compared_silently(tmp_path, capsys):

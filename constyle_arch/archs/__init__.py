@@ -7,6 +7,8 @@ from constyle_arch.archs.general_restoration_arch import OPERATOR_REGISTRY, Gene
 from constyle_arch.archs.maxim_arch import ConStyleMaxim, Maxim
 from constyle_arch.archs.multi_stage_maxim_arch import MultiStageMaxim
 from constyle_arch.archs.nafnet_arch import ConStyleNAFNet, NAFNet
+from constyle_arch.archs.origin_conv_arch import OriginConv
+from constyle_arch.archs.prompter_arch import Prompter
 from constyle_arch.archs.restormer_arch import ConStyleRestormer, Restormer
 
 __all__ = [
@@ -20,6 +22,8 @@ __all__ = [
     "Maxim",
     "MultiStageMaxim",
     "NAFNet",
+    "OriginConv",
+    "Prompter",
     "Restormer",
     "use_fused",
 ]

@@ -53,6 +53,8 @@ def _detected(state_dict: Mapping[str, Tensor]) -> tuple[str, Options]:
         return "ConStyleRestormer", {**_guided(weights), **_refined(weights), **_transformer(weights, _GUIDED_LEVELS)}
     if guided and weights.has("sca.weight"):
         return "ConStyleNAFNet", {**_guided(weights), **_refined(weights), "bias": "output.bias" in state_dict}
+    if "downsample.0.weight" in state_dict and "refine.0.weight" in state_dict:
+        return "OriginConv", {"dim": weights.width("preprocess.0.weight")}
     if "patch_embed.weight" in state_dict and weights.has("attn.qkv.weight"):
         return "Restormer", _restormer(weights)
     if "intro.weight" in state_dict and (weights.has("sca.weight") or weights.has("excite.weight")):

@@ -204,6 +204,16 @@ LEFT_OUT = "left_out/"
 
 PUBLICATIONS = (
     Publication(
+        network="Prompter",
+        marker=r"encoder_q\.classifier\.",
+        left_out=r"encoder_k\.|queue",
+        pairs=[
+            Pair("encoder_q.stage{a}.{b}.0.", "stages.{a-1}.{b*2}."),
+            Pair("encoder_q.mlp{a}.", "projections.{a-1}."),
+            Pair("encoder_q.classifier.", "classifier."),
+        ],
+    ),
+    Publication(
         network="ConStyleMaxim",
         marker=r"stage_input_conv_0\.",
         left_out=_TRAINING_ONLY + r"|Process_Module_\w\d\..*cross_gating_block\.",
@@ -225,6 +235,20 @@ PUBLICATIONS = (
         left_out=_TRAINING_ONLY,
         numbered_output=True,
         pairs=[*_UNET_PAIRS, Pair("Preprocess_Module.proj.", "preprocess."), Pair(".norm{a}.body.", ".norm{a}.")],
+    ),
+    Publication(
+        network="OriginConv",
+        marker=r"down1\.0\.",
+        pairs=[
+            Pair("Preprocess_Module.", "preprocess."),
+            Pair("Process_Module_l{a}.", "down.{a-1}."),
+            Pair("down{a}.0.", "downsample.{a-1}."),
+            Pair("Process_Module_bottom.", "bottleneck."),
+            Pair("up{a}.0.", "upsample.{a*-1+3}."),
+            Pair("Process_Module_r{a}.", "up.{a*-1+3}."),
+            Pair("Finetune_Module.0.", "refine."),
+            Pair("Finetune_Module.1.", "output."),
+        ],
     ),
     Publication(
         network="ConStyleConv",

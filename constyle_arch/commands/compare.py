@@ -6,11 +6,15 @@ from typing import Any
 
 COMPARE = """\
 Put the results of several tests side by side: a table for each metric, with the differences from the first test.
+
+With --pictures also draw the restored images beside each other, between input and truth, above the same magnified crop
+of each, where the first and the last test differ most. The tests must have kept their images (val.save_img: true).
 """
 
 COMPARE_EPILOG = """\
-example:
+examples:
   basicsr compare results/dehaze_nafnet results/dehaze_constyle_nafnet
+  basicsr compare results/dehaze_nafnet results/dehaze_constyle_nafnet --pictures side_by_side
 """
 
 
@@ -19,13 +23,17 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser("compare", help="put tests side by side", description=COMPARE, epilog=COMPARE_EPILOG)
     parser.add_argument("results", nargs="+", metavar="RESULT", help="a folder below results/")
     parser.add_argument("-o", "--output", metavar="FILE.md", help="write the tables there too")
+    parser.add_argument(
+        "--pictures", metavar="DIR", help="write DIR/BENCHMARK/IMAGE.jpg for each image; files there are replaced"
+    )
     parser.set_defaults(run=run)
 
 
 def run(parsed: argparse.Namespace) -> None:
-    """Print the tables, and write them where asked to."""
+    """Print the tables, and write them and the pictures where asked to."""
     from constyle_arch.files import save_bytes_atomically
-    from constyle_arch.reporting.compare import check_tables, compare
+    from constyle_arch.reporting.compare import check_tables, compare, pictures
+    from constyle_arch.reporting.pictures import encoded
 
     output = Path(parsed.output).expanduser() if parsed.output else None
     if output:
@@ -34,3 +42,11 @@ def run(parsed: argparse.Namespace) -> None:
     print(tables, end="")
     if output:
         save_bytes_atomically(tables.encode(), output)
+    if parsed.pictures:
+        folder, written = Path(parsed.pictures).expanduser(), 0
+        for name, picture in pictures(parsed.results):
+            file = folder / f"{name}.jpg"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            save_bytes_atomically(encoded(picture, ".jpg"), file)
+            written += 1
+        print(f"Wrote {written} pictures to {folder}.")

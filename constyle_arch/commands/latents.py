@@ -1,6 +1,7 @@
 """`basicsr latents`."""
 
 import argparse
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,12 @@ def add_to(commands: Any) -> None:
         "latents", help="draw ConStyle's codes of images", description=LATENTS, epilog=LATENTS_EPILOG
     )
     parser.add_argument(
-        "--weights", required=True, type=Path, metavar="W", help="a ConStyle network's checkpoint, or experiments/NAME"
+        "--weights",
+        required=True,
+        nargs="+",
+        type=Path,
+        metavar="W",
+        help="a ConStyle network's checkpoint, or experiments/NAME; several are drawn beside each other",
     )
     parser.add_argument(
         "--lq",
@@ -63,13 +69,16 @@ def run(parsed: argparse.Namespace) -> int:
     require_matplotlib()
     from constyle_arch.reporting.figures import check_format, save_figure
     from constyle_arch.reporting.latents import collecting, drawing, embedding, scores
+    from constyle_arch.reporting.naming import distinct_names
 
     check_format(parsed.output)
     embedding.check_method(parsed.method)
     types, clean = collecting.degraded_images(parsed.lq), collecting.clean_images(parsed.gt)
-    network = collecting.guided_network(located(parsed.weights))
-    encoders = {"before training": collecting.untrained_encoder(), "after training": network.encoder}
-    latents = collecting.encode(encoders, network.multiple, clean, types)
+    networks = [collecting.guided_network(located(path)) for path in parsed.weights]
+    names = distinct_names(parsed.weights) if len(networks) > 1 else ["after training"]
+    trained = {name: network.encoder for name, network in zip(names, networks, strict=True)}
+    encoders = {"before training": collecting.untrained_encoder(), **trained}
+    latents = collecting.encode(encoders, math.lcm(*(network.multiple for network in networks)), clean, types)
     measured = {name: scores.separation(codes, latents.labels) for name, codes in latents.codes.items()}
     print(scores.table(measured))
     save_figure(drawing.draw(latents, measured, parsed.method), parsed.output)

@@ -13,7 +13,7 @@ from numpy.random import RandomState
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from constyle_arch.data.degradations import Degradation, Noise, build_degradation
+from constyle_arch.data.degradations import Noise, build_degradations, in_turn
 from constyle_arch.data.holding_out import part_of
 from constyle_arch.data.image_stores import ImageStore, as_list, open_store
 from constyle_arch.data.training_crop import TrainingCrop
@@ -48,7 +48,7 @@ class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
         if opt.get("color", "rgb") not in COLORS:
             raise DataError(f"color is {opt['color']!r}; it must be {' or '.join(COLORS)}.")
         self.gray = opt.get("color") == "gray"
-        self.degradations = _build_degradations(opt.get("degradations"))
+        self.degradations = build_degradations(opt.get("degradations"))
         stores = [open_store(root, "dataroot_gt") for root in as_list(opt.get("dataroot_gt"))]
         images = [(store, name) for store in stores for name in sorted(store.names)]
         read = part_of(range(len(images)), opt)
@@ -104,30 +104,17 @@ class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
             corners.append(crop.window(image, location))
         margin = sum(degradation.margin for degradation in self.degradations)
         rows, columns = zip(*corners, strict=True)
-        top, left = max(min(rows) - margin, 0), max(min(columns) - margin, 0)
+        grid = max(degradation.grid for degradation in self.degradations)
+        top, left = (max(min(ends) - margin, 0) // grid * grid for ends in (rows, columns))
         bottom, right = max(rows) + crop.size + margin, max(columns) + crop.size + margin
         clean = to_float(image[top:bottom, left:right])
-        degraded = clean
-        for degradation in self.degradations:
-            degraded = degradation(degraded, rng)
+        degraded = in_turn(self.degradations, clean, rng)
         row, column = rows[0] - top, columns[0] - left
         pair = crop.augment([crop.cut(one, row, column) for one in (clean, degraded)])
         crops = dict(zip(("gt", "lq"), pair, strict=True))
         for row, column in corners[1:]:
             (crops["lq_other"],) = crop.augment([crop.cut(degraded, row - top, column - left)])
         return {side: np.atleast_3d(one) for side, one in crops.items()}
-
-
-def _build_degradations(options: Any) -> list[Degradation]:
-    if not isinstance(options, list) or not options or not all(isinstance(one, dict) for one in options):
-        raise DataError(f"degradations is {options!r}; it must be a list such as [{{type: noise, sigma: 25}}].")
-    degradations = []
-    for number, one in enumerate(options):
-        try:
-            degradations.append(build_degradation(one))
-        except (ValueError, TypeError) as error:
-            raise DataError(f"degradations, number {number + 1}: {error}") from error
-    return degradations
 
 
 def _three_channels(image: FloatImage) -> FloatImage:

@@ -16,7 +16,8 @@ class MixedDataset(Dataset[dict[str, Tensor | str]]):
     """Samples of several data sets, drawn at random: one network for noise, rain and haze.
 
     Which set a sample is from, and which of its images, follow from the sample's seed alone, so that a resumed run
-    sees what the interrupted one would have. An item is that of its set, with the set's name under `set`.
+    sees what the interrupted one would have. An item is that of its set, with the set's name under `set` and
+    its number, from 0, under `class`.
 
     Its options are `MixedImages` and `Crops` of `options.schema`.
 
@@ -59,4 +60,4 @@ class MixedDataset(Dataset[dict[str, Tensor | str]]):
         """A sample of a set drawn by weight; `index` does not matter."""
         (number,) = random.choices(range(len(self.sets)), self.weights)
         dataset = self.sets[number]
-        return {**dataset[random.randrange(len(dataset))], "set": self.names[number]}
+        return {"class": number, **dataset[random.randrange(len(dataset))], "set": self.names[number]}

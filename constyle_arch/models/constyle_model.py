@@ -9,11 +9,12 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor
 
-from constyle_arch.archs.constyle_arch import Codes
+from constyle_arch.archs.constyle_arch import Codes, ConStyle
 from constyle_arch.archs.general_restoration_arch import GuidedNetwork
 from constyle_arch.archs.layers import at_least_float32, pad_to_multiple
+from constyle_arch.checkpoints.loading import fill, fitting_tensors, own_names
 from constyle_arch.checkpoints.published_names import contrast_from_published
-from constyle_arch.checkpoints.reading import read_checkpoint, weights_in
+from constyle_arch.checkpoints.reading import read_checkpoint, read_state_dict, weights_in
 from constyle_arch.errors import OptionsError, RunError
 from constyle_arch.losses.options import CONTRAST, RESTORATION
 from constyle_arch.models.momentum_contrast import MomentumContrast, contrast_health
@@ -31,10 +32,11 @@ class ConStyleModel(RestorationModel):
     Its options are those of `RestorationModel`; `Train` and `Contrast` of `options.schema` have ConStyle's.
     """
 
-    QUANTITIES = (*RESTORATION, *CONTRAST)
+    QUANTITIES: tuple[str, ...] = (*RESTORATION, *CONTRAST)
 
     def init_training_settings(self) -> None:
         """Build the contrast besides what restoration needs."""
+        self._load_constyle()
         super().init_training_settings()
         train_opt = self.opt["train"]
         constyle_iter = train_opt.get("constyle_iter")
@@ -42,9 +44,23 @@ class ConStyleModel(RestorationModel):
         self.constyle_frozen = False
         contrast_opt = dict(train_opt.get("contrast") or {})
         self.positive_image = {"clean": "gt", "degraded": "lq_other"}[contrast_opt.pop("positive", "clean")]
+        self.enqueues_keys = {"query": False, "key": True}[contrast_opt.pop("enqueue", "query")]
         self.contrast = MomentumContrast(self._network().encoder, **contrast_opt).to(self.device)
         self._load_published_contrast()
         self.contrast.share_queue()
+
+    def _load_constyle(self) -> None:
+        """Take ConStyle from a file of its own, where there is one; before the EMA network is copied."""
+        load_path = self.opt["path"].get("pretrain_network_constyle")  # see `complete_paths`
+        if load_path is not None:
+            weights = encoder_weights(load_path)
+            loaded = fill(self._network().encoder, weights, load_path)
+            get_root_logger().info(f"ConStyle: {loaded} from {load_path}.")
+            if not any(weights[f"projections.{number}.1.running_mean"].any() for number in (0, 1)):
+                get_root_logger().warning(
+                    f"{load_path}: the statistics of ConStyle's BatchNorm are those of a new network, as in releases' "
+                    "averaged weights."
+                )
 
     def _load_published_contrast(self) -> None:
         """Go on with the momentum encoder and the queue where the pretrained weights are a release that has them."""
@@ -90,14 +106,14 @@ class ConStyleModel(RestorationModel):
             self.negatives = self.contrast.negatives(len(self.lq))
 
     def finish_step(self, grad_norm: Tensor, skipped: Tensor) -> None:
-        """As `RestorationModel`, then put the codes of the degraded images into the queue."""
+        """As `RestorationModel`, then put the codes of the degraded images, or the positives, into the queue."""
         super().finish_step(grad_norm, skipped)
         if self.constyle_frozen:
             return
-        queries = torch.cat([codes.c2 for codes in self.codes])
+        queries, keys = torch.cat([codes.c2 for codes in self.codes]), torch.cat(self.positives)
         if self.current_iter % self.opt["logger"]["print_freq"] == 0:
-            self.measured |= contrast_health(queries, torch.cat(self.positives), self.contrast.queue)
-        self.contrast.enqueue(queries, unless=skipped)
+            self.measured |= contrast_health(queries, keys, self.contrast.queue)
+        self.contrast.enqueue(keys if self.enqueues_keys else queries, unless=skipped)
 
     def statistics(self) -> list[Tensor]:
         """`RestorationModel`'s, and those of the momentum encoder."""
@@ -156,3 +172,19 @@ class ConStyleModel(RestorationModel):
 
     def _network(self) -> GuidedNetwork:
         return self.get_bare_model(self.net_g)
+
+
+def encoder_weights(path: str) -> dict[str, Tensor]:
+    """ConStyle's weights out of a prompter's checkpoint, or out of that of a network that ConStyle guides.
+
+    Raises:
+        CheckpointError: the file cannot be read, or holds no ConStyle.
+    """
+    weights = own_names(read_state_dict(path))
+    guided = any(name.startswith("encoder.") for name in weights)
+    prefix = "encoder." if guided else ""
+    parts = tuple(f"{prefix}{part}." for part in ("stages", "projections"))
+    found = {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(parts)}
+    with torch.device("meta"):
+        fitting_tensors(ConStyle(), found, path)
+    return found

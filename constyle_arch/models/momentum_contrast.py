@@ -77,7 +77,7 @@ class MomentumContrast(nn.Module):
         """Replace the entries at the pointer by `codes` (B, 128) of every rank, and move the pointer on.
 
         Args:
-            codes: of the degraded images.
+            codes: of the degraded images, or of their positives.
             unless: a number on the queue's device; where it is above 0 nothing changes.
         """
         codes = gathered(codes)

@@ -92,6 +92,8 @@ class RestorationModel(Optimization, SRModel):  # type: ignore[misc]  # BasicSR 
                 parameters=count_parameters(self.net_g),
                 gmacs=count_gmacs(self.get_bare_model(self.net_g)),
                 metrics=list(opt["val"].get("metrics") or {}),
+                datasets={one["name"]: deepcopy(one) for one in opt["datasets"].values()},
+                suffix=opt["val"].get("suffix") or opt["name"],
             )
 
     def init_training_settings(self) -> None:

@@ -103,7 +103,7 @@ def _step(options: Options) -> Step | None:
         with PeakMemory() as memory:
             part = torch.empty(batch // acceleration.accumulate, 3, size, size, device="meta")
             network.train()(part).mean().backward()
-    except (NotImplementedError, RuntimeError):
+    except (NotImplementedError, RuntimeError, AttributeError):  # a prompter's result has no mean
         return None
     weights = sum(parameter.nbytes for parameter in network.parameters())
     copies = 3 + (train_opt.get("ema_decay", 0) > 0)  # weights, two moments of Adam's kind, EMA

@@ -7,11 +7,13 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 
 from constyle_arch.archs.general_restoration_arch import GuidedNetwork
+from constyle_arch.archs.prompter_arch import Prompter
 from constyle_arch.errors import OptionsError
 from constyle_arch.inference.restoring import OVERLAP
 from constyle_arch.inference.tiles import tiles_of
 from constyle_arch.models.constyle_model import ConStyleModel
 from constyle_arch.models.progressive_crops import ProgressiveCrops
+from constyle_arch.models.prompter_model import PrompterModel
 from constyle_arch.options.lookup import Options, Problems, is_subclass, model_of, tried
 
 
@@ -115,17 +117,20 @@ def _check_logger(options: Options) -> Problems:
 def _check_contrast(options: Options) -> Problems:
     train_opt = options["datasets"]["train"]
     network = dict(iter(ARCH_REGISTRY)).get(options["network_g"]["type"])
-    if is_subclass(network, GuidedNetwork) and train_opt["batch_size_per_gpu"] == 1:
+    wanted: type = Prompter if is_subclass(model_of(options), PrompterModel) else GuidedNetwork
+    guided = is_subclass(network, GuidedNetwork) or is_subclass(network, Prompter)
+    if guided and train_opt["batch_size_per_gpu"] == 1:
         yield "datasets.train.batch_size_per_gpu is 1; ConStyle's BatchNorm needs at least 2 images to train on."
-    yield from _check_parts(options, guided=is_subclass(network, GuidedNetwork))
+    yield from _check_parts(options, guided=guided)
     try:
         ProgressiveCrops.from_options(options)
     except OptionsError as error:
         yield str(error)
     if not is_subclass(model_of(options), ConStyleModel):
         return
-    if isinstance(network, type) and not is_subclass(network, GuidedNetwork):
-        yield f"network_g.type {network.__name__} is not guided by ConStyle; train it with model_type RestorationModel."
+    if isinstance(network, type) and not is_subclass(network, wanted):
+        advice = "train it with model_type RestorationModel" if wanted is GuidedNetwork else "take Prompter"
+        yield f"network_g.type {network.__name__} is not guided by ConStyle; {advice}."
     positive = (options["train"].get("contrast") or {}).get("positive")
     if positive == "degraded" and not train_opt.get("second_crop"):
         yield "train.contrast.positive is 'degraded', which needs datasets.train.second_crop: true."

@@ -287,6 +287,8 @@ def complete_datasets(options: Options) -> None:
 def complete_paths(options: Options, root: Path) -> None:
     """Fill in the folders below `root` that BasicSR writes to."""
     path = options["path"]
+    if "pretrain_constyle" in path:  # of other paths BasicSR makes folders
+        path["pretrain_network_constyle"] = path.pop("pretrain_constyle")
     for key, value in path.items():
         if value is not None and ("resume_state" in key or "pretrain_network" in key):
             path[key] = str(Path(value).expanduser())

@@ -122,12 +122,25 @@ class DegradedImages(Section):
     dataroot_gt: Text | list[Text]
     """Where the clean images lie: one place or a list."""
     degradations: list[dict[str, Any]]
-    """Applied in turn: each a `type` (haze, rain, motion_blur, noise) and its quantities: a number, a range
+    """Applied in turn: each a `type`, such as noise, rain or jpeg, and its quantities: a number, a range
     [low, high] or {choice: [...]}."""
     color: Literal["rgb", "gray"] = "rgb"
     """`gray`: the gray version of each image, in three equal channels."""
     hold_out: FromTwo | None = None
     """Every N-th clean image is left out of training, and is what other phases read."""
+
+
+class ClassifiedImages(Section):
+    """`type: ClassifiedImageDataset`: clean images of classes, degraded as they are read; for `PrompterModel`."""
+
+    dataroot_gt: Text | list[Text]
+    """Where the classes' folders lie: one place or a list."""
+    degradations: list[dict[str, Any]]
+    """As for `DegradedImageDataset`."""
+    gt_size: FromOne = 224
+    """Side of the square parts, in pixels."""
+    use_hflip: bool = True
+    """Flip parts at random, to train on."""
 
 
 class MixedImages(Section):
@@ -142,6 +155,7 @@ class MixedImages(Section):
 DATA_SETS: dict[str, type[Section]] = {
     "PairedRestorationDataset": PairedImages,
     "DegradedImageDataset": DegradedImages,
+    "ClassifiedImageDataset": ClassifiedImages,
     "MixedDataset": MixedImages,
 }
 """The data sets of this package."""
@@ -204,6 +218,8 @@ class Contrast(Section):
     positive: Literal["clean", "degraded"] = "clean"
     """What a degraded image is compared with: its clean image, or, as in MoCo, another crop of it, which
     `second_crop: true` gives."""
+    enqueue: Literal["query", "key"] = "query"
+    """What enters the queue: the degraded images' codes, or (`key`) those of the positives."""
 
 
 def _name_of_loss(key: str) -> str:
@@ -240,6 +256,10 @@ class Train(Section):
     """Reversed distance of Gram matrices to degraded images': `StyleLoss`."""
     constyle_iter: IterationsFromZero | None = None
     """Iterations after which ConStyle is frozen. Left out: the whole run."""
+    class_iter: IterationsFromZero = 50_000
+    """Of `PrompterModel`: iterations in which losses see the classes."""
+    kl_iter: IterationsFromZero = 999_999
+    """Of `PrompterModel`: iterations in which losses see the clean images' scores."""
     contrast: Contrast = Contrast()
     """Momentum encoder and queue."""
     mixing_augs: Mixing = Mixing()
@@ -314,6 +334,8 @@ class Paths(Section):
 
     pretrain_network_g: Text | None = None
     """Weights to start from: a file, of this package, BasicSR or a release, or a trained network's name."""
+    pretrain_constyle: Text | None = None
+    """A prompter's weights, or those of a network that ConStyle guides, to take ConStyle from."""
     param_key_g: Text | None = None
     """Section of that file. Left out: `params_ema` where there is one, else `params`."""
     strict_load_g: bool = True
@@ -357,7 +379,8 @@ class Run(Section):
     name: FolderName
     """The run's name, and that of its folder below `experiments` or `results`."""
     model_type: Annotated[Text, REFUSED]
-    """`ConStyleModel` trains with ConStyle's contrast, `RestorationModel` any network without it."""
+    """`ConStyleModel` trains with ConStyle's contrast, `RestorationModel` any network without it,
+    `PrompterModel` the encoder alone (ConStyle v2)."""
     num_gpu: Literal["auto"] | FromZero
     """`auto`: the GPU of each process if there is one, else the CPU; 0: the CPU."""
     scale: FromOne = 1

@@ -17,7 +17,7 @@ from constyle_arch.options.schema import DATA_SETS
 Options = dict[str, Any]
 Problems = Iterator[str]
 
-OWN_MODELS = ("RestorationModel", "ConStyleModel")
+OWN_MODELS = ("RestorationModel", "ConStyleModel", "PrompterModel")
 """The models whose sections hold nothing but what `schema` describes."""
 
 SHARED = {**schema.TrainingSet.model_fields, **schema.Crops.model_fields}

@@ -35,7 +35,9 @@ from constyle_arch.data.preparation.catalogue import how_to_get
 from constyle_arch.errors import CheckpointError, DataError, OptionsError
 from constyle_arch.images import size_of
 from constyle_arch.losses.options import RESTORATION, by_log_name, log_name, loss_options, taken_by
+from constyle_arch.models.constyle_model import encoder_weights
 from constyle_arch.models.optimization import find_optimizer, find_scheduler
+from constyle_arch.models.prompter_model import PrompterModel
 from constyle_arch.models.restoration_model import RestorationModel
 from constyle_arch.options.lookup import Options, Problems, is_subclass, model_of, registered, tried
 from constyle_arch.reporting.scores import INPUT
@@ -68,7 +70,7 @@ def _check_network(options: Options) -> Problems:
     built: list[nn.Module] = []
     yield from tried(lambda: built.append(ARCH_REGISTRY.get(name)(**network_opt)), f"network_g ({name})")
     yield from _check_checkpoint(options, built)
-    if built and is_subclass(model_of(options), RestorationModel):
+    if built and is_subclass(model_of(options), RestorationModel) and not is_subclass(model_of(options), PrompterModel):
         yield from tried(partial(_restore_once, built[0]), f"network_g ({name})")
 
 
@@ -82,6 +84,11 @@ def _restore_once(network: nn.Module) -> None:
 
 def _check_checkpoint(options: Options, built: list[nn.Module]) -> Problems:
     path = options["path"]
+    if path.get("pretrain_constyle"):
+        try:
+            encoder_weights(path["pretrain_constyle"])
+        except CheckpointError as error:
+            yield f"path.pretrain_constyle: {error}"
     if not path.get("pretrain_network_g"):
         return
     starts_afresh = options["is_train"] and not (options.get("auto_resume") or path.get("resume_state"))
@@ -254,7 +261,7 @@ def _check_losses(options: Options) -> Problems:
             "train.constyle_iter ends ConStyle's losses before total_iter and there is no loss of the "
             "restored image, such as pixel_opt, to continue with."
         )
-    elif options["dist"] and not options.get("find_unused_parameters"):
+    elif options["dist"] and RESTORATION[0] in has and not options.get("find_unused_parameters"):
         yield "train has no loss of the restored image; several processes then need find_unused_parameters: true."
 
 

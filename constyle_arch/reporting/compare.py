@@ -1,12 +1,21 @@
 """Tables of several tests side by side."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from basicsr.data import build_dataset
+from basicsr.metrics import calculate_psnr
+from basicsr.utils import tensor2img
+
+import constyle_arch
 from constyle_arch.errors import DataError
+from constyle_arch.images import Image, decode
 from constyle_arch.reporting.complexity import SIDE
+from constyle_arch.reporting.pictures import Picture, comparison
 from constyle_arch.reporting.report import number
 from constyle_arch.reporting.scores import INPUT, markdown_table
 
@@ -28,6 +37,9 @@ class Test:
         gmacs: for an image of `complexity.SIDE` pixels; None where unknown.
         images: how many each benchmark has.
         scores: the mean of each benchmark and column; None where there is none.
+        datasets: the options of each benchmark's data set; None where the test was of an earlier version.
+        folder: where the results are.
+        suffix: what the names of restored images end in.
     """
 
     name: str
@@ -36,6 +48,9 @@ class Test:
     gmacs: float | None
     images: dict[str, int]
     scores: dict[str, dict[str, float | None]]
+    datasets: dict[str, Any]
+    folder: Path
+    suffix: str
 
 
 def check_tables(path: Path) -> None:
@@ -61,9 +76,7 @@ def compare(paths: Sequence[str]) -> str:
         DataError: a path holds no results, or no metric is in all of them.
     """
     tests = [_read(path) for path in paths]
-    names = [test.name for test in tests]
-    if len(set(names)) < len(names):
-        names = [str(path) for path in paths]
+    names = _names(tests, paths)
     metrics = [metric for metric in _metrics(tests[0]) if all(metric in _metrics(test) for test in tests)]
     if not metrics:
         raise DataError("The results have no metric in common: " + ", ".join(map(str, paths)) + ".")
@@ -79,6 +92,58 @@ def compare(paths: Sequence[str]) -> str:
     different = [benchmark for benchmark in benchmarks if not _same_images(benchmark, metrics, tests)]
     remarks = [f"{name} was not measured on the same images; its scores do not compare." for name in different]
     return "\n\n".join([*tables, *remarks]) + "\n"
+
+
+def pictures(paths: Sequence[str]) -> Iterator[tuple[str, Picture]]:
+    """Every image of the tests' benchmarks as restored by each: input, results, truth, with the PSNR of each.
+
+    Below is a magnified crop of where the first and the last result differ most (a single one from the truth).
+
+    Args:
+        paths: as for `compare`. The tests must have kept their images (`val.save_img: true`).
+
+    Yields:
+        `BENCHMARK/IMAGE`, and the picture.
+
+    Raises:
+        DataError: a path holds no results, or there is no image that all tests have kept.
+    """
+    constyle_arch.register()
+    tests = [_read(path) for path in paths]
+    names, first, drawn = _names(tests, paths), tests[0], 0
+    for benchmark, options in first.datasets.items():
+        for sample in build_dataset(options) if options else ():
+            files = [_restored(test, benchmark, sample["name"]) for test in tests]
+            if "gt" not in sample or not all(file.is_file() for file in files):
+                continue
+            truth = tensor2img(sample["gt"])
+            shown = {"input": tensor2img(sample["lq"])}
+            shown |= {name: decode(file.read_bytes(), file) for name, file in zip(names, files, strict=True)}
+            if any(image.shape != truth.shape for image in shown.values()):
+                raise DataError(f"{files[0]} and others of that name are not of the size of the benchmark's image.")
+            scored = {f"{name} {_psnr(image, truth)}": image for name, image in shown.items()}
+            one, other = shown[names[0]], shown[names[-1]] if len(names) > 1 else truth
+            difference = np.abs(one.astype(np.float32) - other).sum(axis=2)
+            yield f"{benchmark}/{sample['name']}", comparison({**scored, "truth": truth}, interest=difference)
+            drawn += 1
+    if not drawn:
+        raise DataError(
+            "There is no image that all tests have kept: test with val.save_img: true (and with this version)."
+        )
+
+
+def _restored(test: Test, benchmark: str, image: str) -> Path:
+    return test.folder / "visualization" / benchmark / f"{image}_{test.suffix}.png"
+
+
+def _psnr(image: Image, truth: Image) -> str:
+    return f"{calculate_psnr(image, truth, crop_border=0):.2f} dB"
+
+
+def _names(tests: Sequence[Test], paths: Sequence[str]) -> list[str]:
+    """What the tests are called: by their paths where two have one name."""
+    names = [test.name for test in tests]
+    return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 
 def _metrics(test: Test) -> list[str]:
@@ -122,6 +187,9 @@ def _read(path: str) -> Test:
                 }
                 for name, one in content["benchmarks"].items()
             },
+            datasets={name: one.get("dataset") for name, one in content["benchmarks"].items()},
+            folder=file.parent,
+            suffix=str(content.get("suffix", content["name"])),
         )
     except FileNotFoundError:
         raise DataError(f"{file} does not exist; `basicsr test` writes it into results/NAME.") from None

@@ -21,20 +21,23 @@ FRAME = (0, 140, 255)
 """Orange."""
 
 
-def comparison(images: Mapping[str, Image], panel: int = PANEL) -> Picture:
+def comparison(images: Mapping[str, Image], panel: int = PANEL, interest: NDArray[np.float32] | None = None) -> Picture:
     """Put images of one size next to each other, each under its label and above the same crop of it, magnified.
 
-    The crop is from where the image called `restored`, or else the last one, has most detail; a frame shows where.
+    The crop is from where `interest` is largest; a frame shows where.
 
     Args:
         images: label to image (H, W, 3), BGR, 8 bits. A label may end in a score, `restored 24.31 dB`.
         panel: longest side of an image in the picture; larger ones are scaled down.
+        interest: (H, W); left out, the detail of the image called `restored`, or else of the last one.
 
     Returns:
         The picture, on white. Images too small to be cropped are shown without.
     """
-    detailed = next((image for label, image in images.items() if label.startswith("restored")), [*images.values()][-1])
-    crop = _crop_with_most_detail(detailed)
+    if interest is None:
+        last = [*images.values()][-1]
+        interest = _detail(next((image for label, image in images.items() if label.startswith("restored")), last))
+    crop = _crop_with_most(interest)
     columns = []
     for label, image in images.items():
         height, width = _scale(image, panel)
@@ -69,14 +72,18 @@ def _scale(image: Image, panel: int) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def _crop_with_most_detail(image: Image) -> tuple[slice, slice] | None:
-    height, width = image.shape[:2]
+def _detail(image: Image) -> NDArray[np.float32]:
+    gray = cv2.cvtColor(np.asarray(image, np.uint8), cv2.COLOR_BGR2GRAY)
+    return np.abs(np.asarray(cv2.Laplacian(gray, cv2.CV_32F), np.float32))
+
+
+def _crop_with_most(interest: NDArray[np.float32]) -> tuple[slice, slice] | None:
+    height, width = interest.shape
     crop_width = width // ZOOMED
     crop_height = min(height, 2 * crop_width // 3)
     if min(crop_width, crop_height) < SMALLEST_CROP:
         return None
-    detail = np.abs(cv2.Laplacian(cv2.cvtColor(np.asarray(image, np.uint8), cv2.COLOR_BGR2GRAY), cv2.CV_32F))
-    sums = cv2.boxFilter(detail, -1, (crop_width, crop_height), anchor=(0, 0), borderType=cv2.BORDER_CONSTANT)
+    sums = cv2.boxFilter(interest, -1, (crop_width, crop_height), anchor=(0, 0), borderType=cv2.BORDER_CONSTANT)
     inside = sums[: height - crop_height + 1, : width - crop_width + 1]
     top, left = (int(place) for place in np.unravel_index(np.argmax(inside), inside.shape))
     return slice(top, top + crop_height), slice(left, left + crop_width)

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ class Report:
         gmacs: see `complexity.count_gmacs`; None where unknown.
         metrics: their names.
         benchmarks: the scores of each one's images, by its name.
+        datasets: the benchmarks' options.
+        suffix: what the names of restored images end in.
     """
 
     name: str
@@ -34,6 +36,8 @@ class Report:
     gmacs: float | None
     metrics: Sequence[str]
     benchmarks: dict[str, list[Row]] = field(default_factory=dict)
+    datasets: Mapping[str, Any] = field(default_factory=dict)
+    suffix: str = ""
 
     def write(self, folder: Path) -> None:
         """Write `results.md` and `results.json` (means) and `results.csv` (every image) into `folder`.
@@ -66,11 +70,14 @@ class Report:
 
     def json(self) -> str:
         """The means, and what is not in them, for programs."""
-        content: dict[str, Any] = {key: getattr(self, key) for key in ("name", "network", "weights", "parameters")}
+        content: dict[str, Any] = {
+            key: getattr(self, key) for key in ("name", "suffix", "network", "weights", "parameters")
+        }
         content |= {"gmacs": self.gmacs, "gmacs_image_side": SIDE, "metrics": list(self.metrics), "benchmarks": {}}
         for benchmark, scores in self.benchmarks.items():
             means = {column: asdict(mean) for column, mean in means_of(scores).items()}
-            content["benchmarks"][benchmark] = {"images": len(scores), "scores": means}
+            options = self.datasets.get(benchmark)
+            content["benchmarks"][benchmark] = {"images": len(scores), "scores": means, "dataset": options}
         return json.dumps(content, indent=1)
 
     def csv(self) -> str:

@@ -1,34 +1,59 @@
 """Degradations: what turns a clean image into one to restore, drawn for every image."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
-from numpy.random import RandomState
-
+from constyle_arch.data.degradations.blur import Blur, Sinc
+from constyle_arch.data.degradations.degradation import Degradation, in_turn
 from constyle_arch.data.degradations.haze import Haze
+from constyle_arch.data.degradations.jpeg import Jpeg
+from constyle_arch.data.degradations.light import Contrast, LowLight
 from constyle_arch.data.degradations.motion_blur import MotionBlur
-from constyle_arch.data.degradations.noise import Noise
+from constyle_arch.data.degradations.noise import Noise, PoissonNoise
+from constyle_arch.data.degradations.one_of import OneOf
 from constyle_arch.data.degradations.rain import Rain
-from constyle_arch.images import FloatImage
+from constyle_arch.data.degradations.real_esrgan import RealESRGAN
+from constyle_arch.data.degradations.resize import Resize
+from constyle_arch.data.degradations.snow import Snow
+from constyle_arch.errors import DataError
 
-__all__ = ["DEGRADATIONS", "Degradation", "Haze", "MotionBlur", "Noise", "Rain", "build_degradation"]
+__all__ = [
+    "DEGRADATIONS",
+    "Blur",
+    "Contrast",
+    "Degradation",
+    "Haze",
+    "Jpeg",
+    "LowLight",
+    "MotionBlur",
+    "Noise",
+    "OneOf",
+    "PoissonNoise",
+    "Rain",
+    "RealESRGAN",
+    "Resize",
+    "Sinc",
+    "Snow",
+    "build_degradation",
+    "build_degradations",
+    "in_turn",
+]
 
-
-class Degradation(Protocol):
-    """Degrades an image (H, W, C), RGB in [0, 1], with the random numbers of `rng`."""
-
-    margin: int
-    """How many pixels around a crop decide what it looks like."""
-
-    def __call__(self, image: FloatImage, rng: RandomState) -> FloatImage:
-        """The degraded image, of the same size."""
-
-
-DEGRADATIONS: dict[str, type[Haze] | type[Rain] | type[MotionBlur] | type[Noise]] = {
+DEGRADATIONS: dict[str, type[Degradation]] = {
     "haze": Haze,
     "rain": Rain,
+    "snow": Snow,
+    "low_light": LowLight,
+    "contrast": Contrast,
     "motion_blur": MotionBlur,
+    "blur": Blur,
+    "sinc": Sinc,
+    "resize": Resize,
     "noise": Noise,
+    "poisson_noise": PoissonNoise,
+    "jpeg": Jpeg,
+    "real_esrgan": RealESRGAN,
+    "one_of": OneOf,
 }
 """The `type` of a degradation in an option file."""
 
@@ -44,4 +69,32 @@ def build_degradation(options: Mapping[str, Any]) -> Degradation:
     kind = quantities.pop("type", None)
     if kind not in DEGRADATIONS:
         raise ValueError(f"type is {kind!r}; there are {', '.join(DEGRADATIONS)}.")
+    if kind == "one_of":
+        quantities["choices"] = _choices(quantities.get("choices"))
     return DEGRADATIONS[kind](**quantities)
+
+
+def build_degradations(options: Any) -> list[Degradation]:
+    """The degradations of a data set's option `degradations`, to be applied in turn.
+
+    Raises:
+        DataError: it is no list of degradations, or one of them cannot be built; the message says which.
+    """
+    if not isinstance(options, list) or not options or not all(isinstance(one, dict) for one in options):
+        raise DataError(f"degradations is {options!r}; it must be a list such as [{{type: noise, sigma: 25}}].")
+    degradations = []
+    for number, one in enumerate(options, start=1):
+        try:
+            degradations.append(build_degradation(one))
+        except (ValueError, TypeError) as error:
+            raise DataError(f"degradations, number {number}: {error}") from error
+    return degradations
+
+
+def _choices(options: Any) -> list[list[Degradation]]:
+    """The lists of degradations of a `one_of`."""
+    if not isinstance(options, list) or not all(
+        isinstance(choice, list) and all(isinstance(one, Mapping) for one in choice) for choice in options
+    ):
+        raise ValueError(f"choices is {options!r}; it must list lists such as [{{type: noise, sigma: 25}}].")
+    return [[build_degradation(one) for one in choice] for choice in options]

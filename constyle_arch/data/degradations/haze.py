@@ -7,19 +7,18 @@ import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
 
+from constyle_arch.data.degradations.degradation import Degradation
 from constyle_arch.data.degradations.quantity import Quantity
 from constyle_arch.images import FloatImage
 
 
-class Haze:
+class Haze(Degradation):
     """Haze over a smooth random depth map, see `add_haze` and `smooth_depth`.
 
     Args:
         beta: scattering coefficient β, at least 0.
         airlight: brightness A of the haze, in [0, 1].
     """
-
-    margin = 0
 
     def __init__(self, beta: Any = (0.8, 1.8), airlight: Any = (0.75, 0.95)) -> None:
         self.beta = Quantity.parse(beta, "beta")

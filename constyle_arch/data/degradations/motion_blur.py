@@ -2,15 +2,16 @@
 
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.random import RandomState
 
+from constyle_arch.data.degradations.blur import filtered
+from constyle_arch.data.degradations.degradation import Degradation
 from constyle_arch.data.degradations.quantity import Quantity
 from constyle_arch.images import FloatImage
 
 
-class MotionBlur:
+class MotionBlur(Degradation):
     """Blur by a camera that moved along an arc at constant speed while the shutter was open.
 
     Args:
@@ -28,8 +29,7 @@ class MotionBlur:
     def __call__(self, image: FloatImage, rng: RandomState) -> FloatImage:
         """Blur an image (H, W, C); beyond its border it is taken as mirrored."""
         kernel = path_kernel(self.length.draw(rng), self.angle.draw(rng), self.turn.draw(rng))
-        blurred = cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
-        return np.asarray(blurred, np.float32).reshape(image.shape)
+        return filtered(image, kernel)
 
 
 def path_kernel(length: float, angle: float, turn: float = 0) -> FloatImage:

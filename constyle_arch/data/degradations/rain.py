@@ -6,12 +6,13 @@ import cv2
 import numpy as np
 from numpy.random import RandomState
 
+from constyle_arch.data.degradations.degradation import Degradation
 from constyle_arch.data.degradations.motion_blur import path_kernel
 from constyle_arch.data.degradations.quantity import Quantity
 from constyle_arch.images import FloatImage
 
 
-class Rain:
+class Rain(Degradation):
     """Bright, parallel rain streaks: I = J + S·(1 − J), where S is the streaks' opacity.
 
     Drops are scattered at random and smeared along the direction they fall in.

@@ -1,0 +1,107 @@
+"""Clean images of classes, and degraded ones: what ConStyle v2's first stage trains on."""
+
+import random
+import zlib
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from basicsr.utils import img2tensor
+from basicsr.utils.registry import DATASET_REGISTRY
+from numpy.random import RandomState
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.transforms import RandomResizedCrop
+
+from constyle_arch.data.degradations import build_degradations, in_turn
+from constyle_arch.data.image_stores import as_list, open_store
+from constyle_arch.data.training_crop import TrainingCrop
+from constyle_arch.errors import DataError
+from constyle_arch.images import FloatImage, decode, to_float
+
+AREA, ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)
+"""Share of an image's area that a random part has, and its width by its height, as in ImageNet's trainings."""
+SHORTER_SIDE = 256 / 224
+"""To measure on, an image is resized until its shorter side is so many times as long as what is cut out."""
+
+
+@DATASET_REGISTRY.register()
+class ClassifiedImageDataset(Dataset[dict[str, Any]]):
+    """Clean images from folders named for their classes, and degraded parts of them made on the fly.
+
+    In training `lq` is a random part of an image, resized and then degraded, and `gt` is another random part of it,
+    resized. In validations both are the middle of the image, degraded alike each time.
+
+    An item holds `lq` and `gt` (3, gt_size, gt_size), RGB, their `class`, and `name`, `lq_path`, `gt_path`. Classes are
+    numbered in the order of their names, so data sets to train and to validate on must have the same.
+
+    Options, besides BasicSR's `name`, `type`, `phase`:
+        dataroot_gt: the folder (or LMDB) of the classes' folders; or a list of such places.
+        degradations: as for `DegradedImageDataset`.
+        gt_size: side of the parts, in pixels. Default: 224.
+        use_hflip: whether to flip left and right (training only). Default: true.
+
+    Raises:
+        DataError: a folder is missing, an image is in no class, a degradation is not one there is, or a file cannot be
+            decoded. The message names the option or the file.
+    """
+
+    KEYS = "dataroot_gt degradations gt_size use_hflip"
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        self.opt = opt
+        self.size = opt.get("gt_size", 224)
+        TrainingCrop.from_options({**opt, "gt_size": self.size})  # which checks the scale
+        self.degradations = build_degradations(opt.get("degradations"))
+        stores = [open_store(root, "dataroot_gt") for root in as_list(opt.get("dataroot_gt"))]
+        self.images = [(store, name) for store in stores for name in store.names]
+        self.images.sort(key=lambda image: image[1])
+        outside = next((store.location(name) for store, name in self.images if "/" not in name), None)
+        if outside is not None:
+            raise DataError(f"dataroot_gt: {outside} is in no folder of a class; put it into one named for its class.")
+        self.classes = sorted({name.partition("/")[0] for _, name in self.images})
+
+    def __len__(self) -> int:
+        """How many clean images there are."""
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Read the image at `index`, cut and degrade it."""
+        store, name = self.images[index]
+        image = decode(store.read(name), store.location(name))
+        if self.opt["phase"] == "train":
+            rng = RandomState(random.getrandbits(32))  # `random` has the sample's own seed, see `SeededDataset`
+            lq, gt = self._random_part(image), self._random_part(image)
+        else:
+            rng = RandomState(zlib.crc32(name.encode(errors="surrogateescape")))
+            lq = gt = self._middle(image)
+        images = {"lq": in_turn(self.degradations, lq, rng), "gt": gt}
+        tensors: dict[str, Tensor] = {side: img2tensor(one, bgr2rgb=False) for side, one in images.items()}
+        number, location = self.classes.index(name.partition("/")[0]), store.location(name)
+        return {**tensors, "class": number, "name": name, "lq_path": location, "gt_path": location}
+
+    def _random_part(self, image: Any) -> FloatImage:
+        """A part of random size, shape and place, resized and perhaps flipped."""
+        shape = torch.empty(1, *image.shape[:2])
+        top, left, rows, columns = RandomResizedCrop.get_params(shape, list(AREA), list(ASPECT))
+        part = image[top : top + rows, left : left + columns]
+        if self.opt.get("use_hflip", True) and random.random() < 0.5:
+            part = part[:, ::-1]
+        return _resized(part, self.size, self.size)
+
+    def _middle(self, image: Any) -> FloatImage:
+        """The middle, once the shorter side is a little longer than what is cut out."""
+        height, width = image.shape[:2]
+        scale = SHORTER_SIDE * self.size / min(height, width)
+        resized = _resized(image, round(scale * height), round(scale * width))
+        top, left = (resized.shape[0] - self.size) // 2, (resized.shape[1] - self.size) // 2
+        return np.ascontiguousarray(resized[top : top + self.size, left : left + self.size])
+
+
+def _resized(image: Any, height: int, width: int) -> FloatImage:
+    """A BGR image at another size, RGB in [0, 1]."""
+    smaller = height * width < image.shape[0] * image.shape[1]
+    interpolation = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    resized = cv2.resize(np.ascontiguousarray(image[..., ::-1]), (width, height), interpolation=interpolation)
+    return to_float(resized)  # type: ignore[arg-type]  # of the type it had
