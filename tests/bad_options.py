@@ -63,7 +63,7 @@ BROKEN: list[tuple[str, Any, str]] = [
         "queue_sise is not an option that is read; did you mean queue_size?",
     ),
     ("train.contrast", {"positive": "dirty"}, "train.contrast.positive is 'dirty'"),
-    ("train.contrast", {"enqueue": "keys"}, "train.contrast.enqueue is 'keys'; it must be 'query' or 'key'"),
+    ("train.contrast", {"enqueue": "keys"}, "train.contrast.enqueue is 'keys'; it must be query or key, or left out"),
     ("train.contrast", {"positive": "degraded"}, "needs datasets.train.second_crop"),
     ("train.contrast", {"momentum": 3}, "momentum is 3"),
     ("train.mixing_augs", {"mixup": True, "beta": 1}, "train.mixing_augs.beta is not an option"),
