@@ -6,7 +6,7 @@ where a file is not what this program would write.
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import wrap
@@ -179,6 +179,12 @@ def degraded(name: str, roots: list[str], *degradations: dict[str, Any]) -> Meas
 def noisy(name: str, roots: list[str], sigma: Any) -> Measured:
     """Clean images with Gaussian noise added as they are read."""
     return degraded(name, roots, {"type": "noise", "sigma": sigma})
+
+
+def mixed(*sets: Measured) -> Measured:
+    """Samples of several data sets, equally often; called by the first's name."""
+    named = [{"name": one.name, **one.options} for one in sets]
+    return Measured(sets[0].name, {"type": "MixedDataset", "sets": named})
 
 
 def _names(lq: str, gt: str) -> dict[str, str]:
@@ -562,6 +568,9 @@ class Training:
         gt_size, batch_size: of the crops.
         rotations: whether crops are rotated.
         metrics: of the benchmarks.
+        network: what is trained.
+        rate: the learning rate, as YAML has it.
+        betas: of AdamW.
     """
 
     title: str
@@ -575,6 +584,9 @@ class Training:
     batch_size: int = 8
     rotations: bool = True
     metrics: str = "psnr ssim"
+    network: Mapping[str, Any] = field(default_factory=lambda: TRAINED_NETWORK)
+    rate: str = "8e-4"
+    betas: tuple[float, float] = (0.9, 0.999)
 
 
 TRAINED_NETWORK = {
@@ -609,6 +621,34 @@ TRAINED = {
         rotations=False,
         metrics="psnr ssim psnr_y ssim_y",
     ),
+    "dehaze": Training(
+        "dehazing (indoors above all)",
+        mixed(
+            pairs("SOTS-indoor", "train"),
+            degraded(
+                "CBSD432",
+                [DATA_SETS["CBSD432"].lmdb("train", "gt")],
+                {"type": "haze", "beta": [0, 2.5], "airlight": [0.7, 1]},
+            ),
+        ),
+        val=pairs("SOTS-indoor", "test"),
+        test=(pairs("SOTS-indoor", "test"),),
+        needs=("SOTS-indoor", "CBSD432"),
+        iterations=6500,
+        constant=1000,
+        gt_size=128,
+        batch_size=3,
+        rotations=False,
+        network={
+            "type": "ConStyleNAFNet",
+            "dim": 32,
+            "num_blocks_down": [1, 2, 2],
+            "num_blocks_bottleneck": 2,
+            "num_blocks_up": [2, 1, 1],
+        },
+        rate="1e-3",
+        betas=(0.9, 0.9),
+    ),
 }
 """The networks that come trained, see `constyle_arch.checkpoints.trained`."""
 
@@ -630,14 +670,16 @@ def trained_train_file(task_name: str) -> str:
             "train": {"name": training.train.name, **training.train.options, **loader},
             **_measured("val", (training.val,)),
         },
-        "network_g": TRAINED_NETWORK,
+        "network_g": training.network,
         "path": {"pretrain_network_g": None, "strict_load_g": True, "resume_state": None},
         "train": {
             "total_iter": training.iterations,
             "ema_decay": 0.999,
             "amp": "bf16",
-            "optim_g": _adamw(Literal("!!float 8e-4")),
-            "scheduler": _cosine([training.constant, training.iterations - training.constant], [0.0008, 0.000001]),
+            "optim_g": _adamw(Literal(f"!!float {training.rate}"), training.betas),
+            "scheduler": _cosine(
+                [training.constant, training.iterations - training.constant], [float(training.rate), 0.000001]
+            ),
             "contrast": {"queue_size": 4096, "normalize": True},
             **_losses(guided=True, weight=0.01),
         },
@@ -662,7 +704,7 @@ def trained_test_file(task_name: str) -> str:
     options = {
         **_general(name, guided=True),
         "datasets": _measured("test", training.test),
-        "network_g": TRAINED_NETWORK,
+        "network_g": training.network,
         "path": {"pretrain_network_g": task_name, "strict_load_g": True},
         "val": {"save_img": False, "metrics": _metrics(training.metrics)},
     }
@@ -795,8 +837,8 @@ def _trained(name: str) -> dict[str, Any]:
     return {"pretrain_network_g": f"experiments/{name}", "strict_load_g": True}
 
 
-def _adamw(rate: "Literal") -> dict[str, Any]:
-    return {"type": "AdamW", "lr": rate, "weight_decay": Literal("!!float 1e-4"), "betas": [0.9, 0.999]}
+def _adamw(rate: "Literal", betas: Sequence[float] = (0.9, 0.999)) -> dict[str, Any]:
+    return {"type": "AdamW", "lr": rate, "weight_decay": Literal("!!float 1e-4"), "betas": list(betas)}
 
 
 def _cosine(periods: list[int], floors: list[float]) -> dict[str, Any]:

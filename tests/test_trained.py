@@ -11,11 +11,12 @@ from skimage import data
 
 import constyle_arch
 from constyle_arch import cli
-from constyle_arch.archs import ConStyleConv
+from constyle_arch.archs.general_restoration_arch import GuidedNetwork
 from constyle_arch.checkpoints import trained
 from constyle_arch.checkpoints.reading import read_checkpoint
 from constyle_arch.checkpoints.trained import CHECKSUMS, FOLDER, TRAINED, located
 from constyle_arch.data.degradations import Rain
+from constyle_arch.data.degradations.haze import add_haze, smooth_depth
 from constyle_arch.errors import CheckpointError
 from tests.conftest import REPOSITORY
 from tests.golden.formula_weights import formula_input
@@ -41,7 +42,7 @@ def restored(name, image):
 @pytest.mark.parametrize("name", TRAINED)
 def test_name_loads_a_network_ready_to_call(name):
     network = constyle_arch.load_network(name)
-    assert isinstance(network, ConStyleConv)
+    assert isinstance(network, GuidedNetwork)
     assert not network.training
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
 
@@ -85,6 +86,12 @@ def test_rain_is_removed():
     clean = photograph()
     rainy = Rain(density=0.004, length=14, angle=8, brightness=0.5)(clean, np.random.RandomState(0))
     assert psnr(restored("derain", rainy), clean) > psnr(rainy, clean) + 3
+
+
+def test_haze_is_removed():
+    clean = photograph()
+    hazy = add_haze(clean, smooth_depth(192, 192, np.random.RandomState(0)), 1.2, 0.9)
+    assert psnr(restored("dehaze", hazy), clean) > psnr(hazy, clean) + 3
 
 
 def test_damaged_weights_are_refused(tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ FOLDER = Path(__file__).parent
 TRAINED = {
     "denoise": "removes noise of unknown strength, σ up to 50, from colour photographs",
     "derain": "removes light rain",
+    "dehaze": "removes haze, indoors above all",
 }
 """What each network does, by its name."""
 

@@ -75,6 +75,10 @@ def _rain100(kind: str, **images: int) -> DataSet:
     )
 
 
+def _rooms(part: str) -> Plan:
+    return Plan(gt=f"{part}/gt", lq=f"{part}/hazy", names=("{}_*", "{}"))
+
+
 def _gopro(part: str) -> Plan:
     return Plan(gt=f"{part}/*/sharp", lq=f"{part}/*/blur", names=("{}/blur/{}", "{}/sharp/{}"))
 
@@ -95,6 +99,7 @@ DATA_SETS = {
     for data_set in (
         DataSet("OTS", {"train": Split(313950, Plan(gt="clear", lq="hazy", names=_HAZY))}),
         DataSet("SOTS", {"test": Split(500, Plan(gt="outdoor/gt", lq="outdoor/hazy", names=_HAZY))}),
+        DataSet("SOTS-indoor", {"train": Split(140, _rooms("train")), "test": Split(45, _rooms("test"))}),
         DataSet(
             "GoPro",
             {
