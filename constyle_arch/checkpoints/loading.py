@@ -19,9 +19,9 @@ def load_network(path: str | Path, type: str | None = None, *, key: str | None =
     """The network a checkpoint holds, or one that comes trained: `load_network("denoise")`.
 
     Args:
-        path: the name of a trained network (`denoise`, `derain`, `dehaze`); an experiment's folder, for its best network or else
-            its last; or a `.pth` or `.safetensors` file: this package's, BasicSR's, or a published one (IRConStyle,
-            Restormer, NAFNet; MAXIM, also as `.npz`).
+        path: the name of a trained network (`denoise`, `derain`, `dehaze`); an experiment's folder, for its best
+            network or else its last; or a `.pth` or `.safetensors` file: this package's, BasicSR's, or a published one
+            (IRConStyle, Restormer, NAFNet; MAXIM, also as `.npz`).
         type: the architecture's name; left out, it and its options are worked out from the weights, or are those of
             the experiment that the file lies in.
         key: the section of the file to take; left out, the first of `reading.SECTIONS` that is there.
