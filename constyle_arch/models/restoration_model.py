@@ -499,8 +499,10 @@ class RestorationModel(Optimization, SRModel):  # type: ignore[misc]  # BasicSR 
         """As BasicSR's, with the input's score and the gain; a metric that was never measured has no best value."""
         best, lines = self.best_metric_results[dataset_name], []
         for metric, value in self.metric_results.items():
-            before = self.input_scores[dataset_name][f"{INPUT}{metric}"]
-            line = f"\t # {metric}: {value:.4f}\tinput {before:.4f}, gain {value - before:+.4f}"
+            line = f"\t # {metric}: {value:.4f}"
+            before = self.input_scores[dataset_name].get(f"{INPUT}{metric}")
+            if before is not None:  # a class has no input's score
+                line += f"\tinput {before:.4f}, gain {value - before:+.4f}"
             if metric in best:
                 line += f"\tBest: {best[metric]['val']:.4f} @ {best[metric]['iter']} iter"
             lines.append(line)
