@@ -6,7 +6,7 @@ where a file is not what this program would write.
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import wrap
@@ -181,10 +181,10 @@ def noisy(name: str, roots: list[str], sigma: Any) -> Measured:
     return degraded(name, roots, {"type": "noise", "sigma": sigma})
 
 
-def mixed(*sets: Measured) -> Measured:
-    """Samples of several data sets, equally often; called by the first's name."""
+def mixed(*sets: Measured, weights: list[int]) -> Measured:
+    """Samples of several data sets, as often as their weights say; called by the first's name."""
     named = [{"name": one.name, **one.options} for one in sets]
-    return Measured(sets[0].name, {"type": "MixedDataset", "sets": named})
+    return Measured(sets[0].name, {"type": "MixedDataset", "sets": named, "weights": weights})
 
 
 def _names(lq: str, gt: str) -> dict[str, str]:
@@ -568,9 +568,8 @@ class Training:
         gt_size, batch_size: of the crops.
         rotations: whether crops are rotated.
         metrics: of the benchmarks.
-        network: what is trained.
         rate: the learning rate, as YAML has it.
-        betas: of AdamW.
+        clip: the largest L2 norm of a step's gradients.
     """
 
     title: str
@@ -584,9 +583,8 @@ class Training:
     batch_size: int = 8
     rotations: bool = True
     metrics: str = "psnr ssim"
-    network: Mapping[str, Any] = field(default_factory=lambda: TRAINED_NETWORK)
     rate: str = "8e-4"
-    betas: tuple[float, float] = (0.9, 0.999)
+    clip: float | None = None
 
 
 TRAINED_NETWORK = {
@@ -628,26 +626,20 @@ TRAINED = {
             degraded(
                 "CBSD432",
                 [DATA_SETS["CBSD432"].lmdb("train", "gt")],
-                {"type": "haze", "beta": [0, 2.5], "airlight": [0.7, 1]},
+                {"type": "haze", "beta": [0, 1.8], "airlight": [0.7, 1]},
             ),
+            weights=[3, 1],
         ),
         val=pairs("SOTS-indoor", "test"),
         test=(pairs("SOTS-indoor", "test"),),
         needs=("SOTS-indoor", "CBSD432"),
-        iterations=6500,
-        constant=1000,
-        gt_size=128,
-        batch_size=3,
+        iterations=3300,
+        constant=825,
+        gt_size=256,
+        batch_size=6,
         rotations=False,
-        network={
-            "type": "ConStyleNAFNet",
-            "dim": 32,
-            "num_blocks_down": [1, 2, 2],
-            "num_blocks_bottleneck": 2,
-            "num_blocks_up": [2, 1, 1],
-        },
-        rate="1e-3",
-        betas=(0.9, 0.9),
+        rate="4e-4",
+        clip=1,
     ),
 }
 """The networks that come trained, see `constyle_arch.checkpoints.trained`."""
@@ -670,13 +662,14 @@ def trained_train_file(task_name: str) -> str:
             "train": {"name": training.train.name, **training.train.options, **loader},
             **_measured("val", (training.val,)),
         },
-        "network_g": training.network,
+        "network_g": TRAINED_NETWORK,
         "path": {"pretrain_network_g": None, "strict_load_g": True, "resume_state": None},
         "train": {
             "total_iter": training.iterations,
             "ema_decay": 0.999,
             "amp": "bf16",
-            "optim_g": _adamw(Literal(f"!!float {training.rate}"), training.betas),
+            **({} if training.clip is None else {"grad_clip_norm": training.clip}),
+            "optim_g": _adamw(Literal(f"!!float {training.rate}")),
             "scheduler": _cosine(
                 [training.constant, training.iterations - training.constant], [float(training.rate), 0.000001]
             ),
@@ -704,7 +697,7 @@ def trained_test_file(task_name: str) -> str:
     options = {
         **_general(name, guided=True),
         "datasets": _measured("test", training.test),
-        "network_g": training.network,
+        "network_g": TRAINED_NETWORK,
         "path": {"pretrain_network_g": task_name, "strict_load_g": True},
         "val": {"save_img": False, "metrics": _metrics(training.metrics)},
     }
@@ -837,8 +830,8 @@ def _trained(name: str) -> dict[str, Any]:
     return {"pretrain_network_g": f"experiments/{name}", "strict_load_g": True}
 
 
-def _adamw(rate: "Literal", betas: Sequence[float] = (0.9, 0.999)) -> dict[str, Any]:
-    return {"type": "AdamW", "lr": rate, "weight_decay": Literal("!!float 1e-4"), "betas": list(betas)}
+def _adamw(rate: "Literal") -> dict[str, Any]:
+    return {"type": "AdamW", "lr": rate, "weight_decay": Literal("!!float 1e-4"), "betas": [0.9, 0.999]}
 
 
 def _cosine(periods: list[int], floors: list[float]) -> dict[str, Any]:

@@ -131,7 +131,6 @@ def test_installing_twice_changes_nothing_and_ours_are_asked_first():
         ESRGAN(num_filters=16, num_blocks=1),
         PLKSR(dim=16, n_blocks=1),
         SPAN(num_in_ch=3, num_out_ch=3),
-        SpandrelNAFNet(img_channel=1, width=8, middle_blk_num=1, enc_blk_nums=[1], dec_blk_nums=[1]),
     ],
     ids=lambda network: type(network).__name__,
 )
