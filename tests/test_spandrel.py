@@ -11,7 +11,6 @@ from spandrel import MAIN_REGISTRY, ImageModelDescriptor, ModelLoader, ModelTili
 from spandrel.architectures.Compact import Compact
 from spandrel.architectures.DnCNN import DnCNN
 from spandrel.architectures.ESRGAN import ESRGAN
-from spandrel.architectures.NAFNet import NAFNet as SpandrelNAFNet
 from spandrel.architectures.PLKSR import PLKSR
 from spandrel.architectures.SPAN import SPAN
 from torch import nn
