@@ -199,5 +199,6 @@ def test_command_exports_the_network_of_a_checkpoint(tmp_path, tiny, capsys):
     parser = argparse.ArgumentParser()
     export.add_to(parser.add_subparsers())
     assert export.run(parser.parse_args(["export", str(tmp_path / "w.pth"), str(tmp_path / "net.onnx")])) == 0
-    assert "NAFNet, 0.0 MB, opset 18.\nonnxruntime and PyTorch differ by " in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"NAFNet of {tmp_path / 'w.pth'} [params], 0.0 MB, opset 18.\nonnxruntime and PyTorch differ by " in said
     assert_restores_every_size(tmp_path / "net.onnx", tiny)

@@ -174,7 +174,7 @@ def _restore_view(
 
 def _of_one_size(restored: Tensor, lq: Tensor) -> Tensor:
     """What a network made of images, which must be of their size."""
-    if restored.shape != lq.shape:
+    if restored.shape[2:] != lq.shape[2:]:
         raise ValueError(
             f"The network turns images {tuple(lq.shape)} into {tuple(restored.shape)}; restoration keeps the size. "
             "Networks for super-resolution are restored with at scale 1 alone."
