@@ -31,7 +31,7 @@ NETWORKS = ("constyle_restormer", "constyle_nafnet", "constyle_maxim", "restorme
 def home(tmp_path_factory):
     """A directory with every data set, prepared."""
     home = tmp_path_factory.mktemp("recipes")
-    write_stand_ins(home)
+    write_stand_ins(home, height=256, width=264)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(home)
         for name in DATA_SETS:
