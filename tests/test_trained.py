@@ -11,6 +11,7 @@ from skimage import data
 
 import constyle_arch
 from constyle_arch import cli
+from constyle_arch.archs import NAFNet
 from constyle_arch.archs.general_restoration_arch import GuidedNetwork
 from constyle_arch.checkpoints import trained
 from constyle_arch.checkpoints.reading import read_checkpoint
@@ -112,6 +113,13 @@ def test_a_file_of_ones_own_is_named_by_a_path(tmp_path, monkeypatch):
     torch.save({"params": {"mine": torch.ones(1)}}, "denoise")
     assert "mine" in read_checkpoint("./denoise")["params"]
     assert "mine" not in read_checkpoint("denoise")
+    assert located(located("./denoise")) == located(str(located("./denoise"))) == tmp_path / "denoise"
+
+
+def test_a_network_of_ones_own_in_such_a_file_is_loaded(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"params": NAFNet(width=8, enc_blk_nums=(1,), dec_blk_nums=(1,)).state_dict()}, "denoise")
+    assert isinstance(constyle_arch.load_network("./denoise"), NAFNet)
 
 
 def test_an_unknown_name_is_answered_with_those_there_are():

@@ -92,7 +92,7 @@ def _check_checkpoint(options: Options, built: list[nn.Module]) -> Problems:
     if not path.get("pretrain_network_g"):
         return
     starts_afresh = options["is_train"] and not (options.get("auto_resume") or path.get("resume_state"))
-    source = located(path["pretrain_network_g"]).expanduser()
+    source = located(path["pretrain_network_g"])
     home = Path("experiments") / options["name"]
     if not source.is_file():
         yield f"path.pretrain_network_g: the file {source} does not exist."

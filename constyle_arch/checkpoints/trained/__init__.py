@@ -30,13 +30,18 @@ def located(path: str | Path) -> Path:
         path: the name of a trained network; a file, which may not be there; or an experiment's folder, which stands
             for its best network, or its last where none was validated.
 
+    Returns:
+        A path that means the same file when it is located again: `./denoise` does not become the name `denoise`.
+
     Raises:
         CheckpointError: the weights of that name are not those that were released, or the folder holds no network.
     """
     name = str(path)
     if name not in TRAINED:
         path = Path(path).expanduser()
-        return network_in(path) if path.is_dir() else path
+        if path.is_dir():
+            return network_in(path)
+        return path.absolute() if str(path) in TRAINED else path
     file = FOLDER / f"{name}.safetensors"
     digest = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
     if f"{digest}  {file.name}" not in CHECKSUMS.read_text(encoding="ascii").splitlines():
