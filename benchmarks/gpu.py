@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from benchmarks.networks import GUIDED, QUEUE, Subject, Variant, copy_rate, matrix_rate
+from benchmarks.networks import GUIDED, QUEUE, Subject, Variant, copy_rate, matrix_rate, write_part
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 BEGIN, END = "<!-- gpu: begin -->", "<!-- gpu: end -->"
@@ -215,11 +215,7 @@ def main() -> None:
         lines += ["<details><summary>Kernels of a step, bf16</summary>", "", "| | time | calls |", "|---|---:|---:|"]
         lines += [f"| `{kernel.replace('|', '¦')}` | {share:.0%} | {calls} |" for kernel, share, calls in kernels]
         lines += ["", "</details>", ""]
-    text = arguments.results.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    body = "\n".join(lines)
-    arguments.results.write_text(f"{before}{BEGIN}\n{body}{END}{rest.split(END)[1]}", encoding="utf-8")
-    print(body)
+    write_part(arguments.results, BEGIN, END, lines)
 
 
 if __name__ == "__main__":

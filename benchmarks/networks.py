@@ -393,6 +393,14 @@ def plot(grown: dict[str, dict[str, list[tuple[int, Measured]]]], path: Path) ->
     path.write_text(f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>{"".join(parts)}</svg>\n')
 
 
+def write_part(file: Path, begin: str, end: str, lines: list[str]) -> None:
+    """Print lines of Markdown, and put them between two marks of a file."""
+    body = "\n".join(lines)
+    before, rest = file.read_text(encoding="utf-8").split(begin)
+    file.write_text(f"{before}{begin}\n{body}\n{end}{rest.split(end)[1]}", encoding="utf-8")
+    print(body)
+
+
 def data_parallel(device: str, rounds: int) -> list[str]:
     """Images a second on one GPU and on all of them; nothing where there is one."""
     import torch
@@ -456,10 +464,7 @@ def main() -> None:
         lines += growth_table(grown)
         plot(grown, HERE / "growth.svg")
     lines += data_parallel(arguments.device, arguments.rounds)
-    text = RESULTS.read_text()
-    before, rest = text.split(BEGIN)
-    RESULTS.write_text(before + BEGIN + "\n" + "\n".join(lines) + "\n" + END + rest.split(END)[1])
-    print("\n".join(lines))
+    write_part(RESULTS, BEGIN, END, lines)
 
 
 if __name__ == "__main__":

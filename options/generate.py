@@ -181,10 +181,10 @@ def noisy(name: str, roots: list[str], sigma: Any) -> Measured:
     return degraded(name, roots, {"type": "noise", "sigma": sigma})
 
 
-def mixed(*sets: Measured, weights: list[int]) -> Measured:
-    """Samples of several data sets, as often as their weights say; called by the first's name."""
+def mixed(name: str, *sets: Measured, weights: list[int]) -> Measured:
+    """Samples of several data sets, as often as their weights say."""
     named = [{"name": one.name, **one.options} for one in sets]
-    return Measured(sets[0].name, {"type": "MixedDataset", "sets": named, "weights": weights})
+    return Measured(name, {"type": "MixedDataset", "sets": named, "weights": weights})
 
 
 def _names(lq: str, gt: str) -> dict[str, str]:
@@ -238,10 +238,7 @@ def _any() -> Task:
     )
     return Task(
         "noise, rain, haze, blur, JPEG, snow and low light in one network",
-        Measured(
-            "mixed",
-            {"type": "MixedDataset", "sets": [{"name": one.name, **one.options} for one in sets], "weights": [1] * 7},
-        ),
+        mixed("mixed", *sets, weights=[1] * 7),
         val=measured,
         test=measured,
         needs=(*DFWB, "Rain14000", "OTS", "GoPro", "CBSD68", "Rain100L", "SOTS"),
@@ -622,6 +619,7 @@ TRAINED = {
     "dehaze": Training(
         "dehazing (indoors above all)",
         mixed(
+            "SOTS-indoor",
             pairs("SOTS-indoor", "train"),
             degraded(
                 "CBSD432",

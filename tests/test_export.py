@@ -24,8 +24,7 @@ from constyle_arch.archs.maxim_arch import BottleneckBlock, EncoderBlock
 from constyle_arch.commands import export
 from constyle_arch.errors import UserError
 from constyle_arch.files import save_atomically
-from constyle_arch.inference import onnx_export as exporting
-from constyle_arch.inference import use_local_statistics
+from constyle_arch.inference import onnx_export, use_local_statistics
 from constyle_arch.inference.onnx_export import export_onnx
 
 onnx = pytest.importorskip("onnx")
@@ -176,7 +175,7 @@ def test_local_statistics_are_refused(tmp_path, tiny):
 
 
 def test_network_that_onnxruntime_restores_otherwise_is_not_written(tmp_path, tiny, monkeypatch):
-    monkeypatch.setattr(exporting, "TOLERANCE", -1.0)
+    monkeypatch.setattr(onnx_export, "TOLERANCE", -1.0)
     with pytest.raises(UserError, match=r"The exported NAFNet differs from PyTorch's by .* nothing was written"):
         export_onnx(tiny, tmp_path / "net.onnx")
     assert not list(tmp_path.iterdir())

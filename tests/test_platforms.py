@@ -19,8 +19,8 @@ optional = ("spandrel", "plotting", "latents", "sample")
 for module in pkgutil.walk_packages(constyle_arch.__path__, "constyle_arch."):
     if not any(part in module.name for part in (*optional, "__main__")):
         importlib.import_module(module.name)
-from constyle_arch.data.preparation.packing import _processors
-assert _processors() >= 1
+from constyle_arch.data.workers import available_cores
+assert available_cores() >= 1
 import torch
 network = constyle_arch.load_network("net.pth")
 assert constyle_arch.restore(network, torch.rand(1, 3, 16, 16)).shape == (1, 3, 16, 16)

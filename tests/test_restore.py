@@ -23,7 +23,6 @@ from constyle_arch.checkpoints.trained import located
 from constyle_arch.errors import CheckpointError, DataError, OptionsError, RunError
 from constyle_arch.images import to_float
 from constyle_arch.inference import memory
-from constyle_arch.inference.photographs import restorer as restoring
 from constyle_arch.inference.photographs.finding import find_jobs, find_truths
 from constyle_arch.inference.photographs.photograph import Photograph, read_photograph
 from constyle_arch.inference.photographs.restorer import Restorer
@@ -428,8 +427,8 @@ def test_tiles_are_halved_when_memory_runs_out(monkeypatch):
             raise torch.OutOfMemoryError("CUDA out of memory")
         return colors
 
-    monkeypatch.setattr(restoring, "restore", restore)
-    monkeypatch.setattr(restoring, "fitting_tile", lambda *_: None)
+    monkeypatch.setattr(f"{Restorer.__module__}.restore", restore)
+    monkeypatch.setattr(f"{Restorer.__module__}.fitting_tile", lambda *_: None)
     restorer = Restorer(random_network(), say=said.append)
     photograph = Photograph(np.zeros((300, 700, 3), np.uint8))
     restorer.restored(photograph)

@@ -55,7 +55,7 @@ def save_pretrained(
     """
     from safetensors.torch import save
 
-    network = source if isinstance(source, nn.Module) else load_network(located(source))
+    network = source if isinstance(source, nn.Module) else load_network(source)
     weights = {key: tensor.cpu().contiguous() for key, tensor in network.state_dict().items()}
     architecture, options = detect_network(weights)
     config = {

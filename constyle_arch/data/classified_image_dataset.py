@@ -36,18 +36,12 @@ class ClassifiedImageDataset(Dataset[dict[str, Any]]):
     An item holds `lq` and `gt` (3, gt_size, gt_size), RGB, their `class`, and `name`, `lq_path`, `gt_path`. Classes are
     numbered in the order of their names, so data sets to train and to validate on must have the same.
 
-    Options, besides BasicSR's `name`, `type`, `phase`:
-        dataroot_gt: the folder (or LMDB) of the classes' folders; or a list of such places.
-        degradations: as for `DegradedImageDataset`.
-        gt_size: side of the parts, in pixels. Default: 224.
-        use_hflip: whether to flip left and right (training only). Default: true.
+    Its options are `ClassifiedImages` of `options.schema`.
 
     Raises:
         DataError: a folder is missing, an image is in no class, a degradation is not one there is, or a file cannot be
             decoded. The message names the option or the file.
     """
-
-    KEYS = "dataroot_gt degradations gt_size use_hflip"
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self.opt = opt

@@ -1,4 +1,4 @@
-"""Processes that read data for another one: whom they listen to, and when they end."""
+"""Processes that read data for another one: how many may run, whom they listen to, and when they end."""
 
 import os
 import signal
@@ -6,6 +6,13 @@ import threading
 import time
 
 SECONDS_BETWEEN_LOOKS = 1.0
+
+
+def available_cores() -> int:
+    """How many processors this process may use; on macOS and Windows, how many there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def listen_to_parent_alone(_worker: int) -> None:

@@ -95,7 +95,7 @@ class Workplace:
             strength: from 0, the photograph as it is, to 1, as the network restores it.
             tile: side of the tiles, in pixels; None as memory needs.
             truth: the clean photograph, to score with.
-            progress: is told after each tile how many are done, and of how many.
+            progress: called after each tile with how many are done, and of how many.
 
         Raises:
             UserError: a file cannot be read or is too large, the sizes differ, the checkpoint is not a
@@ -111,8 +111,8 @@ class Workplace:
                 f"{size_of(clean.pixels)}; they must be of one size."
             )
         said: list[str] = []
-        restorer = Restorer(self._network(weights), tile, say=said.append, progress=progress)
-        restored = blended(degraded, restorer.restored(degraded), strength)
+        restorer = Restorer(self._network(weights), tile, strength=strength, say=said.append, progress=progress)
+        restored = restorer.restored(degraded)
         suffix = photograph.suffix if photograph.suffix.lower() in FORMATS else ".png"
         file = folder / f"{photograph.stem}_restored{suffix}"
         said += [f"{what}; left out." for what in restored.left_out]
@@ -131,13 +131,8 @@ class Workplace:
         version = (file, file.stat().st_mtime if file.is_file() else 0.0)
         if self._loaded is None or self._loaded[0] != version:
             self._loaded = None  # two at a time need not fit
-            self._loaded = version, load_network(weights).to(self.device)
+            self._loaded = version, load_network(file).to(self.device)
         return self._loaded[1]
-
-
-def blended(degraded: Photograph, restored: Photograph, strength: float) -> Photograph:
-    """The mean of both, the restored one weighted with `strength` and the other with what is left of 1."""
-    return restored.with_colors((1 - strength) * degraded.colors + strength * restored.colors)
 
 
 def _scores(degraded: Photograph, restored: Photograph, clean: Photograph) -> str:

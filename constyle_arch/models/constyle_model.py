@@ -63,7 +63,7 @@ class ConStyleModel(RestorationModel):
                 )
 
     def _load_published_contrast(self) -> None:
-        """Go on with the momentum encoder and the queue where the pretrained weights are a release that has them."""
+        """Take over the momentum encoder and the queue where the pretrained weights are a release that has them."""
         load_path = self.opt["path"].get("pretrain_network_g")
         if load_path is None:
             return
@@ -150,7 +150,7 @@ class ConStyleModel(RestorationModel):
         return {**super().training_state(), "contrast": self.contrast.state_dict()}
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
-        """Go on from a state that `save_training_state` wrote."""
+        """Resume from a state that `save_training_state` wrote."""
         if "contrast" not in resume_state:
             raise RunError("The training state holds no momentum encoder and queue: another model_type wrote it.")
         self._load_contrast(resume_state["contrast"], "The training state")

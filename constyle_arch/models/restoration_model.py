@@ -608,7 +608,7 @@ class RestorationModel(Optimization, SRModel):  # type: ignore[misc]  # BasicSR 
         }
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
-        """Go on from a state that `save_training_state` wrote, with the options of now.
+        """Resume from a state that `save_training_state` wrote, with the options of now.
 
         A validation that was due at the state's iteration and is not in the history is made up for.
         """

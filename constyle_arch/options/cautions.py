@@ -1,12 +1,12 @@
 """What does not stand against a run but is hardly meant: `basicsr check` says it."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from constyle_arch.data.image_stores import as_list
+from constyle_arch.data.workers import available_cores
 
 Options = dict[str, Any]
 
@@ -51,7 +51,7 @@ def cautions(options: Options, step: Step | None, free_memory: float) -> Iterato
     if not options["is_train"]:
         return
     yield from _schedule(options["train"])
-    workers, cores = options["datasets"]["train"]["num_worker_per_gpu"], _cores()
+    workers, cores = options["datasets"]["train"]["num_worker_per_gpu"], available_cores()
     if workers > WORKERS_A_CORE * cores:
         yield (
             f"datasets.train.num_worker_per_gpu is {workers}, and this process has {cores} CPU "
@@ -132,8 +132,3 @@ def in_words(seconds: float) -> str:
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
     return f"{seconds:.2g} s"
-
-
-def _cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

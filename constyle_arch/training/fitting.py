@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +14,7 @@ import yaml
 from torch import nn
 
 from constyle_arch.checkpoints.trained import TRAINED
+from constyle_arch.data.workers import available_cores
 from constyle_arch.errors import DataError, OptionsError
 from constyle_arch.inference.memory import free_memory
 from constyle_arch.options.reading import OptionLoader, complete_datasets
@@ -199,7 +198,7 @@ def _first_settings(name: str, task: str, data: OwnData, size: str) -> Settings:
         crop=crop,
         batch=SIZES[size].batch,
         hold_out=max(data.clean // held_out, 2),
-        workers=min(8, _cores()) if gpu else 1 + (_cores() >= 4),
+        workers=min(8, available_cores()) if gpu else 1 + (available_cores() >= 4),
         start=task if size == "small" and task in TRAINED else "",
     )
     return replace(settings, batch=_fitting_batch(settings))
@@ -228,10 +227,6 @@ def _round(number: float) -> int:
     """Down to two digits, at least 1."""
     digits = max(math.floor(math.log10(max(number, 1))) - 1, 0)
     return max(int(number // 10**digits * 10**digits), 1)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 # What the machine does with it.
@@ -279,7 +274,7 @@ def _timed(settings: Settings) -> Timing:
         side = min(math.isqrt(settings.data.pixels) // ALIGNMENT * ALIGNMENT, 512)
         model.feed_data({"lq": torch.rand(1, 3, side, side)})
         restoring = _seconds_of(model.test, device)
-        name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU with {_cores()} cores"
+        name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU with {available_cores()} cores"
         return Timing(
             step=seconds,
             megapixel=restoring / side**2 * 1e6,

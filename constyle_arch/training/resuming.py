@@ -1,4 +1,4 @@
-"""Going on with a run whose options have changed since: what must stay, and how the rest is applied."""
+"""Resuming a run whose options have changed since: what must stay, and how the rest is applied."""
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch

@@ -33,6 +33,6 @@ class RunningMeans:
             )
 
     def read(self) -> dict[str, Tensor]:
-        """The means of what the newest step measured; not a number where no step counts. The next step begins anew."""
+        """The means of what the newest step measured; not a number where no step counts. The next step starts over."""
         self._logged = True
         return {name: self._sums[name][0] / self._sums[name][1] for name in self._newest}

@@ -1,7 +1,6 @@
 """Packing folders of images into LMDBs: every image checked, in parallel, resuming where it was interrupted."""
 
 import hashlib
-import os
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing
@@ -19,7 +18,7 @@ from constyle_arch.data.pairing import Matching, compare_names
 from constyle_arch.data.preparation.plan import Plan
 from constyle_arch.data.preparation.targets import check_target
 from constyle_arch.data.preparation.unfinished import Entry, Record, UnfinishedFolder
-from constyle_arch.data.workers import listen_to_parent_alone
+from constyle_arch.data.workers import available_cores, listen_to_parent_alone
 from constyle_arch.errors import NAMES_SHOWN, DataError, listed
 from constyle_arch.files import save_bytes_atomically
 from constyle_arch.images import Image, decode, size_of
@@ -304,20 +303,13 @@ def _packed(
         sampler=indices,
         batch_size=None,
         collate_fn=_as_it_is,  # type: ignore[arg-type]  # without batches it is given single items
-        num_workers=_processors() if workers is None else workers,
+        num_workers=available_cores() if workers is None else workers,
         worker_init_fn=_begin_worker,
     )
     try:
         yield from tqdm(loader, initial=done, total=done + len(indices), desc=what, unit="image", disable=None)
     except RuntimeError as error:  # the loader's, when a worker is gone
         raise DataError(f"A process that reads images ended: {error}. Fewer of them (--workers) may do.") from error
-
-
-def _processors() -> int:
-    """How many processors this process may use; on macOS and Windows, how many there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _as_it_is(packed: Packed) -> Packed:
