@@ -28,7 +28,7 @@ from constyle_arch.archs import (
 )
 from constyle_arch.archs.fused import use_fused
 from constyle_arch.archs.layers import LayerNorm2d, pad_to_multiple
-from constyle_arch.archs.maxim_arch import (
+from constyle_arch.archs.maxim_blocks import (
     GatingWeights,
     MultiAxisGatedMLP,
     ResidualDenseAttention,
@@ -173,7 +173,7 @@ def test_any_size_is_restored_like_its_padded_image(name, size):
     lq = torch.rand(2, 3, *size)
     with torch.no_grad():
         restored = network(lq)
-        padded = network(pad_to_multiple(lq, network.multiple))
+        padded = network(network.padded(lq))
     assert restored.shape == lq.shape
     torch.testing.assert_close(restored, padded[..., : size[0], : size[1]])
 
@@ -413,6 +413,9 @@ def test_general_network_of_a_registered_operator_is_the_network_named_after_it(
 OPERATORS = {
     "ConvBlock": 8,
     "ConvBlock, operator_options: {activation: leaky_relu}, num_refinement_blocks: 1": 8,
+    "KBBlock": 8,
+    "LeWinBlock, operator_options: {heads: [1, 2, 4, 8]}": 64,
+    "LeWinBlock, operator_options: {heads: 2, modulator: true}, num_refinement_blocks: 2": 64,
     "MaximBlock": 64,
     "MaximBlock, operator_options: {side: [8, 4, 2, 1], bias: true}": 8,
     "NAFBlock": 8,
@@ -450,7 +453,7 @@ def test_registered_operators_are_recognised_by_their_weights(operator, tmp_path
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"operator": "NAFBlok"}, "operator is 'NAFBlok'; it must be one of ConvBlock, MaximBlock, NAFBlock, Transf"),
+        ({"operator": "NAFBlok"}, "operator is 'NAFBlok'; it must be one of ConvBlock, KBBlock, LeWinBlock, Max"),
         ({"operator": 3}, "operator is 3"),
         ({"operator": "TransformerBlock", "operator_options": {"heads": [1, 2]}}, "of four levels"),
         ({"operator_options": 8}, "operator_options is 8"),

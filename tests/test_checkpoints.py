@@ -17,8 +17,8 @@ import constyle_arch
 from constyle_arch.archs import ConStyleNAFNet, ConStyleRestormer, NAFNet, Restormer
 from constyle_arch.checkpoints.conversion import convert
 from constyle_arch.checkpoints.detection import detect_network
-from constyle_arch.checkpoints.loading import fill, load_network, read_network
-from constyle_arch.checkpoints.published_names import from_published, to_published
+from constyle_arch.checkpoints.loading import fill, load_network, own_names, read_network
+from constyle_arch.checkpoints.published_names import to_published
 from constyle_arch.checkpoints.reading import digest_of, read_state_dict
 from constyle_arch.errors import CheckpointError, OptionsError
 from constyle_arch.reporting.describing import describe
@@ -65,6 +65,23 @@ RANDOM_OPTIONS = {
         "num_blocks_bottleneck": draw.randint(0, 3),
         "bias": draw.random() < 0.5,
     },
+    "ConStyleKBNet": lambda draw: {
+        "dim": draw.choice([4, 8, 32]),
+        "num_blocks_down": [draw.randint(0, 2) for _ in range(3)],
+        "num_blocks_bottleneck": draw.randint(1, 2),
+        "num_blocks_up": [draw.randint(0, 2) for _ in range(3)],
+        "use_features": draw.random() < 0.5,
+        "use_code": draw.random() < 0.5,
+    },
+    "ConStyleUformer": lambda draw: {
+        "dim": 4 * draw.randint(2, 6),
+        "num_blocks_down": [draw.randint(0, 2) for _ in range(3)],
+        "num_blocks_bottleneck": draw.randint(1, 2),
+        "num_blocks_up": [draw.randint(0, 2) for _ in range(3)],
+        "heads": [draw.choice([1, 2, 4]) for _ in range(4)],
+        "use_features": draw.random() < 0.5,
+        "use_code": draw.random() < 0.5,
+    },
     "Restormer": lambda draw: {
         "inp_channels": (channels := draw.choice([1, 3])),
         "out_channels": channels,
@@ -83,7 +100,6 @@ RANDOM_OPTIONS = {
         "middle_blk_num": draw.randint(1, 2),
         "img_channel": draw.choice([1, 3]),
         "block": draw.choice(["NAF", "Baseline"]),
-        "padding": draw.choice(["mirror", "zeros"]),
         "dec_blk_nums": levels[::-1],
     },
     "MultiStageMaxim": lambda draw: {
@@ -141,7 +157,7 @@ FORMS += ["lightning", "compiled", "model", "net", "network", "generator"]
 @pytest.mark.parametrize("form", FORMS)
 def test_weights_are_read_from_every_form_of_file(tmp_path, form, names):
     published = published_state_dict("ConStyleNAFNet_small")
-    expected = from_published(published)
+    expected = own_names(published)
     path = save_as(form, published if names == "published" else expected, tmp_path)
     network = constyle_arch.load_network(path)
     assert not network.training
@@ -178,15 +194,11 @@ def test_released_constyle_restormer_with_biases_has_one_where_the_code_is_fused
         (partial(Uformer, embed_dim=8, depths=[1] * 9), "Uformer"),
     ],
 )
-@pytest.mark.parametrize("prefix", ["", "Process_Module_l1."])
-def test_networks_that_look_like_others_are_named(tmp_path, network, name, prefix):
-    weights = {prefix + tensor: value for tensor, value in network().state_dict().items()}
-    weights |= {"Preprocess_Module.0.weight": torch.zeros(1)} if prefix else {}
-    torch.save({"params": weights}, tmp_path / "w.pth")
-    title = "ConStyle-" + name if prefix else name
-    with pytest.raises(CheckpointError, match=rf"weights are those of {title}, a network that this package does not"):
+def test_networks_that_look_like_others_are_named(tmp_path, network, name):
+    torch.save({"params": network().state_dict()}, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match=rf"weights are those of {name}, a network that this package does not"):
         load_network(tmp_path / "w.pth")
-    assert f"of {title}, not of this package" in describe(tmp_path / "w.pth")
+    assert f"of {name}, not of this package" in describe(tmp_path / "w.pth")
 
 
 def test_architecture_and_options_may_be_given(tmp_path):
@@ -242,8 +254,8 @@ def test_weights_that_do_not_fit_are_described_and_nothing_is_loaded(tmp_path):
         fill(network, other, "w.pth")
     message = str(error.value)
     assert "w.pth does not fit ConStyleRestormer" in message
-    assert "missing: bottleneck.1.norm1.weight" in message
-    assert "not in the network: refine.1.norm1.weight" in message
+    assert "missing: bottleneck.1.norm1.body.weight" in message
+    assert "not in the network: refine.1.norm1.body.weight" in message
     assert "The file holds a ConStyleRestormer with dim 16" in message
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
@@ -385,13 +397,13 @@ def test_warm_start_fills_the_stages_that_have_a_restormers_role_and_shape():
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     table = fill(network, original, "official.pth", strict=False)
     roles = {
-        "preprocess.": "patch_embed.",
-        "down.0.0.": "encoders.0.0.",
-        "down.1.0.": "encoders.1.0.",
-        "down.1.1.": "encoders.1.1.",
-        "up.0.0.": "decoders.0.0.",
-        "up.0.1.": "decoders.0.1.",
-        "up.2.0.": "decoders.2.0.",
+        "preprocess.": "patch_embed.proj.",
+        "down.0.0.": "encoder_level1.0.",
+        "down.1.0.": "encoder_level2.0.",
+        "down.1.1.": "encoder_level2.1.",
+        "up.0.0.": "decoder_level3.0.",
+        "up.0.1.": "decoder_level3.1.",
+        "up.2.0.": "decoder_level1.0.",
         "refine.0.": "refinement.0.",
         "refine.1.": "refinement.1.",
         "output.": "output.",
@@ -406,7 +418,7 @@ def test_warm_start_fills_the_stages_that_have_a_restormers_role_and_shape():
             filled += tensor.numel()
     total = sum(tensor.numel() for tensor in before.values())
     assert f"together {filled:,} of {total:,}, {filled / total:.1%} of the network" in table
-    assert "down.1       encoders.1          2" in table
+    assert "down.1       encoder_level2        2" in table
 
 
 def test_warm_start_from_nafnet_counts_levels_from_full_resolution():
@@ -431,7 +443,7 @@ def test_training_starts_warm_through_the_option_file(make_model, tmp_path):
     torch.save({"params": original.state_dict()}, tmp_path / "official.pth")
     model = make_model(path={"pretrain_network_g": str(tmp_path / "official.pth"), "strict_load_g": False})
     for network in (model.net_g, model.net_g_ema):
-        assert torch.equal(network.down[0][0].ffn.project_in.weight, original.encoders[0][0].ffn.project_in.weight)
+        assert torch.equal(network.down[0][0].ffn.project_in.weight, original.encoder_level1[0].ffn.project_in.weight)
 
 
 def assert_same(actual, expected):
@@ -450,9 +462,7 @@ def test_conversion_there_and_back_is_bit_identical(tmp_path, name, middle):
     convert(str(tmp_path / middle), str(tmp_path / "back.safetensors"), names="published")
     assert_same(read_state_dict(tmp_path / "back.safetensors"), published)
     own = read_state_dict(tmp_path / middle)
-    assert_same(
-        {key: tensor for key, tensor in own.items() if not key.startswith("left_out/")}, from_published(published)
-    )
+    assert_same({key: tensor for key, tensor in own.items() if not key.startswith("left_out/")}, own_names(published))
 
 
 def test_converted_release_loads_like_the_release(tmp_path):

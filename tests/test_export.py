@@ -13,14 +13,16 @@ from torch import nn
 
 from constyle_arch.archs import (
     ConStyleConv,
+    ConStyleKBNet,
     ConStyleMaxim,
     ConStyleNAFNet,
     ConStyleRestormer,
+    ConStyleUformer,
     Maxim,
     NAFNet,
     Restormer,
 )
-from constyle_arch.archs.maxim_arch import BottleneckBlock, EncoderBlock
+from constyle_arch.archs.maxim_blocks import BottleneckBlock, EncoderBlock
 from constyle_arch.commands import export
 from constyle_arch.errors import UserError
 from constyle_arch.files import save_atomically
@@ -37,6 +39,7 @@ UNET = {
     "num_blocks_up": (0, 0, 1),
     "num_refinement_blocks": 0,
 }
+BLOCKS = {"num_blocks_down": (2, 0, 0), "num_blocks_bottleneck": 1, "num_blocks_up": (0, 0, 1)}
 
 
 def shortened(network):
@@ -53,13 +56,15 @@ NETWORKS = {
     "ConStyleRestormer": partial(ConStyleRestormer, **UNET, bias=True),
     "ConStyleNAFNet": partial(ConStyleNAFNet, **UNET),
     "ConStyleConv": partial(ConStyleConv, dim=8, activation="leaky_relu"),
+    "ConStyleKBNet": lambda: ConStyleKBNet(dim=8, **BLOCKS),
+    "ConStyleUformer": lambda: ConStyleUformer(dim=8, **BLOCKS),
     "ConStyleMaxim": lambda: shortened(ConStyleMaxim(dim=4, num_blocks_bottleneck=1)),
     "Restormer": partial(
         Restormer, dim=8, num_blocks=(1, 0, 0, 1), num_refinement_blocks=0, layer_norm_type="BiasFree"
     ),
     "NAFNet": partial(NAFNet, width=8, enc_blk_nums=(1, 1), middle_blk_num=1, dec_blk_nums=(1, 1)),
-    "NAFNet, released": partial(
-        NAFNet, width=8, enc_blk_nums=(1,), middle_blk_num=1, dec_blk_nums=(1,), block="Baseline", padding="zeros"
+    "NAFNet-Baseline": partial(
+        NAFNet, width=8, enc_blk_nums=(1,), middle_blk_num=1, dec_blk_nums=(1,), block="Baseline"
     ),
     "Maxim": lambda: shortened(Maxim(dim=4, num_blocks_bottleneck=1)),
 }

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from constyle_arch.archs.layers import Dense, at_least_float32, gradient_checkpoint
 
 if TYPE_CHECKING:
-    from constyle_arch.archs.maxim_arch import (
+    from constyle_arch.archs.maxim_blocks import (
         GatedMLP,
         GatingWeights,
         MultiAxisGatedMLP,
@@ -89,9 +89,10 @@ def fusible(
 
 
 def _does_nothing_else(layer: nn.Module, forward: Callable[..., object]) -> bool:
-    """Whether calling `layer` is this `forward`, and nothing besides."""
-    return type(layer).forward is forward and not (
-        layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks
+    """Whether calling `layer` is this `forward`, and nothing besides, in its layers neither."""
+    return type(layer).forward is forward and not any(
+        part._forward_hooks or part._forward_pre_hooks or part._backward_hooks or part._backward_pre_hooks
+        for part in layer.modules()
     )
 
 
@@ -103,7 +104,7 @@ def naf_block(block: "NAFBlock", x: Tensor) -> Tensor:
 
     def attend(a: Tensor, b: Tensor) -> Tensor:
         y = a * b
-        y = y * block.sca(block.pool(y))
+        y = y * block.sca(y)
         return _scaled_convolution(y, block.conv3, block.beta)
 
     def feed_forward(a: Tensor, b: Tensor) -> Tensor:

@@ -186,9 +186,10 @@ class GeneralRestorationNetwork(GuidedNetwork):
     Source: arXiv 2402.15784, section 3.3 and figure 2.
 
     Args:
-        operator: of the stages: the name of a registered one, `ConvBlock`, `MaximBlock`, `NAFBlock` or
-            `TransformerBlock`; in Python also a function that makes a block from (channels, level). A block keeps the
-            shape of its input; what that must be divisible by, it says as `multiple`.
+        operator: of the stages: the name of a registered one, `ConvBlock`, `KBBlock`, `LeWinBlock`, `MaximBlock`,
+            `NAFBlock` or `TransformerBlock`; in Python also a function that makes a block from (channels, level). A
+            block keeps the shape of its input; what that must be divisible by, it says as `multiple`. Every second
+            block of a stage becomes `shifted` where its class has that attribute.
         operator_options: of a registered operator; a list holds a value for each of the four levels, from full
             resolution to the bottleneck.
         preprocess: makes what turns the image into features (N, dim, H, W), from `dim`; left out, a 3×3 convolution.
@@ -254,7 +255,10 @@ class GeneralRestorationNetwork(GuidedNetwork):
                 raise ValueError(f"{option} is {number}; it must be at least 0.")
 
         def stage(channels: int, level: int, num_blocks: int) -> Stage:
-            blocks = [operator(channels, level) for _ in range(num_blocks)]
+            blocks: list[Any] = [operator(channels, level) for _ in range(num_blocks)]
+            for block in blocks[1::2]:
+                if hasattr(block, "shifted"):
+                    block.shifted = True
             self.multiple = math.lcm(self.multiple, *(2**level * getattr(block, "multiple", 1) for block in blocks))
             return Stage(*blocks)
 

@@ -44,6 +44,8 @@ class RestorationNetwork(nn.Module):
 
     multiple = 1
     """Height and width must be divisible by it inside; `forward` pads to it and crops back."""
+    zero_padding = False
+    """Whether it pads with zeros instead of mirroring the border."""
     in_channels = out_channels = 3
     """Of the images that it takes and restores."""
     restore: Callable[..., Tensor]
@@ -57,8 +59,11 @@ class RestorationNetwork(nn.Module):
         return self.restored(lq, self.padded(lq))
 
     def padded(self, lq: Tensor) -> Tensor:
-        """`lq` with its border mirrored until both sides are divisible by `multiple`."""
-        return pad_to_multiple(checked_image(lq, self.in_channels), self.multiple)
+        """`lq`, extended at its bottom and right until both sides are divisible by `multiple`."""
+        lq = checked_image(lq, self.in_channels)
+        if self.zero_padding:
+            return F.pad(lq, (0, -lq.shape[3] % self.multiple, 0, -lq.shape[2] % self.multiple))
+        return pad_to_multiple(lq, self.multiple)
 
     def restored(self, lq: Tensor, image: Tensor, *conditions: Any) -> Tensor:
         """What `restore` makes of `image`, which is `lq` padded, and of `conditions`; cropped to the size of `lq`."""

@@ -15,7 +15,6 @@ from constyle_arch.archs.layers import (
     LayerNorm2d,
     RestorationNetwork,
     Stage,
-    checked_image,
     make_channels_last,
 )
 
@@ -37,8 +36,7 @@ class NAFBlock(Fusible):
         self.norm1 = LayerNorm2d(channels, eps=LAYER_NORM_EPS)
         self.conv1 = nn.Conv2d(channels, 2 * channels, 1)
         self.conv2 = nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels)
-        self.pool = ChannelMeans()
-        self.sca = nn.Conv2d(channels, channels, 1)
+        self.sca = nn.Sequential(ChannelMeans(), nn.Conv2d(channels, channels, 1))
         self.conv3 = nn.Conv2d(channels, channels, 1)
         self.beta = nn.Parameter(torch.zeros(1, channels, 1, 1))
         self.norm2 = LayerNorm2d(channels, eps=LAYER_NORM_EPS)
@@ -50,7 +48,7 @@ class NAFBlock(Fusible):
         fused.naf_block,
         conv1=nn.Conv2d,
         conv2=nn.Conv2d,
-        sca=nn.Conv2d,
+        sca=nn.Sequential,
         conv3=nn.Conv2d,
         conv4=nn.Conv2d,
         conv5=nn.Conv2d,
@@ -59,7 +57,7 @@ class NAFBlock(Fusible):
         """Transform `x` (N, C, H, W) (figure 3c)."""
         a, b = self.conv2(self.conv1(self.norm1(x))).chunk(2, dim=1)
         y = a * b
-        y = y * self.sca(self.pool(y))
+        y = y * self.sca(y)
         x = x + self.conv3(y) * self.beta
         a, b = self.conv4(self.norm2(x)).chunk(2, dim=1)
         return x + self.conv5(a * b) * self.gamma
@@ -77,9 +75,13 @@ class BaselineBlock(nn.Module):
         self.norm1 = LayerNorm2d(channels, eps=LAYER_NORM_EPS)
         self.conv1 = nn.Conv2d(channels, channels, 1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
-        self.pool = ChannelMeans()
-        self.squeeze = nn.Conv2d(channels, channels // 2, 1)
-        self.excite = nn.Conv2d(channels // 2, channels, 1)
+        self.se = nn.Sequential(
+            ChannelMeans(),
+            nn.Conv2d(channels, channels // 2, 1),
+            nn.ReLU(),
+            nn.Conv2d(channels // 2, channels, 1),
+            nn.Sigmoid(),
+        )
         self.conv3 = nn.Conv2d(channels, channels, 1)
         self.beta = nn.Parameter(torch.zeros(1, channels, 1, 1))
         self.norm2 = LayerNorm2d(channels, eps=LAYER_NORM_EPS)
@@ -90,13 +92,12 @@ class BaselineBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Transform `x` (N, C, H, W)."""
         y = F.gelu(self.conv2(self.conv1(self.norm1(x))))
-        y = y * self.excite(F.relu(self.squeeze(self.pool(y)))).sigmoid()
+        y = y * self.se(y)
         x = x + self.conv3(y) * self.beta
         return x + self.conv5(F.gelu(self.conv4(self.norm2(x)))) * self.gamma
 
 
 BLOCKS = {"NAF": NAFBlock, "Baseline": BaselineBlock}
-PADDINGS = ("mirror", "zeros")
 
 
 @ARCH_REGISTRY.register()
@@ -145,7 +146,8 @@ class ConStyleNAFNet(GeneralRestorationNetwork):
 class NAFNet(RestorationNetwork):
     """NAFNet, the original ConStyle-NAFNet is compared with (87.404 M parameters by default).
 
-    Source: arXiv 2204.04676; the defaults are those of the comparison in arXiv 2402.15784.
+    Source: arXiv 2204.04676, with its release's names of tensors; the defaults are those of the comparison in arXiv
+    2402.15784.
 
     Args:
         width: channels at full resolution; each stage down doubles them.
@@ -154,12 +156,12 @@ class NAFNet(RestorationNetwork):
         dec_blk_nums: blocks of each stage on the way up, coarse to fine; as many stages as down.
         img_channel: of the images: 3, or 1 for gray ones.
         block: `NAF`, or `Baseline` for the network that NAFNet's paper calls so.
-        padding: what images are extended with at their ends until both sides divide by 2 to the number of stages:
-            `mirror`, their border, or `zeros`, as the releases do. A checkpoint with `zeros` says so by a buffer.
 
     Raises:
-        ValueError: the two lists differ in length, `width` is below 1, or there is no such block or padding.
+        ValueError: the two lists differ in length, `width` is below 1, or there is no such block.
     """
+
+    zero_padding = True
 
     def __init__(
         self,
@@ -170,12 +172,10 @@ class NAFNet(RestorationNetwork):
         dec_blk_nums: Sequence[int] = (5, 6, 7, 7),
         img_channel: int = 3,
         block: str = "NAF",
-        padding: str = "mirror",
     ) -> None:
         super().__init__()
-        for option, value, known in (("block", block, tuple(BLOCKS)), ("padding", padding, PADDINGS)):
-            if value not in known:
-                raise ValueError(f"{option} is {value!r}; it must be {' or '.join(map(repr, known))}.")
+        if block not in BLOCKS:
+            raise ValueError(f"block is {block!r}; it must be {' or '.join(map(repr, BLOCKS))}.")
         if width < 1:
             raise ValueError(f"width is {width}; it must be at least 1.")
         if len(enc_blk_nums) != len(dec_blk_nums):
@@ -183,8 +183,6 @@ class NAFNet(RestorationNetwork):
                 f"enc_blk_nums {list(enc_blk_nums)} and dec_blk_nums {list(dec_blk_nums)} must be of one length."
             )
         self.in_channels = self.out_channels = img_channel
-        self.zero_padding: Tensor | None
-        self.register_buffer("zero_padding", torch.tensor(True) if padding == "zeros" else None)
 
         def stage(channels: int, num_blocks: int) -> Stage:
             return Stage(*(BLOCKS[block](channels) for _ in range(num_blocks)))
@@ -206,13 +204,6 @@ class NAFNet(RestorationNetwork):
         )
         self.ending = nn.Conv2d(width, img_channel, 3, padding=1)
         make_channels_last(self)
-
-    def padded(self, lq: Tensor) -> Tensor:
-        """`lq`, extended as `padding` says."""
-        if self.zero_padding is None:
-            return super().padded(lq)
-        lq = checked_image(lq, self.in_channels)
-        return F.pad(lq, (0, -lq.shape[3] % self.multiple, 0, -lq.shape[2] % self.multiple))
 
     def restore(self, image: Tensor) -> Tensor:
         """The residual (N, img_channel, H, W) that turns `image` into the clean one."""

@@ -6,11 +6,11 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from constyle_arch.archs.conv_arch import BRANCH_SCALE, ConvBlock, conv_act
-from constyle_arch.archs.layers import checked_image, make_channels_last, pad_to_multiple
+from constyle_arch.archs.layers import RestorationNetwork, make_channels_last
 
 
 @ARCH_REGISTRY.register()
-class OriginConv(nn.Module):
+class OriginConv(RestorationNetwork):
     """An encoder and a decoder of plain convolutions without ConStyle (5.033 M parameters).
 
     A block a stage, at d, 2d, 4d channels on the way down, 4d at the bottleneck, and 4d, 2d, 2d on the way up. No skip
@@ -48,18 +48,13 @@ class OriginConv(nn.Module):
             nn.init.kaiming_normal_(convolution.weight, 1)  # 1 is that of no activation
         make_channels_last(self)
 
-    def forward(self, lq: Tensor) -> Tensor:
-        """Restore `lq` (N, 3, H, W) with values in [0, 1], of any height and width.
-
-        Raises:
-            ValueError: `lq` does not have three channels.
-        """
-        image = pad_to_multiple(checked_image(lq), self.multiple)
+    def restore(self, image: Tensor) -> Tensor:
+        """The residual (N, 3, H, W) that turns `image` into the clean one; H and W are divisible by 8."""
         x = self.preprocess(image)
         for block, downsample in zip(self.down, self.downsample, strict=True):
             x = nn.functional.pixel_unshuffle(downsample(block(x)), 2)
         x = self.bottleneck(x)
         for upsample, block in zip(self.upsample, self.up, strict=True):
             x = block(nn.functional.pixel_shuffle(upsample(x), 2))
-        restored: Tensor = self.output(self.refine(x)) + image
-        return restored[..., : lq.shape[2], : lq.shape[3]]
+        residual: Tensor = self.output(self.refine(x))
+        return residual

@@ -1,5 +1,6 @@
 """Restormer (Zamir et al., CVPR 2022, arXiv 2111.09881), its operator, and ConStyle-Restormer (arXiv 2402.15784)."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,12 +31,17 @@ class BiasFreeLayerNorm2d(nn.Module):
         return x * torch.rsqrt(variance + LAYER_NORM_EPS) * self.weight[:, None, None]
 
 
-def layer_norm(kind: str, channels: int) -> nn.Module:
+def named(name: str, *modules: nn.Module) -> nn.Sequential:
+    """`modules` in turn, under one more name: checkpoints of the release have it."""
+    return nn.Sequential(OrderedDict({name: modules[0] if len(modules) == 1 else nn.Sequential(*modules)}))
+
+
+def layer_norm(kind: str, channels: int) -> nn.Sequential:
     """The layer norm called `WithBias` or `BiasFree` in Restormer's options."""
     if kind == "WithBias":
-        return LayerNorm2d(channels, eps=LAYER_NORM_EPS)
+        return named("body", LayerNorm2d(channels, eps=LAYER_NORM_EPS))
     if kind == "BiasFree":
-        return BiasFreeLayerNorm2d(channels)
+        return named("body", BiasFreeLayerNorm2d(channels))
     raise ValueError(f"layer_norm_type is {kind!r}; it must be 'WithBias' or 'BiasFree'.")
 
 
@@ -176,7 +182,7 @@ class ConStyleRestormer(GeneralRestorationNetwork):
 class Restormer(RestorationNetwork):
     """Restormer, the original ConStyle-Restormer is compared with (26.127 M parameters by default).
 
-    Source: arXiv 2111.09881, section 3; the defaults are its own.
+    Source: arXiv 2111.09881, section 3; the defaults and the tensors' names are its own.
 
     Args:
         dim: channels at full resolution; a multiple of 4.
@@ -232,23 +238,25 @@ class Restormer(RestorationNetwork):
                 )
             )
 
-        widths = [dim, 2 * dim, 4 * dim, 8 * dim]
-        self.patch_embed = nn.Conv2d(inp_channels, dim, 3, padding=1, bias=False)
-        self.encoders = nn.ModuleList(stage(widths[level], level, num_blocks[level]) for level in range(3))
-        self.downs = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(width, width // 2, 3, padding=1, bias=False), nn.PixelUnshuffle(2))
-            for width in widths[:3]
-        )
-        self.latent = stage(widths[3], 3, num_blocks[3])
-        self.ups = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(width, 2 * width, 3, padding=1, bias=False), nn.PixelShuffle(2))
-            for width in (8 * dim, 4 * dim, 2 * dim)
-        )
+        def down(width: int) -> nn.Sequential:
+            return named("body", nn.Conv2d(width, width // 2, 3, padding=1, bias=False), nn.PixelUnshuffle(2))
+
+        def up(width: int) -> nn.Sequential:
+            return named("body", nn.Conv2d(width, 2 * width, 3, padding=1, bias=False), nn.PixelShuffle(2))
+
+        self.patch_embed = named("proj", nn.Conv2d(inp_channels, dim, 3, padding=1, bias=False))
+        self.encoder_level1 = stage(dim, 0, num_blocks[0])
+        self.encoder_level2 = stage(2 * dim, 1, num_blocks[1])
+        self.encoder_level3 = stage(4 * dim, 2, num_blocks[2])
+        self.down1_2, self.down2_3, self.down3_4 = down(dim), down(2 * dim), down(4 * dim)
+        self.latent = stage(8 * dim, 3, num_blocks[3])
+        self.up4_3, self.up3_2, self.up2_1 = up(8 * dim), up(4 * dim), up(2 * dim)
+        self.reduce_chan_level3 = nn.Conv2d(8 * dim, 4 * dim, 1, bias=bias)
+        self.reduce_chan_level2 = nn.Conv2d(4 * dim, 2 * dim, 1, bias=bias)
+        self.decoder_level3 = stage(4 * dim, 2, num_blocks[2])
+        self.decoder_level2 = stage(2 * dim, 1, num_blocks[1])
         # at full resolution the skip is appended without a reduction, and the width stays 2·dim
-        self.reduces = nn.ModuleList(nn.Conv2d(2 * width, width, 1, bias=bias) for width in (4 * dim, 2 * dim))
-        self.decoders = nn.ModuleList(
-            stage(width, level, num_blocks[level]) for width, level in ((4 * dim, 2), (2 * dim, 1), (2 * dim, 0))
-        )
+        self.decoder_level1 = stage(2 * dim, 0, num_blocks[0])
         self.refinement = stage(2 * dim, 0, num_refinement_blocks)
         self.skip_conv = nn.Conv2d(dim, 2 * dim, 1, bias=bias) if dual_pixel_task else None
         self.output = nn.Conv2d(2 * dim, out_channels, 3, padding=1, bias=bias)
@@ -265,16 +273,13 @@ class Restormer(RestorationNetwork):
 
         With `dual_pixel_task` it is the clean image itself.
         """
-        x = embedded = self.patch_embed(image)
-        skips = []
-        for encoder, down in zip(self.encoders, self.downs, strict=True):
-            x = encoder(x)
-            skips.append(x)
-            x = down(x)
-        x = self.latent(x)
-        for up, reduce, decoder, skip in zip(
-            self.ups, (*self.reduces, nn.Identity()), self.decoders, reversed(skips), strict=True
-        ):
-            x = decoder(reduce(torch.cat([up(x), skip], dim=1)))
+        embedded = self.patch_embed(image)
+        fine = self.encoder_level1(embedded)
+        half = self.encoder_level2(self.down1_2(fine))
+        quarter = self.encoder_level3(self.down2_3(half))
+        x = self.latent(self.down3_4(quarter))
+        x = self.decoder_level3(self.reduce_chan_level3(torch.cat([self.up4_3(x), quarter], dim=1)))
+        x = self.decoder_level2(self.reduce_chan_level2(torch.cat([self.up3_2(x), half], dim=1)))
+        x = self.decoder_level1(torch.cat([self.up2_1(x), fine], dim=1))
         x = self.refinement(x)
         return self.output(x if self.skip_conv is None else x + self.skip_conv(embedded))

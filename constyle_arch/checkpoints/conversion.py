@@ -7,13 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from constyle_arch.checkpoints.detection import detect_network
-from constyle_arch.checkpoints.published_names import (
-    LEFT_OUT,
-    from_published,
-    is_published,
-    left_out_of,
-    to_published,
-)
+from constyle_arch.checkpoints.loading import own_names
+from constyle_arch.checkpoints.published_names import LEFT_OUT, is_published, left_out_of, to_published
 from constyle_arch.checkpoints.reading import DIGEST, SECTIONS, StateDict, digest_of, read_checkpoint, weights_in
 from constyle_arch.errors import CheckpointError
 from constyle_arch.files import save_atomically, save_bytes_atomically
@@ -64,13 +59,12 @@ def convert(source: str, target: str, *, names: str = "own", key: str | None = N
 
 
 def _renamed(weights: StateDict, names: str) -> StateDict:
-    if names == "own":
-        if not is_published(weights):
+    if names == "published":
+        if is_published(weights):
             return weights
-        kept = {LEFT_OUT + name: tensor for name, tensor in left_out_of(weights).items()}
-        return {**from_published(weights), **kept}
-    if is_published(weights):
-        return weights
-    own = {name: tensor for name, tensor in weights.items() if not name.startswith(LEFT_OUT)}
-    kept = {name.removeprefix(LEFT_OUT): tensor for name, tensor in weights.items() if name.startswith(LEFT_OUT)}
-    return {**to_published(own, detect_network(own)[0]), **kept}
+        own = own_names(weights)
+        kept = {name.removeprefix(LEFT_OUT): tensor for name, tensor in weights.items() if name.startswith(LEFT_OUT)}
+        return {**to_published(own, detect_network(own)[0]), **kept}
+    kept = {LEFT_OUT + name: tensor for name, tensor in left_out_of(weights).items()}
+    kept |= {name: tensor for name, tensor in weights.items() if name.startswith(LEFT_OUT)}
+    return {**own_names(weights), **kept}

@@ -7,10 +7,23 @@ from typing import Any
 
 from torch import Tensor
 
-from constyle_arch.checkpoints.published_names import foreign_network
 from constyle_arch.errors import CheckpointError, UnknownNetworkError
 
 Options = dict[str, Any]
+
+FOREIGN = {
+    r"(encoder|decoder|middle_blks|latent|refinement).*\.attgamma$": "KBNet",
+    r"(encoderlayer|decoderlayer|conv).*\.attn\.qkv\.to_kv\.weight$": "Uformer",
+}
+"""Names that networks have which look like one of ours and are not."""
+
+
+def foreign_network(state_dict: Mapping[str, Tensor]) -> str | None:
+    """What a network is called that this package does not have, where its names tell; None where they do not."""
+    for pattern, network in FOREIGN.items():
+        if any(re.match(pattern, name) for name in state_dict):
+            return network
+    return None
 
 
 def detect_network(state_dict: Mapping[str, Tensor]) -> tuple[str, Options]:
@@ -44,20 +57,25 @@ def _detected(state_dict: Mapping[str, Tensor]) -> tuple[str, Options]:
     weights = _Weights(state_dict)
     guided = "encoder.stages.0.0.weight" in state_dict
     if guided and "refine.0.weight" in state_dict:
-        return "ConStyleConv", {**_guided(weights), **_convolutions(weights)}
+        activation = "prelu" if "preprocess.1.weight" in state_dict else "leaky_relu"
+        return "ConStyleConv", {**_guided(weights), "activation": activation}
+    if guided and "preprocess.0.weight" in state_dict and weights.has("attn.qkv.to_kv.weight"):
+        return "ConStyleUformer", {**_guided(weights), "heads": _window_heads(weights, _WIDTHS)}
+    if guided and "preprocess.bias" in state_dict and weights.has("attgamma"):
+        return "ConStyleKBNet", _guided(weights)
     if guided and "preprocess.0.weight" in state_dict:
         return "ConStyleMaxim", {**_maxim(weights), **_guides(weights)}
     if guided and (general := _general(weights)):
         return "GeneralRestorationNetwork", {**_guided(weights), **_refined(weights), **general}
     if guided and weights.has("attn.qkv.weight"):
         return "ConStyleRestormer", {**_guided(weights), **_refined(weights), **_transformer(weights, _GUIDED_LEVELS)}
-    if guided and weights.has("sca.weight"):
+    if guided and weights.has("sca.1.weight"):
         return "ConStyleNAFNet", {**_guided(weights), **_refined(weights), "bias": "output.bias" in state_dict}
     if "downsample.0.weight" in state_dict and "refine.0.weight" in state_dict:
         return "OriginConv", {"dim": weights.width("preprocess.0.weight")}
-    if "patch_embed.weight" in state_dict and weights.has("attn.qkv.weight"):
+    if "patch_embed.proj.weight" in state_dict and weights.has("attn.qkv.weight"):
         return "Restormer", _restormer(weights)
-    if "intro.weight" in state_dict and (weights.has("sca.weight") or weights.has("excite.weight")):
+    if "intro.weight" in state_dict and (weights.has("sca.1.weight") or weights.has("se.1.weight")):
         return "NAFNet", _nafnet(weights)
     if "stages.1.preprocess.0.weight" in state_dict:
         return "MultiStageMaxim", _multi_stage_maxim(weights)
@@ -70,7 +88,9 @@ def _detected(state_dict: Mapping[str, Tensor]) -> tuple[str, Options]:
 
 
 _GUIDED_LEVELS = {"down.0": 0, "down.1": 1, "down.2": 2, "bottleneck": 3, "up.0": 2, "up.1": 1, "up.2": 0, "refine": 0}
-_RESTORMER_LEVELS = {"encoders.0": 0, "encoders.1": 1, "encoders.2": 2, "latent": 3, "refinement": 0}
+_WIDTHS = {"down.0": 0, "down.1": 1, "down.2": 2, "bottleneck": 3, "up.0": 3, "up.1": 2, "up.2": 1}
+"""How often d a stage's channels are, less one."""
+_RESTORMER_LEVELS = {"encoder_level1": 0, "encoder_level2": 1, "encoder_level3": 2, "latent": 3, "refinement": 0}
 
 
 class _Weights:
@@ -128,7 +148,12 @@ def _general(weights: _Weights) -> Options:
         if options["bias"] == bias == fuse_bias and (prelu or not _guides(weights)["use_features"]):
             return {}  # ConStyleRestormer
         return {"operator": "TransformerBlock", "operator_options": options, **rest}
-    if weights.has("sca.weight"):
+    if weights.has("attgamma"):
+        return {"operator": "KBBlock", **rest}
+    if weights.has("attn.qkv.to_kv.weight"):
+        options = {"heads": _window_heads(weights, _GUIDED_LEVELS), "modulator": weights.has("modulator.weight")}
+        return {"operator": "LeWinBlock", "operator_options": options, **rest}
+    if weights.has("sca.1.weight"):
         return {"operator": "NAFBlock", **rest} if prelu or fuse_bias else {}  # else ConStyleNAFNet
     if mixings := weights.find(r"(.+)\.\d+\.0\.grid\.gate\.mix\.weight"):
         sides = [8] * len(set(_GUIDED_LEVELS.values()))
@@ -141,10 +166,6 @@ def _general(weights: _Weights) -> Options:
         options = {"activation": "prelu" if activated else "leaky_relu"}
         return {"operator": "ConvBlock", "operator_options": options, **rest}
     return {}
-
-
-def _convolutions(weights: _Weights) -> Options:
-    return {"activation": "prelu" if "preprocess.1.weight" in weights.shapes else "leaky_relu"}
 
 
 def _maxim(weights: _Weights) -> Options:
@@ -165,10 +186,10 @@ def _multi_stage_maxim(weights: _Weights) -> Options:
 
 def _restormer(weights: _Weights) -> Options:
     return {
-        "dim": weights.width("patch_embed.weight"),
-        "num_blocks": [weights.blocks(stage) for stage in ("encoders.0", "encoders.1", "encoders.2", "latent")],
+        "dim": weights.width("patch_embed.proj.weight"),
+        "num_blocks": [weights.blocks(stage) for stage in list(_RESTORMER_LEVELS)[:4]],
         "num_refinement_blocks": weights.blocks("refinement"),
-        "inp_channels": weights.shapes["patch_embed.weight"][1],
+        "inp_channels": weights.shapes["patch_embed.proj.weight"][1],
         "out_channels": weights.width("output.weight"),
         "dual_pixel_task": "skip_conv.weight" in weights.shapes,
         **_transformer(weights, _RESTORMER_LEVELS),
@@ -183,23 +204,32 @@ def _nafnet(weights: _Weights) -> Options:
         "middle_blk_num": weights.blocks("middle_blks"),
         "dec_blk_nums": [weights.blocks(f"decoders.{level}") for level in range(levels)],
         "img_channel": weights.width("ending.weight"),
-        "block": "NAF" if weights.has("sca.weight") else "Baseline",
-        "padding": "zeros" if "zero_padding" in weights.shapes else "mirror",
+        "block": "NAF" if weights.has("sca.1.weight") else "Baseline",
     }
+
+
+def _window_heads(weights: _Weights, stages: Mapping[str, int]) -> list[int]:
+    """Heads of Uformer's operator by the number of a stage; one without blocks keeps the default."""
+    return _by_level(weights, r"(.+)\.\d+\.attn\.relative_position_bias_table", stages, axis=1)
 
 
 def _transformer(weights: _Weights, levels: Mapping[str, int]) -> Options:
-    """Options of Restormer's operator; a level without blocks keeps the default number of heads."""
-    heads = [1, 2, 4, 8]
-    for match, shape in weights.find(r"(.+)\.\d+\.attn\.temperature"):
-        if match[1] in levels:
-            heads[levels[match[1]]] = shape[0]
+    """Options of Restormer's operator."""
     return {
-        "heads": heads,
+        "heads": _by_level(weights, r"(.+)\.\d+\.attn\.temperature", levels, axis=0),
         "ffn_expansion_factor": _expansion_factor(weights),
         "bias": weights.has("attn.qkv.bias"),
-        "layer_norm_type": "WithBias" if weights.has("norm1.bias") else "BiasFree",
+        "layer_norm_type": "WithBias" if weights.has("norm1.body.bias") else "BiasFree",
     }
+
+
+def _by_level(weights: _Weights, pattern: str, levels: Mapping[str, int], axis: int) -> list[int]:
+    """Heads on each level, the length of an axis of what `pattern` finds in a stage."""
+    heads = [1, 2, 4, 8]
+    for match, shape in weights.find(pattern):
+        if match[1] in levels:
+            heads[levels[match[1]]] = shape[axis]
+    return heads
 
 
 def _expansion_factor(weights: _Weights) -> float:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from constyle_arch.checkpoints.detection import detect_network
 from constyle_arch.checkpoints.experiments import network_options
+from constyle_arch.checkpoints.former_names import from_former
 from constyle_arch.checkpoints.published_names import LEFT_OUT, from_published, is_published
 from constyle_arch.checkpoints.reading import WRAPPERS, StateDict, read_checkpoint, section_of, weights_in
 from constyle_arch.checkpoints.trained import located
@@ -87,10 +88,10 @@ def _architectures() -> list[str]:
 
 
 def own_names(weights: StateDict) -> StateDict:
-    """`weights` under this project's names, less what a network for inference does not hold."""
+    """`weights` under this project's names of today, less what a network for inference does not hold."""
     if is_published(weights):
         return from_published(weights)
-    return {name: tensor for name, tensor in weights.items() if not name.startswith(LEFT_OUT)}
+    return from_former({name: tensor for name, tensor in weights.items() if not name.startswith(LEFT_OUT)})
 
 
 def fill(network: nn.Module, weights: StateDict, source: str, strict: bool = True) -> str:

@@ -1,7 +1,5 @@
 """Starting a ConStyle network from the weights of the original it is built of, stage by stage."""
 
-from dataclasses import dataclass
-
 from torch import Tensor, nn
 
 from constyle_arch.checkpoints.detection import detect_network
@@ -10,16 +8,6 @@ from constyle_arch.errors import CheckpointError
 
 FAMILIES = {"Restormer": "ConStyleRestormer", "NAFNet": "ConStyleNAFNet"}
 """An original, and the ConStyle network with its operator."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FilledStage:
-    """What a stage of the network took from which stage of the original."""
-
-    stage: str
-    source: str
-    blocks: int
-    parameters: int
 
 
 def is_warm_start(network: nn.Module, weights: StateDict) -> bool:
@@ -50,18 +38,21 @@ def warm_start(network: nn.Module, weights: StateDict, source: str) -> str:
     original, options = detect_network(weights)
     wanted = network.state_dict()
     filled: dict[str, Tensor] = {}
-    stages = []
+    table = [f"warm start from {original}:", f"  {'stage':<12} {'from':<16} {'blocks':>6} {'parameters':>12}"]
     for stage, counterpart in _counterparts(original, options).items():
-        blocks = [block for block in _blocks(wanted, stage) if _fits(wanted, weights, stage, counterpart, block)]
-        taken = {
-            name: weights[counterpart + name.removeprefix(stage)]
-            for block in blocks
-            for name in wanted
-            if name.startswith(f"{stage}.{block}")
-        }
+        blocks: dict[str, dict[str, str]] = {}  # our names and theirs, by the number of the block
+        for name in wanted:
+            if name.startswith(f"{stage}."):
+                number = name.removeprefix(f"{stage}.").split(".")[0]
+                blocks.setdefault(number if number.isdigit() else "", {})[name] = counterpart + name.removeprefix(stage)
+        fitting = [
+            block
+            for block in blocks.values()
+            if all(theirs in weights and weights[theirs].shape == wanted[ours].shape for ours, theirs in block.items())
+        ]
+        taken = {ours: weights[theirs] for block in fitting for ours, theirs in block.items()}
         if taken:
-            parameters = sum(tensor.numel() for tensor in taken.values())
-            stages.append(FilledStage(stage=stage, source=counterpart, blocks=len(blocks), parameters=parameters))
+            table.append(f"  {stage:<12} {counterpart:<16} {len(fitting):>6} {_numbers_in(taken):>12,}")
             filled |= taken
     if not filled:
         raise CheckpointError(
@@ -69,41 +60,27 @@ def warm_start(network: nn.Module, weights: StateDict, source: str) -> str:
             f"{type(network).__name__}; a warm start needs the same width (dim) as the original's."
         )
     network.load_state_dict(filled, strict=False)
-    return _table(stages, original, sum(tensor.numel() for tensor in wanted.values()))
+    share, total = _numbers_in(filled), _numbers_in(wanted)
+    return "\n".join([*table, f"  together {share:,} of {total:,}, {share / total:.1%} of the network"])
 
 
 def _counterparts(original: str, options: dict[str, list[int]]) -> dict[str, str]:
     """The stages of a ConStyle network, and what has their role in the original."""
     if original == "Restormer":
-        first, last, bottleneck, refinement, coarsest = "patch_embed", "output", "latent", "refinement", 0
+        encoders = [f"encoder_level{level}" for level in (1, 2, 3)]
+        decoders = [f"decoder_level{level}" for level in (3, 2, 1)]
+        first, bottleneck, last = "patch_embed.proj", "latent", "output"
     else:
-        first, last, bottleneck, refinement = "intro", "ending", "middle_blks", ""
         coarsest = len(options["enc_blk_nums"]) - 3  # its decoder at 1/4 of the resolution
+        encoders = [f"encoders.{level}" for level in range(3)]
+        decoders = [f"decoders.{coarsest + position}" for position in range(3)]
+        first, bottleneck, last = "intro", "middle_blks", "ending"
     stages = {"preprocess": first}
-    stages |= {f"down.{level}": f"encoders.{level}" for level in range(3)}
+    stages |= {f"down.{level}": encoder for level, encoder in enumerate(encoders)}
     stages |= {"bottleneck": bottleneck}
-    stages |= {f"up.{position}": f"decoders.{coarsest + position}" for position in range(3)}
-    return {**stages, "refine": refinement, "output": last} if refinement else {**stages, "output": last}
+    stages |= {f"up.{position}": decoder for position, decoder in enumerate(decoders)}
+    return {**stages, "refine": "refinement", "output": last}
 
 
-def _blocks(wanted: StateDict, stage: str) -> list[str]:
-    """The beginnings of the names below `stage` that belong to one block: `0.`, `1.`, …, or `` for a single layer."""
-    children = {name.removeprefix(f"{stage}.").split(".")[0] for name in wanted if name.startswith(f"{stage}.")}
-    numbered = sorted(int(child) for child in children if child.isdigit())
-    return [f"{number}." for number in numbered] if numbered else [""] * bool(children)
-
-
-def _fits(wanted: StateDict, weights: StateDict, stage: str, counterpart: str, block: str) -> bool:
-    names = [name for name in wanted if name.startswith(f"{stage}.{block}")]
-    counterparts = [weights.get(counterpart + name.removeprefix(stage)) for name in names]
-    return all(
-        tensor is not None and tensor.shape == wanted[name].shape
-        for name, tensor in zip(names, counterparts, strict=True)
-    )
-
-
-def _table(stages: list[FilledStage], original: str, total: int) -> str:
-    lines = [f"warm start from {original}:", f"  {'stage':<12} {'from':<14} {'blocks':>6} {'parameters':>12}"]
-    lines += [f"  {row.stage:<12} {row.source:<14} {row.blocks:>6} {row.parameters:>12,}" for row in stages]
-    parameters = sum(row.parameters for row in stages)
-    return "\n".join([*lines, f"  together {parameters:,} of {total:,}, {parameters / total:.1%} of the network"])
+def _numbers_in(weights: StateDict) -> int:
+    return sum(tensor.numel() for tensor in weights.values())

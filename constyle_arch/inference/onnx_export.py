@@ -91,7 +91,7 @@ class AnySize(nn.Module):
         super().__init__()
         self.network = network
         self.multiple = multiple_of(network)
-        self.zeros = getattr(network, "zero_padding", None) is not None
+        self.zeros = bool(getattr(network, "zero_padding", False))
 
     def forward(self, lq: Tensor) -> Tensor:
         """Restore `lq` (N, 3, H, W)."""

@@ -95,6 +95,8 @@ ARCHITECTURES = (
     RestorationArchitecture("ConStyleNAFNet", "ConStyle-NAFNet", half=False, bfloat16=True),
     RestorationArchitecture("ConStyleMaxim", "ConStyle-MAXIM", half=True, bfloat16=True),
     RestorationArchitecture("ConStyleConv", "ConStyle-Conv", half=False, bfloat16=True),
+    RestorationArchitecture("ConStyleKBNet", "ConStyle-KBNet", half=False, bfloat16=True),
+    RestorationArchitecture("ConStyleUformer", "ConStyle-Uformer", half=True, bfloat16=True),
     RestorationArchitecture("Restormer", "Restormer", half=True, bfloat16=True),
     RestorationArchitecture("NAFNet", "NAFNet", half=False, bfloat16=True),
     RestorationArchitecture("Maxim", "MAXIM-1S", half=True, bfloat16=True),
@@ -102,8 +104,8 @@ ARCHITECTURES = (
 )
 """The networks.
 
-NAFNet's gates are products of features, which nothing bounds, and nothing normalises ConStyle-Conv's: float16 may not
-hold them.
+NAFNet's and KBNet's gates are products of features, which nothing bounds, and nothing normalises ConStyle-Conv's:
+float16 may not hold them.
 """
 
 

@@ -8,8 +8,9 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from constyle_arch.archs.general_restoration_arch import GuidedNetwork
+from constyle_arch.checkpoints.detection import foreign_network
 from constyle_arch.checkpoints.loading import fitting_tensors, network_of, own_names
-from constyle_arch.checkpoints.published_names import foreign_network, is_published
+from constyle_arch.checkpoints.published_names import NAMED_AS_RELEASED, is_published
 from constyle_arch.checkpoints.reading import StateDict, read_checkpoint, section_of, weights_in
 from constyle_arch.errors import OptionsError, UnknownNetworkError, UserError
 from constyle_arch.options.reading import Options, read_option_file
@@ -104,6 +105,8 @@ def _of_checkpoint(
         facts["tensors"] = f"of {foreign}, not of this package" if foreign else "of no network of this package"
         facts["parameters"] = _millions(sum(tensor.numel() for tensor in weights.values()))
     else:
+        if name in NAMED_AS_RELEASED:
+            facts["tensors"] = "names of the publication"
         hyperparameters |= options
         network = _built(name, hyperparameters)
         fitting_tensors(network, own, str(path))  # what `restore` would refuse is refused
