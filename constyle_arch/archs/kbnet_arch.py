@@ -21,22 +21,20 @@ SCALE = 0.01
 
 
 def kernel_basis_attention(x: Tensor, coefficients: Tensor, kernels: Tensor, biases: Tensor) -> Tensor:
-    """KBA: Σₖ aₖ (Wₖ ∗ x + bₖ), every pixel with kernels of its own from one learned basis (KBNet, section 3.2).
+    """KBA: every pixel is filtered by a kernel of its own, Σₖ aₖ Wₖ, with the bias Σₖ aₖ bₖ (KBNet, section 3.2).
 
     Args:
         x: (N, C, H, W).
         coefficients: aₖ of every pixel, (N, K, H, W).
-        kernels: Wₖ, 3×3 and grouped, (1, K, C · GROUP · 9).
+        kernels: the basis Wₖ, 3×3 and grouped, (1, K, C · GROUP · 9).
         biases: bₖ, (1, K, C).
     """
-    groups = x.shape[1] // GROUP
-    of_groups = {"group": groups, "out": GROUP}
-    weight = rearrange(kernels, "1 k (group out c y x) -> (group k out) c y x", c=GROUP, y=3, x=3, **of_groups)
-    bias = rearrange(biases, "1 k (group out) -> (group k out)", **of_groups)
-    filtered = rearrange(
-        F.conv2d(x, weight, bias, padding=1, groups=groups), "n (group k out) h w -> n k (group out) h w", **of_groups
-    )
-    return (coefficients[:, :, None] * filtered).sum(dim=1)
+    height, width = x.shape[2:]
+    coefficients = rearrange(coefficients, "n k h w -> n (h w) k")
+    mixed = rearrange(coefficients @ kernels, "n p (group out c) -> n p group out c", out=GROUP, c=9 * GROUP)
+    patches = rearrange(F.unfold(x, 3, padding=1), "n (group c) p -> n p group c 1", c=9 * GROUP)
+    filtered = rearrange(mixed @ patches, "n p group out 1 -> n p (group out)") + coefficients @ biases
+    return rearrange(filtered, "n (h w) c -> n c h w", h=height, w=width)
 
 
 @OPERATOR_REGISTRY.register()
@@ -91,7 +89,7 @@ class KBBlock(nn.Module):
         y = self.norm1(x)
         coefficients = self.conv2(y) * self.attgamma + self.conv211(y)
         fused = self.conv21(self.conv1(y))
-        # what the kernels of the basis make of the features is 32 times their size: computed again, not kept
+        # the kernels of all pixels are 36 times the size of the features: computed again, not kept
         attended = gradient_checkpoint(kernel_basis_attention, fused, coefficients, self.w, self.b)
         y = (attended * self.ga1 + fused) * self.conv11(y) * self.sca(y)
         x = x + self.conv3(y) * self.beta

@@ -67,7 +67,8 @@ def network_of(weights: StateDict, path: Path, type: str | None = None) -> tuple
         CheckpointError: there is no such architecture, or tensors of one are missing.
     """
     if type is not None and type not in ARCH_REGISTRY:
-        raise CheckpointError(f"There is no architecture {type!r}; there are {listed(_architectures(), None)}.")
+        known = sorted(name for name, _ in ARCH_REGISTRY)
+        raise CheckpointError(f"There is no architecture {type!r}; there are {listed(known, None)}.")
     try:
         detected, options = detect_network(weights)
     except UnknownNetworkError as error:
@@ -81,10 +82,6 @@ def network_of(weights: StateDict, path: Path, type: str | None = None) -> tuple
             raise CheckpointError(f"{path}: {error}") from None
         return type, {}
     return type or detected, options if type in (None, detected) else {}
-
-
-def _architectures() -> list[str]:
-    return sorted(name for name, _ in ARCH_REGISTRY)
 
 
 def own_names(weights: StateDict) -> StateDict:

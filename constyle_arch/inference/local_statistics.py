@@ -17,7 +17,7 @@ WINDOW = 192
 def use_local_statistics(network: nn.Module, window: int | None = WINDOW) -> None:
     """Have a network's channel attention pool over a window around each pixel, as far as the image goes.
 
-    NAFNet's and MAXIM's blocks pool; Restormer's do not, for it tiles are what keeps statistics local.
+    NAFNet's, KBNet's and MAXIM's blocks pool; for Restormer, whose do not, tiles are what keeps statistics local.
 
     Args:
         network: is changed in place.
