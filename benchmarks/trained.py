@@ -23,7 +23,7 @@ from safetensors.torch import save
 from skimage import data
 
 from constyle_arch import load_network, restore
-from constyle_arch.checkpoints.reading import read_state_dict
+from constyle_arch.checkpoints.reading import WINDOW, noted_window, read_state_dict
 from constyle_arch.checkpoints.trained import CHECKSUMS, FOLDER, TRAINED, located
 from constyle_arch.data.degradations import Noise
 from constyle_arch.images import to_8_bit, to_float
@@ -78,10 +78,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=TRAINED)
     parser.add_argument("--training", type=Path, required=True, help="the experiment's folder")
+    parser.add_argument("--tlc", type=int, metavar="WINDOW", help="note this window of local statistics, in pixels")
     parser.add_argument("--commit", required=True, help="of the code that trained it")
     parser.add_argument("--machine", default="one core of a processor with AMX", help="that trained it")
     args = parser.parse_args()
-    take_in(args.name, args.training)
+    take_in(args.name, args.training, args.tlc)
     test = REPOSITORY / "options" / "test" / f"trained_{args.name}.yml"
     subprocess.run([sys.executable, "-m", "constyle_arch", "test", "-opt", str(test)], check=True)
     results = json.loads(Path("results", f"trained_{args.name}", "results.json").read_text(encoding="utf-8"))
@@ -149,12 +150,13 @@ def seconds_a_megapixel(name: str) -> float:
     return median(seconds)
 
 
-def take_in(name: str, training: Path) -> None:
+def take_in(name: str, training: Path, tlc: int | None) -> None:
     """Write the averaged weights of a training into the package, in half precision, and their checksum."""
     weights = read_state_dict(training / "models" / "net_g_latest.pth", "params_ema")
     halves = {key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in weights.items()}
     file = FOLDER / f"{name}.safetensors"
-    file.write_bytes(save({key: tensor.contiguous() for key, tensor in halves.items()}, {"format": "pt"}))
+    metadata = {"format": "pt"} | ({WINDOW: str(tlc)} if tlc else {})
+    file.write_bytes(save({key: tensor.contiguous() for key, tensor in halves.items()}, metadata))
     lines = CHECKSUMS.read_text(encoding="ascii").splitlines() if CHECKSUMS.is_file() else []
     others = [line for line in lines if not line.endswith(f"  {file.name}")]
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -187,6 +189,11 @@ def model_card(name: str, training: Path, results: dict[str, Any], commit: str, 
         "contrast": f"`contrast_acc` {fmean(accuracy):.2f} over the last fifth of the training",
         "commit": commit,
     }
+    if window := noted_window(located(name)):
+        facts["statistics"] = (
+            f"of windows of {window} pixels instead of the whole image (TLC), as the file notes; `--tlc off` goes "
+            "without"
+        )
     return (
         f"# `{name}`\n\nThis network {TRAINED[name]}.\n\n"
         f"```\nbasicsr restore -i photo.jpg -o restored.jpg --weights {name}\n```\n\n"

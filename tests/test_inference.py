@@ -15,8 +15,8 @@ from constyle_arch.archs import ConStyle, ConStyleMaxim, ConStyleNAFNet
 from constyle_arch.archs.layers import ChannelMeans, pad_to_multiple, sliding_means
 from constyle_arch.inference import memory, restore, use_local_statistics
 from constyle_arch.inference.restoring import codes_of
-from constyle_arch.inference.tiles import cells_of, tiles_of
 from constyle_arch.reporting.complexity import count_gmacs
+from constyle_arch.tiles import cells_of, tiles_of
 from tests.conftest import REPOSITORY
 from tests.test_archs import SMALL_NAFNET, TINY
 
@@ -150,7 +150,7 @@ def test_sliding_means_are_those_of_average_pooling(window):
 
 
 def test_local_statistics_of_a_large_image_are_those_of_its_surroundings():
-    pool = ChannelMeans()
+    pool = ChannelMeans().eval()
     x = torch.rand(1, 2, 40, 40)
     pool.window = 16
     local = pool(x)
@@ -158,7 +158,9 @@ def test_local_statistics_of_a_large_image_are_those_of_its_surroundings():
     torch.testing.assert_close(pool(x[..., :16, :16]), x[..., :16, :16].mean(dim=(2, 3), keepdim=True))
 
 
-@pytest.mark.parametrize("network", [partial(ConStyleNAFNet, **SMALL_NAFNET), TINY["ConStyleMaxim"], TINY["NAFNet"]])
+@pytest.mark.parametrize(
+    "network", [partial(ConStyleNAFNet, **SMALL_NAFNET), TINY["ConStyleMaxim"], TINY["NAFNet"], TINY["Restormer"]]
+)
 def test_local_statistics_leave_images_of_the_windows_size_alone_and_can_be_undone(network):
     network = network().eval()
     for parameter in network.parameters():

@@ -26,7 +26,7 @@ from constyle_arch.inference import memory
 from constyle_arch.inference.photographs.finding import find_jobs, find_truths
 from constyle_arch.inference.photographs.photograph import Photograph, read_photograph
 from constyle_arch.inference.photographs.restorer import Restorer
-from constyle_arch.inference.tiles import COST
+from constyle_arch.tiles import COST
 from tests.conftest import small_network
 from tests.test_photographs import PROFILE, broken_files, exif, picture
 

@@ -114,15 +114,14 @@ def naf_block(block: "NAFBlock", x: Tensor) -> Tensor:
     return x + gradient_checkpoint(feed_forward, *_convolve_halves(block.norm2(x), block.conv4))
 
 
-def transposed_attention(attention: "TransposedAttention", x: Tensor) -> Tensor:
+def transposed_attention(attention: "TransposedAttention", qkv: Tensor) -> Tensor:
     """Restormer's attention between channels: W · (softmax(t · q̂ k̂ᵀ) v), q̂ = q / |q| and k̂ = k / |k|.
 
     Nothing of the size of an image is computed that a matrix of C·C numbers can stand for:
     q̂ k̂ᵀ = q kᵀ / (|q| |k|ᵀ), and W · (A v) = (W · A) v.
     """
-    n, channels, height, width = x.shape
-    qkv = attention.qkv_dwconv(attention.qkv(x)).permute(0, 2, 3, 1).reshape(n, height * width, 3 * channels)
-    q, k, v = qkv.chunk(3, dim=-1)
+    n, channels, height, width = qkv.shape
+    q, k, v = qkv.permute(0, 2, 3, 1).reshape(n, height * width, channels).chunk(3, dim=-1)
     q_heads, k_heads = (rearrange(part, "n p (h c) -> n h p c", h=attention.heads) for part in (q, k))
     q_norm, k_norm = (rearrange(_l2_norms(part), "n (h c) -> n h c", h=attention.heads) for part in (q, k))
     if qkv.dtype == torch.float16:  # which a sum of products over an image leaves
@@ -132,7 +131,7 @@ def transposed_attention(attention: "TransposedAttention", x: Tensor) -> Tensor:
     weights = (cosines * attention.temperature).softmax(dim=-1).to(attention.project_out.weight.dtype)
     projection = rearrange(attention.project_out.weight, "o (h c) 1 1 -> h o c", h=attention.heads)
     projection = rearrange(projection @ weights, "n h o c -> n (h c) o")
-    out = (v @ projection).reshape(n, height, width, channels).permute(0, 3, 1, 2)
+    out = (v @ projection).reshape(n, height, width, -1).permute(0, 3, 1, 2)
     bias = attention.project_out.bias
     return out if bias is None else out + bias[:, None, None]
 

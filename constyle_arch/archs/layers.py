@@ -111,33 +111,55 @@ def gradient_checkpoint(function: Callable[..., Any], *inputs: Tensor) -> Any:
     return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
 
 
-class ChannelMeans(nn.Module):
+class TakesStatistics(nn.Module):
+    """What takes a statistic over an image; in evaluation, with `window`, over windows of that side."""
+
+    window: int | None = None
+
+    def is_local(self, x: Tensor) -> bool:
+        """Whether windows are smaller than `x` (N, C, H, W)."""
+        return self.window is not None and not self.training and max(x.shape[2:]) > self.window
+
+
+class ChannelMeans(TakesStatistics):
     """The mean of each channel: over the image, or with `window` over a window of that side around each pixel.
 
     Near the image's borders it is that of the nearest window inside.
     """
 
-    window: int | None = None
-
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C, 1, 1), or with `window`, where the image is larger, to (N, C, H, W)."""
-        if self.window is None or max(x.shape[2:]) <= self.window:
+        if self.window is None or not self.is_local(x):
             return x.mean(dim=(2, 3), keepdim=True)
         means = at_least_float32(x)
-        for dim in (2, 3):
-            means = sliding_means(means, self.window, dim)
+        with without_autocast(x.device):
+            for dim in (2, 3):
+                means = sliding_means(means, self.window, dim)
         return means.to(x.dtype)
 
 
+PLACES = 256
+"""Of which sliding means are computed at a time: more would multiply with more zeros."""
+
+
 def sliding_means(x: Tensor, window: int, dim: int) -> Tensor:
-    """The means of `x` along `dim` over `window` neighbours; near the ends, those of the outermost window."""
+    """The means of `x` (N, C, H, W) along `dim`, 2 or 3, over `window` neighbours.
+
+    Near the ends they are those of the outermost window. They are products with matrices of zeros and ones, which processors compute faster than cumulative sums.
+    """
     length = x.shape[dim]
     window = min(window, length)
-    sums = x.cumsum(dim)
-    first = sums.narrow(dim, window - 1, 1)
-    means = torch.cat([first, sums.narrow(dim, window, length - window) - sums.narrow(dim, 0, length - window)], dim)
-    nearest = (torch.arange(length, device=x.device) - (window - 1) // 2).clamp(0, length - window)
-    return means.index_select(dim, nearest) / window
+    before, last = (window - 1) // 2, length - window
+    lines = x.permute(0, 5 - dim, dim, 1)
+    means = []
+    for start in range(0, length, PLACES):
+        first = (torch.arange(start, min(start + PLACES, length), device=x.device)[:, None] - before).clamp(0, last)
+        read = slice(min(max(start - before, 0), last), min(max(start + PLACES - 1 - before, 0), last) + window)
+        places = torch.arange(read.start, read.stop, device=x.device)
+        inside = ((places >= first) & (places < first + window)).to(x.dtype)
+        means.append(inside @ lines[:, :, read] / window)
+    joined = torch.cat(means, dim=2)
+    return joined.permute(0, 3, 2, 1) if dim == 2 else joined.permute(0, 3, 1, 2)
 
 
 def at_least_float32(x: Tensor) -> Tensor:

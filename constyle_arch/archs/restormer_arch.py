@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import torch
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 from constyle_arch.archs import fused
 from constyle_arch.archs.fused import Fusible, fusible
 from constyle_arch.archs.general_restoration_arch import OPERATOR_REGISTRY, GeneralRestorationNetwork
-from constyle_arch.archs.layers import LayerNorm2d, RestorationNetwork, Stage, make_channels_last
+from constyle_arch.archs.layers import LayerNorm2d, RestorationNetwork, Stage, TakesStatistics, make_channels_last
+from constyle_arch.tiles import tiles_of
 
 LAYER_NORM_EPS = 1e-5
 
@@ -45,8 +47,11 @@ def layer_norm(kind: str, channels: int) -> nn.Sequential:
     raise ValueError(f"layer_norm_type is {kind!r}; it must be 'WithBias' or 'BiasFree'.")
 
 
-class TransposedAttention(Fusible):
-    """MDTA: self-attention between channels instead of pixels (Restormer, section 3.1)."""
+class TransposedAttention(Fusible, TakesStatistics):
+    """MDTA: self-attention between channels instead of pixels (Restormer, section 3.1).
+
+    With `window` it is computed for windows, which overlap by half and are blended linearly.
+    """
 
     def __init__(self, channels: int, heads: int, bias: bool) -> None:
         super().__init__()
@@ -56,11 +61,24 @@ class TransposedAttention(Fusible):
         self.qkv_dwconv = nn.Conv2d(3 * channels, 3 * channels, 3, padding=1, groups=3 * channels, bias=bias)
         self.project_out = nn.Conv2d(channels, channels, 1, bias=bias)
 
-    @fusible(fused.transposed_attention, project_out=nn.Conv2d)
     def forward(self, x: Tensor) -> Tensor:
-        """softmax(q̂ k̂ᵀ · temperature) v between the channels of `x` (N, C, H, W), projected (equation 1)."""
-        height, width = x.shape[2:]
-        q, k, v = self.qkv_dwconv(self.qkv(x)).chunk(3, dim=1)
+        """Attention between the channels of `x` (N, C, H, W)."""
+        qkv = self.qkv_dwconv(self.qkv(x))
+        if self.window is None or not self.is_local(x):
+            return self.attend(qkv)
+        out = torch.zeros_like(x)
+        rows, columns = (tiles_of(length, self.window, self.window // 2, 1) for length in x.shape[2:])
+        for row, column in product(rows, columns):
+            weights = row.weights[:, None] * column.weights
+            part = self.attend(qkv[..., row.pixels, column.pixels])
+            out[..., row.pixels, column.pixels] += part * weights.to(part)
+        return out
+
+    @fusible(fused.transposed_attention, project_out=nn.Conv2d)
+    def attend(self, qkv: Tensor) -> Tensor:
+        """softmax(q̂ k̂ᵀ · temperature) v of q, k and v, the thirds of (N, 3·C, H, W), projected (equation 1)."""
+        height, width = qkv.shape[2:]
+        q, k, v = qkv.chunk(3, dim=1)
         q, k, v = (rearrange(part, "n (head c) y x -> n head c (y x)", head=self.heads) for part in (q, k, v))
         q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
         attention = (q @ k.mT * self.temperature).softmax(dim=-1)

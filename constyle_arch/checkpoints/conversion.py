@@ -9,12 +9,30 @@ from torch import Tensor
 from constyle_arch.checkpoints.detection import detect_network
 from constyle_arch.checkpoints.loading import own_names
 from constyle_arch.checkpoints.published_names import LEFT_OUT, is_published, left_out_of, to_published
-from constyle_arch.checkpoints.reading import DIGEST, SECTIONS, StateDict, digest_of, read_checkpoint, weights_in
+from constyle_arch.checkpoints.reading import (
+    DIGEST,
+    SECTIONS,
+    WINDOW,
+    StateDict,
+    digest_of,
+    noted_window,
+    read_checkpoint,
+    weights_in,
+)
+from constyle_arch.checkpoints.trained import located
 from constyle_arch.errors import CheckpointError
 from constyle_arch.files import save_atomically, save_bytes_atomically
 
 
-def convert(source: str, target: str, *, names: str = "own", key: str | None = None, overwrite: bool = False) -> None:
+def convert(
+    source: str,
+    target: str,
+    *,
+    names: str = "own",
+    key: str | None = None,
+    tlc: int | None = None,
+    overwrite: bool = False,
+) -> None:
     """Write the weights in `source` to `target` under other names or in another format.
 
     What a release holds besides a network for inference (momentum encoder, queue, what nothing calls) is kept under
@@ -25,11 +43,12 @@ def convert(source: str, target: str, *, names: str = "own", key: str | None = N
         target: the file to write; its suffix decides the format. `.safetensors` holds one set of weights.
         names: `own` or `published`.
         key: the section of `source` to convert alone; left out, a `.pth` keeps all its sections.
+        tlc: the window of local statistics to note, in pixels; 0: the whole image; left out, that of `source`.
         overwrite: replace `target` if it is there.
 
     Raises:
-        CheckpointError: `source` cannot be read or has no such names, `target` is there already or of another
-            format, or several sections are to go into a `.safetensors`.
+        CheckpointError: `source` cannot be read or has no such names, `target` is there already, of another format or
+            cannot note the window, or several sections are to go into a `.safetensors`.
     """
     if Path(target).exists() and (not overwrite or Path(target).resolve() == Path(source).resolve()):
         advice = "choose another name" if overwrite else "choose another name or add --overwrite"
@@ -42,6 +61,11 @@ def convert(source: str, target: str, *, names: str = "own", key: str | None = N
             name: _renamed(weights_in(content, source, name), names) if name in SECTIONS else value
             for name, value in content.items()
         }
+    window = noted_window(located(source)) if tlc is None else tlc
+    if window and Path(target).suffix == ".pth":
+        raise CheckpointError(
+            f"{target} cannot note the window of {window} pixels; write a .safetensors, or add --tlc off."
+        )
     if Path(target).suffix == ".pth":
         save_atomically(dict(converted), Path(target))
     elif Path(target).suffix != ".safetensors":
@@ -55,7 +79,8 @@ def convert(source: str, target: str, *, names: str = "own", key: str | None = N
         from safetensors.torch import save
 
         tensors = {name: tensor.contiguous() for name, tensor in converted.items()}
-        save_bytes_atomically(save(tensors, {DIGEST: digest_of(tensors)}), Path(target))
+        metadata = {DIGEST: digest_of(tensors)} | ({WINDOW: str(window)} if window else {})
+        save_bytes_atomically(save(tensors, metadata), Path(target))
 
 
 def _renamed(weights: StateDict, names: str) -> StateDict:

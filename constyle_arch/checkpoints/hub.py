@@ -12,9 +12,10 @@ import yaml
 from torch import nn
 
 import constyle_arch
+from constyle_arch.archs.local_statistics import local_window
 from constyle_arch.checkpoints.detection import detect_network
 from constyle_arch.checkpoints.loading import load_network
-from constyle_arch.checkpoints.reading import DIGEST, digest_of
+from constyle_arch.checkpoints.reading import DIGEST, WINDOW, digest_of
 from constyle_arch.checkpoints.trained import TRAINED, located
 from constyle_arch.errors import CheckpointError, RunError
 from constyle_arch.files import save_bytes_atomically
@@ -67,7 +68,10 @@ def save_pretrained(
     folder = Path(folder)
     card = _front_matter(license) + _card(source, network, name or folder.name)
     folder.mkdir(parents=True, exist_ok=True)
-    save_bytes_atomically(save(weights, {"format": "pt", DIGEST: digest_of(weights)}), folder / WEIGHTS)
+    metadata = {"format": "pt", DIGEST: digest_of(weights)}
+    if window := local_window(network):
+        metadata[WINDOW] = str(window)
+    save_bytes_atomically(save(weights, metadata), folder / WEIGHTS)
     save_bytes_atomically(f"{json.dumps(config, indent=2)}\n".encode(), folder / CONFIG)
     save_bytes_atomically(card.encode(), folder / CARD)
 
@@ -159,6 +163,8 @@ def _card(source: nn.Module | str | Path, network: nn.Module, name: str) -> str:
         own = located(str(source)).with_suffix(".md").read_text(encoding="utf-8")
         return own + "\n## Use\n\n" + USE.format(name=name)
     facts = [f"network: {type(network).__name__}, {count_parameters(network) / 1e6:.3f} M parameters"]
+    if window := local_window(network):
+        facts.append(f"statistics: of windows of {window} pixels, as `model.safetensors` notes (`tlc`)")
     scores = ""
     if not isinstance(source, nn.Module) and (folder := Path(source).expanduser()).is_dir():
         facts += _facts_of_training(folder)

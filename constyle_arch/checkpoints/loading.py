@@ -1,22 +1,36 @@
 """Loading a checkpoint into a network: all of it, or an error that says what does not fit."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
+from constyle_arch.archs.local_statistics import use_local_statistics
 from constyle_arch.checkpoints.detection import detect_network
-from constyle_arch.checkpoints.experiments import network_options
+from constyle_arch.checkpoints.experiments import experiment_options, network_options
 from constyle_arch.checkpoints.former_names import from_former
 from constyle_arch.checkpoints.published_names import LEFT_OUT, from_published, is_published
-from constyle_arch.checkpoints.reading import WRAPPERS, StateDict, read_checkpoint, section_of, weights_in
+from constyle_arch.checkpoints.reading import (
+    WRAPPERS,
+    StateDict,
+    noted_window,
+    read_checkpoint,
+    section_of,
+    weights_in,
+)
 from constyle_arch.checkpoints.trained import located
 from constyle_arch.checkpoints.warm_start import is_warm_start, warm_start
 from constyle_arch.errors import CheckpointError, UnknownNetworkError, listed
 
+Window = int | Literal["auto"] | None
+"""Of local statistics, in pixels; 0: the whole image; `auto`: one and a half of the crops that the network was trained
+on, or what its file notes; None: what the file notes, else the whole image."""
 
-def load_network(path: str | Path, type: str | None = None, *, key: str | None = None, **options: Any) -> nn.Module:
+
+def load_network(
+    path: str | Path, type: str | None = None, *, key: str | None = None, tlc: Window = None, **options: Any
+) -> nn.Module:
     """The network a checkpoint holds, or one that comes trained: `load_network("denoise")`.
 
     Args:
@@ -26,6 +40,7 @@ def load_network(path: str | Path, type: str | None = None, *, key: str | None =
         type: the architecture's name; left out, it and its options are worked out from the weights, or are those of
             the experiment that the file lies in.
         key: the section of the file to take; left out, the first of `reading.SECTIONS` that is there.
+        tlc: the window of local statistics, see `Window` and `archs.use_local_statistics`.
         **options: of the architecture; those left out are worked out where the weights are of that architecture.
 
     Returns:
@@ -34,11 +49,11 @@ def load_network(path: str | Path, type: str | None = None, *, key: str | None =
     Raises:
         CheckpointError: the file cannot be read, or does not fit the network.
     """
-    return read_network(path, type, key=key, **options)[0]
+    return read_network(path, type, key=key, tlc=tlc, **options)[0]
 
 
 def read_network(
-    path: str | Path, type: str | None = None, *, key: str | None = None, **options: Any
+    path: str | Path, type: str | None = None, *, key: str | None = None, tlc: Window = None, **options: Any
 ) -> tuple[nn.Module, str | None]:
     """As `load_network`, and the section of the file it was in, None where the file holds weights alone."""
     path = located(path)
@@ -51,7 +66,34 @@ def read_network(
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{type} cannot be built with the options {options}: {error}") from error
     fill(network, weights, str(path))
+    if window := window_of(path, tlc):
+        use_local_statistics(network, window)
     return network.eval(), section_of(content, str(path), key)
+
+
+def window_of(path: Path, tlc: Window = None) -> int | None:
+    """The window of local statistics that `tlc` means for a file of weights, in pixels; None for the whole image.
+
+    Raises:
+        CheckpointError: `auto`, and neither the file nor an experiment around it tells.
+    """
+    if isinstance(tlc, int):
+        return tlc or None
+    window = noted_window(path)
+    if window is None and tlc == "auto":
+        window = window_for_crops(experiment_options(path))
+        if window is None:
+            raise CheckpointError(
+                f"{path} does not tell what crops its network was trained on; give the window in pixels instead of "
+                "auto, one and a half of their side: 192 for crops of 128."
+            )
+    return window
+
+
+def window_for_crops(options: dict[str, Any]) -> int | None:
+    """One and a half of the crops that some options train on, in pixels; None where they do not tell."""
+    crop = ((options.get("datasets") or {}).get("train") or {}).get("gt_size")
+    return 3 * int(crop) // 2 if crop else None
 
 
 def network_of(weights: StateDict, path: Path, type: str | None = None) -> tuple[str, dict[str, Any]]:

@@ -30,6 +30,9 @@ StateDict = dict[str, Tensor]
 DIGEST = "sha256"
 """Under which a .safetensors that `conversion` wrote notes `digest_of` its weights."""
 
+WINDOW = "tlc"
+"""Under which a .safetensors notes the window of local statistics that its network is meant for, in pixels."""
+
 ADVICE = "Take another copy of it."
 
 ZIP_START = b"PK\x03\x04"
@@ -155,6 +158,25 @@ def digest_of(weights: Mapping[str, Tensor]) -> str:
         digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\n".encode())
         digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def noted_window(path: Path) -> int | None:
+    """The window of local statistics that a file notes, in pixels; None for the whole image, and in a `.pth`.
+
+    Raises:
+        CheckpointError: what is noted is no number of pixels.
+    """
+    if path.suffix.lower() != ".safetensors":
+        return None
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        noted = (file.metadata() or {}).get(WINDOW)
+    if noted is None:
+        return None
+    if not noted.isdecimal() or int(noted) < 1:
+        raise CheckpointError(f"{path} notes {WINDOW}: {noted!r}; it must be a number of pixels, at least 1.")
+    return int(noted)
 
 
 def _read_safetensors(path: Path) -> StateDict:

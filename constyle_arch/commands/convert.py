@@ -3,6 +3,9 @@
 import argparse
 from typing import Any
 
+from constyle_arch.commands.network_arguments import window_asked_for
+from constyle_arch.errors import OptionsError
+
 CONVERT = """\
 Convert weights between this project's tensor names and published ones (IRConStyle's, Restormer's, NAFNet's, MAXIM's)
 and between .pth and .safetensors. Nothing is lost: what only training needs is kept aside and found again on the
@@ -29,6 +32,11 @@ def add_to(commands: Any) -> None:
         "--names", choices=["own", "published"], default="own", help="of the tensors in OUT (default: own)"
     )
     parser.add_argument("--key", help="convert this section of IN alone, e.g. params_ema")
+    parser.add_argument(
+        "--tlc",
+        metavar="WINDOW",
+        help="note in a .safetensors the window, in pixels, that `restore --tlc` is to have; off",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
     parser.set_defaults(run=run)
 
@@ -37,5 +45,8 @@ def run(parsed: argparse.Namespace) -> None:
     """Convert the file."""
     from constyle_arch.checkpoints.conversion import convert
 
-    convert(parsed.source, parsed.target, names=parsed.names, key=parsed.key, overwrite=parsed.overwrite)
+    tlc = window_asked_for(parsed)
+    if tlc == "auto":
+        raise OptionsError("--tlc is auto; a file notes a number of pixels.")
+    convert(parsed.source, parsed.target, names=parsed.names, key=parsed.key, tlc=tlc, overwrite=parsed.overwrite)
     print(f"Wrote {parsed.target}.")

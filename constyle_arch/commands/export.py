@@ -4,7 +4,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from constyle_arch.commands.network_arguments import add_network_arguments, load_chosen_network
+from constyle_arch.commands.network_arguments import (
+    add_network_arguments,
+    add_tlc_argument,
+    in_words,
+    load_chosen_network,
+)
 
 EXPORT = """\
 Write a trained network as an ONNX file, which programs without PyTorch can run: onnxruntime, OpenVINO, TensorRT and
@@ -34,6 +39,7 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument("target", type=Path, metavar="OUT.onnx", help="the file to write")
     add_network_arguments(parser)
+    add_tlc_argument(parser)
     parser.add_argument(
         "--opset", type=int, default=18, metavar="N", help="version of ONNX's operators, 18 to 23 (default: 18)"
     )
@@ -49,7 +55,7 @@ def run(parsed: argparse.Namespace) -> int:
     exported = export_onnx(network, parsed.target, opset=parsed.opset, overwrite=parsed.overwrite)
     print(
         f"Wrote {parsed.target}: {type(network).__name__} of {source}, {exported.size / 1e6:.1f} MB, "
-        f"opset {parsed.opset}."
+        f"opset {parsed.opset}{in_words(network)}."
     )
     if exported.difference is None:
         print("onnxruntime is not installed; the file was not compared with PyTorch.")

@@ -32,6 +32,32 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_tlc_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the flag for local statistics."""
+    parser.add_argument(
+        "--tlc",
+        metavar="WINDOW",
+        help="have channel attention look at windows of so many pixels instead of the whole image; auto: one and a "
+        "half training crops; off (default: what the weights' file notes)",
+    )
+
+
+def window_asked_for(parsed: argparse.Namespace) -> Any:
+    """What `--tlc` says, as `load_network` takes it.
+
+    Raises:
+        OptionsError: it is neither pixels nor `auto` nor `off`.
+    """
+    tlc = parsed.tlc
+    if tlc in (None, "auto"):
+        return tlc
+    if tlc == "off":
+        return 0
+    if not tlc.isdecimal() or int(tlc) < 1:
+        raise OptionsError(f"--tlc is {tlc!r}; it must be a number of pixels, auto or off.")
+    return int(tlc)
+
+
 def network_options_of(parsed: argparse.Namespace) -> dict[str, Any]:
     """What `--network-option` says.
 
@@ -71,5 +97,13 @@ def load_chosen_network(parsed: argparse.Namespace) -> tuple[Any, Path, str]:
     prepare_basicsr(parsed.plugin)
     weights = located(parsed.weights)
     options = network_options_of(parsed)
-    network, section = read_network(weights, parsed.type, key=parsed.key, **options)
+    network, section = read_network(weights, parsed.type, key=parsed.key, tlc=window_asked_for(parsed), **options)
     return network, weights, f"{weights} [{section}]" if section else str(weights)
+
+
+def in_words(network: Any) -> str:
+    """Over which windows a network takes statistics, to append to a sentence; empty for the whole image."""
+    from constyle_arch.archs.local_statistics import local_window
+
+    window = local_window(network)
+    return f"; statistics are those of windows of {window} pixels" if window else ""

@@ -5,7 +5,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from constyle_arch.commands.network_arguments import add_network_arguments, load_chosen_network
+from constyle_arch.commands.network_arguments import (
+    add_network_arguments,
+    add_tlc_argument,
+    in_words,
+    load_chosen_network,
+)
 from constyle_arch.errors import DataError, OptionsError, RunError, listed
 
 RESTORE = """\
@@ -48,6 +53,7 @@ def add_to(commands: Any) -> None:
         "folder (its best network, or else its newest)",
     )
     add_network_arguments(parser)
+    add_tlc_argument(parser)
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps (default: a GPU if there is one)")
     parser.add_argument(
         "--tile", type=int, metavar="N", help="restore in tiles of N×N pixels (default: as memory needs)"
@@ -118,11 +124,12 @@ def run(parsed: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from constyle_arch.allocator import keep_freed_memory
+    from constyle_arch.archs.local_statistics import local_window
     from constyle_arch.images import MAX_PIXELS
     from constyle_arch.inference.photographs.restorer import Restorer, restore_photographs
     from constyle_arch.inference.restoring import OVERLAP
-    from constyle_arch.inference.tiles import COST, LARGE_ENOUGH, largest_overlap, multiple_of
     from constyle_arch.reporting.complexity import count_parameters
+    from constyle_arch.tiles import COST, LARGE_ENOUGH, largest_overlap, multiple_of
 
     keep_freed_memory()
     device = device_named(parsed.device)
@@ -139,8 +146,10 @@ def run(parsed: argparse.Namespace) -> int:
     precision = torch.float16 if parsed.half else torch.bfloat16 if parsed.bf16 else torch.float32
     print(
         f"{type(network).__name__}, {count_parameters(network) / 1e6:.3f} M parameters, of {source}; "
-        f"computes on {device} in {str(precision).removeprefix('torch.')}."
+        f"computes on {device} in {str(precision).removeprefix('torch.')}{in_words(network)}."
     )
+    if parsed.tlc not in (None, "off") and local_window(network) is None:
+        print(f"--tlc {parsed.tlc}: {type(network).__name__} takes no statistics over images; nothing changes.")
     if parsed.tile and parsed.tile < LARGE_ENOUGH:
         print(f"--tile {parsed.tile}: {COST}.")
     if parsed.compile:

@@ -5,7 +5,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from constyle_arch.commands.network_arguments import add_network_arguments, network_options_of
+from constyle_arch.commands.network_arguments import (
+    add_network_arguments,
+    add_tlc_argument,
+    network_options_of,
+    window_asked_for,
+)
 from constyle_arch.errors import OptionsError
 from constyle_arch.options.reading import Options, add_run_arguments
 
@@ -49,6 +54,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--gt-name", metavar="FORM", help="of the clean names, e.g. 'norain-{}'")
     parser.add_argument("--name", help="of the folder in results/ (default: the experiment's or the file's)")
     add_network_arguments(parser)
+    add_tlc_argument(parser)
     parser.set_defaults(run=run)
 
 
@@ -74,7 +80,7 @@ def run(parsed: argparse.Namespace) -> None:
 
 
 def _check_flags(parsed: argparse.Namespace) -> None:
-    without_file = ["gt", "lq", "noise", "lq_name", "gt_name", "name", "key", "type", "network_option"]
+    without_file = ["gt", "lq", "noise", "lq_name", "gt_name", "name", "key", "type", "network_option", "tlc"]
     if bool(parsed.opt) == bool(parsed.weights):
         raise OptionsError("Give either -opt FILE or --weights W.")
     given = [f"--{name.replace('_', '-')}" for name in without_file if getattr(parsed, name) not in (None, [])]
@@ -109,6 +115,7 @@ def _options(parsed: argparse.Namespace) -> Options:
         "val": {
             "save_img": False,
             "save_comparison": True,
+            "tlc": window_asked_for(parsed),
             "metrics": (trained.get("val") or {}).get("metrics") or METRICS,
         },
     }

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from constyle_arch.archs.layers import channels_of
-from constyle_arch.inference.tiles import multiple_of
 from constyle_arch.reporting.complexity import PeakMemory, without_values
+from constyle_arch.tiles import multiple_of
 
 TILES = (2048, 1536, 1024, 768, 512, 384, 256, 192, 128, 64)
 """Sides of tiles to choose from, in pixels."""

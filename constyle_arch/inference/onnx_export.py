@@ -20,7 +20,7 @@ from constyle_arch.archs.multi_stage_maxim_arch import MultiStageMaxim
 from constyle_arch.checkpoints.detection import detect_network
 from constyle_arch.errors import CheckpointError, UserError
 from constyle_arch.files import save_bytes_atomically
-from constyle_arch.inference.tiles import multiple_of
+from constyle_arch.tiles import multiple_of
 
 INPUT, OUTPUT = "lq", "restored"
 OPSET = 18

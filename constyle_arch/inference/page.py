@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from constyle_arch.checkpoints.loading import load_network
+from constyle_arch.archs.local_statistics import local_window, use_local_statistics
+from constyle_arch.checkpoints.loading import load_network, window_of
 from constyle_arch.checkpoints.trained import located
 from constyle_arch.errors import DataError, OptionsError, UserError
 from constyle_arch.images import MAX_PIXELS, size_of
@@ -35,6 +36,7 @@ SHOWN = 1600
 TILES = {"as memory needs": 0, **{f"{side} × {side} pixels": side for side in (256, 384, 512, 768, 1024)}}
 LOOK_FOR_OLD_FILES, KEPT = 60, 1800
 """Seconds; `KEPT` is a good deal longer than people look at a result."""
+WINDOWS = {"as the network's file says": -1, "off": 0, **{f"{side} pixels": side for side in (128, 192, 256, 384)}}
 WAITING = 20
 """Photographs that may wait for their turn."""
 
@@ -83,6 +85,7 @@ class Workplace:
         *,
         strength: float = 1.0,
         tile: int | None = None,
+        tlc: int | None = None,
         truth: Path | None = None,
         progress: Callable[[int, int], object] = lambda done, of: None,
     ) -> Result:
@@ -94,6 +97,7 @@ class Workplace:
             folder: where the restored photograph is written, as `NAME_restored`.
             strength: from 0, the photograph as it is, to 1, as the network restores it.
             tile: side of the tiles, in pixels; None as memory needs.
+            tlc: the window of local statistics, in pixels; 0: the whole image; None as the network's file says.
             truth: the clean photograph, to score with.
             progress: called after each tile with how many are done, and of how many.
 
@@ -111,7 +115,7 @@ class Workplace:
                 f"{size_of(clean.pixels)}; they must be of one size."
             )
         said: list[str] = []
-        restorer = Restorer(self._network(weights), tile, strength=strength, say=said.append, progress=progress)
+        restorer = Restorer(self._network(weights, tlc), tile, strength=strength, say=said.append, progress=progress)
         restored = restorer.restored(degraded)
         suffix = photograph.suffix if photograph.suffix.lower() in FORMATS else ".png"
         file = folder / f"{photograph.stem}_restored{suffix}"
@@ -126,13 +130,16 @@ class Workplace:
             report.append(_scores(degraded, restored, clean))
         return Result(_shown(degraded), _shown(restored), file, "\n\n".join(report))
 
-    def _network(self, weights: str | Path) -> nn.Module:
+    def _network(self, weights: str | Path, tlc: int | None) -> nn.Module:
         file = located(weights)
         version = (file, file.stat().st_mtime if file.is_file() else 0.0)
         if self._loaded is None or self._loaded[0] != version:
             self._loaded = None  # two at a time need not fit
             self._loaded = version, load_network(file).to(self.device)
-        return self._loaded[1]
+        network = self._loaded[1]
+        if (window := window_of(file, tlc)) != local_window(network):
+            use_local_statistics(network, window)
+        return network
 
 
 def _scores(degraded: Photograph, restored: Photograph, clean: Photograph) -> str:
@@ -171,6 +178,7 @@ def build_page(workplace: Workplace, networks: Mapping[str, str]) -> Any:
         strength: float,
         tile: int,
         truth: str | None,
+        tlc: int,
         progress: gr.Progress = gr.Progress(),  # noqa: B008  # so gradio hands one over
     ) -> tuple[Any, ...]:
         if photograph is None:
@@ -184,6 +192,7 @@ def build_page(workplace: Workplace, networks: Mapping[str, str]) -> Any:
                     Path(folder),
                     strength=strength,
                     tile=tile or None,
+                    tlc=None if tlc < 0 else tlc,
                     truth=Path(truth) if truth else None,
                     progress=lambda done, of: progress((done, of), desc="Restoring", unit="tiles"),
                 )
@@ -211,6 +220,9 @@ def build_page(workplace: Workplace, networks: Mapping[str, str]) -> Any:
                         height=120,
                     )
                     tile = gr.Dropdown(list(TILES.items()), value=0, label="Tiles", info="Small ones need less memory")
+                    tlc = gr.Dropdown(
+                        list(WINDOWS.items()), value=-1, label="Statistics", info="Of windows, not of the whole image"
+                    )
                     truth = gr.File(label="The clean photograph, to score with", file_types=kinds, height=120)
                 button = gr.Button("Restore", variant="primary")
             with gr.Column(scale=2, min_width=300):
@@ -221,7 +233,7 @@ def build_page(workplace: Workplace, networks: Mapping[str, str]) -> Any:
                 report = gr.Markdown()
         button.click(
             restore,
-            [photograph, weights, checkpoint, strength, tile, truth],
+            [photograph, weights, checkpoint, strength, tile, truth, tlc],
             [slider, download, report],
             api_name="restore",
             concurrency_limit=1,

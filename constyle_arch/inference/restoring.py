@@ -14,7 +14,7 @@ from constyle_arch.archs.constyle_arch import Codes, ConStyle
 from constyle_arch.archs.general_restoration_arch import GuidedNetwork
 from constyle_arch.archs.layers import channels_of, pad_to_multiple
 from constyle_arch.images import quantized, to_float
-from constyle_arch.inference.tiles import Tile, cells_of, multiple_of, tiles_of
+from constyle_arch.tiles import Tile, cells_of, multiple_of, tiles_of
 
 OVERLAP = 32
 """Pixels that neighbouring tiles share."""

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from constyle_arch.archs.layers import at_least_float32
-from constyle_arch.checkpoints.loading import fill, own_names
+from constyle_arch.archs.local_statistics import use_local_statistics
+from constyle_arch.checkpoints.loading import Window, fill, own_names, window_for_crops, window_of
 from constyle_arch.checkpoints.reading import read_checkpoint, section_of, weights_in
 from constyle_arch.checkpoints.trained import located
 from constyle_arch.distributed import all_reduce_max, broadcast, gathered_objects, max_over_ranks, ranks
@@ -84,6 +85,7 @@ class RestorationModel(Optimization, SRModel):  # type: ignore[misc]  # BasicSR 
         if weights and Path(weights).is_dir():  # of an experiment; what is logged and reported names the file
             opt["path"]["pretrain_network_g"] = str(located(weights))
         super().__init__(opt)
+        self.use_windows((opt.get("val") or {}).get("tlc"))
         if not self.is_train:
             self.report = Report(
                 name=opt["name"],
@@ -122,6 +124,19 @@ class RestorationModel(Optimization, SRModel):  # type: ignore[misc]  # BasicSR 
         self.progressive_crops = ProgressiveCrops.from_options(self.opt)
         self.setup_optimizers()
         self.setup_schedulers()
+
+    def use_windows(self, tlc: Window) -> None:
+        """Restore with the windows that `val.tlc` says; training, not in evaluation mode, goes without."""
+        if self.is_train:
+            window = window_for_crops(self.opt) if tlc == "auto" else tlc or None
+        else:
+            window = window_of(located(self.opt["path"]["pretrain_network_g"]), tlc)
+        if not window:
+            return
+        with torch.compiler.set_stance("force_eager"):
+            for net in filter(None, (self.net_g, getattr(self, "net_g_ema", None))):
+                use_local_statistics(self.get_bare_model(net), window)
+        get_root_logger().info(f"Images are restored with the statistics of windows of {window} pixels.")
 
     def _built_losses(self) -> dict[str, nn.Module]:
         """The losses of `train`, but for those that take what this model does not have."""

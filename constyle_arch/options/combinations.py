@@ -8,13 +8,14 @@ from basicsr.utils.registry import ARCH_REGISTRY
 
 from constyle_arch.archs.general_restoration_arch import GuidedNetwork
 from constyle_arch.archs.prompter_arch import Prompter
+from constyle_arch.checkpoints.loading import window_for_crops
 from constyle_arch.errors import OptionsError
 from constyle_arch.inference.restoring import OVERLAP
-from constyle_arch.inference.tiles import tiles_of
 from constyle_arch.models.constyle_model import ConStyleModel
 from constyle_arch.models.progressive_crops import ProgressiveCrops
 from constyle_arch.models.prompter_model import PrompterModel
 from constyle_arch.options.lookup import Options, Problems, is_subclass, model_of, tried
+from constyle_arch.tiles import tiles_of
 
 
 def check_combinations(options: Options) -> Problems:
@@ -83,6 +84,8 @@ def _check_tiles(options: Options) -> Problems:
     tile, overlap = val_opt.get("tile"), val_opt.get("tile_overlap", OVERLAP)
     if tile is not None:
         yield from tried(lambda: tiles_of(multiple * (tile + 1), tile, overlap, multiple), "val.tile, val.tile_overlap")
+    if val_opt.get("tlc") == "auto" and options["is_train"] and window_for_crops(options) is None:
+        yield "val.tlc is auto, but datasets.train has no gt_size; give the window in pixels."
 
 
 def _check_parts(options: Options, guided: bool) -> Problems:

@@ -303,6 +303,9 @@ class Validation(Section):
     """Restore in tiles of this side, in pixels. Left out: whole."""
     tile_overlap: FromZero = 32
     """Pixels by which tiles overlap."""
+    tlc: FromZero | Literal["auto"] | None = None
+    """Side of the windows, in pixels, over which channel attention takes its statistics (TLC); 0: the whole image;
+    `auto`: one and a half of the training's crops. Left out: 0, or in a test what the weights' file notes."""
     amp: Precision = "off"
     """Precision to restore in."""
     save_comparison: bool = False

@@ -11,7 +11,7 @@ from constyle_arch.archs.general_restoration_arch import GuidedNetwork
 from constyle_arch.checkpoints.detection import foreign_network
 from constyle_arch.checkpoints.loading import fitting_tensors, network_of, own_names
 from constyle_arch.checkpoints.published_names import NAMED_AS_RELEASED, is_published
-from constyle_arch.checkpoints.reading import StateDict, read_checkpoint, section_of, weights_in
+from constyle_arch.checkpoints.reading import StateDict, noted_window, read_checkpoint, section_of, weights_in
 from constyle_arch.errors import OptionsError, UnknownNetworkError, UserError
 from constyle_arch.options.reading import Options, read_option_file
 from constyle_arch.reporting.complexity import SIDE, count_gmacs, count_parameters
@@ -111,6 +111,8 @@ def _of_checkpoint(
         network = _built(name, hyperparameters)
         fitting_tensors(network, own, str(path))  # what `restore` would refuse is refused
         facts |= _of_network(network, name, hyperparameters, side)
+    if window := noted_window(path):
+        facts["tlc"] = f"statistics are those of windows of {window} pixels, unless --tlc says otherwise"
     iteration = _iteration(path)
     facts["iteration"] = "not told by the file's name or its folder" if iteration is None else str(iteration)
     return facts, weights

@@ -24,9 +24,9 @@ from constyle_arch.inference.photographs.photograph import (
     write_photograph,
 )
 from constyle_arch.inference.restoring import OVERLAP, restore, tensors_not_finite
-from constyle_arch.inference.tiles import COST, LARGE_ENOUGH, largest_overlap, multiple_of
 from constyle_arch.reporting.pictures import Picture, comparison, encoded
 from constyle_arch.reporting.scores import INPUT, Row
+from constyle_arch.tiles import COST, LARGE_ENOUGH, largest_overlap, multiple_of
 
 SCORES = {
     "psnr": {"type": "calculate_psnr", "crop_border": 0},

@@ -1,0 +1,59 @@
+"""Local statistics at test time: over windows of about the training crops' size instead of the whole image.
+
+Source: Chu et al., "Improving Image Restoration by Revisiting Global Information Aggregation", ECCV 2022, arXiv
+2112.04491 (TLC).
+"""
+
+import torch
+from torch import Tensor, nn
+
+from constyle_arch.archs.layers import TakesStatistics, channels_of
+
+WINDOW = 192
+"""Side of the window, in pixels of the image: one and a half of the recipes' crops, as in TLC."""
+
+
+@torch.inference_mode()
+def use_local_statistics(network: nn.Module, window: int | None = WINDOW) -> None:
+    """Have a network's channel attention take its statistics over windows instead of the image, in evaluation.
+
+    The pooling of NAFNet and MAXIM has a window around each pixel. Restormer's attention has windows that overlap by
+    half. ConStyle's code stays that of the whole image, and MAXIM's grid what it is.
+
+    Args:
+        network: is changed in place; one without such attention stays what it is.
+        window: side of the windows in pixels of the image, rounded up to what the network divides by; None goes back
+            to the whole image.
+
+    Raises:
+        ValueError: `window` is not positive.
+    """
+    if window is not None and window < 1:
+        raise ValueError(f"window is {window}; it must be at least 1 pixel, or None.")
+    local = [module for module in network.modules() if isinstance(module, TakesStatistics)]
+    for module in local:
+        module.window = None
+    network.local_window = window if local else None  # type: ignore[assignment]  # modules take any attribute
+    if window is None or not local:
+        return
+
+    def note(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        seen[module] = inputs[0].shape[-1]
+
+    seen: dict[nn.Module, int] = {}
+    hooks = [module.register_forward_hook(note) for module in local]
+    was_training = network.training
+    parameter = next(network.parameters())
+    image = torch.zeros(1, channels_of(network), window, window, device=parameter.device, dtype=parameter.dtype)
+    network.eval()(image)
+    network.train(was_training)
+    for hook in hooks:
+        hook.remove()
+    for module, side in seen.items():
+        assert isinstance(module, TakesStatistics)
+        module.window = side
+
+
+def local_window(network: nn.Module) -> int | None:
+    """The window that `use_local_statistics` was last called with; None for the whole image."""
+    return getattr(network, "local_window", None)
