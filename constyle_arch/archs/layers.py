@@ -145,7 +145,8 @@ PLACES = 256
 def sliding_means(x: Tensor, window: int, dim: int) -> Tensor:
     """The means of `x` (N, C, H, W) along `dim`, 2 or 3, over `window` neighbours.
 
-    Near the ends they are those of the outermost window. They are products with matrices of zeros and ones, which processors compute faster than cumulative sums.
+    Near the ends they are those of the outermost window. They are products with matrices of zeros and ones, which
+    processors compute faster than cumulative sums.
     """
     length = x.shape[dim]
     window = min(window, length)
