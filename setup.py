@@ -39,6 +39,7 @@ setup(
         "plot": ["matplotlib>=3.8"],  # `basicsr plot`, `basicsr latents`
         "spandrel": ["spandrel>=0.4"],
         "onnx": ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
+        "heif": ["pillow-heif>=0.18"],  # photographs of phones
         "web": ["gradio>=6.31,<7"],  # `basicsr web`
         "hub": ["huggingface_hub>=1"],  # `checkpoints.hub`
         "docs": ["mkdocs>=1.6.1,<2", "mkdocs-material>=9.7,<10", "pygments"],  # `make docs`
@@ -50,6 +51,7 @@ setup(
             "onnx>=1.17",
             "onnxscript>=0.5",
             "onnxruntime>=1.20",
+            "pillow-heif>=0.18",
             "gradio>=6.31,<7",
             "huggingface_hub>=1",
             "playwright",  # looks at the page in Debian's Chromium

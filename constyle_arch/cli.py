@@ -66,8 +66,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0; 1 where a part of the work failed, as reported; 2 for what the user can put right; 130 for
-        Ctrl-C.
+        Ctrl-C; 141 where nobody reads the output any more, as behind `| head`.
     """
+    try:
+        try:
+            return _main(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        try:
+            print(flush=True)  # or was it another pipe?
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+            return 128 + 13  # as a shell tells of SIGPIPE
+        raise
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     parsed = build_parser().parse_args(arguments)
     parsed.arguments = arguments[1:]  # as they were given, for BasicSR

@@ -469,6 +469,20 @@ def test_memory_that_runs_out_names_what_to_lower(make_model, monkeypatch):
         model.optimize_parameters(1)
 
 
+def test_old_checkpoints_are_removed_and_the_newest_can_be_resumed_from(make_model, tmp_path):
+    model = make_model()
+    model.opt["logger"]["keep_checkpoints"] = 2
+    for name in ("net_g_best.pth", "net_g_latest.pth", "net_g_9.pth", "9.state"):  # 9 is of an earlier, longer run
+        (tmp_path / name).touch()
+    for iteration in (2, 4, 5, 6):
+        model.save(0, iteration)
+        assert (tmp_path / f"{iteration}.state").is_file()
+    kept = {path.name for path in tmp_path.iterdir() if path.is_file()}
+    numbered = {name for iteration in (5, 6, 9) for name in (f"net_g_{iteration}.pth", f"{iteration}.state")}
+    assert kept == {"net_g_best.pth", "net_g_latest.pth", *numbered}
+    assert torch.load(tmp_path / "6.state")["iter"] == 6
+
+
 def test_images_to_measure_on_are_restored_in_tiles_where_that_is_asked_for(make_model):
     model, image = make_model(), torch.rand(1, 3, 80, 90)
     outputs = []

@@ -2,6 +2,9 @@
 
 import importlib.metadata
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -119,3 +122,16 @@ def test_versions_are_those_installed(capsys):
         "torch": torch.__version__,
         "CUDA": torch.version.cuda or "none",
     }
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_nobody_reads_is_no_traceback(unbuffered):
+    read, write = os.pipe()
+    os.close(read)
+    command, environment = (
+        [sys.executable, "-m", "constyle_arch", "info"],
+        {**os.environ, "PYTHONUNBUFFERED": unbuffered},
+    )
+    with os.fdopen(write, "w") as output:
+        ended = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, env=environment, check=False)
+    assert (ended.returncode, ended.stderr) == (141, b"")

@@ -24,7 +24,7 @@ from constyle_arch.errors import CheckpointError, DataError, OptionsError, RunEr
 from constyle_arch.images import to_float
 from constyle_arch.inference import memory
 from constyle_arch.inference.photographs.finding import find_jobs, find_truths
-from constyle_arch.inference.photographs.photograph import Photograph, read_photograph
+from constyle_arch.inference.photographs.photograph import Photograph, read_photograph, readable
 from constyle_arch.inference.photographs.restorer import Restorer
 from constyle_arch.tiles import COST
 from tests.conftest import small_network
@@ -252,7 +252,7 @@ def test_names_of_files_folders_and_patterns(tmp_path):
         targets("tree", extension=".png")
     with pytest.raises(DataError, match="nowhere does not exist; name an image, a folder, or a pattern"):
         targets("nowhere")
-    with pytest.raises(DataError, match=r"d\.txt is no image by its name; wanted a file ending in \.bmp, \.jpeg"):
+    with pytest.raises(DataError, match=r"d\.txt is no image by its name; wanted a file ending in .*\.bmp, .*\.jpeg"):
         targets("tree/d.txt")
     with pytest.raises(DataError, match="no images are there"):
         targets("tree/*.gif")
@@ -572,14 +572,70 @@ def test_quality_decides_how_large_files_are(tmp_path, weights, extension):
 
 def test_files_that_are_no_images_are_counted_by_suffix(tmp_path, weights, capsys):
     Image.fromarray(picture()).save(tmp_path / "a.png")
-    for name in ("b.HEIC", "deep/c.heic", "d.mp4", "README", ".hidden.mov", "out/e.txt"):
+    for name in ("b.CR2", "deep/c.cr2", "d.mp4", "README", ".hidden.mov", "out/e.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     flags = ("-o", tmp_path / "out", "--weights", weights)
     assert restore_command("-i", tmp_path, tmp_path / "*", *flags) == 0
-    assert "Not read, for their names: 2 .heic, 1 without a suffix, 1 .mp4.\n" in capsys.readouterr().out
+    assert "Not read, for their names: 2 .cr2, 1 without a suffix, 1 .mp4.\n" in capsys.readouterr().out
     assert restore_command("-i", tmp_path / "deep", *flags) == 2
-    assert "deep: no images are there, but 1 .heic; wanted are .bmp, .jpeg" in capsys.readouterr().err
+    assert "deep: no images are there, but 1 .cr2; wanted are " in capsys.readouterr().err
+
+
+@pytest.fixture
+def without_heif(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    readable.cache_clear()
+    yield
+    readable.cache_clear()
+
+
+def test_without_the_extra_heic_is_named_with_what_it_needs(tmp_path, weights, capsys, without_heif):
+    Image.fromarray(picture()).save(tmp_path / "a.png")
+    (tmp_path / "b.HEIC").touch()
+    flags = ("-o", tmp_path / "out", "--weights", weights)
+    needs = 'needs pillow-heif: pip install "constyle-arch[heif]"'
+    assert restore_command("-i", tmp_path, *flags) == 0
+    assert f"Not read, for their names: 1 .heic ({needs}).\n" in capsys.readouterr().out
+    assert restore_command("-i", tmp_path / "b.HEIC", *flags) == 2
+    assert f"b.HEIC: to read .heic {needs}." in capsys.readouterr().err
+    with pytest.raises(DataError, match=r"b\.HEIC cannot be read: \.heic needs pillow-heif"):
+        read_photograph(tmp_path / "b.HEIC")
+
+
+@pytest.mark.parametrize("suffix", [".heic", ".avif"])
+def test_photographs_of_phones_are_read_and_written_as_png(tmp_path, weights, suffix):
+    if suffix == ".heic":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    elif suffix not in readable():
+        pytest.skip("this Pillow reads no AVIF")
+    source, target = tmp_path / "photos" / f"a{suffix}", tmp_path / "out" / "a.png"
+    source.parent.mkdir()
+    facts = Image.Exif()
+    facts[0x010F] = "a camera"
+    Image.fromarray(picture()).save(source, quality=95, exif=facts.tobytes(), icc_profile=PROFILE)
+    given = read_photograph(source)
+    assert np.abs(given.pixels.astype(int) - picture()).mean() < 12
+    assert given.profile == PROFILE
+    assert restore_command("-i", source.parent, "-o", target.parent, "--weights", weights) == 0
+    np.testing.assert_array_equal(read_photograph(target).pixels, directly_restored(given.pixels, weights))
+    assert Image.open(target).getexif()[0x010F] == "a camera"
+
+
+def test_what_is_skipped_is_scored_all_the_same(tmp_path, weights, capsys):
+    for name in ("a", "b"):
+        Image.fromarray(picture(30, 40 + len(name))).save(tmp_path / f"{name}.png")
+    flags = ("-i", tmp_path / "a.png", tmp_path / "b.png", "-o", tmp_path / "out", "--weights", weights)
+    tables = []
+    for _ in range(2):
+        assert restore_command(*flags, "--gt", tmp_path) == 0
+        output = capsys.readouterr().out
+        tables.append(output[output.index("image") : output.index("Restored")])
+    assert "Restored 0" in output
+    assert tables[0] == tables[1]
+    Image.fromarray(picture(8, 8)).save(tmp_path / "out" / "a.png")
+    assert restore_command(*flags, "--gt", tmp_path) == 1
+    assert re.search(r"a\.png: is 41×30 pixels and .*a\.png, not of it, 8×8\.", capsys.readouterr().out)
 
 
 def test_limit_of_pixels_is_raised_by_a_flag(tmp_path, weights, capsys):

@@ -16,9 +16,10 @@ from constyle_arch.errors import DataError, OptionsError, RunError, listed
 RESTORE = """\
 Restore photographs of your own with a trained network.
 
-Reads jpg, png, webp, tiff and bmp of 8 and 16 bits, gray and in colour. Depth, alpha, colour profile and EXIF data
-are kept, photographs are turned upright. A photograph that cannot be restored does not stop the others: it is reported
-at the end, with exit code 1. What is there already is skipped, so that the same command resumes where it was.
+Reads jpg, png, webp, tiff and bmp of 8 and 16 bits, gray and in colour, avif, and with the extra "heif" heic. Depth,
+alpha, colour profile and EXIF data are kept, photographs are turned upright. A photograph that cannot be restored does
+not stop the others: it is reported at the end, with exit code 1. What is there already is skipped, so that the same
+command resumes where it was.
 """
 
 RESTORE_EPILOG = """\
@@ -84,7 +85,9 @@ def add_to(commands: Any) -> None:
         help="how much of the restoration to take: 1 all of it, 0.5 the mean of it and the input (default: 1)",
     )
     parser.add_argument("--suffix", default="", help="append this to names, e.g. _restored")
-    parser.add_argument("--ext", choices=EXTENSIONS, help="the kind of file to write (default: the input's)")
+    parser.add_argument(
+        "--ext", choices=EXTENSIONS, help="the kind of file to write (default: the input's; png for heic and avif)"
+    )
     parser.add_argument("--quality", type=int, metavar="N", help="of JPEG and WebP files, from 1 to 100 (default: 95)")
     parser.add_argument(
         "--compare", action="store_true", help="also write pictures NAME_comparison.jpg of input and restored image"

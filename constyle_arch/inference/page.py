@@ -25,6 +25,7 @@ from constyle_arch.inference.photographs.photograph import (
     Photograph,
     lost_in,
     read_photograph,
+    readable,
     write_photograph,
 )
 from constyle_arch.inference.photographs.restorer import Restorer, as_picture, scored
@@ -169,7 +170,7 @@ def build_page(workplace: Workplace, networks: Mapping[str, str]) -> Any:
     """
     import gradio as gr
 
-    kinds = sorted(FORMATS)
+    kinds = sorted(readable())
 
     def restore(
         photograph: str | None,

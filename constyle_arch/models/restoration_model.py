@@ -37,6 +37,7 @@ from constyle_arch.reporting.complexity import count_gmacs, count_parameters
 from constyle_arch.reporting.pictures import Picture, comparison, encoded, stacked
 from constyle_arch.reporting.report import Report
 from constyle_arch.reporting.scores import INPUT, Row, means_of, text_table
+from constyle_arch.training.experiments import remove_old_checkpoints
 from constyle_arch.training.interruption import StoppedRunError, StopRequest
 from constyle_arch.training.metrics_history import MetricsHistory
 from constyle_arch.training.progress_line import ProgressLine
@@ -566,6 +567,9 @@ class RestorationModel(Optimization, SRModel):  # type: ignore[misc]  # BasicSR 
         self.non_finite.read(all_of_them=True)
         self._save_networks("latest" if current_iter == -1 else str(current_iter))
         self.save_training_state(epoch, current_iter)
+        keep = self.opt["logger"].get("keep_checkpoints")
+        if keep and ranks()[1] == 0 and current_iter != -1:
+            remove_old_checkpoints(self.opt["path"], current_iter, keep)
         if current_iter == -1:
             self._refuse_divergence()
 

@@ -363,6 +363,8 @@ class Logger(Section):
     """Log every so many iterations."""
     save_checkpoint_freq: Iterations
     """Save every so many iterations."""
+    keep_checkpoints: FromOne | None = None
+    """Keep the newest so many of them, `best` and `latest`; older ones are removed with their states. Left out: all."""
     use_tb_logger: bool
     """Write tensorboard logs."""
     wandb: dict[str, Any] | None = None

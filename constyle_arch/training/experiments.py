@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -138,3 +139,21 @@ def set_aside_after(home: Path, iteration: int) -> None:
         if path.is_file():
             path.rename(aside / path.name)
     print(f"Going back to iteration {iteration}: what came after it is in {aside}.", flush=True)
+
+
+def remove_old_checkpoints(paths: Mapping[str, Any], iteration: int, keep: int) -> None:
+    """Remove all but the newest checkpoints up to an iteration, with their states; `best` and `latest` stay.
+
+    Args:
+        paths: `path` of the run's options.
+        iteration: whose checkpoint has been written completely; what an earlier run left of later ones is not touched.
+        keep: how many checkpoints are left.
+    """
+    models, states = Path(paths["models"]), Path(paths["training_states"])
+    written = [*models.glob("net_g_*.pth"), *states.glob("*.state")]
+    numbers = {path: path.stem.removeprefix("net_g_") for path in written}
+    saved = {int(number) for number in numbers.values() if number.isdecimal() and int(number) <= iteration}
+    old = sorted(saved)[:-keep]
+    for path in sorted(written, key=lambda path: path.suffix, reverse=True):  # a state never stands without its network
+        if numbers[path].isdecimal() and int(numbers[path]) in old:
+            path.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from constyle_arch.data.image_stores import ImageFolder, files_below, is_hidden, open_store
 from constyle_arch.data.pairing import compare_names
 from constyle_arch.errors import DataError, OptionsError, listed
-from constyle_arch.inference.photographs.photograph import FORMATS
+from constyle_arch.inference.photographs.photograph import FORMATS, NEEDED_BY, readable
 
 NOT_WRITTEN = {".avif", ".dng", ".exr", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".pdf", ".ppm", ".psd", ".svg"}
 """A name that ends so is meant for a file, and not for a folder."""
@@ -46,7 +46,8 @@ def find_jobs(
         output: a folder; or the file to write, where there is one image.
         suffix: what to append to names. With it the output may be the inputs' folder: a photograph that would be
             another one's result is taken for it.
-        extension: of the files to write, e.g. `.png`; None keeps the input's.
+        extension: of the files to write, e.g. `.png`; None keeps the input's, or takes `.png` where that kind is only
+            read.
         compare: whether the pictures of comparison are to be written too.
 
     Raises:
@@ -63,9 +64,9 @@ def find_jobs(
     found = list({(_real(source), name): (source, name) for source, name in every}.values())  # each once
     if not found:
         others = other_files(inputs, output) or "nothing else"
-        raise DataError(f"-i {' '.join(inputs)}: no images are there, but {others}; wanted are {_suffixes()}.")
+        raise DataError(f"-i {' '.join(inputs)}: no images are there, but {others}; wanted are {_words(readable())}.")
     if not below.is_dir() and below.suffix.lower() in NOT_WRITTEN:
-        raise OptionsError(f"-o {output}: such files are not written; end the name in one of {_suffixes()}.")
+        raise OptionsError(f"-o {output}: such files are not written; end the name in one of {_words(FORMATS)}.")
     if not below.exists() and below.suffix.lower() in FORMATS and len(found) > 1:
         raise OptionsError(f"-o {output} is the name of one file, but there are {len(found)} images; name a folder.")
     if len(found) == 1 and below.suffix.lower() in FORMATS and not below.is_dir():
@@ -76,7 +77,7 @@ def find_jobs(
     else:
         if below.is_file():
             raise DataError(f"-o {output} is a file; name a folder to write to.")
-        targets = [below / f"{name}{suffix}{extension or source.suffix}" for source, name in found]
+        targets = [below / f"{name}{suffix}{extension or _suffix_written(source)}" for source, name in found]
         stems = Counter(target.with_suffix("") for target in targets)
         jobs = []
         for (source, name), target in zip(found, targets, strict=True):
@@ -143,22 +144,28 @@ def other_files(inputs: Sequence[str], output: str) -> str:
         _real(path): path.suffix.lower() or "without a suffix"
         for files, base in folders
         for path in _without_results(files, base, below)
-        if path.suffix.lower() not in FORMATS
+        if path.suffix.lower() not in readable()
     }
-    return ", ".join(f"{count} {suffix}" for suffix, count in Counter(others.values()).most_common())
+    return ", ".join(
+        f"{count} {suffix}" + (f" (needs {NEEDED_BY[suffix]})" if suffix in NEEDED_BY else "")
+        for suffix, count in Counter(others.values()).most_common()
+    )
 
 
 def _images_of(given: str, output: Path) -> Iterator[tuple[Path, str]]:
     """Each image that an input names, and its name below the output."""
     path = Path(given).expanduser()
     if path.is_file():
-        if path.suffix.lower() not in FORMATS:
-            raise DataError(f"-i {given} is no image by its name; wanted a file ending in {_suffixes()}.")
+        suffix = path.suffix.lower()
+        if suffix in NEEDED_BY and suffix not in readable():
+            raise DataError(f"-i {given}: to read {suffix} needs {NEEDED_BY[suffix]}.")
+        if suffix not in readable():
+            raise DataError(f"-i {given} is no image by its name; wanted a file ending in {_words(readable())}.")
         yield path, path.stem
         return
     files, base = _files_of(given)
     for path in _without_results(files, base, output):
-        if path.suffix.lower() in FORMATS:
+        if path.suffix.lower() in readable():
             yield path, path.relative_to(base).with_suffix("").as_posix()
 
 
@@ -220,5 +227,9 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _suffixes() -> str:
-    return ", ".join(sorted(FORMATS))
+def _suffix_written(source: Path) -> str:
+    return source.suffix if source.suffix.lower() in FORMATS else ".png"
+
+
+def _words(suffixes: Iterable[str]) -> str:
+    return ", ".join(sorted(suffixes))

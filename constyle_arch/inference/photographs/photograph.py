@@ -3,6 +3,7 @@
 import io
 import warnings
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -10,7 +11,7 @@ import cv2
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
 from constyle_arch.errors import DataError
 from constyle_arch.files import save_bytes_atomically
@@ -34,6 +35,12 @@ FORMATS = {
     ".webp": "WEBP",
 }
 """The format that a file's suffix stands for."""
+
+NEEDED_BY = {
+    **dict.fromkeys((".heic", ".heif"), 'pillow-heif: pip install "constyle-arch[heif]"'),
+    ".avif": "Pillow 11.3 or newer, built with AVIF",
+}
+"""What is read, but not written, and what it needs."""
 
 HOLDING_ALPHA = {"PNG", "TIFF", "WEBP"}
 HOLDING_16_BITS = {"PNG", "TIFF"}
@@ -100,10 +107,25 @@ class Photograph:
         return replace(self, pixels=pixels[..., 0] if self.pixels.ndim == 2 else pixels)
 
 
-def read_photograph(path: Path, max_pixels: float = MAX_PIXELS) -> Photograph:
-    """Read a file of any of `FORMATS`.
+@cache
+def readable() -> frozenset[str]:
+    """The suffixes of files that can be read here; Pillow learns to read them."""
+    with_plugins = {".avif"} if "avif" in features.get_supported() else set()
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        pass
+    else:
+        register_heif_opener()
+        with_plugins |= {".heic", ".heif"}
+    return frozenset(FORMATS.keys() | with_plugins)
 
-    Of a JPEG with several pictures, as phones write them, the first is taken. CMYK becomes RGB, without its profile.
+
+def read_photograph(path: Path, max_pixels: float = MAX_PIXELS) -> Photograph:
+    """Read a file of any kind that is `readable`.
+
+    Of a JPEG or HEIC file with several pictures, as phones write them, the main one is taken. CMYK becomes RGB, without
+    its profile; of more than 8 bits in HEIC and AVIF, 8 are taken.
 
     Args:
         path: the file.
@@ -113,6 +135,9 @@ def read_photograph(path: Path, max_pixels: float = MAX_PIXELS) -> Photograph:
         DataError: the file cannot be read, is no image, is damaged, too large, holds several pictures, or numbers
             other than 8- or 16-bit integers.
     """
+    suffix = path.suffix.lower()
+    if suffix in NEEDED_BY and suffix not in readable():
+        raise DataError(f"{path} cannot be read: {suffix} needs {NEEDED_BY[suffix]}.")
     try:
         content = path.read_bytes()
         with warnings.catch_warnings():
@@ -120,7 +145,7 @@ def read_photograph(path: Path, max_pixels: float = MAX_PIXELS) -> Photograph:
             with opened(content) as image:
                 check_size(image.size, path, max_pixels, "--max-megapixels raises the limit")
                 pictures = getattr(image, "n_frames", 1)
-                if pictures > 1 and image.format != "MPO":
+                if pictures > 1 and image.format not in ("MPO", "HEIF"):
                     raise DataError(f"{path} holds {pictures} pictures; save the one to restore as a file of its own.")
                 read = _deep(content, path, image) if _bits(image, content) > 8 else _shallow(image)
                 return _with_exif(read, image)
@@ -187,10 +212,14 @@ def _shallow(image: Image.Image) -> Photograph:
     transparent = image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info
     gray = image.mode in ("1", "L", "LA")
     profile = image.info.get("icc_profile")
-    left_out = ("the profile of its CMYK values, which became RGB",) if image.mode == "CMYK" and profile else ()
+    left_out: tuple[str, ...] = ()
+    if image.mode == "CMYK" and profile:
+        profile, left_out = None, ("the profile of its CMYK values, which became RGB",)
+    if (bits := image.info.get("bit_depth", 8)) > 8:
+        left_out += (f"{bits - 8} of its {bits} bits a channel",)
     alpha = np.asarray(image.convert("RGBA"))[..., 3] if transparent else None
     pixels = np.asarray(image.convert("L" if gray else "RGB"))
-    return Photograph(pixels, alpha, None if left_out else profile, left_out=left_out)
+    return Photograph(pixels, alpha, profile, left_out=left_out)
 
 
 def lost_in(photograph: Photograph, suffix: str) -> list[str]:

@@ -203,7 +203,7 @@ def restore_photographs(
         weights_time: when the weights were written, in seconds; older results are reported.
         overwrite: restore again what is there.
         compare: also write a picture of input and restored image, and of the truth where there is one.
-        truths: the clean image's file by the photograph's; what is restored is scored then.
+        truths: the clean image's file by the photograph's; what is restored is scored then, and what was skipped.
         max_pixels: see `read_photograph`.
         quality: see `write_photograph`.
     """
@@ -214,6 +214,8 @@ def restore_photographs(
             try:
                 if job.target.is_file() and not overwrite:
                     summary.skipped += 1
+                    if truths is not None:
+                        _score_skipped(job, truths, max_pixels, summary)
                     if job.target.stat().st_mtime < max(weights_time, job.source.stat().st_mtime):
                         summary.older.append(job.target)
                 else:
@@ -239,13 +241,8 @@ def _restore_one(
 ) -> None:
     if job.target.is_dir():
         raise DataError(f"cannot be written: {job.target} is a folder.")
-    photograph, clean = read_photograph(job.source, max_pixels), None
-    if truths is not None and job.source in truths:
-        clean = read_photograph(truths[job.source], max_pixels)
-    elif truths is not None:
-        summary.unscored.append(job.source)
-    if clean is not None and clean.pixels.shape[:2] != photograph.pixels.shape[:2]:
-        raise DataError(f"is {size_of(photograph.pixels)} pixels and its clean image {size_of(clean.pixels)}.")
+    photograph = read_photograph(job.source, max_pixels)
+    clean = _clean(job, photograph, truths, max_pixels, summary)
     restored = restorer.restored(photograph)
     if lost := lost_in(restored, job.target.suffix):
         restorer.say(f"{job.target}: this kind of file cannot hold {' and '.join(lost)} of it; left out.")
@@ -262,6 +259,31 @@ def _restore_one(
         job.comparison.parent.mkdir(parents=True, exist_ok=True)
         save_bytes_atomically(encoded(comparison(labelled), ".jpg"), job.comparison)
     write_photograph(restored, job.target, quality)  # last: once it is there, all is
+
+
+def _clean(
+    job: Job, photograph: Photograph, truths: Mapping[Path, Path] | None, max_pixels: float, summary: Summary
+) -> Photograph | None:
+    """The clean version of a photograph, where there is one."""
+    if truths is None:
+        return None
+    if job.source not in truths:
+        summary.unscored.append(job.source)
+        return None
+    clean = read_photograph(truths[job.source], max_pixels)
+    if clean.pixels.shape[:2] != photograph.pixels.shape[:2]:
+        raise DataError(f"is {size_of(photograph.pixels)} pixels and its clean image {size_of(clean.pixels)}.")
+    return clean
+
+
+def _score_skipped(job: Job, truths: Mapping[Path, Path], max_pixels: float, summary: Summary) -> None:
+    """Score the result that is there already."""
+    photograph, there = read_photograph(job.source, max_pixels), read_photograph(job.target, max_pixels)
+    if there.pixels.shape[:2] != photograph.pixels.shape[:2]:
+        raise DataError(f"is {size_of(photograph.pixels)} pixels and {job.target}, not of it, {size_of(there.pixels)}.")
+    if clean := _clean(job, photograph, truths, max_pixels, summary):
+        pictures = {"input": photograph, "restored": there, "clean": clean}
+        summary.scores.append(scored(job.name, {label: as_picture(one) for label, one in pictures.items()})[0])
 
 
 def scored(name: str, pictures: dict[str, Picture]) -> tuple[Row, dict[str, str]]:
