@@ -9,8 +9,10 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from skimage import data
 from torch import nn
 
+from constyle_arch import cli
 from constyle_arch.archs import (
     ConStyleConv,
     ConStyleKBNet,
@@ -173,10 +175,50 @@ def test_file_that_is_there_is_replaced_on_demand(tmp_path, tiny):
     onnx.checker.check_model(onnx.load(tmp_path / "net.onnx"))
 
 
-def test_local_statistics_are_refused(tmp_path, tiny):
+def test_local_statistics_need_a_tile(tmp_path, tiny):
     use_local_statistics(tiny, 16)
-    with pytest.raises(UserError, match=r"use_local_statistics\(network, None\)"):
+    with pytest.raises(UserError, match=r"windows of 16 pixels, which .* every size cannot say; give a tile"):
         export_onnx(tiny, tmp_path / "net.onnx")
+    export_onnx(tiny, tmp_path / "net.onnx", tile=32)
+    lq = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(run_tile(tmp_path / "net.onnx", lq), tiny(lq), rtol=1e-4, atol=1e-4)
+    metadata = {entry.key: entry.value for entry in onnx.load(tmp_path / "net.onnx").metadata_props}
+    assert (metadata["tile"], metadata["tlc"]) == ("32", "16")
+
+
+def run_tile(path, lq):
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return torch.from_numpy(session.run(["restored"], {"lq": lq.numpy()})[0])
+
+
+@pytest.mark.parametrize("flag", ["--half", "--bf16"])
+def test_half_precision_is_within_a_step_of_8_bits_on_a_photograph(tmp_path, flag):
+    """With a network that comes trained; of scikit-image's photographs, with noise."""
+    sizes = {}
+    for flags in ((), (flag,)):
+        path = tmp_path / f"net{len(flags)}.onnx"
+        assert cli.main(["export", "denoise", str(path), "--tile", "96", *flags]) == 0
+        sizes[flags] = path.stat().st_size
+    assert sizes[(flag,)] < 0.6 * sizes[()]
+    random = np.random.default_rng(0)
+    noisy = data.chelsea()[60:156, 120:216] / 255 + random.normal(0, 0.1, (96, 96, 3))
+    lq = torch.from_numpy(noisy.clip(0, 1).astype(np.float32)).permute(2, 0, 1)[None]
+    whole, half = (run_tile(tmp_path / f"net{number}.onnx", lq) for number in (0, 1))
+    assert 0 < (half - whole).abs().max() < 1 / 255
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"precision": torch.float16}, "Half precision needs a tile"),
+        ({"tile": 33}, "tile is 33; it must be a multiple of 2"),
+        ({"tile": 0}, "tile is 0; it must be a multiple of 2, and at least that"),
+    ],
+)
+def test_tiles_that_cannot_be_are_refused(tmp_path, tiny, options, message):
+    with pytest.raises(UserError, match=message):
+        export_onnx(tiny, tmp_path / "net.onnx", **options)
 
 
 def test_network_that_onnxruntime_restores_otherwise_is_not_written(tmp_path, tiny, monkeypatch):

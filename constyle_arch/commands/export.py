@@ -25,6 +25,7 @@ EXPORT_EPILOG = """\
 examples:
   basicsr export experiments/NAME net.onnx
   basicsr export published.pth net.onnx --opset 20
+  basicsr export denoise denoise.onnx --tile 512 --half
 """
 
 
@@ -43,16 +44,32 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--opset", type=int, default=18, metavar="N", help="version of ONNX's operators, 18 to 23 (default: 18)"
     )
+    parser.add_argument(
+        "--tile", type=int, metavar="N", help="for images of N×N pixels, one at a time, instead of every size"
+    )
+    precision = parser.add_mutually_exclusive_group()
+    precision.add_argument("--half", action="store_true", help="with --tile: compute in float16, statistics in float32")
+    precision.add_argument("--bf16", action="store_true", help="with --tile: keep weights in bfloat16")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT.onnx if it is there")
     parser.set_defaults(run=run)
 
 
 def run(parsed: argparse.Namespace) -> int:
     """Load the network and write it."""
+    import torch
+
     from constyle_arch.inference.onnx_export import export_onnx
 
     network, _, source = load_chosen_network(parsed)
-    exported = export_onnx(network, parsed.target, opset=parsed.opset, overwrite=parsed.overwrite)
+    precision = torch.float16 if parsed.half else torch.bfloat16 if parsed.bf16 else torch.float32
+    exported = export_onnx(
+        network,
+        parsed.target,
+        opset=parsed.opset,
+        tile=parsed.tile,
+        precision=precision,
+        overwrite=parsed.overwrite,
+    )
     print(
         f"Wrote {parsed.target}: {type(network).__name__} of {source}, {exported.size / 1e6:.1f} MB, "
         f"opset {parsed.opset}{in_words(network)}."

@@ -1,4 +1,4 @@
-"""Exporting a network to ONNX: one graph that restores images of every size, in batches of every size."""
+"""Exporting a network to ONNX: one graph for images of every size, or for tiles of one, these in half precision too."""
 
 import copy
 import importlib.util
@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from constyle_arch import __version__
-from constyle_arch.archs.layers import ChannelMeans, channels_of
+from constyle_arch.archs.layers import channels_of
+from constyle_arch.archs.local_statistics import local_window
 from constyle_arch.archs.multi_stage_maxim_arch import MultiStageMaxim
 from constyle_arch.checkpoints.detection import detect_network
 from constyle_arch.errors import CheckpointError, UserError
@@ -28,6 +29,23 @@ OPSET = 18
 OPSETS = range(OPSET, 24)
 TOLERANCE = 1e-3
 """By how much the exported network may differ from PyTorch's, as a share of its largest value, or of 1."""
+TOLERANCE_OF_HALF = 1 / 255
+"""The same in half precision."""
+IN_FLOAT32 = (
+    "LayerNormalization",
+    "ReduceL2",
+    "ReduceMean",
+    "ReduceSum",
+    "ReduceSumSquare",
+    "Softmax",
+    "Pow",
+    "Sqrt",
+    "Reciprocal",
+    "Div",
+)
+"""Operators that stay so in float16: statistics and normalisation, whose sums leave its range or its precision."""
+LARGE_ENOUGH_FOR_HALF = 256
+"""Numbers of a tensor from which on it is kept in bfloat16."""
 
 
 @dataclass(frozen=True)
@@ -44,38 +62,45 @@ class Exported:
     difference: float | None
 
 
-def export_onnx(network: nn.Module, path: str | Path, *, opset: int = OPSET, overwrite: bool = False) -> Exported:
+def export_onnx(
+    network: nn.Module,
+    path: str | Path,
+    *,
+    opset: int = OPSET,
+    tile: int | None = None,
+    precision: torch.dtype = torch.float32,
+    overwrite: bool = False,
+) -> Exported:
     """Write `network` as an ONNX file that maps `lq` (batch, 3, height, width) to `restored` of the same shape.
 
     Both are float32, RGB in [0, 1]; what is restored is not clamped. The file says in its metadata which network it
-    holds. Where onnxruntime is installed, it restores images of two other sizes before the file is written, and the
-    results are compared with PyTorch's.
+    holds, and which tiles it takes. Where onnxruntime is installed, it restores images before the file is written, of
+    two other sizes or one tile, and the results are compared with PyTorch's.
 
     Args:
         network: an architecture of this package; it is left as it is.
         path: the file to write; it ends in `.onnx`.
         opset: the version of ONNX's operators, from 18 to 23.
+        tile: side of the square images that the file takes, one at a time; None for images of every size.
+        precision: with `tile`: float16, in which all but statistics and normalisation computes; or bfloat16, in which
+            the weights are kept and which programs may compute in or in float32, as onnxruntime does on CPUs.
         overwrite: replace `path` if it is there.
 
     Raises:
-        UserError: `path` or `opset` does not fit, the extra `onnx` is not installed, the network pools over windows,
-            or the exported network restores otherwise than PyTorch's.
+        UserError: an argument does not fit, the extra `onnx` is not installed, the network takes statistics over
+            windows and there is no `tile`, or the exported network restores otherwise than PyTorch's.
         RunError: the file cannot be written; what was there before is untouched.
     """
     path = Path(path)
     _check_target(path, opset, overwrite)
     _require_onnx()
-    if any(isinstance(module, ChannelMeans) and module.window is not None for module in network.modules()):
-        raise UserError(
-            "The network pools over windows (local statistics), which a graph for every size cannot say; "
-            "call use_local_statistics(network, None) before exporting it."
-        )
+    _check_tile(network, tile, precision)
     if isinstance(network, MultiStageMaxim):
         raise UserError("MAXIM-2S and -3S extend images on both sides, which the export does not know.")
     network = copy.deepcopy(network).eval().to("cpu", torch.float32)
     network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # ONNX knows no other layout
-    content = _onnx_file(AnySize(network), opset, _description(network))
-    difference = _difference(network, content) if importlib.util.find_spec("onnxruntime") else None
+    content = _onnx_file(network, opset, _description(network, tile), tile, precision)
+    difference = _difference(network, content, tile, precision) if importlib.util.find_spec("onnxruntime") else None
     save_bytes_atomically(content, path)
     return Exported(len(content), difference)
 
@@ -128,39 +153,68 @@ def _check_target(path: Path, opset: int, overwrite: bool) -> None:
         raise UserError(f"opset is {opset}; it must be one from {OPSETS[0]} to {OPSETS[-1]}.")
 
 
+def _check_tile(network: nn.Module, tile: int | None, precision: torch.dtype) -> None:
+    multiple = multiple_of(network)
+    if tile is not None and (tile < 1 or tile % multiple):
+        raise UserError(f"tile is {tile}; it must be a multiple of {multiple}, and at least that.")
+    if precision != torch.float32:
+        if tile is None:
+            raise UserError("Half precision needs a tile, as a graph for every size computes with sizes; such as 512.")
+        if importlib.util.find_spec("onnxruntime") is None:
+            raise UserError('onnxruntime cannot be imported; install: pip install "constyle-arch[onnx]"')
+    if tile is None and (window := local_window(network)):
+        raise UserError(
+            f"The network takes statistics over windows of {window} pixels, which a graph for every size cannot say; "
+            "give a tile, such as 512, or the window off (in Python use_local_statistics(network, None))."
+        )
+
+
 def _require_onnx() -> None:
     missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(f'{" and ".join(missing)} cannot be imported; install: pip install "constyle-arch[onnx]"')
 
 
-def _description(network: nn.Module) -> dict[str, str]:
+def _description(network: nn.Module, tile: int | None) -> dict[str, str]:
     """The metadata of the file."""
     try:
         options = detect_network(network.state_dict())[1]
     except CheckpointError:  # an operator of one's own
         options = {}
-    return {
+    shape = "(batch, 3, height, width), of any size" if tile is None else f"(1, 3, {tile}, {tile})"
+    description = {
         "architecture": type(network).__name__,
         "options": json.dumps(options),
-        "description": f"Restores an image: {INPUT} and {OUTPUT} are (batch, 3, height, width), float32, RGB in "
-        f"[0, 1], of any size; {OUTPUT} is not clamped.",
+        "description": f"Restores an image: {INPUT} and {OUTPUT} are {shape}, float32, RGB in [0, 1]; {OUTPUT} is not "
+        "clamped.",
         "producer": f"constyle-arch {__version__}",
     }
+    if tile is not None:
+        description["tile"] = str(tile)
+    if window := local_window(network):
+        description["tlc"] = str(window)
+    return description
 
 
-def _onnx_file(network: AnySize, opset: int, metadata: dict[str, str]) -> bytes:
+def _onnx_file(
+    network: nn.Module, opset: int, metadata: dict[str, str], tile: int | None, precision: torch.dtype
+) -> bytes:
     """The content of the file."""
     from onnxscript.optimizer import optimize_ir
 
-    # no two lengths are equal, nor are those padded: what is equal here would be taken for always equal
-    example = torch.zeros(2, channels_of(network.network), network.multiple + 3, 2 * network.multiple + 5)
+    channels, multiple = channels_of(network), multiple_of(network)
+    if tile is None:
+        network, axes = AnySize(network), ({0: "batch", 2: "height", 3: "width"},)
+        # no two lengths are equal, nor are those padded: what is equal here would be taken for always equal
+        example = torch.zeros(2, channels, multiple + 3, 2 * multiple + 5)
+    else:
+        axes, example = None, torch.zeros(1, channels, tile, tile)
     with torch.no_grad(), _quiet(), torch._dynamo.config.patch(fake_tensor_cache_enabled=False):  # it costs a quarter
         program = torch.onnx.export(
             network.eval(),
             (example,),
             dynamo=True,
-            dynamic_shapes=({0: "batch", 2: "height", 3: "width"},),
+            dynamic_shapes=axes,
             input_names=[INPUT],
             output_names=[OUTPUT],
             opset_version=opset,
@@ -175,8 +229,54 @@ def _onnx_file(network: AnySize, opset: int, metadata: dict[str, str]) -> bytes:
     _forget_source(model)
     model.producer_name, model.producer_version = "constyle-arch", __version__
     model.metadata_props.update(metadata)
-    content: bytes = program.model_proto.SerializeToString()
+    proto = program.model_proto
+    if precision == torch.float16:
+        proto = _in_float16(proto)
+    elif precision == torch.bfloat16:
+        proto = _with_weights_in_bfloat16(proto)
+    content: bytes = proto.SerializeToString()
     return content
+
+
+def _in_float16(model: Any) -> Any:
+    """A model that computes in float16, but for `IN_FLOAT32`; its input and result stay float32."""
+    import onnx_ir
+    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+
+    blocked = [*DEFAULT_OP_BLOCK_LIST, *IN_FLOAT32]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of weights too small for float16, which become 0
+        model = convert_float_to_float16(model, keep_io_types=True, op_block_list=blocked)
+    graph = model.graph
+    for entries, name in ((graph.node, lambda node: node.output[0]), (graph.value_info, lambda value: value.name)):
+        once = {name(entry): entry for entry in entries}  # it casts a value anew for each operator that takes it
+        del entries[:]
+        entries.extend(once.values())
+    model = onnx_ir.from_proto(model)
+    model.graph.sort()  # the casts come last
+    return onnx_ir.to_proto(model)
+
+
+def _with_weights_in_bfloat16(model: Any) -> Any:
+    """A model whose weights are kept in bfloat16 and cast to float32 where they are used."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    casts = []
+    for tensor in model.graph.initializer:
+        numbers = numpy_helper.to_array(tensor)
+        if tensor.data_type != TensorProto.FLOAT or numbers.size < LARGE_ENOUGH_FOR_HALF:
+            continue
+        halves = torch.from_numpy(numbers.copy()).bfloat16().view(torch.int16).numpy()
+        used_as, kept_as = tensor.name, f"{tensor.name}.bfloat16"
+        kept = TensorProto(
+            name=kept_as, data_type=TensorProto.BFLOAT16, dims=numbers.shape, raw_data=halves.astype("<i2").tobytes()
+        )
+        tensor.CopyFrom(kept)
+        casts.append(helper.make_node("Cast", [kept_as], [used_as], to=TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
 
 
 def _forget_source(model: Any) -> None:
@@ -203,11 +303,11 @@ def _quiet() -> Iterator[None]:
         logging.disable(disabled)
 
 
-def _difference(network: nn.Module, content: bytes) -> float:
-    """The largest difference between what onnxruntime and PyTorch make of images of two sizes.
+def _difference(network: nn.Module, content: bytes, tile: int | None, precision: torch.dtype) -> float:
+    """The largest difference between what onnxruntime and PyTorch make of images of two sizes, or of a tile.
 
     Raises:
-        UserError: it exceeds `TOLERANCE`.
+        UserError: it exceeds `TOLERANCE`, or in half precision `TOLERANCE_OF_HALF`.
     """
     import onnxruntime
 
@@ -216,13 +316,15 @@ def _difference(network: nn.Module, content: bytes) -> float:
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     largest = 0.0
     channels = channels_of(network)
-    for shape in ((1, channels, 5, 3), (3, channels, 83, 41)):
+    most = TOLERANCE if precision == torch.float32 else TOLERANCE_OF_HALF
+    shapes = ((1, channels, 5, 3), (3, channels, 83, 41)) if tile is None else ((1, channels, tile, tile),)
+    for shape in shapes:
         lq = torch.rand(shape, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
             expected = network(lq)
         restored = torch.from_numpy(session.run([OUTPUT], {INPUT: lq.numpy()})[0])
         difference = float((restored - expected).abs().max())
-        if not difference <= TOLERANCE * max(1.0, float(expected.abs().max())):
+        if not difference <= most * max(1.0, float(expected.abs().max())):
             raise UserError(
                 f"The exported {type(network).__name__} differs from PyTorch's by {difference:.2g} on images of "
                 f"{tuple(shape)}, so nothing was written. Other versions of torch or onnxruntime may do better."
