@@ -12,14 +12,14 @@ from torch import nn
 import constyle_arch
 from constyle_arch import cli
 from constyle_arch.archs import ConStyleNAFNet, NAFNet, Restormer
-from constyle_arch.archs.local_statistics import local_window
+from constyle_arch.archs.local_statistics import depends_on_tiles, local_window
 from constyle_arch.archs.restormer_arch import TransposedAttention
 from constyle_arch.checkpoints.hub import from_pretrained, save_pretrained
 from constyle_arch.checkpoints.loading import window_of
 from constyle_arch.errors import CheckpointError
 from constyle_arch.inference import restore, use_local_statistics
 from tests.conftest import training_options, write_options, write_pairs
-from tests.test_archs import SMALL_NAFNET
+from tests.test_archs import SMALL_NAFNET, TINY
 from tests.test_photographs import picture
 from tests.test_restore import directly_restored, restore_command
 
@@ -94,6 +94,17 @@ def test_tiles_come_closer_to_the_whole_image():
         whole = restore(network, image)
         differences.append(float((restore(network, image, tile=128) - whole).square().mean().sqrt()))
     assert differences[1] < 0.3 * differences[0]
+
+
+def test_what_tiles_cost_is_known_of_each_network():
+    restormer, maxim = TINY["Restormer"](), TINY["Maxim"]()
+    assert depends_on_tiles(restormer, 128)
+    use_local_statistics(restormer, 64)
+    assert not depends_on_tiles(restormer, 128)
+    assert depends_on_tiles(restormer, 48)
+    use_local_statistics(maxim, 64)
+    assert depends_on_tiles(maxim, 128)  # its grid is the tile's
+    assert not depends_on_tiles(constyle_arch.load_network("denoise"), 64)
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from constyle_arch.archs.layers import TakesStatistics, channels_of
+from constyle_arch.archs.maxim_arch import TokenMixing
 
 WINDOW = 192
 """Side of the window, in pixels of the image: one and a half of the recipes' crops, as in TLC."""
@@ -57,3 +58,15 @@ def use_local_statistics(network: nn.Module, window: int | None = WINDOW) -> Non
 def local_window(network: nn.Module) -> int | None:
     """The window that `use_local_statistics` was last called with; None for the whole image."""
     return getattr(network, "local_window", None)
+
+
+def depends_on_tiles(network: nn.Module, tile: int) -> bool:
+    """Whether a network takes statistics that are others in tiles of this side than in the whole image.
+
+    Plain convolutions take none, windows lie in tiles as in images, and MAXIM's grid is always the tile's.
+    """
+    modules = list(network.modules())
+    if any(isinstance(module, TokenMixing) for module in modules):
+        return True
+    window = local_window(network)
+    return any(isinstance(module, TakesStatistics) for module in modules) and (window is None or tile < window)

@@ -127,7 +127,7 @@ def run(parsed: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from constyle_arch.allocator import keep_freed_memory
-    from constyle_arch.archs.local_statistics import local_window
+    from constyle_arch.archs.local_statistics import depends_on_tiles, local_window
     from constyle_arch.images import MAX_PIXELS
     from constyle_arch.inference.photographs.restorer import Restorer, restore_photographs
     from constyle_arch.inference.restoring import OVERLAP
@@ -153,7 +153,7 @@ def run(parsed: argparse.Namespace) -> int:
     )
     if parsed.tlc not in (None, "off") and local_window(network) is None:
         print(f"--tlc {parsed.tlc}: {type(network).__name__} takes no statistics over images; nothing changes.")
-    if parsed.tile and parsed.tile < LARGE_ENOUGH:
+    if parsed.tile and parsed.tile < LARGE_ENOUGH and depends_on_tiles(network, parsed.tile):
         print(f"--tile {parsed.tile}: {COST}.")
     if parsed.compile:
         _compile(network, precision)

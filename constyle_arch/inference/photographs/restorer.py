@@ -11,6 +11,7 @@ from torch import nn
 from tqdm import tqdm
 
 from constyle_arch.allocator import give_freed_memory_back
+from constyle_arch.archs.local_statistics import depends_on_tiles
 from constyle_arch.errors import DataError, RunError, UserError, listed
 from constyle_arch.files import save_bytes_atomically
 from constyle_arch.images import MAX_PIXELS, FloatImage, size_of, to_8_bit
@@ -129,7 +130,7 @@ class Restorer:
             self._fitting[size] = fitting_tile(self.network, *size)
             if tile := self._fitting[size]:
                 images = f"Images of {size_of(colors)} pixels"
-                self.say(f"{images} are restored in tiles of {tile}: memory would not do{_cost(tile)}.")
+                self.say(f"{images} are restored in tiles of {tile}: memory would not do{self._cost(tile)}.")
         return self._fitting[size]
 
     def _after_memory_ran_out(self, tile: int | None, colors: FloatImage) -> int:
@@ -140,16 +141,15 @@ class Restorer:
             give_freed_memory_back()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        self.say(f"Memory ran out; continuing in tiles of {smaller}{_cost(smaller)}.")
+        self.say(f"Memory ran out; continuing in tiles of {smaller}{self._cost(smaller)}.")
         if self.tile is None:
             self._fitting[(colors.shape[0], colors.shape[1])] = smaller
         else:
             self.tile = smaller
         return smaller
 
-
-def _cost(tile: int) -> str:
-    return f" ({COST})" if tile < LARGE_ENOUGH else ""
+    def _cost(self, tile: int) -> str:
+        return f" ({COST})" if tile < LARGE_ENOUGH and depends_on_tiles(self.network, tile) else ""
 
 
 def _what_looks_wrong(colors: FloatImage, result: FloatImage) -> str:
