@@ -1,7 +1,8 @@
 """How far restoring in tiles differs from restoring whole: `python -m benchmarks.tiling WEIGHTS… --images FOLDER`.
 
-For each network, sizes of tiles with an overlap of 32, without and with local statistics: the PSNR of the tiled result
-with the whole one, and where FOLDER has a sibling `gt` with images of the same stem, that of each with the clean image.
+For each network, sizes of tiles with an overlap of 32, without local statistics and with some windows: the PSNR of the
+tiled result with the whole one, and where FOLDER has a sibling `gt` with images of the same stem, that of each with the
+clean image.
 """
 
 import argparse
@@ -35,16 +36,18 @@ def clean_image(path: Path) -> Tensor | None:
     return read(found[0]) if found else None
 
 
-def rows(network: nn.Module, paths: list[Path]) -> list[str]:
+def rows(network: nn.Module, paths: list[Path], windows: list[int], precision: torch.dtype) -> list[str]:
     """The table's rows for a network."""
     images = [read(path) for path in paths]
     clean = [clean_image(path) for path in paths]
     lines = []
-    for window in (None, 192):
+    for window in (None, *windows):
         use_local_statistics(network, window)
-        whole = [restore(network, image) for image in images]
+        whole = [restore(network, image, precision=precision) for image in images]
         for tile in (None, *TILES):
-            results = whole if tile is None else [restore(network, image, tile=tile) for image in images]
+            results = (
+                whole if tile is None else [restore(network, image, tile=tile, precision=precision) for image in images]
+            )
             to_whole = [psnr(*pair) for pair in zip(results, whole, strict=True)]
             to_clean = [psnr(one, gt) for one, gt in zip(results, clean, strict=True) if gt is not None]
             lines.append(
@@ -61,13 +64,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("weights", nargs="+")
     parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--windows", type=int, nargs="*", default=[192], help="of local statistics, in pixels")
+    parser.add_argument("--bf16", action="store_true", help="restore in bfloat16")
     arguments = parser.parse_args()
+    precision = torch.bfloat16 if arguments.bf16 else torch.float32
     paths = sorted(path for path in arguments.images.iterdir() if path.is_file())
     print(
         "| network | tile | pooling over | PSNR with the whole, dB | with the clean image, dB |\n|---|---|---|---|---|"
     )
     for weights in arguments.weights:
-        rows(constyle_arch.load_network(weights), paths)
+        rows(constyle_arch.load_network(weights), paths, arguments.windows, precision)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from constyle_arch.archs.layers import TakesStatistics, channels_of
-from constyle_arch.archs.maxim_arch import TokenMixing
+from constyle_arch.archs.maxim_blocks import TokenMixing
 
 WINDOW = 192
 """Side of the window, in pixels of the image: one and a half of the recipes' crops, as in TLC."""
@@ -18,7 +18,7 @@ WINDOW = 192
 def use_local_statistics(network: nn.Module, window: int | None = WINDOW) -> None:
     """Have a network's channel attention take its statistics over windows instead of the image, in evaluation.
 
-    The pooling of NAFNet and MAXIM has a window around each pixel. Restormer's attention has windows that overlap by
+    The pooling of NAFNet, KBNet and MAXIM has a window around each pixel, Restormer's attention windows that overlap by
     half. ConStyle's code stays that of the whole image, and MAXIM's grid what it is.
 
     Args:
