@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from constyle_arch.archs.layers import at_least_float32
-from constyle_arch.archs.local_statistics import use_local_statistics
+from constyle_arch.archs.local_statistics import local_window, use_local_statistics
 from constyle_arch.checkpoints.loading import Window, fill, own_names, window_for_crops, window_of
 from constyle_arch.checkpoints.reading import read_checkpoint, section_of, weights_in
 from constyle_arch.checkpoints.trained import located
@@ -137,7 +137,8 @@ class RestorationModel(Optimization, SRModel):  # type: ignore[misc]  # BasicSR 
         with torch.compiler.set_stance("force_eager"):
             for net in filter(None, (self.net_g, getattr(self, "net_g_ema", None))):
                 use_local_statistics(self.get_bare_model(net), window)
-        get_root_logger().info(f"Images are restored with the statistics of windows of {window} pixels.")
+        if local_window(self.get_bare_model(self.net_g)):
+            get_root_logger().info(f"Images are restored with the statistics of windows of {window} pixels.")
 
     def _built_losses(self) -> dict[str, nn.Module]:
         """The losses of `train`, but for those that take what this model does not have."""
