@@ -50,9 +50,8 @@ def use_local_statistics(network: nn.Module, window: int | None = WINDOW) -> Non
     network.train(was_training)
     for hook in hooks:
         hook.remove()
-    for module, side in seen.items():
-        assert isinstance(module, TakesStatistics)
-        module.window = side
+    for module in local:
+        module.window = seen.get(module)
 
 
 def local_window(network: nn.Module) -> int | None:
