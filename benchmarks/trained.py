@@ -111,20 +111,19 @@ def with_table(readme: str, measured: dict[str, Any]) -> str:
         if name not in measured:
             continue
         one = measured[name]
-        size = f"{one['parameters'] / 1e6:.2f} M, {one['bytes'] / 1e6:.1f} MB, {one['seconds a megapixel']:.1f} s"
         for number, (benchmark, scores) in enumerate(one["scores"].items()):
             metric = "psnr_y" if "psnr_y" in scores else "psnr"
             rows.append(
                 [
-                    "" if number else f"[`{name}`](constyle_arch/checkpoints/trained/{name}.md) {TRAINED[name]}",
+                    "" if number else f"[`{name}`](constyle_arch/checkpoints/trained/{name}.md)",
                     benchmark.replace("-sigma", ", σ "),
                     f"{scores[f'input_{metric}']:.2f}",
                     f"{scores[metric]:.2f}",
+                    "" if number else f"{one['seconds a megapixel']:.1f}",
                     PUBLISHED[benchmark],
-                    "" if number else size,
                 ]
             )
-    header = ["network", "test set", "input", "restored", "published", "parameters, file, time"]
+    header = ["network", "test set", "input", "restored", "s/MP", "published"]
     return before + MARKS[0] + markdown_table(header, rows) + "\n" + MARKS[1] + rest.split(MARKS[1])[1]
 
 
