@@ -70,11 +70,11 @@ def test_yaml_runs_no_code(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: 1\na: 2", "the key 'a' stands twice"),
+        ("a: 1\na: 2", "the key 'a' appears twice"),
         ("a: [1", "cannot be read"),
         ("- a", "must be a mapping"),
-        ("a: &a {b: *a}", "an alias .* stands for what it stands in, line 1"),
-        ("a: &a [*a]", "an alias .* stands for what it stands in, line 1"),
+        ("a: &a {b: *a}", "an alias .* refers to a value that contains it, line 1"),
+        ("a: &a [*a]", "an alias .* refers to a value that contains it, line 1"),
         (BOMB, "with its aliases .* written out it is more than 100000 values, line 6"),
         ("[" * 5000, "nested too deeply"),
         ("", "must be a mapping"),

@@ -135,7 +135,7 @@ def test_check_says_what_a_run_would_do_and_creates_nothing(tmp_path, ten_pairs,
     assert cli.main(["check", "-opt", "run.yml"]) == 2
     described, errors = capsys.readouterr()
     assert "train        pairs, 10 images" in described
-    assert "experiments/tiny is there already; --auto_resume resumes it" in errors
+    assert "experiments/tiny already exists; --auto_resume resumes it" in errors
     assert list((tmp_path / "experiments").iterdir()) == [tmp_path / "experiments" / "tiny"]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 CONVERT = """\
 Convert weights between this project's tensor names and published ones (IRConStyle's, Restormer's, NAFNet's, MAXIM's)
-and between .pth and .safetensors. Nothing is lost: what only training needs is kept aside and found again on the
+and between .pth and .safetensors. Nothing is lost: what only training needs is kept in the file and restored on the
 way back.
 """
 
@@ -26,10 +26,10 @@ def add_to(commands: Any) -> None:
     parser.add_argument("source", metavar="IN", help="a .pth, .safetensors or MAXIM's .npz file")
     parser.add_argument("target", metavar="OUT", help="the file to write; its suffix decides the format")
     parser.add_argument(
-        "--names", choices=["own", "published"], default="own", help="of the tensors in OUT (default: own)"
+        "--names", choices=["own", "published"], default="own", help="names of the tensors in OUT (default: own)"
     )
-    parser.add_argument("--key", help="convert this section of IN alone, e.g. params_ema")
-    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
+    parser.add_argument("--key", help="convert only this section of IN, e.g. params_ema")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
     parser.set_defaults(run=run)
 
 

@@ -7,13 +7,13 @@ from typing import Any
 from constyle_arch.commands.network_arguments import add_network_arguments, load_chosen_network
 
 EXPORT = """\
-Write a trained network as an ONNX file, which programs without PyTorch can run: onnxruntime, OpenVINO, TensorRT and
-others. One file restores images of every height and width, in batches of every size:
+Write a trained network as an ONNX file, for programs without PyTorch: onnxruntime, OpenVINO, TensorRT and others. One
+file restores images of every height and width, in batches of every size:
 
   lq, restored     (batch, 3, height, width), float32, RGB in [0, 1]; restored is not clamped
 
-Where onnxruntime is installed, the file is compared with PyTorch before it is written. It takes a minute or so: the
-larger the network, the longer. Needs the extra "onnx": pip install "constyle-arch[onnx]"
+Where onnxruntime is installed, the file is compared with PyTorch before it is written. It takes about a minute, longer
+for larger networks. Needs the extra "onnx": pip install "constyle-arch[onnx]"
 """
 
 EXPORT_EPILOG = """\
@@ -37,7 +37,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--opset", type=int, default=18, metavar="N", help="version of ONNX's operators, 18 to 23 (default: 18)"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace OUT.onnx if it is there")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT.onnx if it exists")
     parser.set_defaults(run=run)
 
 

@@ -112,7 +112,7 @@ def _of_checkpoint(
         fitting_tensors(network, own, str(path))  # what `restore` would refuse is refused
         facts |= _of_network(network, name, hyperparameters, side)
     iteration = _iteration(path)
-    facts["iteration"] = "not told by the file's name or its folder" if iteration is None else str(iteration)
+    facts["iteration"] = "not in the file's name or its folder" if iteration is None else str(iteration)
     return facts, weights
 
 
