@@ -127,7 +127,7 @@ def test_markdown_leaves_no_marks_in_the_text(site, pages):
 
 def test_bar_in_a_cell_is_a_bar():
     html = markdown("| a |\n|---|\n| `x\\|y` |\n", extensions=["tables"])
-    assert "<code>x|y</code>" in on_page_content(html)
+    assert '<code class="short">x|y</code>' in on_page_content(html)
 
 
 @pytest.mark.parametrize(
