@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from statistics import fmean, median
@@ -25,7 +26,8 @@ from skimage import data
 from constyle_arch import load_network, restore
 from constyle_arch.checkpoints.reading import WINDOW, noted_window, read_state_dict
 from constyle_arch.checkpoints.trained import CHECKSUMS, FOLDER, TRAINED, located
-from constyle_arch.data.degradations import Noise
+from constyle_arch.data.degradations import Haze, Noise, Rain
+from constyle_arch.data.degradations.degradation import Degradation
 from constyle_arch.images import to_8_bit, to_float
 from constyle_arch.options.reading import read_option_file
 from constyle_arch.reporting.pictures import comparison, encoded
@@ -66,7 +68,13 @@ PUBLISHED = {
 """Published PSNR in dB, to compare with; for Rain100L of the luminance."""
 MEASURED = Path(__file__).with_name("trained.json")
 """What the tests of the trained networks measured."""
-PICTURE = REPOSITORY / "docs" / "assets" / "trained.jpg"
+ASSETS = REPOSITORY / "docs" / "assets"
+PICTURES: dict[str, tuple[Callable[[], Any], Degradation]] = {
+    "denoise": (data.coffee, Noise(sigma=35)),
+    "derain": (data.chelsea, Rain(density=0.004, length=20, angle=-8, brightness=0.5)),
+    "dehaze": (data.astronaut, Haze(beta=1.2, airlight=0.85)),
+}
+"""The photographs of scikit-image that show what the networks do, and what is done to them before."""
 MARKS = "<!-- trained -->\n", "<!-- /trained -->\n"
 """Begin and end README's table."""
 MEGAPIXEL = (1, 3, 1000, 1000)
@@ -99,7 +107,7 @@ def main() -> None:
         },
     }
     MEASURED.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
-    PICTURE.write_bytes(picture())
+    (ASSETS / f"{args.name}.jpg").write_bytes(picture(args.name))
     readme = REPOSITORY / "README.md"
     readme.write_text(with_table(readme.read_text(encoding="utf-8"), measured), encoding="utf-8")
 
@@ -112,28 +120,27 @@ def with_table(readme: str, measured: dict[str, Any]) -> str:
         if name not in measured:
             continue
         one = measured[name]
-        size = f"{one['parameters'] / 1e6:.2f} M, {one['bytes'] / 1e6:.1f} MB, {one['seconds a megapixel']:.1f} s"
         for number, (benchmark, scores) in enumerate(one["scores"].items()):
             metric = "psnr_y" if "psnr_y" in scores else "psnr"
             rows.append(
                 [
-                    "" if number else f"[`{name}`](constyle_arch/checkpoints/trained/{name}.md) {TRAINED[name]}",
+                    "" if number else f"[`{name}`](constyle_arch/checkpoints/trained/{name}.md)",
                     benchmark.replace("-sigma", ", σ "),
                     f"{scores[f'input_{metric}']:.2f}",
                     f"{scores[metric]:.2f}",
                     PUBLISHED[benchmark],
-                    "" if number else size,
                 ]
             )
-    header = ["network", "test set", "input", "restored", "published", "parameters, file, time"]
+    header = ["network", "test set", "input", "restored", "published"]
     return before + MARKS[0] + markdown_table(header, rows) + "\n" + MARKS[1] + rest.split(MARKS[1])[1]
 
 
-def picture() -> bytes:
-    """What `denoise` makes of one of scikit-image's photographs, with noise added here: a JPEG."""
-    clean = to_float(np.asarray(data.coffee()))
-    noisy = Noise(sigma=35)(clean, RandomState(0))
-    labelled = {"input": noisy, "restored": restore(load_network("denoise"), np.clip(noisy, 0, 1)), "clean": clean}
+def picture(name: str) -> bytes:
+    """A photograph of `PICTURES` as degraded here, restored by the network, and clean, side by side: a JPEG."""
+    photograph, degradation = PICTURES[name]
+    clean = to_float(np.asarray(photograph()))
+    degraded = np.clip(degradation(clean, RandomState(0)), 0, 1)
+    labelled = {"input": degraded, "restored": restore(load_network(name), degraded), "clean": clean}
     shown = {label: np.ascontiguousarray(to_8_bit(image)[..., ::-1]) for label, image in labelled.items()}
     return encoded(comparison(shown, panel=300), ".jpg")
 

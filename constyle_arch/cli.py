@@ -30,13 +30,17 @@ Train and test image restoration networks with BasicSR and ConStyle (IRConStyle,
 """
 
 EPILOG = """\
-A first run, from sample photographs to restored ones:
+Restore a photograph with a network that comes trained:
+
+  basicsr restore -i photo.jpg -o restored.jpg --weights denoise
+
+Train a network on sample photographs and test it:
 
   basicsr prepare sample
   basicsr train -opt options/demo_dehaze_constyle_restormer.yml
   basicsr test -opt options/test/demo_dehaze_constyle_restormer.yml
 
-Everything a run writes goes below the directory it is started from.
+Everything is written below the current directory.
 """
 
 COMMANDS = (prepare, init, check, train, plot, test, compare, restore, web, latents, info, convert, export)
@@ -54,7 +58,7 @@ TO_DO = {
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
     parser = _Parser(prog="basicsr", description=DESCRIPTION, epilog=EPILOG)
-    parser.add_argument("--version", action=_Versions, nargs=0, help="show the versions that a report should tell")
+    parser.add_argument("--version", action=_Versions, nargs=0, help="print the versions, for a report")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add_to(commands)

@@ -1,9 +1,11 @@
-"""Options that cannot be run, and what a user reads; `python -m tests.bad_options` writes them into the docs.
+"""Options that cannot be run, and what a user reads.
 
-The page `docs/reliability.md` shows the messages word for word; `test_options.py` checks that.
+`golden/bad_options.txt` has the messages word for word, by which `test_options.py` checks them;
+`python -m tests.bad_options` writes it.
 """
 
 import copy
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,9 @@ import torch
 from constyle_arch.errors import OptionsError
 from constyle_arch.options.preflight import check_options
 from constyle_arch.options.reading import complete_datasets
-from tests.conftest import REPOSITORY, training_options, write_pairs
+from tests.conftest import training_options, write_pairs
 
-PAGE = REPOSITORY / "docs" / "reliability.md"
-BEGIN, END = "<!-- bad options: written by tests/bad_options.py -->\n", "<!-- end of bad options -->\n"
+MESSAGES = Path(__file__).parent / "golden" / "bad_options.txt"
 
 
 def broken(options, path, value):
@@ -167,23 +168,19 @@ def report_of(pairs: Path, path: str, value: Any) -> str:
     raise AssertionError(f"{path}: {value} can be run")
 
 
-def row_of(path: str, value: Any, report: str) -> str:
-    """A row of the page's table."""
-    what = "left out" if value is ... else f"`{value!r}`"
-    said = "<br>".join(line.removeprefix("  - ").strip() for line in report.splitlines())
-    return f"| `{path}` {what.replace('|', chr(92) + '|')} | {said.replace('|', chr(92) + '|')} |\n"
+def entry_of(path: str, value: Any, report: str) -> str:
+    """The file's lines about one option; lists of all that is registered are cut."""
+    shown = "left out" if value is ... else repr(value)
+    return f"{path} {shown}\n" + re.sub(r"(not registered; there are) .*", r"\1 …", report) + "\n"
 
 
 def main() -> None:
-    """Write the table into the page."""
+    """Write the messages."""
     with tempfile.TemporaryDirectory() as folder:
         pairs = write_pairs(Path(folder) / "pairs", 10)
-        rows = [row_of(path, value, report_of(pairs, path, value)) for path, value, _ in BROKEN]
-    text = PAGE.read_text()
-    start, end = text.index(BEGIN) + len(BEGIN), text.index(END)
-    table = "\n| option | what is said |\n|---|---|\n" + "".join(rows) + "\n"
-    PAGE.write_text(text[:start] + table + text[end:])
-    print(f"{len(rows)} rows written.")
+        entries = [entry_of(path, value, report_of(pairs, path, value)) for path, value, _ in BROKEN]
+    MESSAGES.write_text("".join(entries), encoding="utf-8")
+    print(f"{len(entries)} messages written.")
 
 
 if __name__ == "__main__":

@@ -309,7 +309,7 @@ def damaged_files(folder):
         ("script.pth", "damaged or no checkpoint: it is a TorchScript archive$"),
         ("list.pth", "holds a list"),
         ("no_weights.pth", "it has optimizer"),
-        ("numbers.pth", "what stands under 'params' is not a set of weights"),
+        ("numbers.pth", "the content of 'params' is not a set of weights"),
         ("foreign.pth", "of no network of this package"),
     ],
 )
@@ -477,8 +477,8 @@ def test_converted_release_loads_like_the_release(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("w.pth", "there.pth"), "there.pth is there already"),
-        (("w.pth", "w.pth", "--overwrite"), "w.pth is there already"),
+        (("w.pth", "there.pth"), "there.pth already exists"),
+        (("w.pth", "w.pth", "--overwrite"), "w.pth already exists"),
         (("w.pth", "out.safetensors"), "choose one with --key"),
         (("w.pth", "out.bin"), "must end in .pth or .safetensors"),
         (("w.pth", "out.pth", "--key", "ema"), "has no key 'ema'; it has params"),
@@ -540,7 +540,7 @@ def test_averages_without_batchnorms_statistics_are_warned_of_once(tmp_path, cap
 
 def test_message_names_the_section_that_was_taken(tmp_path):
     torch.save({"params_ema": [1, 2]}, tmp_path / "w.pth")
-    with pytest.raises(CheckpointError, match="what stands under 'params_ema' is not a set of weights"):
+    with pytest.raises(CheckpointError, match="the content of 'params_ema' is not a set of weights"):
         load_network(tmp_path / "w.pth")
 
 

@@ -145,7 +145,7 @@ def test_nodes_meet_at_the_rendezvous_of_the_docs(tmp_path, ten_pairs):
     import re
     import subprocess
 
-    page = (REPOSITORY / "docs" / "reliability.md").read_text()
+    page = (REPOSITORY / "docs" / "training.md").read_text().replace("\\\n", "")
     line = re.search(r"^torchrun --nnodes 2 .*$", page, re.MULTILINE)[0]
     flags = line.replace("HOST:29400", "127.0.0.1:29423").replace("--nproc-per-node 4", "--nproc-per-node 1").split()
     options = training_options(ten_pairs, total_iter=2)

@@ -12,6 +12,7 @@ from PIL import Image
 
 import constyle_arch
 from constyle_arch import cli
+from tests.bad_options import MESSAGES
 from tests.conftest import REPOSITORY, run_command, small_network, training_options, write_options, write_pairs
 from tests.stand_ins import write_stand_ins
 from tests.test_photographs import picture
@@ -40,9 +41,14 @@ def blocks(page, language):
     return [content for named, content in fenced if named == language]
 
 
+def joined(block):
+    """A block with the lines that end in a backslash joined to the next."""
+    return re.sub(r" \\\n\s*", " ", block)
+
+
 def commands():
     """The commands in blocks of no language, each once, without what is said about them."""
-    lines = [line for page in PAGES for block in blocks(page, "") for line in block.splitlines()]
+    lines = [line for page in PAGES for block in blocks(page, "") for line in joined(block).splitlines()]
     lines = [line.removeprefix(".venv/bin/") for line in lines]
     found = [re.sub(r"\s{2,}#.*", "", line) for line in lines if line.startswith(PROGRAMS)]
     return list(dict.fromkeys(found))
@@ -189,7 +195,7 @@ def test_python_runs(world, monkeypatch, page, number, code):
 def test_errors_in_the_faq_are_those_that_are_said():
     """What stands in code marks at the beginning of an answer is found in the code, or is pip's or Python's."""
     source = "".join(file.read_text() for file in sorted((REPOSITORY / "constyle_arch").rglob("*.py")))
-    source += (REPOSITORY / "Makefile").read_text() + (REPOSITORY / "docs" / "reliability.md").read_text()
+    source += (REPOSITORY / "Makefile").read_text() + MESSAGES.read_text(encoding="utf-8")
     of_others = ("ModuleNotFoundError", "No module named")
     headings = re.findall(r"^\*\*(.*?)\*\*", (REPOSITORY / "docs" / "faq.md").read_text(), re.MULTILINE)
     messages = [message for heading in headings for message in re.findall(r"`([^`]+)`", heading)]

@@ -155,7 +155,7 @@ def test_any_network_that_keeps_an_images_size_is_exported(tmp_path):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("there.onnx", {}, "there.onnx is there already; choose another name or add --overwrite"),
+        ("there.onnx", {}, "there.onnx already exists; choose another name or add --overwrite"),
         ("net.pth", {}, "must end in .onnx"),
         ("none/net.onnx", {}, "none does not exist"),
         ("net.onnx", {"opset": 17}, "opset is 17; it must be one from 18 to 23"),

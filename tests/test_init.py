@@ -141,7 +141,7 @@ def test_parser_and_settings_know_the_same_tasks_and_sizes():
 
 def test_nothing_is_written_over(tmp_path, ten_pairs):
     (tmp_path / "my.yml").write_text("mine")
-    for output, message in (("my.yml", "is there already"), ("my.txt", "must end in .yml"), ("no/my.yml", "no folder")):
+    for output, message in (("my.yml", "already exists"), ("my.txt", "must end in .yml"), ("no/my.yml", "no folder")):
         with pytest.raises(OptionsError, match=re.escape(message)):
             init("denoise", "--gt", ten_pairs / "gt", "-o", tmp_path / output)
     assert (tmp_path / "my.yml").read_text() == "mine"

@@ -28,7 +28,7 @@ from constyle_arch.options.preflight import check_options, fill_gaps
 from constyle_arch.options.reading import complete_datasets, force_options, read_checked_options, read_option_file
 from constyle_arch.options.scaling import scale_iterations
 from constyle_arch.options.structure import check_structure
-from tests.bad_options import BROKEN, PAGE, broken, report_of, row_of
+from tests.bad_options import BROKEN, MESSAGES, broken, entry_of, report_of
 from tests.conftest import REPOSITORY, run_command, training_options, write_options, write_pairs
 
 BOMB = "a0: &a0 [1, 1]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9))
@@ -70,11 +70,11 @@ def test_yaml_runs_no_code(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: 1\na: 2", "the key 'a' stands twice"),
+        ("a: 1\na: 2", "the key 'a' appears twice"),
         ("a: [1", "cannot be read"),
         ("- a", "must be a mapping"),
-        ("a: &a {b: *a}", "an alias .* stands for what it stands in, line 1"),
-        ("a: &a [*a]", "an alias .* stands for what it stands in, line 1"),
+        ("a: &a {b: *a}", "an alias .* refers to a value that contains it, line 1"),
+        ("a: &a [*a]", "an alias .* refers to a value that contains it, line 1"),
         (BOMB, "with its aliases .* written out it is more than 100000 values, line 6"),
         ("[" * 5000, "nested too deeply"),
         ("", "must be a mapping"),
@@ -361,10 +361,10 @@ def check(tmp_path, options):
 
 
 @pytest.mark.parametrize(("path", "value", "message"), BROKEN, ids=[f"{path}={value}" for path, value, _ in BROKEN])
-def test_options_that_cannot_run_are_reported_as_the_page_shows(ten_pairs, path, value, message):
+def test_options_that_cannot_run_are_reported_word_for_word(ten_pairs, path, value, message):
     reported = report_of(ten_pairs, path, value)
     assert message in reported
-    assert row_of(path, value, reported) in PAGE.read_text()
+    assert entry_of(path, value, reported) in MESSAGES.read_text(encoding="utf-8")
 
 
 def test_all_problems_stand_in_one_report_and_nothing_is_created(tmp_path, ten_pairs):

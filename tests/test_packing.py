@@ -370,10 +370,10 @@ def test_plans_that_cannot_be_are_refused(tmp_path, capsys, flags, message):
         ("link", "link is the input mine/gt"),
         ("mine/gt/out", "mine/gt/out lies in the input mine/gt"),
         ("mine/lq/out", "mine/lq/out lies in the input mine/lq"),
-        ("photographs", "photographs is there already, not written by this command"),
-        ("nowhere", "nowhere is there already"),
+        ("photographs", "photographs already exists, not written by this command"),
+        ("nowhere", "nowhere already exists"),
         ("other", "other.unfinished, which would be used meanwhile, was not written by this command"),
-        ("packed", "packed is there already, prepared before"),
+        ("packed", "packed already exists, prepared before"),
     ],
 )
 def test_folder_that_is_somebody_elses_is_left_alone(tmp_path, monkeypatch, capsys, output, why):
@@ -473,7 +473,7 @@ def test_a_part_that_is_not_there_is_left_out_and_a_missing_download_explained(t
     assert "GoPro, test, was published with 1111 such images; here are 1." in output
     assert not (tmp_path / "datasets" / "GoPro" / "prepared" / "train").exists()
     prepare("gopro")
-    assert "is there already" in capsys.readouterr().out
+    assert "already exists" in capsys.readouterr().out
 
 
 def test_only_listed_images_are_packed(tmp_path, monkeypatch):

@@ -231,7 +231,7 @@ def test_log_file_is_drawn_under_its_name(tmp_path, monkeypatch):
     [
         ("missing", "missing does not exist"),
         ("empty", "empty holds no log train_*.log"),
-        ("untrained", "untrained tells of no training step"),
+        ("untrained", "untrained has no training step"),
     ],
 )
 def test_what_cannot_be_drawn_is_named_and_leaves_the_picture(tmp_path, monkeypatch, capsys, path, told):

@@ -141,7 +141,7 @@ def test_file_can_be_run_on_data_laid_out_as_the_page_shows(home, monkeypatch, t
 def test_recipe_files_are_those_the_page_names():
     for name, data_set in DATA_SETS.items():
         used = {file for file in RECIPES if data_set.prepared + "/" in (OPTIONS / file).read_text()}
-        patterns = re.search(r"Used by ([^\n]*)\.\n", sections()[name])
+        patterns = re.search(r"Used by (.*?)\.\n", sections()[name], re.DOTALL)
         named = {
             path.relative_to(OPTIONS).as_posix()
             for pattern in re.findall(r"`options/(\S+)`", patterns[1] if patterns else "")

@@ -267,7 +267,7 @@ def test_state_of_another_experiment_brings_its_own_weights(six_iterations, tmp_
 def test_experiment_that_is_there_is_neither_archived_nor_overwritten(six_iterations, tmp_path):
     result = run_command("train", "-opt", "run.yml", cwd=tmp_path)
     assert result.returncode == 2
-    assert "the experiment experiments/tiny is there already; --auto_resume resumes it" in result.stderr
+    assert "the experiment experiments/tiny already exists; --auto_resume resumes it" in result.stderr
     assert experiments_in(tmp_path) == ["tiny"]
     for state in (tmp_path / "experiments" / "tiny" / "training_states").iterdir():
         state.unlink()
@@ -315,7 +315,7 @@ def test_state_of_another_experiment_does_not_write_over_this_one(six_iterations
     options = six_iterations | {"path": {**six_iterations["path"], "resume_state": str(state)}}
     result = run_command("train", "-opt", write_options(tmp_path / "run.yml", options), cwd=tmp_path)
     assert result.returncode == 2
-    assert "the experiment experiments/tiny is there already" in result.stderr
+    assert "the experiment experiments/tiny already exists" in result.stderr
 
 
 def test_going_back_to_an_older_state_sets_aside_what_came_after(six_iterations, tmp_path):

@@ -43,7 +43,7 @@ def test_samples_can_be_trained_on_from_folders_and_lmdb(tmp_path, two_photograp
 
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     sample.prepare_sample(str(tmp_path))
-    assert capsys.readouterr().out.count("is there already") == 4
+    assert capsys.readouterr().out.count("already exists") == 4
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
@@ -88,7 +88,7 @@ def test_folders_of_a_samples_name_are_left_alone(tmp_path, two_photographs):
     for folder in ("derain", "dehaze.unfinished"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "holiday.jpg").write_bytes(b"precious")
-    with pytest.raises(DataError, match=r"derain is there already, not written by this command; choose another"):
+    with pytest.raises(DataError, match=r"derain already exists, not written by this command; choose another"):
         sample.prepare_sample(str(tmp_path), ["dehaze", "derain"])
     assert not (tmp_path / "dehaze").exists()
     sample.prepare_sample(str(tmp_path), ["dehaze"])

@@ -59,8 +59,9 @@ def on_page_markdown(markdown: str, **_: object) -> str:
 
 
 def on_page_content(html: str, **_: object) -> str:
-    r"""Show `\|` in a cell as |, in code too: a repository does, and there it cannot be written otherwise."""
-    return re.sub("<td>.*</td>", lambda cell: cell[0].replace(r"\|", "|"), html)
+    r"""Show `\|` in a cell as |, as a repository does, and let the style keep short code in one line."""
+    html = re.sub("<td>.*</td>", lambda cell: cell[0].replace(r"\|", "|"), html)
+    return re.sub("<code>([^<]{1,26})</code>", r'<code class="short">\1</code>', html)
 
 
 def _generated() -> dict[str, str]:

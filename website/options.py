@@ -22,10 +22,10 @@ from website.docstrings import Docstring
 from website.markdown import ROOT, code, join, prose, slug, table
 
 INTRODUCTION = f"""\
-# Options
+# Components
 
-What the keys of an option file may name. [Options]({ROOT}/docs/options.md) has the keys, and
-[a recipe]({ROOT}/options/dehaze_constyle_restormer.yml) shows them together.
+The networks, data sets, models and losses that an option file may name. [Options]({ROOT}/docs/options.md)
+has its keys, and [a recipe]({ROOT}/options/dehaze_constyle_restormer.yml) shows them together.
 """
 
 PAGE = Path(__file__).parents[1] / "docs" / "options.md"
@@ -64,6 +64,19 @@ PARTS: dict[str, Mapping[str, type]] = {
     "Schedules: train.scheduler": {CosineAnnealingRestartCyclicLR.__name__: CosineAnnealingRestartCyclicLR},
 }
 """What options reach besides."""
+
+BRIEF = {
+    "a section of keys and values": "section",
+    "a folder's name:.*": "folder name",
+    "true or false": "bool",
+    "a whole number": "int",
+    "a number": "float",
+    "a list": "list",
+    ", at least ": " ≥ ",
+    ", 0 or more": " ≥ 0",
+    " above ": " > ",
+}
+"""Short for what messages say of values."""
 
 NO_OPTIONS = {"opt", "preprocess", "finetune", "encoder", "optimizer", "last_epoch"}
 """Arguments of constructors that code gives, and no option file."""
@@ -159,20 +172,26 @@ def _table(section: type[Section]) -> str:
     """The keys of a section, but for those that it has from one with a table of its own."""
     above = {key for parent in section.__mro__[1:] if parent in SECTIONS for key in parent.model_fields}
     keys = [key for key in section.model_fields if key not in above]
-    return table(("key", "value", "default", "what it does"), (_row(section, key) for key in keys))
+    return table(("key", "value", "what"), (_row(section, key) for key in keys))
 
 
-def _row(section: type[Section], key: str) -> tuple[str, str, str, str]:
+def _row(section: type[Section], key: str) -> tuple[str, str, str]:
     field = section.model_fields[key]
     default = None if field.is_required() else field.get_default(call_default_factory=True)
-    shown = "" if default in (None, {}) or isinstance(default, Section) else code(as_yaml(default))
-    kept = " Must stay when a run resumes." if REFUSED in field.metadata else ""
+    shown = "" if default in (None, {}) or isinstance(default, Section) else f"; {code(as_yaml(default))}"
+    marks = "*" * field.is_required() + "†" * (REFUSED in field.metadata)
     return (
-        code(key),
-        in_words(section, key),
-        "required" if field.is_required() else shown,
-        " ".join((field.description or "").split()) + kept,
+        f"{code(key)}{marks.replace('*', chr(92) + '*')}",
+        _briefly(in_words(section, key)) + shown,
+        " ".join((field.description or "").split()),
     )
+
+
+def _briefly(words: str) -> str:
+    """What a value must be, in the few words that a table has room for."""
+    for pattern, brief in BRIEF.items():
+        words = re.sub(pattern, brief, words)
+    return words
 
 
 def _sentence(text: str) -> str:

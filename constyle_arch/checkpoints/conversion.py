@@ -47,12 +47,12 @@ def convert(
         overwrite: replace `target` if it is there.
 
     Raises:
-        CheckpointError: `source` cannot be read or has no such names, `target` is there already, of another format or
-            cannot note the window, or several sections are to go into a `.safetensors`.
+        CheckpointError: `source` cannot be read or has no such names, `target` already exists, is of another format
+            or cannot note the window, or several sections are to go into a `.safetensors`.
     """
     if Path(target).exists() and (not overwrite or Path(target).resolve() == Path(source).resolve()):
         advice = "choose another name" if overwrite else "choose another name or add --overwrite"
-        raise CheckpointError(f"{target} is there already; {advice}.")
+        raise CheckpointError(f"{target} already exists; {advice}.")
     content = read_checkpoint(source)
     if key is not None or not any(section in content for section in SECTIONS):
         converted: Mapping[str, Any] = _renamed(weights_in(content, source, key), names)

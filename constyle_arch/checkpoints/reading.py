@@ -58,7 +58,7 @@ def weights_in(content: Mapping[str, Any], path: str, key: str | None = None) ->
     section = section_of(content, path, key)
     weights = content if section is None else content[section]
     if not isinstance(weights, Mapping) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
-        raise CheckpointError(f"{path}: what stands under {section!r} is not a set of weights.")
+        raise CheckpointError(f"{path}: the content of {section!r} is not a set of weights.")
     if section == "params_ema" and key is None and _is_without_statistics(weights, content.get("params")):
         _warn_once(
             f"{path}: params_ema has BatchNorm's initial statistics, 0 and 1, and params those of the training: they "

@@ -9,10 +9,10 @@ from constyle_arch.errors import OptionsError
 from constyle_arch.options.reading import add_run_arguments, force_options, read_option_file
 
 CHECK = """\
-Check an option file as training or testing with it would, create nothing, and say what the run would do: images,
-iterations, parameters, computations, memory, and on a CPU time. Every problem found is listed, with exit code 2.
-What can be run but is hardly meant is listed, too: more memory than is free, a schedule or a constyle_iter longer than
-the run, one place for both sides of pairs, validation on what is trained on.
+Check an option file as train and test do, create nothing, and describe the run: images, iterations, parameters,
+computations, memory, and on a CPU time. All problems are listed, with exit code 2. Likely mistakes are listed too: more
+memory than is free, a schedule or a constyle_iter longer than the run, the same folder for both sides of pairs,
+validation on training images.
 """
 
 CHECK_EPILOG = """\
@@ -41,9 +41,9 @@ def run(parsed: argparse.Namespace) -> None:
     if there is None:
         print(described, end="")
         return
-    print(described.replace("nothing stands", "its name alone stands", 1), end="", flush=True)
+    print(described.replace("can be run", "can be run under another name", 1), end="", flush=True)
     raise OptionsError(
-        f"The experiment {there} is there already; --auto_resume resumes it, --archive moves it away and starts from "
+        f"The experiment {there} already exists; --auto_resume resumes it, --archive moves it away and starts from "
         "scratch, or choose another name."
     )
 

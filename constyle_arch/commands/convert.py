@@ -8,7 +8,7 @@ from constyle_arch.errors import OptionsError
 
 CONVERT = """\
 Convert weights between this project's tensor names and published ones (IRConStyle's, Restormer's, NAFNet's, MAXIM's)
-and between .pth and .safetensors. Nothing is lost: what only training needs is kept aside and found again on the
+and between .pth and .safetensors. Nothing is lost: what only training needs is kept in the file and restored on the
 way back.
 """
 
@@ -29,15 +29,15 @@ def add_to(commands: Any) -> None:
     parser.add_argument("source", metavar="IN", help="a .pth, .safetensors or MAXIM's .npz file")
     parser.add_argument("target", metavar="OUT", help="the file to write; its suffix decides the format")
     parser.add_argument(
-        "--names", choices=["own", "published"], default="own", help="of the tensors in OUT (default: own)"
+        "--names", choices=["own", "published"], default="own", help="names of the tensors in OUT (default: own)"
     )
-    parser.add_argument("--key", help="convert this section of IN alone, e.g. params_ema")
+    parser.add_argument("--key", help="convert only this section of IN, e.g. params_ema")
     parser.add_argument(
         "--tlc",
         metavar="WINDOW",
-        help="note in a .safetensors the window, in pixels, that `restore --tlc` is to have; off",
+        help="note in a .safetensors the window, in pixels, that `restore --tlc` is to use; off",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
     parser.set_defaults(run=run)
 
 

@@ -12,13 +12,13 @@ from constyle_arch.commands.network_arguments import (
 )
 
 EXPORT = """\
-Write a trained network as an ONNX file, which programs without PyTorch can run: onnxruntime, OpenVINO, TensorRT and
-others. One file restores images of every height and width, in batches of every size:
+Write a trained network as an ONNX file, for programs without PyTorch: onnxruntime, OpenVINO, TensorRT and others. One
+file restores images of every height and width, in batches of every size:
 
   lq, restored     (batch, 3, height, width), float32, RGB in [0, 1]; restored is not clamped
 
-Where onnxruntime is installed, the file is compared with PyTorch before it is written. It takes a minute or so: the
-larger the network, the longer. Needs the extra "onnx": pip install "constyle-arch[onnx]"
+Where onnxruntime is installed, the file is compared with PyTorch before it is written. It takes about a minute, longer
+for larger networks. Needs the extra "onnx": pip install "constyle-arch[onnx]"
 """
 
 EXPORT_EPILOG = """\
@@ -50,7 +50,7 @@ def add_to(commands: Any) -> None:
     precision = parser.add_mutually_exclusive_group()
     precision.add_argument("--half", action="store_true", help="with --tile: compute in float16, statistics in float32")
     precision.add_argument("--bf16", action="store_true", help="with --tile: keep weights in bfloat16")
-    parser.add_argument("--overwrite", action="store_true", help="replace OUT.onnx if it is there")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT.onnx if it exists")
     parser.set_defaults(run=run)
 
 

@@ -8,8 +8,8 @@ from constyle_arch.commands.network_arguments import add_network_arguments, netw
 from constyle_arch.errors import OptionsError
 
 INFO = """\
-Say what a checkpoint, a training state, an experiment's network or an option file holds: architecture, hyperparameters,
-parameters, computations, training iteration, keys. Without a path, list the networks that come trained.
+Describe a checkpoint, a training state, an experiment's network or an option file: architecture, hyperparameters,
+parameters, computations, training iteration, keys. Without a path, list the trained networks.
 """
 
 INFO_EPILOG = """\
@@ -29,7 +29,7 @@ def add_to(commands: Any) -> None:
         "path",
         nargs="?",
         metavar="FILE",
-        help="a network that comes trained, weights, options, or an experiment's folder (default: list the former)",
+        help="a trained network, weights, options, or an experiment's folder (default: list trained networks)",
     )
     parser.add_argument(
         "--size", type=int, default=256, metavar="N", help="count computations for N×N pixels (default: 256)"

@@ -8,9 +8,9 @@ from typing import Any
 from constyle_arch.errors import OptionsError
 
 INIT = """\
-Write one complete option file for photographs of your own. Network, crops, batch, schedule and
-intervals are fitted to the images, to this machine, on which a few steps are timed, and to the
-time there is. Some photographs are held out of the training, to validate on.
+Write a complete option file for your own photographs. Network, crops, batch, schedule and intervals
+are fitted to the images, the available time and this machine, on which a few steps are timed. Some
+photographs are held out of the training, to validate on.
 
 Without --lq the clean photographs are degraded as they are read: noise, rain, haze or motion blur.
 """
@@ -30,7 +30,7 @@ SIZES = ("tiny", "small", "base")
 def add_to(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
-        "init", help="write an option file for images of your own", description=INIT, epilog=INIT_EPILOG
+        "init", help="write an option file for your own images", description=INIT, epilog=INIT_EPILOG
     )
     parser.add_argument("task", choices=TASKS, metavar="TASK", help=", ".join(TASKS))
     parser.add_argument("--gt", required=True, metavar="DIR", help="the clean images: a folder or an LMDB")
@@ -38,19 +38,21 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--lq-name",
         metavar="FORM",
-        help="of the degraded names, e.g. 'rain-{}' (default: found out)",
+        help="form of the degraded names, e.g. 'rain-{}' (default: detected)",
     )
-    parser.add_argument("--gt-name", metavar="FORM", help="of the clean names, e.g. 'norain-{}'")
-    parser.add_argument("--size", choices=SIZES, help="of the network (default: small, or tiny where time is short)")
+    parser.add_argument("--gt-name", metavar="FORM", help="form of the clean names, e.g. 'norain-{}'")
+    parser.add_argument(
+        "--size", choices=SIZES, help="size of the network (default: small, or tiny for a short training)"
+    )
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
-        "--minutes", type=float, metavar="M", help=f"that the training may take here (default: {MINUTES})"
+        "--minutes", type=float, metavar="M", help=f"duration of the training on this machine (default: {MINUTES})"
     )
-    length.add_argument("--iterations", type=int, metavar="N", help="of the training, instead")
+    length.add_argument("--iterations", type=int, metavar="N", help="length of the training, instead of --minutes")
     parser.add_argument(
         "-o", "--output", type=Path, metavar="FILE.yml", help="the file to write (default: my_TASK.yml)"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace FILE.yml if it is there")
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE.yml if it exists")
     parser.set_defaults(run=run)
 
 
@@ -60,7 +62,7 @@ def run(parsed: argparse.Namespace) -> None:
     if file.suffix not in (".yml", ".yaml"):
         raise OptionsError(f"-o {file}: the name must end in .yml.")
     if file.exists() and not parsed.overwrite:
-        raise OptionsError(f"-o {file} is there already; choose another name or add --overwrite.")
+        raise OptionsError(f"-o {file} already exists; choose another name or add --overwrite.")
     if not file.absolute().parent.is_dir():
         raise OptionsError(f"-o {file}: there is no folder {file.parent}.")
     if parsed.minutes is not None and not parsed.minutes > 0:

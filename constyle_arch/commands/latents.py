@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 LATENTS = """\
-Draw ConStyle's codes of degraded and clean images, before training (a new encoder) and after it (the weights), as
-figure 2 of the paper does, and measure how well they separate: degraded images from clean ones, and degradations from
-each other.
+Draw ConStyle's codes of degraded and clean images before training (a new encoder) and after it (the weights), as figure
+2 of the paper, and measure how well they separate degraded from clean images, and degradations from each other.
 
-The silhouette coefficient is 1 for groups far apart and 0 for mixed ones. It and the nearest images are those of the
-codes, 128 numbers, not of the picture's points. Whatever else sets the photographs of two folders apart counts too: the
-same photographs degraded in several ways tell most.
+The silhouette coefficient is 1 for groups far apart and 0 for mixed ones. It is computed from the codes, 128 numbers,
+not from the picture's points, as are the nearest images. Other differences between folders count too: use the same
+photographs, degraded in several ways.
 """
 
 LATENTS_EPILOG = """\
@@ -50,7 +49,7 @@ def add_to(commands: Any) -> None:
         type=Path,
         default=Path("latents.png"),
         metavar="FILE",
-        help="the .png or .svg file to write, replaced if it is there (default: latents.png)",
+        help="the .png or .svg file to write, replaced if it exists (default: latents.png)",
     )
     parser.add_argument(
         "--method",

@@ -9,11 +9,11 @@ from constyle_arch.errors import OptionsError
 
 def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say how weights are to be read."""
-    parser.add_argument("--key", help="section of the checkpoint to take (default: params_ema, or else params)")
+    parser.add_argument("--key", help="section of the checkpoint (default: params_ema, or else params)")
     parser.add_argument(
         "--type",
         metavar="NAME",
-        help="the architecture, as in network_g.type (default: what the weights or their experiment tell)",
+        help="the architecture, as in network_g.type (default: detected from the weights or their experiment)",
     )
     parser.add_argument(
         "--network-option",
@@ -21,7 +21,7 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="KEY=VALUE",
-        help="options of the architecture that the weights do not tell, as in network_g: num_block=8",
+        help="options that cannot be detected from the weights, as in network_g: num_block=8",
     )
     parser.add_argument(
         "--plugin",

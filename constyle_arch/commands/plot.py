@@ -8,7 +8,7 @@ PLOT = """\
 Draw training runs from their logs into one picture: scores of validations with the best one marked, losses, the health
 of ConStyle's contrast (docs/training.md says how to read it) and the learning rate. Each run has a colour.
 
-A run that is still going can be drawn too, and so can the logs of BasicSR itself.
+Unfinished runs and logs of BasicSR itself can be drawn, too.
 """
 
 PLOT_EPILOG = """\
@@ -31,7 +31,7 @@ def add_to(commands: Any) -> None:
         "--output",
         type=Path,
         metavar="FILE",
-        help=f"the .png or .svg file to write, replaced if it is there (default: NAME.png, of several {SEVERAL}.png)",
+        help=f"the .png or .svg file to write, replaced if it exists (default: NAME.png, for several {SEVERAL}.png)",
     )
     parser.set_defaults(run=run)
 

@@ -8,29 +8,27 @@ from constyle_arch.data.preparation.catalogue import DATA_SETS
 from constyle_arch.errors import DataError
 
 PREPARE = """\
-Prepare data sets: read and check every image, match the pairs by name, and pack them into LMDBs, larger training images
-cut into overlapping sub-images. What is wrong with files is listed by name at the end. A preparation that was
-interrupted resumes where it was when the same command is given again.
+Prepare data sets: read and check every image, match pairs by name, and pack them into LMDBs, larger training images as
+overlapping sub-images. Files with problems are listed at the end. After an interruption the same command resumes.
 
-Download a data set first and unpack it as datasets/README.md says.
+Download a data set first and unpack it as described in datasets/README.md.
 """
 
 PREPARE_EPILOG = """\
 examples:
-  basicsr prepare sample                      photographs for all four tasks, made here
+  basicsr prepare sample                      photographs for all four tasks
   basicsr prepare gopro                       datasets/GoPro, both parts
   basicsr prepare gopro --check               read and check it, write nothing
   basicsr prepare folders --gt clean --lq hazy --lq-name '{}_*' -o datasets/mine/train
 """
 
 SAMPLE = """\
-Write small data sets made of the photographs in scikit-image (nothing is downloaded), as image folders and as LMDB:
-hazed, rained on, blurred by motion, and clean ones to add noise to. The photographs to test on appear nowhere in
-training.
+Write small data sets from the photographs in scikit-image, without a download, as image folders and LMDBs: with haze,
+rain and motion blur, and clean ones to add noise to. Test photographs do not appear in training.
 """
 
 FOLDERS = """\
-Pack images of your own: clean images and, with --lq, their degraded versions. Writes gt.lmdb and lq.lmdb below OUTPUT.
+Pack your own images: clean ones and, with --lq, their degraded versions. Writes gt.lmdb and lq.lmdb below OUTPUT.
 """
 
 KEEP_WHOLE = "0, keep images whole"
@@ -40,21 +38,23 @@ def add_to(commands: Any) -> None:
     """Add the command, with one of its own for each data set, to the parser."""
     parser = commands.add_parser("prepare", help="prepare data sets", description=PREPARE, epilog=PREPARE_EPILOG)
     data_sets = parser.add_subparsers(dest="data_set", metavar="DATA_SET", required=True)
-    sample = data_sets.add_parser("sample", help="photographs for all tasks, made here", description=SAMPLE)
+    sample = data_sets.add_parser("sample", help="photographs for all tasks, without a download", description=SAMPLE)
     sample.add_argument("tasks", nargs="*", metavar="TASK", help="dehaze, derain, deblur, denoise (default: all)")
     sample.add_argument(
         "-o", "--output", default="datasets/sample", metavar="DIR", help="where to write (default: datasets/sample)"
     )
-    folders = data_sets.add_parser("folders", help="images of your own", description=FOLDERS)
+    folders = data_sets.add_parser("folders", help="your own images", description=FOLDERS)
     folders.add_argument("--gt", required=True, metavar="DIR", help="the clean images")
     folders.add_argument("--lq", metavar="DIR", help="the degraded images")
-    folders.add_argument("--lq-name", default="{}", metavar="FORM", help="of their names, e.g. 'rain-{}' or '{}_*'")
-    folders.add_argument("--gt-name", default="{}", metavar="FORM", help="of the clean names, e.g. 'norain-{}'")
+    folders.add_argument(
+        "--lq-name", default="{}", metavar="FORM", help="form of their names, e.g. 'rain-{}' or '{}_*'"
+    )
+    folders.add_argument("--gt-name", default="{}", metavar="FORM", help="form of the clean names, e.g. 'norain-{}'")
     folders.add_argument("-o", "--output", metavar="DIR", help="the folder to write; not needed with --check")
     _add_packing_arguments(folders, sub_images=KEEP_WHOLE)
     for name in DATA_SETS:
         _add_data_set(data_sets, name)
-    parser.set_defaults(run=run, when_interrupted="the same command resumes where it was")
+    parser.set_defaults(run=run, when_interrupted="the same command resumes")
 
 
 def _add_data_set(data_sets: Any, name: str) -> None:
@@ -76,7 +76,7 @@ def _add_data_set(data_sets: Any, name: str) -> None:
         metavar="DIR",
         help=f"where to write (default: {data_set.prepared})",
     )
-    parser.add_argument("--part", choices=list(data_set.splits), help="this part alone (default: those that are there)")
+    parser.add_argument("--part", choices=list(data_set.splits), help="only this part (default: those that exist)")
     train = data_set.splits.get("train")
     default = (
         f"{train.plan.sub_image} with an overlap of {train.plan.overlap}"
@@ -91,15 +91,15 @@ def _add_packing_arguments(parser: argparse.ArgumentParser, sub_images: str | No
     parser.set_defaults(sub_image=None, overlap=None)
     if sub_images:
         parser.add_argument(
-            "--sub-image", type=int, metavar="N", help=f"cut images to train on into N×N pixels (default: {sub_images})"
+            "--sub-image", type=int, metavar="N", help=f"cut training images into N×N pixels (default: {sub_images})"
         )
         parser.add_argument(
-            "--overlap", type=int, metavar="N", help="of sub-images, in pixels (default: a quarter of N)"
+            "--overlap", type=int, metavar="N", help="overlap of sub-images, in pixels (default: a quarter of N)"
         )
     parser.add_argument(
         "--workers", type=_count, metavar="N", help="processes that read images (default: one for each core)"
     )
-    parser.add_argument("--leave-out", action="store_true", help="do without images that have a problem")
+    parser.add_argument("--leave-out", action="store_true", help="leave out images that have a problem")
     parser.add_argument("--check", action="store_true", help="read and check every image, write nothing")
 
 

@@ -14,12 +14,12 @@ from constyle_arch.commands.network_arguments import (
 from constyle_arch.errors import DataError, OptionsError, RunError, listed
 
 RESTORE = """\
-Restore photographs of your own with a trained network.
+Restore photographs with a trained network.
 
 Reads jpg, png, webp, tiff and bmp of 8 and 16 bits, gray and in colour, avif, and with the extra "heif" heic. Depth,
-alpha, colour profile and EXIF data are kept, photographs are turned upright. A photograph that cannot be restored does
-not stop the others: it is reported at the end, with exit code 1. What is there already is skipped, so that the same
-command resumes where it was.
+alpha, colour profile and EXIF data are kept, orientation is applied. A photograph that cannot be restored does not
+stop the others: it is reported at the end, with exit code 1. Existing results are skipped, so that the same command
+resumes.
 """
 
 RESTORE_EPILOG = """\
@@ -37,9 +37,7 @@ EXTENSIONS = ("png", "jpg", "webp", "tif", "bmp")
 
 def add_to(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
-        "restore", help="restore photographs of your own", description=RESTORE, epilog=RESTORE_EPILOG
-    )
+    parser = commands.add_parser("restore", help="restore photographs", description=RESTORE, epilog=RESTORE_EPILOG)
     parser.add_argument(
         "-i", "--input", nargs="+", required=True, metavar="INPUT", help="images, folders, or patterns in quotes"
     )
@@ -57,10 +55,13 @@ def add_to(commands: Any) -> None:
     add_tlc_argument(parser)
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps (default: a GPU if there is one)")
     parser.add_argument(
-        "--tile", type=int, metavar="N", help="restore in tiles of N×N pixels (default: as memory needs)"
+        "--tile",
+        type=int,
+        metavar="N",
+        help="restore in tiles of N×N pixels (default: the largest that fit, where the whole image does not)",
     )
     parser.add_argument(
-        "--tile-overlap", type=int, metavar="N", help="pixels that neighbouring tiles share (default: 32)"
+        "--tile-overlap", type=int, metavar="N", help="overlap of neighbouring tiles, in pixels (default: 32)"
     )
     parser.add_argument(
         "--max-megapixels",
@@ -72,31 +73,35 @@ def add_to(commands: Any) -> None:
     precision.add_argument("--half", action="store_true", help="compute in float16")
     precision.add_argument("--bf16", action="store_true", help="compute in bfloat16")
     parser.add_argument(
-        "--compile", action="store_true", help="translate the network first, by torch.compile; takes minutes"
+        "--compile", action="store_true", help="compile the network first, by torch.compile; takes minutes"
     )
     parser.add_argument(
-        "--self-ensemble", action="store_true", help="mean of 8 turned and mirrored restorations; 8 times as long"
+        "--self-ensemble", action="store_true", help="mean over 8 rotations and reflections; 8 times as long"
     )
     parser.add_argument(
         "--strength",
         type=float,
         default=1.0,
         metavar="S",
-        help="how much of the restoration to take: 1 all of it, 0.5 the mean of it and the input (default: 1)",
+        help="share of the restored image in the result, from 0 to 1 (default: 1)",
     )
-    parser.add_argument("--suffix", default="", help="append this to names, e.g. _restored")
+    parser.add_argument("--suffix", default="", help="append to names, e.g. _restored")
     parser.add_argument(
-        "--ext", choices=EXTENSIONS, help="the kind of file to write (default: the input's; png for heic and avif)"
+        "--ext", choices=EXTENSIONS, help="format of the files (default: the input's; png for heic and avif)"
     )
-    parser.add_argument("--quality", type=int, metavar="N", help="of JPEG and WebP files, from 1 to 100 (default: 95)")
     parser.add_argument(
-        "--compare", action="store_true", help="also write pictures NAME_comparison.jpg of input and restored image"
+        "--quality", type=int, metavar="N", help="quality of JPEG and WebP files, from 1 to 100 (default: 95)"
     )
-    parser.add_argument("--gt", metavar="PATH", help="clean images of the same names, to score the restored ones with")
-    parser.add_argument("--lq-name", default="{}", metavar="FORM", help="of the names, where clean ones differ: '{}_*'")
-    parser.add_argument("--gt-name", default="{}", metavar="FORM", help="of the clean names, e.g. 'norain-{}'")
-    parser.add_argument("--overwrite", action="store_true", help="restore again what is there already")
-    parser.set_defaults(run=run, when_interrupted="the same command resumes where it was")
+    parser.add_argument(
+        "--compare", action="store_true", help="also write NAME_comparison.jpg: input, restored and clean image"
+    )
+    parser.add_argument("--gt", metavar="PATH", help="clean images of the same names, to score with")
+    parser.add_argument(
+        "--lq-name", default="{}", metavar="FORM", help="form of the names, where clean ones differ, e.g. '{}_*'"
+    )
+    parser.add_argument("--gt-name", default="{}", metavar="FORM", help="form of the clean names, e.g. 'norain-{}'")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing results")
+    parser.set_defaults(run=run, when_interrupted="the same command resumes")
 
 
 def run(parsed: argparse.Namespace) -> int:

@@ -16,11 +16,11 @@ from constyle_arch.options.reading import Options, add_run_arguments
 
 TEST = """\
 Restore and score images with a network: those of --gt and --lq, those that an experiment held out of its training, or
-the data sets of an option file with the network that its path.pretrain_network_g names.
+the data sets of an option file with the network in its path.pretrain_network_g.
 
-Writes, below the working directory:
+Writes, below the current directory:
   results/NAME/                   log; results.md, .json and .csv: the table, and every image's scores
-  results/NAME/visualization/     restored images, with val.save_comparison next to input and clean image
+  results/NAME/visualization/     restored images; with val.save_comparison beside input and clean image
 """
 
 TEST_EPILOG = """\
@@ -41,18 +41,20 @@ def add_to(commands: Any) -> None:
         "test", help="restore and score test sets", description=TEST, epilog=TEST_EPILOG, conflict_handler="resolve"
     )
     add_run_arguments(parser, trains=False)
-    parser.add_argument("-opt", metavar="FILE", help="an option file (YAML); or else --weights")
+    parser.add_argument("-opt", metavar="FILE", help="an option file (YAML), or give --weights")
     parser.add_argument(
         "--weights",
         metavar="W",
         help="a network that comes trained, a checkpoint, or an experiment's folder (its best network, or its last)",
     )
-    parser.add_argument("--gt", metavar="DIR", help="clean images (default: those that the experiment validates on)")
+    parser.add_argument("--gt", metavar="DIR", help="clean images (default: the experiment's validation images)")
     parser.add_argument("--lq", metavar="DIR", help="degraded images, of the same sizes")
     parser.add_argument("--noise", type=float, metavar="SIGMA", help="instead of --lq: add noise, in 1/255")
-    parser.add_argument("--lq-name", metavar="FORM", help="of the degraded names, where they differ, e.g. 'rain-{}'")
-    parser.add_argument("--gt-name", metavar="FORM", help="of the clean names, e.g. 'norain-{}'")
-    parser.add_argument("--name", help="of the folder in results/ (default: the experiment's or the file's)")
+    parser.add_argument(
+        "--lq-name", metavar="FORM", help="form of the degraded names, where they differ, e.g. 'rain-{}'"
+    )
+    parser.add_argument("--gt-name", metavar="FORM", help="form of the clean names, e.g. 'norain-{}'")
+    parser.add_argument("--name", help="name of the folder in results/ (default: the experiment's or the file's)")
     add_network_arguments(parser)
     add_tlc_argument(parser)
     parser.set_defaults(run=run)
@@ -126,9 +128,7 @@ def _data_sets(parsed: argparse.Namespace, trained: Options) -> Options:
         datasets = trained.get("datasets") or {}
         held_out = {phase: dataset for phase, dataset in datasets.items() if str(phase).startswith("val")}
         if not held_out:
-            raise OptionsError(
-                f"--weights {parsed.weights} tells of no images to validate on; name some by --gt and --lq."
-            )
+            raise OptionsError(f"--weights {parsed.weights} has no images to validate on; name some by --gt and --lq.")
         return held_out
     if parsed.noise is not None:
         noise = [{"type": "noise", "sigma": parsed.noise}]

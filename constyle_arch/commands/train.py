@@ -6,19 +6,19 @@ from typing import Any
 from constyle_arch.options.reading import add_run_arguments
 
 TRAIN = """\
-Train a network as the option file says.
+Train a network by an option file.
 
-Writes, below the working directory:
+Writes, below the current directory:
   experiments/NAME/               log, copy of the options
   experiments/NAME/models/        net_g_N.pth every logger.save_checkpoint_freq iterations, net_g_latest.pth at
                                   the end, net_g_best.pth by the first metric of the first validation set
   experiments/NAME/training_states/  what resuming needs
   tb_logger/NAME/                 tensorboard logs
 
-The options are checked before anything is written. An experiment of the same name that is there already is left alone:
+The options are checked before anything is written. An existing experiment of the same name is not touched:
 --auto_resume resumes it, --archive moves it to experiments/NAME_archived_TIME.
 
-Ctrl-C and SIGTERM end the run after the step it is in, saved; --auto_resume resumes exactly where it was.
+Ctrl-C and SIGTERM end the run after the current step, saved. A resumed run ends bit-identical to an uninterrupted one.
 """
 
 TRAIN_EPILOG = """\

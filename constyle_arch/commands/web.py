@@ -8,10 +8,10 @@ from constyle_arch.checkpoints.trained import TRAINED
 from constyle_arch.errors import OptionsError, RunError
 
 WEB = """\
-Restore photographs on a page in the browser: drop one, compare before and after, download.
+Restore photographs in the browser: drop one, compare before and after, download.
 
-The page is served to this computer alone, one photograph at a time. What is dropped there is deleted half an hour
-later, and all of it when the command ends (Ctrl-C). Needs the extra "web": pip install "constyle-arch[web]"
+Only this computer is served, one photograph at a time. Photographs are deleted after half an hour, and all of them when
+the command ends (Ctrl-C). Needs the extra "web": pip install "constyle-arch[web]"
 """
 
 WEB_EPILOG = """\
@@ -25,13 +25,11 @@ LOCAL = "127.0.0.1"
 
 def add_to(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
-        "web", help="restore photographs on a page in the browser", description=WEB, epilog=WEB_EPILOG
-    )
+    parser = commands.add_parser("web", help="restore photographs in the browser", description=WEB, epilog=WEB_EPILOG)
     parser.add_argument(
         "--weights",
         metavar="W",
-        help="offer this network too, and first: a checkpoint, or an experiment's folder",
+        help="offer this network first: a checkpoint or an experiment's folder",
     )
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps (default: a GPU if there is one)")
     parser.add_argument(

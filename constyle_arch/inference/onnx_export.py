@@ -146,7 +146,7 @@ def _check_target(path: Path, opset: int, overwrite: bool) -> None:
     if path.suffix != ".onnx":
         raise UserError(f"{path} must end in .onnx.")
     if path.exists() and not overwrite:
-        raise UserError(f"{path} is there already; choose another name or add --overwrite.")
+        raise UserError(f"{path} already exists; choose another name or add --overwrite.")
     if not path.parent.is_dir():
         raise UserError(f"The folder {path.parent} does not exist; create it first.")
     if opset not in OPSETS:

@@ -40,7 +40,7 @@ def check_run(flags: list[str]) -> str:
         found = state_to_resume(options)
         lines.append(f"  resumes      from iteration {found.state['iter'] if found else 0}")
     kind = "training" if options["is_train"] else "test"
-    first = f"nothing stands against this {kind}." if not doubts else f"this {kind} can be run, but look at this first:"
+    first = f"this {kind} can be run." if not doubts else f"this {kind} can be run, but look at this first:"
     return "\n".join([f"{options['name']}: {first}", *(f"  - {doubt}" for doubt in doubts), *lines]) + "\n"
 
 

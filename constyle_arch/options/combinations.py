@@ -46,7 +46,7 @@ def check_folders(options: Options) -> Problems:
 
 
 def _check_experiment(options: Options) -> Problems:
-    """An experiment that is there already is neither archived nor overwritten unless that is asked for."""
+    """An experiment that already exists is neither archived nor overwritten unless that is asked for."""
     name = options["name"]
     home = Path("experiments") / name
     if not options["is_train"] or name.startswith("debug"):
@@ -60,7 +60,7 @@ def _check_experiment(options: Options) -> Problems:
         return
     if not options["auto_resume"]:
         yield (
-            f"name: the experiment {home} is there already; --auto_resume resumes it, --archive moves it away and "
+            f"name: the experiment {home} already exists; --auto_resume resumes it, --archive moves it away and "
             "starts from scratch, or choose another name."
         )
     elif any((home / "models").glob("*.pth")) and not any((home / "training_states").glob("*.state")):

@@ -34,12 +34,12 @@ class OptionLoader(yaml.SafeLoader):
         return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """A mapping as a dict, refusing a key that stands twice."""
+        """A mapping as a dict, refusing a key that appears twice."""
         seen = set()
         for key, _ in node.value:
             if key.tag != "tag:yaml.org,2002:merge" and key.value in seen:
                 raise yaml.constructor.ConstructorError(
-                    problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark
+                    problem=f"the key {key.value!r} appears twice", problem_mark=key.start_mark
                 )
             seen.add(str(key.value))
         return super().construct_mapping(node, deep)
@@ -49,7 +49,7 @@ def _count_values(node: yaml.Node, counted: dict[int, int], above: set[int]) -> 
     """How many values a node is with all aliases written out; `above` has the nodes that it stands in."""
     if id(node) in above:
         raise yaml.constructor.ConstructorError(
-            problem="an alias (*) stands for what it stands in", problem_mark=node.start_mark
+            problem="an alias (*) refers to a value that contains it", problem_mark=node.start_mark
         )
     if id(node) not in counted:
         parts: list[yaml.Node] = []
@@ -86,7 +86,7 @@ def add_run_arguments(parser: argparse.ArgumentParser, *, trains: bool = True) -
         "--launcher",
         choices=["none", "pytorch", "slurm"],
         default="none",
-        help="how the processes were started; torchrun is noticed without it (default: none)",
+        help="how the processes were started; torchrun is detected (default: none)",
     )
     parser.add_argument(
         "--plugin",

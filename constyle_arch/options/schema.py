@@ -48,42 +48,42 @@ class DataSet(Section):
     """`datasets.X`: what every data set has."""
 
     name: FolderName
-    """What it is called in results, and the folder of its pictures."""
+    """Its name in results and of its folder of pictures."""
     type: Text
-    """The data set's class; those of this package follow."""
+    """The data set's class."""
     phase: Annotated[str | None, WITHOUT_EFFECT] = None
-    """Filled in from the name of the section."""
+    """Set from the section's name."""
     scale: Annotated[Any, WITHOUT_EFFECT] = None
-    """Filled in from the `scale` of the run."""
+    """Set from the run's `scale`."""
 
 
 class TrainingSet(DataSet):
     """`datasets.train`: how batches are loaded, whatever the data set."""
 
     batch_size_per_gpu: Annotated[FromOne, REFUSED]
-    """Images in a step of each process; BatchNorm and the style loss see this many."""
+    """Images of a step and process, which BatchNorm and the style loss see."""
     num_worker_per_gpu: Annotated[FromZero, WITHOUT_EFFECT]
-    """Processes that load images; 0: the training itself does."""
+    """Processes that load images; 0: the training's own."""
     dataset_enlarge_ratio: Annotated[Above0, REFUSED] = 1
-    """How often an epoch goes through the images."""
+    """Passes through the images in an epoch."""
     prefetch_mode: Annotated[Literal["cpu", "cuda"] | None, WITHOUT_EFFECT] = None
-    """Load the next batches in a thread (`cpu`) or on a stream of the GPU (`cuda`) meanwhile."""
+    """Load the next batches in a thread (`cpu`) or on a CUDA stream (`cuda`)."""
     num_prefetch_queue: Annotated[FromOne, WITHOUT_EFFECT] = 1
     """Batches that `prefetch_mode: cpu` keeps ready."""
     pin_memory: Annotated[bool, WITHOUT_EFFECT] = False
-    """Load into memory from which a GPU copies faster."""
+    """Load into pinned memory."""
     persistent_workers: Annotated[bool | None, WITHOUT_EFFECT] = None
     """Keep workers between epochs. Left out: true, but for `prefetch_mode: cpu`."""
     gt_sizes: Annotated[list[FromOne] | None, REFUSED] = None
-    """Progressive training, as Restormer's option files have it: each period's crops, cut out of those of `gt_size`."""
+    """Restormer's progressive training: each period's crops, cut out of those of `gt_size`."""
     mini_batch_sizes: Annotated[list[FromOne] | None, REFUSED] = None
-    """With `gt_sizes`: images in a step of each process, taken out of `batch_size_per_gpu`."""
+    """With `gt_sizes`: images of a step and process, at most `batch_size_per_gpu`."""
     iters: Annotated[list[FromOne] | None, REFUSED] = None
-    """With `gt_sizes`: iterations of each period; after the last one it stays."""
+    """With `gt_sizes`: iterations of each period; the last one continues."""
 
 
 class Crops(Section):
-    """Crops of `datasets.train`: what the data sets of this package have besides."""
+    """Crops of `datasets.train`: of this package's data sets."""
 
     gt_size: FromOne
     """Side of the square crops, in pixels."""
@@ -92,64 +92,64 @@ class Crops(Section):
     use_rot: bool = True
     """Rotate crops by 90 degrees at random."""
     second_crop: bool = False
-    """Give `lq_other`, another crop of the same degraded image; see `train.contrast.positive`."""
+    """Add `lq_other`, another crop of the degraded image, for `train.contrast.positive`."""
 
 
 class PairedImages(Section):
     """`type: PairedRestorationDataset`: pairs of degraded and clean images.
 
-    A path that ends in `.lmdb` is an LMDB, any other a folder, searched recursively; `*` in it
-    stands for any folder, and names begin there.
+    A path that ends in `.lmdb` is an LMDB, any other a folder, read recursively; `*` in it means
+    any folder, and names begin there.
     """
 
     dataroot_gt: Text
-    """Where the clean images lie."""
+    """The clean images."""
     dataroot_lq: Text
-    """Where the degraded images lie."""
+    """The degraded images."""
     io_backend: dict[str, Any] | None = None
-    """Not needed: paths tell. BasicSR's `type: disk` or `lmdb` is compared with them."""
+    """Not needed. BasicSR's `type: disk` or `lmdb` must agree with the paths."""
     lq_name: Text = "{}"
-    """Form of the degraded images' names: `{}` is what a pair has in common, `*` any text."""
+    """Form of the degraded names: `{}` is what a pair has in common, `*` any text."""
     gt_name: Text = "{}"
-    """Form of the clean images' names."""
+    """Form of the clean names."""
     hold_out: FromTwo | None = None
-    """Every N-th clean image is left out of training, and is what other phases read."""
+    """Every N-th clean image is read by other phases, not by training."""
 
 
 class DegradedImages(Section):
     """`type: DegradedImageDataset`: clean images, degraded as they are read."""
 
     dataroot_gt: Text | list[Text]
-    """Where the clean images lie: one place or a list."""
+    """The clean images: a path or a list."""
     degradations: list[dict[str, Any]]
-    """Applied in turn: each a `type`, such as noise, rain or jpeg, and its quantities: a number, a range
-    [low, high] or {choice: [...]}."""
+    """Applied in turn: each a `type`, such as noise, and quantities: a number, [low, high] or
+    {choice: [...]}."""
     color: Literal["rgb", "gray"] = "rgb"
-    """`gray`: the gray version of each image, in three equal channels."""
+    """`gray`: three equal channels of gray."""
     hold_out: FromTwo | None = None
-    """Every N-th clean image is left out of training, and is what other phases read."""
+    """Every N-th clean image is read by other phases, not by training."""
 
 
 class ClassifiedImages(Section):
     """`type: ClassifiedImageDataset`: clean images of classes, degraded as they are read; for `PrompterModel`."""
 
     dataroot_gt: Text | list[Text]
-    """Where the classes' folders lie: one place or a list."""
+    """The classes' folders: a path or a list."""
     degradations: list[dict[str, Any]]
     """As for `DegradedImageDataset`."""
     gt_size: FromOne = 224
-    """Side of the square parts, in pixels."""
+    """Side of the square crops, in pixels."""
     use_hflip: bool = True
-    """Flip parts at random, to train on."""
+    """Flip crops at random in training."""
 
 
 class MixedImages(Section):
     """`type: MixedDataset`: samples of several data sets, one network for several tasks."""
 
     sets: list[dict[str, Any]]
-    """The data sets' own options, each with a `type`; crops are those of this section."""
+    """The data sets' options, each with a `type`; crops are this section's."""
     weights: list[Above0] | None = None
-    """How often each set is drawn, relative to the others. Left out: equally often."""
+    """Relative frequency of each set. Left out: equal."""
 
 
 DATA_SETS: dict[str, type[Section]] = {
@@ -201,25 +201,25 @@ class Mixing(Section):
     mixup: bool = False
     """Blend each pair of a batch with another."""
     mixup_beta: Above0 = 1.2
-    """β of the beta distribution that the weights are drawn from."""
+    """β of the weights' beta distribution."""
     use_identity: bool = True
-    """Leave every second batch, on average, as it is."""
+    """Leave every second batch, on average, unchanged."""
 
 
 class Contrast(Section):
-    """`train.contrast`: what `ConStyleModel` keeps for its losses."""
+    """`train.contrast`: momentum encoder and queue of `ConStyleModel`."""
 
     queue_size: Annotated[FromOne, REFUSED] = 65_760
     """Past codes kept as negatives."""
     momentum: Share = 0.999
-    """Share of the momentum encoder that a step keeps."""
+    """Share of the momentum encoder kept by a step."""
     normalize: bool = True
-    """L2-normalise the codes that losses and queue see; the published recipe does not."""
+    """L2-normalise the codes of losses and queue; the published recipe does not."""
     positive: Literal["clean", "degraded"] = "clean"
-    """What a degraded image is compared with: its clean image, or, as in MoCo, another crop of it, which
-    `second_crop: true` gives."""
+    """Positive of a degraded image: its clean image, or, as in MoCo, another crop of it, from
+    `second_crop: true`."""
     enqueue: Literal["query", "key"] = "query"
-    """What enters the queue: the degraded images' codes, or (`key`) those of the positives."""
+    """What enters the queue: codes of degraded images (`query`) or of positives (`key`)."""
 
 
 def _name_of_loss(key: str) -> str:
@@ -241,9 +241,9 @@ class Train(Section):
     scheduler: Schedule
     """The schedule of the rate."""
     warmup_iter: Whole = -1
-    """Iterations in which the rate rises from 0; -1: none."""
+    """Iterations of linear warm-up; -1: none."""
     ema_decay: Below1 = 0
-    """Decay of the EMA network, BatchNorm statistics included; 0: no EMA network."""
+    """Decay of the EMA, BatchNorm statistics included; 0: no EMA."""
     pixel_opt: Loss | None = None
     """A loss of the restored image, such as `L1Loss`, logged as `l_pix`."""
     perceptual_opt: Loss | None = None
@@ -253,31 +253,31 @@ class Train(Section):
     content_opt: Loss | None = None
     """Distance of the code to the clean image's: `ContentLoss`."""
     style_opt: Loss | None = None
-    """Reversed distance of Gram matrices to degraded images': `StyleLoss`."""
+    """Negated distance of Gram matrices to degraded images': `StyleLoss`."""
     constyle_iter: IterationsFromZero | None = None
     """Iterations after which ConStyle is frozen. Left out: the whole run."""
     class_iter: IterationsFromZero = 50_000
-    """Of `PrompterModel`: iterations in which losses see the classes."""
+    """`PrompterModel`: iterations with the loss of classes."""
     kl_iter: IterationsFromZero = 999_999
-    """Of `PrompterModel`: iterations in which losses see the clean images' scores."""
+    """`PrompterModel`: iterations with the distance to the clean images' classes."""
     contrast: Contrast = Contrast()
     """Momentum encoder and queue."""
     mixing_augs: Mixing = Mixing()
     """Mixup."""
     grad_clip_norm: Above0 | None = None
-    """Largest total norm of the gradient. Left out: no clipping."""
+    """Clip the gradient's norm to this. Left out: no clipping."""
     max_skipped_steps: Iterations = 10
-    """The run stops after this many steps in a row without finite loss and gradient."""
+    """Stop after this many steps in a row whose loss or gradient is not finite."""
     amp: Precision = "off"
-    """Precision of convolutions and matrix products; the rest stays in float32."""
+    """Precision of convolutions and matrix products."""
     channels_last: bool | None = None
-    """Lay the network out so. Left out: as it was built; those of this package are channels-last."""
+    """Memory format. Left out: as built; this package's networks are channels-last."""
     compile: bool = False
-    """Translate the network by `torch.compile`, which takes minutes at the start."""
+    """Use `torch.compile`, which takes minutes at the start."""
     checkpointing: bool = False
-    """Keep only each block's input for the backward pass: less memory, more time."""
+    """Gradient checkpointing of each block: less memory, more time."""
     accumulate: FromOne = 1
-    """Compute each batch in this many parts, for batches that memory would not hold."""
+    """Compute each batch in this many parts: less memory."""
 
 
 # `val`, `path`, `logger`
@@ -289,7 +289,7 @@ class Metric(Named):
     type: Text
     """The metric's function, such as `calculate_psnr`."""
     better: Literal["higher", "lower"] = "higher"
-    """Which of two scores is the better one."""
+    """Which scores are better."""
 
 
 class Validation(Section):
@@ -298,11 +298,11 @@ class Validation(Section):
     save_img: bool
     """Write the restored images."""
     metrics: dict[Any, Metric] = Field(default_factory=dict)
-    """Metrics by their names in results. In training the first, on the first set, decides the best network."""
+    """Metrics by their names in results. The first, on the first set, decides the best network."""
     tile: FromOne | None = None
-    """Restore in tiles of this side, in pixels. Left out: whole."""
+    """Side of tiles, in pixels. Left out: whole images."""
     tile_overlap: FromZero = 32
-    """Pixels by which tiles overlap."""
+    """Overlap of tiles, in pixels."""
     tlc: FromZero | Literal["auto"] | None = None
     """Side of the windows, in pixels, over which channel attention takes its statistics (TLC); 0: the whole image;
     `auto`: one and a half of the training's crops. Left out: 0, or in a test what the weights' file notes."""
@@ -311,9 +311,9 @@ class Validation(Section):
     save_comparison: bool = False
     """Write input, restored and clean image side by side."""
     pictures: FromZero = 3
-    """In training, of how many images of a set such pictures are kept each time."""
+    """Such pictures of each validation in training, for each set."""
     suffix: FolderName | None = None
-    """What ends the names of a test's restored images. Left out: the run's `name`."""
+    """Appended to the names of a test's images. Left out: the run's `name`."""
     pbar: bool = False
     """Show a progress bar."""
 
@@ -322,7 +322,7 @@ class TrainingValidation(Validation):
     """`val` of a training; without the section nothing is measured."""
 
     val_freq: Iterations
-    """Validate every so many iterations."""
+    """Iterations between validations."""
 
 
 class TestValidation(Validation):
@@ -336,15 +336,15 @@ class Paths(Section):
     """`path`: weights and states to start from."""
 
     pretrain_network_g: Text | None = None
-    """Weights to start from: a file, of this package, BasicSR or a release, or a trained network's name."""
+    """Weights to start from: a file of any origin, an experiment or a trained network's name."""
     pretrain_constyle: Text | None = None
-    """A prompter's weights, or those of a network that ConStyle guides, to take ConStyle from."""
+    """Weights to take ConStyle from: a prompter's or a guided network's."""
     param_key_g: Text | None = None
     """Section of that file. Left out: `params_ema` where there is one, else `params`."""
     strict_load_g: bool = True
-    """False loads what fits, from an original network as a warm start."""
+    """`false` loads what fits, from an original network as a warm start."""
     resume_state: Text | None = None
-    """A training state to resume from; `--auto_resume` finds the newest by itself."""
+    """A training state to resume from; `--auto_resume` finds the newest."""
     ignore_resume_networks: Any = None
     """BasicSR's; not used here."""
 
@@ -357,18 +357,18 @@ class TestPaths(Paths):
 
 
 class Logger(Section):
-    """`logger`: what a training writes down."""
+    """`logger`: what a training logs and saves."""
 
     print_freq: Iterations
-    """Log every so many iterations."""
+    """Iterations between log entries."""
     save_checkpoint_freq: Iterations
-    """Save every so many iterations."""
+    """Iterations between checkpoints."""
     keep_checkpoints: FromOne | None = None
-    """Keep the newest so many of them, `best` and `latest`; older ones are removed with their states. Left out: all."""
+    """Checkpoints to keep besides `best` and `latest`; older ones are removed with their states. Left out: all."""
     use_tb_logger: bool
     """Write tensorboard logs."""
     wandb: dict[str, Any] | None = None
-    """BasicSR's, which does not work with current wandb."""
+    """BasicSR's; does not work with current wandb."""
 
 
 # the file
@@ -382,24 +382,24 @@ class Run(Section):
     """What every option file has at the top."""
 
     name: FolderName
-    """The run's name, and that of its folder below `experiments` or `results`."""
+    """The run's name and that of its folder in `experiments` or `results`."""
     model_type: Annotated[Text, REFUSED]
-    """`ConStyleModel` trains with ConStyle's contrast, `RestorationModel` any network without it,
-    `PrompterModel` the encoder alone (ConStyle v2)."""
+    """`ConStyleModel`: with ConStyle's contrast. `RestorationModel`: any network without it.
+    `PrompterModel`: the encoder alone (ConStyle v2)."""
     num_gpu: Literal["auto"] | FromZero
-    """`auto`: the GPU of each process if there is one, else the CPU; 0: the CPU."""
+    """`auto`: a GPU for each process if there is one; 0: the CPU."""
     scale: FromOne = 1
-    """BasicSR's; restoration keeps an image's size."""
+    """BasicSR's; 1 for restoration."""
     manual_seed: Annotated[Seed | None, REFUSED] = None
-    """Seed of all random numbers. Left out: one is drawn and logged."""
+    """Left out: one is drawn and logged."""
     datasets: dict[Any, Any]
     """`train`, `val` and `val_…` to train; `test` and `test_…` to test."""
     network_g: Annotated[Network, REFUSED]
     """The network."""
     find_unused_parameters: bool = False
-    """Of DistributedDataParallel: for networks whose steps do not use every parameter."""
+    """DistributedDataParallel's, for networks that do not use every parameter."""
     dist_params: dict[str, Any] | None = None
-    """Of `init_process_group`, under Slurm."""
+    """Arguments of `init_process_group`, under Slurm."""
 
 
 class TrainingRun(Run):

@@ -114,7 +114,7 @@ def _of_checkpoint(
     if window := noted_window(path):
         facts["tlc"] = f"statistics are those of windows of {window} pixels, unless --tlc says otherwise"
     iteration = _iteration(path)
-    facts["iteration"] = "not told by the file's name or its folder" if iteration is None else str(iteration)
+    facts["iteration"] = "not in the file's name or its folder" if iteration is None else str(iteration)
     return facts, weights
 
 

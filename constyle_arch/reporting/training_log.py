@@ -63,7 +63,7 @@ def read_training_log(path: Path) -> TrainingLog:
         path: an experiment's folder, or a log file.
 
     Raises:
-        DataError: there is no log, it cannot be read, or it tells of no training step.
+        DataError: there is no log, it cannot be read, or it has no training step.
     """
     if not path.exists():
         raise DataError(f"{path} does not exist; give an experiment's folder, experiments/NAME, or a log file.")
@@ -76,9 +76,7 @@ def read_training_log(path: Path) -> TrainingLog:
     for file in files:
         _read_file(file, log)
     if not log.learning_rate:
-        raise DataError(
-            f"{path} tells of no training step; wanted: a training's log, of logger.print_freq steps at least."
-        )
+        raise DataError(f"{path} has no training step; wanted: a training's log, of logger.print_freq steps at least.")
     return log
 
 

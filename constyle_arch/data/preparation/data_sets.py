@@ -54,7 +54,7 @@ def prepare_data_set(
         plan = replace(split.plan.below(source), smallest=CROP_TO_TRAIN if name == "train" else 1)
         target = Path(output).expanduser() / name
         if not check_only and is_prepared(target):
-            print(f"{data_set.name}, {name}: {target} is there already; to make it again, name another folder by -o.")
+            print(f"{data_set.name}, {name}: {target} already exists; to make it again, name another folder by -o.")
             continue
         if not check_only:
             check_target(target, plan.inputs)  # of each part, before any is begun

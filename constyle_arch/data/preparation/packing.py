@@ -110,7 +110,7 @@ def pack(plan: Plan, output: str | Path, *, workers: int | None = None, leave_ou
         What was found and left out.
 
     Raises:
-        DataError: the folder is there already or is, holds or lies in an input, an image has a problem, another
+        DataError: the folder already exists or is, holds or lies in an input, an image has a problem, another
             process writes the folder, or it cannot be written; the message says how to continue.
     """
     output = Path(output).expanduser()

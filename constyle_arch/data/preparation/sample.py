@@ -87,7 +87,7 @@ def prepare_sample(output: str, tasks: Sequence[str] = ()) -> None:
     for task in todo:
         check_target(folder / task, ())
     for task in done:
-        print(f"{folder / task} is there already; to make it again, name another folder by -o.")
+        print(f"{folder / task} already exists; to make it again, name another folder by -o.")
     for task in todo:
         finished = folder / task
         try:

@@ -16,7 +16,7 @@ def check_target(target: Path, inputs: Iterable[str | Path]) -> None:
         inputs: the folders that are read, perhaps with a pattern, see `image_stores.ImageFolder`.
 
     Raises:
-        DataError: the folder is there already, or is, holds or lies in an input.
+        DataError: the folder already exists, or is, holds or lies in an input.
     """
     real = Path(os.path.realpath(target))
     for given in inputs:
@@ -26,7 +26,7 @@ def check_target(target: Path, inputs: Iterable[str | Path]) -> None:
             raise DataError(f"-o: {target} {relation} the input {given}; choose another folder.")
     if os.path.lexists(target):
         whose = "prepared before" if is_prepared(target) else "not written by this command"
-        raise DataError(f"-o: {target} is there already, {whose}; choose another folder.")
+        raise DataError(f"-o: {target} already exists, {whose}; choose another folder.")
 
 
 def is_prepared(folder: Path) -> bool:

@@ -48,7 +48,7 @@ class UnfinishedFolder:
         sides: the LMDBs, `lq` and `gt` or one of them.
 
     Raises:
-        DataError: `output` is there already, the unfinished folder is somebody else's, or another process is writing.
+        DataError: `output` already exists, the unfinished folder is somebody else's, or another process is writing.
     """
 
     def __init__(self, output: Path, plan: Mapping[str, Any], sides: list[str]) -> None:
