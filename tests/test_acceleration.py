@@ -50,14 +50,14 @@ def test_every_network_computes_under_autocast(name):
     torch.testing.assert_close(restored, network(lq), rtol=0, atol=0.05)
 
 
-def test_unquoted_off_is_what_yaml_makes_of_it():
-    assert Acceleration.from_options({"amp": False, "lr": 1}) == Acceleration.from_options({}) == Acceleration()
+def test_unquoted_off_is_what_yaml_makes_of_it(make_model):
+    assert make_model(amp=False).acceleration == make_model().acceleration == Acceleration()
 
 
 def test_acceleration_is_said_in_words():
     assert str(Acceleration()) == "precision float32, layout as built, not compiled"
     options = {"amp": "bf16", "channels_last": False, "compile": True, "checkpointing": True, "accumulate": 2}
-    assert str(Acceleration.from_options(options)) == (
+    assert str(Acceleration(**options)) == (
         "precision bf16, channels first, compiled, blocks recomputed in the backward pass, batches in 2 parts"
     )
 
