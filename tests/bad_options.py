@@ -13,7 +13,7 @@ import torch
 from constyle_arch.errors import OptionsError
 from constyle_arch.options.preflight import check_options
 from constyle_arch.options.reading import complete_datasets
-from tests.conftest import REPOSITORY, training_options, write_pairs
+from tests.shared import REPOSITORY, training_options, write_pairs
 
 PAGE = REPOSITORY / "docs" / "reliability.md"
 BEGIN, END = "<!-- bad options: written by tests/bad_options.py -->\n", "<!-- end of bad options -->\n"

@@ -17,18 +17,21 @@ from constyle_arch.losses.options import by_log_name
 from constyle_arch.models.momentum_contrast import MomentumContrast, contrast_health
 from constyle_arch.models.restoration_model import RestorationModel
 from constyle_arch.options.schema import Validation
-from tests.conftest import run_command, training_options, write_options
 from tests.golden.formula_weights import formula_input
-from tests.test_archs import GOLDEN, SMALL_NAFNET, TINY, published_state_dict
-
-QUEUE = 12
-BATCH = 5  # does not divide the queue, so that it wraps around
-
-
-def batch(seed: int, size: int = BATCH) -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    lq, gt = torch.rand(2, size, 3, 16, 16, generator=generator)
-    return {"lq": lq, "gt": gt}
+from tests.shared import (
+    BATCH,
+    GOLDEN,
+    QUEUE,
+    SMALL_NAFNET,
+    TINY,
+    batch,
+    equal,
+    everything,
+    published_state_dict,
+    run_command,
+    training_options,
+    write_options,
+)
 
 
 class ReferenceTraining:
@@ -371,23 +374,6 @@ def test_three_steps_reproduce_the_golden_training(make_model):
         assert (tensor - expected).abs().max() < 2e-3 * expected.std(), name
 
 
-def everything(model):
-    """All that a step may change, copied."""
-    state = {
-        "net": model.get_bare_model(model.net_g).state_dict(),
-        "ema": model.net_g_ema.state_dict(),
-        "contrast": model.contrast.state_dict(),
-        "optimizer": model.optimizer_g.state_dict()["state"],
-    }
-    return deepcopy(state)
-
-
-def same(one, other):
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-
-
 @pytest.mark.parametrize("where", ["lq", "gt"])
 def test_step_that_is_not_finite_changes_nothing_and_is_counted(make_model, where, caplog):
     model = make_model(contrast={"queue_size": QUEUE})
@@ -398,12 +384,12 @@ def test_step_that_is_not_finite_changes_nothing_and_is_counted(make_model, wher
     broken[where][0, 0, 0, 0] = float("nan")
     model.feed_data(broken)
     model.optimize_parameters(2)
-    assert same(everything(model), before)
+    assert equal(everything(model), before)
     assert model.non_finite.total == model.non_finite.in_a_row == 1
     assert "Iteration 2 was skipped: its loss or gradient is not finite (l_pix nan" in caplog.text
     model.feed_data(batch(3))
     model.optimize_parameters(3)
-    assert not same(everything(model), before)
+    assert not equal(everything(model), before)
     assert (model.non_finite.total, model.non_finite.in_a_row) == (1, 0)
 
 
@@ -434,7 +420,7 @@ def test_what_the_last_good_step_left_is_saved_though_later_ones_were_not_finite
     with pytest.raises(RunError, match=r"diverged: its last 3 steps were not finite.* iteration 1 left it"):
         model.save(epoch=0, current_iter=-1)
     for name in ("net_g_2.pth", "net_g_latest.pth"):
-        assert same(torch.load(tmp_path / name, weights_only=True)["params"], good)
+        assert equal(torch.load(tmp_path / name, weights_only=True)["params"], good)
     resumed = make_model(contrast={"queue_size": QUEUE})
     resumed.resume_training(torch.load(tmp_path / "2.state", weights_only=True))
     assert resumed.non_finite.in_a_row == 1  # so that a resumed run stops where it would have stopped

@@ -29,7 +29,7 @@ from constyle_arch.options.scaling import scale_iterations
 from constyle_arch.options.structure import check_structure
 from constyle_arch.training.step_costs import Step
 from tests.bad_options import BROKEN, PAGE, broken, report_of, row_of
-from tests.conftest import REPOSITORY, run_command, training_options, write_options, write_pairs
+from tests.shared import REPOSITORY, run_command, training_options, write_options, write_pairs
 
 BOMB = "a0: &a0 [1, 1]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9))
 """Each value is nine times the one before."""

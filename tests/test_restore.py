@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY
 from PIL import Image, ImageCms
 
 import constyle_arch
@@ -27,17 +26,7 @@ from constyle_arch.inference.photographs.finding import find_jobs, find_truths
 from constyle_arch.inference.photographs.photograph import Photograph, read_photograph
 from constyle_arch.inference.photographs.restorer import Restorer
 from constyle_arch.inference.tiles import COST
-from tests.conftest import small_network
-from tests.test_photographs import PROFILE, broken_files, exif, picture
-
-
-def random_network(seed=0):
-    torch.manual_seed(seed)
-    options = small_network()
-    network = ARCH_REGISTRY.get(options.pop("type"))(**options)
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
-    return network.eval()
+from tests.shared import PROFILE, broken_files, exif, picture, random_network
 
 
 @pytest.fixture(scope="module")
