@@ -15,7 +15,7 @@ import torch
 from constyle_arch.errors import OptionsError
 from constyle_arch.options.preflight import check_options
 from constyle_arch.options.reading import complete_datasets
-from tests.conftest import training_options, write_pairs
+from tests.shared import training_options, write_pairs
 
 MESSAGES = Path(__file__).parent / "golden" / "bad_options.txt"
 

@@ -9,7 +9,7 @@ import numpy as np
 from constyle_arch import cli
 from constyle_arch.data.preparation.catalogue import DATA_SETS
 from constyle_arch.images import SUFFIXES
-from tests.conftest import REPOSITORY
+from tests.shared import REPOSITORY
 
 PAGE = (REPOSITORY / "datasets" / "README.md").read_text()
 

@@ -16,8 +16,7 @@ from constyle_arch.models.acceleration import Acceleration
 from constyle_arch.models.non_finite_steps import NonFiniteSteps
 from constyle_arch.models.optimization import Optimization
 from constyle_arch.reporting.complexity import PeakMemory
-from tests.test_archs import SMALL_NAFNET, TINY
-from tests.test_constyle_model import QUEUE, batch, everything, same
+from tests.shared import QUEUE, SMALL_NAFNET, TINY, batch, equal, everything
 
 GUIDED = ("ConStyleRestormer", "ConStyleNAFNet", "ConStyleMaxim")
 
@@ -50,14 +49,14 @@ def test_every_network_computes_under_autocast(name):
     torch.testing.assert_close(restored, network(lq), rtol=0, atol=0.05)
 
 
-def test_unquoted_off_is_what_yaml_makes_of_it():
-    assert Acceleration.from_options({"amp": False, "lr": 1}) == Acceleration.from_options({}) == Acceleration()
+def test_unquoted_off_is_what_yaml_makes_of_it(make_model):
+    assert make_model(amp=False).acceleration == make_model().acceleration == Acceleration()
 
 
 def test_acceleration_is_said_in_words():
     assert str(Acceleration()) == "precision float32, layout as built, not compiled"
     options = {"amp": "bf16", "channels_last": False, "compile": True, "checkpointing": True, "accumulate": 2}
-    assert str(Acceleration.from_options(options)) == (
+    assert str(Acceleration(**options)) == (
         "precision bf16, channels first, compiled, blocks recomputed in the backward pass, batches in 2 parts"
     )
 
@@ -180,10 +179,10 @@ def test_optimizers_are_fused_where_they_can_be_and_skip_alike(make_model, optim
     broken["gt"][0, 0, 0, 0] = float("nan")
     model.feed_data(broken)
     model.optimize_parameters(2)
-    assert same(everything(model), before)
+    assert equal(everything(model), before)
     model.feed_data(batch(3))
     model.optimize_parameters(3)
-    assert not same(everything(model)["net"], before["net"])
+    assert not equal(everything(model)["net"], before["net"])
 
 
 @pytest.mark.parametrize("optimizer", ["AdamW", "SGD"])
@@ -198,7 +197,7 @@ def test_first_step_that_is_skipped_leaves_no_trace(make_model, optimizer):
         for model in (disturbed, other):
             model.feed_data(batch(iteration))
             model.optimize_parameters(iteration)
-    assert same(everything(disturbed)["net"], everything(other)["net"])
+    assert equal(everything(disturbed)["net"], everything(other)["net"])
 
 
 def test_state_of_another_implementation_and_layout_is_gone_on_with(make_model):
@@ -273,7 +272,7 @@ def test_scaled_gradients_that_overflow_lower_the_scale_and_are_not_counted(make
     before = everything(model)
     model.feed_data(batch(2))
     model.optimize_parameters(2)
-    assert same(everything(model), before)
+    assert equal(everything(model), before)
     assert model.non_finite.total == 0
     assert model.loss_scaler.get_scale() == 2.0**126
     assert model.training_state()["loss_scaler"]["scale"] == 2.0**126
@@ -285,7 +284,7 @@ def test_scaled_loss_changes_nothing_but_the_way(make_model):
     for model in (scaled, plain):
         model.feed_data(batch(1))
         model.optimize_parameters(1)
-    assert same(everything(scaled), everything(plain))
+    assert equal(everything(scaled), everything(plain))
 
 
 def test_stages_hold_every_block_that_checkpointing_recomputes():

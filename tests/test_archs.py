@@ -3,7 +3,6 @@
 import json
 import re
 from copy import deepcopy
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -39,42 +38,8 @@ from constyle_arch.archs.restormer_arch import BiasFreeLayerNorm2d, TransformerB
 from constyle_arch.checkpoints import loading
 from constyle_arch.checkpoints.loading import load_network
 from constyle_arch.checkpoints.published_names import from_published
-from tests.golden.formula_weights import formula_input, formula_tensor
-
-GOLDEN = Path(__file__).parent / "golden"
-SHAPES = json.loads((GOLDEN / "state_dict_shapes.json").read_text())
-SMALL = {
-    "dim": 16,
-    "num_blocks_down": (1, 2, 1),
-    "num_blocks_bottleneck": 2,
-    "num_blocks_up": (2, 1, 1),
-    "num_refinement_blocks": 1,
-    "layer_norm_type": "BiasFree",
-}
-SMALL_NAFNET = {key: SMALL[key] for key in ("dim", "num_blocks_down", "num_blocks_bottleneck", "num_blocks_up")}
-NETWORKS = {
-    "ConStyleRestormer": ConStyleRestormer,
-    "ConStyleRestormer_small": partial(ConStyleRestormer, **SMALL),
-    "ConStyleNAFNet": ConStyleNAFNet,
-    "ConStyleNAFNet_small": partial(ConStyleNAFNet, **SMALL_NAFNET),
-    "ConStyleMaxim": ConStyleMaxim,
-    "ConStyleConv": ConStyleConv,
-    "Restormer": Restormer,
-    "NAFNet": NAFNet,
-    "Maxim": Maxim,
-}
-
-
-def published_state_dict(name: str) -> dict[str, Tensor]:
-    return {
-        tensor: torch.from_numpy(np.asarray(formula_tensor(tensor, shape))) for tensor, shape in SHAPES[name].items()
-    }
-
-
-def assert_agrees(actual: Tensor, golden: np.ndarray) -> None:
-    """To 1e-4 of the golden values' standard deviation."""
-    expected = torch.from_numpy(golden)
-    assert (actual - expected).abs().max() < 1e-4 * expected.std()
+from tests.golden.formula_weights import formula_input
+from tests.shared import GOLDEN, NETWORKS, SHAPES, SMALL, SMALL_NAFNET, TINY, assert_agrees, published_state_dict
 
 
 @pytest.mark.parametrize(("initialization", "low", "high"), [("he", 0.1, 1), ("published", 0, 1e-3)])
@@ -154,16 +119,6 @@ def test_momentum_encoder_and_queue_of_published_weights_are_left_out():
         name.replace("encoder_q", "encoder_k"): tensor for name, tensor in published.items() if "encoder_q" in name
     }
     ConStyleRestormer(**SMALL).load_state_dict(from_published({**published, **extras}), strict=True)
-
-
-TINY = {
-    "ConStyleRestormer": partial(ConStyleRestormer, **SMALL),
-    "ConStyleNAFNet": partial(ConStyleNAFNet, **SMALL_NAFNET),
-    "Restormer": partial(Restormer, dim=8, num_blocks=(1, 1, 1, 1), num_refinement_blocks=1),
-    "ConStyleMaxim": partial(ConStyleMaxim, dim=8, num_blocks_bottleneck=1),
-    "Maxim": partial(Maxim, dim=8, num_blocks_bottleneck=1),
-    "NAFNet": partial(NAFNet, width=8, enc_blk_nums=(1, 1), middle_blk_num=1, dec_blk_nums=(1, 1)),
-}
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 3), (16, 16), (17, 31), (8, 65)])

@@ -17,7 +17,7 @@ from constyle_arch.data.preparation.packing import check, pack
 from constyle_arch.data.preparation.plan import Plan
 from constyle_arch.errors import DataError
 from constyle_arch.images import decode
-from tests.conftest import REPOSITORY, png_claiming, write_pairs
+from tests.shared import REPOSITORY, png_claiming, write_pairs
 
 PAGE = (REPOSITORY / "docs" / "data.md").read_text()
 TABLE = dict(re.findall(r"^\| (.+?) \| (.+?) \|$", PAGE.split("what happens to broken files")[1], re.MULTILINE))

@@ -22,97 +22,19 @@ from constyle_arch.checkpoints.published_names import to_published
 from constyle_arch.checkpoints.reading import digest_of, read_state_dict
 from constyle_arch.errors import CheckpointError, OptionsError
 from constyle_arch.reporting.describing import describe
-from tests.conftest import paired_dataset, run_command, small_network, training_options, write_options
-from tests.test_archs import SHAPES, SMALL, SMALL_NAFNET, TINY, published_state_dict
-
-RANDOM_OPTIONS = {
-    "ConStyleRestormer": lambda draw: {
-        "dim": 4 * draw.randint(2, 6),
-        "num_blocks_down": [draw.randint(0, 2) for _ in range(3)],
-        "num_blocks_bottleneck": draw.randint(1, 2),
-        "num_blocks_up": [draw.randint(0, 2) for _ in range(3)],
-        "num_refinement_blocks": draw.randint(0, 2),
-        "use_features": draw.random() < 0.5,
-        "use_code": draw.random() < 0.5,
-        "heads": [draw.choice([1, 2, 4]) for _ in range(4)],
-        "ffn_expansion_factor": draw.choice([2, 2.66, 1.5, 3.141]),
-        "bias": draw.random() < 0.5,
-        "layer_norm_type": draw.choice(["WithBias", "BiasFree"]),
-    },
-    "ConStyleNAFNet": lambda draw: {
-        "bias": draw.random() < 0.5,
-        "dim": 4 * draw.randint(2, 6),
-        "num_blocks_down": [draw.randint(0, 2) for _ in range(3)],
-        "num_blocks_bottleneck": draw.randint(1, 2),
-        "num_blocks_up": [draw.randint(0, 2) for _ in range(3)],
-        "num_refinement_blocks": draw.randint(0, 2),
-        "use_features": draw.random() < 0.5,
-        "use_code": draw.random() < 0.5,
-    },
-    "ConStyleConv": lambda draw: {
-        "activation": "prelu",
-        "dim": 4 * draw.randint(2, 6),
-        "num_blocks_down": [1, 1, 1],
-        "num_blocks_bottleneck": 1,
-        "num_blocks_up": [1, 1, 1],
-        "use_features": draw.random() < 0.5,
-        "use_code": draw.random() < 0.5,
-    },
-    "ConStyleMaxim": lambda draw: {
-        "use_features": draw.random() < 0.5,
-        "use_code": draw.random() < 0.5,
-        "dim": 4 * draw.randint(1, 4),
-        "num_blocks_bottleneck": draw.randint(0, 3),
-        "bias": draw.random() < 0.5,
-    },
-    "ConStyleKBNet": lambda draw: {
-        "dim": draw.choice([4, 8, 32]),
-        "num_blocks_down": [draw.randint(0, 2) for _ in range(3)],
-        "num_blocks_bottleneck": draw.randint(1, 2),
-        "num_blocks_up": [draw.randint(0, 2) for _ in range(3)],
-        "use_features": draw.random() < 0.5,
-        "use_code": draw.random() < 0.5,
-    },
-    "ConStyleUformer": lambda draw: {
-        "dim": 4 * draw.randint(2, 6),
-        "num_blocks_down": [draw.randint(0, 2) for _ in range(3)],
-        "num_blocks_bottleneck": draw.randint(1, 2),
-        "num_blocks_up": [draw.randint(0, 2) for _ in range(3)],
-        "heads": [draw.choice([1, 2, 4]) for _ in range(4)],
-        "use_features": draw.random() < 0.5,
-        "use_code": draw.random() < 0.5,
-    },
-    "Restormer": lambda draw: {
-        "inp_channels": (channels := draw.choice([1, 3])),
-        "out_channels": channels,
-        "dual_pixel_task": draw.random() < 0.5,
-        "dim": 4 * draw.randint(2, 6),
-        "num_blocks": [draw.randint(0, 2) for _ in range(3)] + [draw.randint(1, 2)],
-        "num_refinement_blocks": draw.randint(0, 2),
-        "heads": [draw.choice([1, 2, 4]) for _ in range(4)],
-        "ffn_expansion_factor": draw.choice([2, 2.66, 1.5]),
-        "bias": draw.random() < 0.5,
-        "layer_norm_type": draw.choice(["WithBias", "BiasFree"]),
-    },
-    "NAFNet": lambda draw: {
-        "width": draw.randint(4, 12),
-        "enc_blk_nums": (levels := [draw.randint(0, 2) for _ in range(draw.randint(1, 4))]),
-        "middle_blk_num": draw.randint(1, 2),
-        "img_channel": draw.choice([1, 3]),
-        "block": draw.choice(["NAF", "Baseline"]),
-        "dec_blk_nums": levels[::-1],
-    },
-    "MultiStageMaxim": lambda draw: {
-        "num_stages": draw.randint(2, 3),
-        "dim": 4 * draw.randint(1, 2),
-        "num_blocks_bottleneck": draw.randint(0, 2),
-    },
-    "Maxim": lambda draw: {
-        "dim": 4 * draw.randint(1, 4),
-        "num_blocks_bottleneck": draw.randint(0, 3),
-        "bias": draw.random() < 0.5,
-    },
-}
+from tests.shared import (
+    RANDOM_OPTIONS,
+    SHAPES,
+    SMALL,
+    SMALL_NAFNET,
+    TINY,
+    paired_dataset,
+    published_state_dict,
+    run_command,
+    small_network,
+    training_options,
+    write_options,
+)
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -6,6 +6,7 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
+from basicsr.utils.registry import MODEL_REGISTRY
 from torch.nn import functional as F
 
 from constyle_arch.archs.constyle_arch import Codes, ConStyle
@@ -14,18 +15,23 @@ from constyle_arch.errors import RunError
 from constyle_arch.losses import ContentLoss, FFTLoss, InfoNCELoss, PSNRLoss, StyleLoss
 from constyle_arch.losses.options import by_log_name
 from constyle_arch.models.momentum_contrast import MomentumContrast, contrast_health
-from tests.conftest import run_command, training_options, write_options
+from constyle_arch.models.restoration_model import RestorationModel
+from constyle_arch.options.schema import Validation
 from tests.golden.formula_weights import formula_input
-from tests.test_archs import GOLDEN, SMALL_NAFNET, TINY, published_state_dict
-
-QUEUE = 12
-BATCH = 5  # does not divide the queue, so that it wraps around
-
-
-def batch(seed: int, size: int = BATCH) -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    lq, gt = torch.rand(2, size, 3, 16, 16, generator=generator)
-    return {"lq": lq, "gt": gt}
+from tests.shared import (
+    BATCH,
+    GOLDEN,
+    QUEUE,
+    SMALL_NAFNET,
+    TINY,
+    batch,
+    equal,
+    everything,
+    published_state_dict,
+    run_command,
+    training_options,
+    write_options,
+)
 
 
 class ReferenceTraining:
@@ -287,14 +293,6 @@ def test_published_codes_are_not_normalised():
     assert MomentumContrast(ConStyle(), queue_size=6, normalize=False).prepared(codes) is codes
 
 
-@pytest.mark.parametrize(
-    ("options", "message"), [({"queue_size": 0}, "queue_size is 0"), ({"momentum": 1.5}, "momentum is 1.5")]
-)
-def test_wrong_contrast_options_are_named(options, message):
-    with pytest.raises(ValueError, match=message):
-        MomentumContrast(ConStyle(), **options)
-
-
 def test_contrast_health_equals_its_definition():
     query, positive, queue = torch.randn(6, 128), torch.randn(6, 128), torch.randn(128, 9)
     health = contrast_health(query, positive, queue)
@@ -343,7 +341,7 @@ def test_three_steps_reproduce_the_golden_training(make_model):
     network = {"type": "ConStyleNAFNet", **SMALL_NAFNET}
     optimizer = {"type": "AdamW", "lr": 3e-4, "weight_decay": 1e-4, "betas": [0.9, 0.999]}
     contrast = {"queue_size": 96, "normalize": False}
-    model = make_model(network_g=network, optim_g=optimizer, contrast=contrast, grad_clip_norm=float("inf"))
+    model = make_model(network_g=network, optim_g=optimizer, contrast=contrast, grad_clip_norm=1e9)
     published = published_state_dict("ConStyleNAFNet_small_train")
     model.net_g.load_state_dict(from_published(published), strict=True)
     model.contrast.encoder.load_state_dict(model.net_g.encoder.state_dict())  # the recorded run starts from a copy
@@ -376,23 +374,6 @@ def test_three_steps_reproduce_the_golden_training(make_model):
         assert (tensor - expected).abs().max() < 2e-3 * expected.std(), name
 
 
-def everything(model):
-    """All that a step may change, copied."""
-    state = {
-        "net": model.get_bare_model(model.net_g).state_dict(),
-        "ema": model.net_g_ema.state_dict(),
-        "contrast": model.contrast.state_dict(),
-        "optimizer": model.optimizer_g.state_dict()["state"],
-    }
-    return deepcopy(state)
-
-
-def same(one, other):
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-
-
 @pytest.mark.parametrize("where", ["lq", "gt"])
 def test_step_that_is_not_finite_changes_nothing_and_is_counted(make_model, where, caplog):
     model = make_model(contrast={"queue_size": QUEUE})
@@ -403,12 +384,12 @@ def test_step_that_is_not_finite_changes_nothing_and_is_counted(make_model, wher
     broken[where][0, 0, 0, 0] = float("nan")
     model.feed_data(broken)
     model.optimize_parameters(2)
-    assert same(everything(model), before)
+    assert equal(everything(model), before)
     assert model.non_finite.total == model.non_finite.in_a_row == 1
     assert "Iteration 2 was skipped: its loss or gradient is not finite (l_pix nan" in caplog.text
     model.feed_data(batch(3))
     model.optimize_parameters(3)
-    assert not same(everything(model), before)
+    assert not equal(everything(model), before)
     assert (model.non_finite.total, model.non_finite.in_a_row) == (1, 0)
 
 
@@ -439,7 +420,7 @@ def test_what_the_last_good_step_left_is_saved_though_later_ones_were_not_finite
     with pytest.raises(RunError, match=r"diverged: its last 3 steps were not finite.* iteration 1 left it"):
         model.save(epoch=0, current_iter=-1)
     for name in ("net_g_2.pth", "net_g_latest.pth"):
-        assert same(torch.load(tmp_path / name, weights_only=True)["params"], good)
+        assert equal(torch.load(tmp_path / name, weights_only=True)["params"], good)
     resumed = make_model(contrast={"queue_size": QUEUE})
     resumed.resume_training(torch.load(tmp_path / "2.state", weights_only=True))
     assert resumed.non_finite.in_a_row == 1  # so that a resumed run stops where it would have stopped
@@ -487,7 +468,7 @@ def test_images_to_measure_on_are_restored_in_tiles_where_that_is_asked_for(make
     model, image = make_model(), torch.rand(1, 3, 80, 90)
     outputs = []
     for options in ({}, {"tile": 128}, {"tile": 64, "tile_overlap": 8}, {"amp": "bf16"}):
-        model.opt["val"] = options
+        model.val = Validation.read({"save_img": False, **options})
         model.feed_data({"lq": image})
         model.test()
         outputs.append(model.output)
@@ -496,6 +477,16 @@ def test_images_to_measure_on_are_restored_in_tiles_where_that_is_asked_for(make
     for other in outputs[2:]:
         assert not torch.equal(other, outputs[0])
     assert all(output.shape == image.shape for output in outputs)
+
+
+def test_model_of_ones_own_has_options_of_its_own(make_model):
+    @MODEL_REGISTRY.register()
+    class ModelOfOnesOwn(RestorationModel):
+        pass
+
+    model = make_model(model_type="ModelOfOnesOwn", own_gain=2, contrast={"own": 1, "momentum": 0.5})
+    assert (model.opt["train"]["own_gain"], model.opt["train"]["contrast"]["own"]) == (2, 1)
+    assert (model.train.ema_decay, model.train.contrast.momentum) == (0.9, 0.5)
 
 
 PLUGIN = """

@@ -16,7 +16,7 @@ from constyle_arch.data.paired_restoration_dataset import PairedRestorationDatas
 from constyle_arch.data.pairing import match_names
 from constyle_arch.data.training_sampler import SeededDataset, WholeBatchSampler
 from constyle_arch.errors import DataError
-from tests.conftest import paired_dataset, write_pairs
+from tests.shared import paired_dataset, write_pairs
 
 
 @pytest.mark.parametrize(

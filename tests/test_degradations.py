@@ -37,7 +37,7 @@ from constyle_arch.data.degradations.snow import falling_kernel
 from constyle_arch.data.degraded_image_dataset import DegradedImageDataset
 from constyle_arch.data.training_sampler import SeededDataset
 from constyle_arch.errors import DataError
-from tests.conftest import write_pairs
+from tests.shared import write_pairs
 
 IMAGE = RandomState(1).random_sample((24, 30, 3)).astype(np.float32)
 

@@ -5,7 +5,7 @@ import csv
 import pytest
 
 from constyle_arch.data.preparation.sample import TEST_PHOTOGRAPHS
-from tests.conftest import REPOSITORY, run_command
+from tests.shared import REPOSITORY, run_command
 
 
 def restored_alike(cwd, task, name, rows):

@@ -14,10 +14,21 @@ import constyle_arch
 from constyle_arch.checkpoints.trained import TRAINED
 from constyle_arch.inference import restore
 from constyle_arch.models.acceleration import Acceleration
-from tests.conftest import REPOSITORY, training_options, write_options
 from tests.golden.formula_weights import formula_input
-from tests.test_archs import GOLDEN, NETWORKS, TINY, assert_agrees, published_state_dict
-from tests.test_resume import TOTAL, assert_same, options_for, outcome
+from tests.shared import (
+    GOLDEN,
+    NETWORKS,
+    REPOSITORY,
+    TINY,
+    TOTAL,
+    assert_agrees,
+    assert_same,
+    options_for,
+    outcome,
+    published_state_dict,
+    training_options,
+    write_options,
+)
 
 GPUS = min(torch.cuda.device_count(), 1)
 DEVICE = torch.device("cuda" if GPUS else "cpu")

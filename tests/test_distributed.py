@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from tests.conftest import REPOSITORY, paired_dataset, run_command, training_options, write_options, write_pairs
+from tests.shared import REPOSITORY, paired_dataset, run_command, training_options, write_options, write_pairs
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 TWO_PROCESSES = (*TORCHRUN, "-m", "constyle_arch")

@@ -14,7 +14,7 @@ import yaml
 
 import constyle_arch
 from constyle_arch.checkpoints.trained import CHECKSUMS, TRAINED
-from tests.conftest import REPOSITORY
+from tests.shared import REPOSITORY
 
 NOTEBOOK = REPOSITORY / "docs" / "restore.ipynb"
 

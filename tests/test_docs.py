@@ -13,10 +13,17 @@ from PIL import Image
 import constyle_arch
 from constyle_arch import cli
 from tests.bad_options import MESSAGES
-from tests.conftest import REPOSITORY, run_command, small_network, training_options, write_options, write_pairs
+from tests.shared import (
+    RECIPES,
+    REPOSITORY,
+    picture,
+    run_command,
+    small_network,
+    training_options,
+    write_options,
+    write_pairs,
+)
 from tests.stand_ins import write_stand_ins
-from tests.test_photographs import picture
-from tests.test_recipes import RECIPES
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 PROGRAMS = ("basicsr", "torchrun", "make", "pip", "python", "source", "tensorboard", "./")

@@ -19,7 +19,7 @@ from mkdocs.exceptions import Abort
 
 from constyle_arch.cli import build_parser
 from constyle_arch.data.degradations import DEGRADATIONS
-from tests.conftest import REPOSITORY
+from tests.shared import REPOSITORY
 from website.commands import commands_page
 from website.docstrings import Docstring
 from website.hooks import OUTSIDE, on_page_content

@@ -7,7 +7,7 @@ import pytest
 from constyle_arch.data.degraded_image_dataset import DegradedImageDataset
 from constyle_arch.data.paired_restoration_dataset import PairedRestorationDataset
 from constyle_arch.errors import DataError
-from tests.conftest import write_pairs
+from tests.shared import write_pairs
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from constyle_arch import load_network
 from constyle_arch.checkpoints.hub import from_pretrained, push_to_hub, save_pretrained
 from constyle_arch.errors import CheckpointError, RunError, UnknownNetworkError
 from constyle_arch.training.metrics_history import MetricsHistory
-from tests.conftest import small_network, training_options, write_options
+from tests.shared import small_network, training_options, write_options
 
 NETWORKS = {
     "ConStyleRestormer": {k: v for k, v in small_network().items() if k != "type"} | {"use_code": False},

@@ -17,8 +17,7 @@ from constyle_arch.inference import memory, restore, use_local_statistics
 from constyle_arch.inference.restoring import codes_of
 from constyle_arch.reporting.complexity import count_gmacs
 from constyle_arch.tiles import cells_of, tiles_of
-from tests.conftest import REPOSITORY
-from tests.test_archs import SMALL_NAFNET, TINY
+from tests.shared import REPOSITORY, SMALL_NAFNET, TINY
 
 
 @pytest.mark.parametrize("multiple", [1, 8, 64])

@@ -10,14 +10,14 @@ import pytest
 import yaml
 
 from constyle_arch import cli
-from constyle_arch.commands import init as init_command
 from constyle_arch.errors import DataError, OptionsError
 from constyle_arch.options.cautions import cautions
 from constyle_arch.options.reading import read_checked_options
-from constyle_arch.training import fitting
-from constyle_arch.training.fitting import Settings, Timing, option_file
+from constyle_arch.training import fitting, own_options
+from constyle_arch.training.fitting import Timing
 from constyle_arch.training.own_data import OwnData, look_at
-from tests.conftest import run_command, write_pairs
+from constyle_arch.training.own_options import Settings, option_file
+from tests.shared import run_command, write_pairs
 
 
 def renamed(folder, side, form):
@@ -69,7 +69,7 @@ def rows(file):
 
 @pytest.mark.parametrize(
     ("task", "paired", "size"),
-    [("derain", True, "small"), ("dehaze", True, "base"), *((task, False, "tiny") for task in fitting.TASKS)],
+    [("derain", True, "small"), ("dehaze", True, "base"), *((task, False, "tiny") for task in own_options.TASKS)],
 )
 def test_files_pass_the_checks_of_a_training(tmp_path, monkeypatch, ten_pairs, task, paired, size):
     monkeypatch.chdir(tmp_path)
@@ -131,12 +131,6 @@ def test_iterations_fill_the_time_and_validations_do_not_eat_it_up():
     assert fitting._in_time(settings(data), slow, None, iterations=7).iterations == 7
     with pytest.raises(OptionsError, match=r"--minutes 1 is not enough: a step takes 0\.50 s here"):
         fitting._in_time(settings(data, hold_out=10), fast, minutes=1, iterations=None)
-
-
-def test_parser_and_settings_know_the_same_tasks_and_sizes():
-    """The parser has lists of its own, as it must not wait for torch."""
-    assert init_command.TASKS == fitting.TASKS
-    assert tuple(fitting.SIZES) == init_command.SIZES
 
 
 def test_nothing_is_written_over(tmp_path, ten_pairs):

@@ -23,7 +23,7 @@ from constyle_arch.reporting.latents.collecting import (
 from constyle_arch.reporting.latents.drawing import draw
 from constyle_arch.reporting.latents.embedding import embed
 from constyle_arch.reporting.latents.scores import distances_of, neighbors_of_own_group, separation, silhouette, table
-from tests.conftest import small_network
+from tests.shared import small_network
 
 
 def write_image(path, brightness, height=40, width=48, seed=0):

@@ -11,8 +11,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 import constyle_arch
 from constyle_arch import cli
 from constyle_arch.errors import CheckpointError, OptionsError
-from tests.conftest import run_command, training_options, write_options
-from tests.test_photographs import picture
+from tests.shared import picture, run_command, training_options, write_options
 
 SRRESNET = {"type": "MSRResNet", "num_feat": 8, "num_block": 2, "upscale": 1}
 

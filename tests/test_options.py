@@ -20,16 +20,16 @@ from constyle_arch.models.acceleration import Acceleration
 from constyle_arch.models.mixup import Mixup
 from constyle_arch.models.momentum_contrast import MomentumContrast
 from constyle_arch.models.optimization import find_scheduler
-from constyle_arch.models.restoration_model import MAX_SKIPPED_STEPS, PICTURES
-from constyle_arch.options import schema
-from constyle_arch.options.cautions import GIGABYTE, Step, cautions
+from constyle_arch.options import data_sets, schema
+from constyle_arch.options.cautions import GIGABYTE, cautions
 from constyle_arch.options.combinations import check_folders
 from constyle_arch.options.preflight import check_options, fill_gaps
 from constyle_arch.options.reading import complete_datasets, force_options, read_checked_options, read_option_file
 from constyle_arch.options.scaling import scale_iterations
 from constyle_arch.options.structure import check_structure
+from constyle_arch.training.step_costs import Step
 from tests.bad_options import BROKEN, MESSAGES, broken, entry_of, report_of
-from tests.conftest import REPOSITORY, run_command, training_options, write_options, write_pairs
+from tests.shared import REPOSITORY, run_command, training_options, write_options, write_pairs
 
 BOMB = "a0: &a0 [1, 1]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9))
 """Each value is nine times the one before."""
@@ -162,11 +162,9 @@ def test_defaults_described_are_those_of_the_code():
     contrast = inspect.signature(MomentumContrast).parameters
     names = [name for name in contrast if name != "encoder"]
     assert described(schema.Contrast, names) == {name: contrast[name].default for name in names}
-    defaults = described(schema.Validation, ["pictures", "tile_overlap"])
-    assert defaults == {"pictures": PICTURES, "tile_overlap": OVERLAP}
-    assert schema.Train.model_fields["max_skipped_steps"].default == MAX_SKIPPED_STEPS
+    assert described(schema.Validation, ["tile_overlap"]) == {"tile_overlap": OVERLAP}
     crop = TrainingCrop(1)
-    assert described(schema.Crops, ["use_hflip", "use_rot"]) == {"use_hflip": crop.flips, "use_rot": crop.rotations}
+    assert described(data_sets.Crops, ["use_hflip", "use_rot"]) == {"use_hflip": crop.flips, "use_rot": crop.rotations}
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from constyle_arch.data.preparation.packing import check, pack
 from constyle_arch.data.preparation.plan import Plan
 from constyle_arch.errors import DataError
 from constyle_arch.images import decode
-from tests.conftest import write_pairs
+from tests.shared import write_pairs
 from tests.stand_ins import prepare, write_stand_ins
 
 

@@ -1,12 +1,10 @@
 """Reading and writing photographs, checked with other libraries."""
 
-import io
-
 import cv2
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageOps
 
 from constyle_arch.errors import DataError
 from constyle_arch.inference.photographs.photograph import (
@@ -16,26 +14,9 @@ from constyle_arch.inference.photographs.photograph import (
     read_photograph,
     write_photograph,
 )
-from tests.conftest import png_claiming
+from tests.shared import CAMERA, PROFILE, broken_files, exif, picture, png_claiming
 
-PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-CAMERA = 0x010F
 LOSSLESS = {"png", "tif", "bmp"}
-
-
-def picture(height=37, width=52, channels=3, bits=8):
-    """Soft colours, which JPEG and WebP hardly change."""
-    rng = np.random.default_rng(0)
-    coarse = rng.random((4, 5, channels)).astype(np.float32)
-    fine = np.atleast_3d(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR))
-    most, dtype = (255, np.uint8) if bits == 8 else (65535, np.uint16)
-    return np.round(fine * most).astype(dtype)
-
-
-def exif(orientation):
-    data = Image.Exif()
-    data[0x0112], data[CAMERA] = orientation, "Some Camera"
-    return data
 
 
 def holding(photograph, path):
@@ -179,26 +160,6 @@ def test_phones_files_of_several_pictures_give_the_first(tmp_path):
     with Image.open(tmp_path / "a.jpg") as image:
         assert image.format == "MPO"
         assert np.array_equal(read_photograph(tmp_path / "a.jpg").pixels, np.asarray(image))
-
-
-def broken_files():
-    png = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)).save(png, "PNG")
-    jpeg = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)).save(jpeg, "JPEG")
-    many = io.BytesIO()
-    one = Image.fromarray(picture())
-    one.save(many, "TIFF", save_all=True, append_images=[one])
-    real = io.BytesIO()
-    tifffile.imwrite(real, np.zeros((8, 8), np.float32))
-    return {
-        "cut.png": (png.getvalue()[:5000], "cannot be read"),
-        "cut.jpg": (jpeg.getvalue()[:2000], "truncated"),
-        "empty.png": (b"", "it is no image"),
-        "text.jpg": (b"these are words", "it is no image"),
-        "pages.tif": (many.getvalue(), "holds 2 pictures"),
-        "real.tif": (real.getvalue(), "holds float32 values"),
-    }
 
 
 @pytest.mark.parametrize("name", broken_files())

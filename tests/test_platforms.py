@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import torch
 
-from tests.test_restore import random_network
+from tests.shared import random_network
 
 ELSEWHERE = """
 import os, pkgutil, importlib, signal, sys

@@ -18,11 +18,8 @@ from constyle_arch.data.classified_image_dataset import ClassifiedImageDataset
 from constyle_arch.errors import CheckpointError, DataError, OptionsError
 from constyle_arch.losses import ClassDistanceLoss, ClassLoss
 from constyle_arch.models.constyle_model import encoder_weights
-from tests.conftest import run_command, training_options, write_options
 from tests.golden.formula_weights import formula_input, formula_tensor
-from tests.test_archs import GOLDEN, assert_agrees
-from tests.test_distributed import TWO_PROCESSES
-from tests.test_resume import assert_same
+from tests.shared import GOLDEN, TWO_PROCESSES, assert_agrees, assert_same, run_command, training_options, write_options
 
 CLASSES = 3
 DEGRADATIONS = [{"type": "one_of", "choices": [[{"type": "noise", "sigma": [5, 50]}], [{"type": "jpeg"}]]}]

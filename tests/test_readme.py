@@ -12,7 +12,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 
 from benchmarks.trained import MEASURED, with_table
 from constyle_arch.checkpoints.trained import TRAINED
-from tests.conftest import REPOSITORY
+from tests.shared import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text()
 NETWORKS = (REPOSITORY / "docs" / "networks.md").read_text()

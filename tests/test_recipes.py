@@ -16,13 +16,9 @@ from constyle_arch.checkpoints.trained import TRAINED
 from constyle_arch.data.preparation.catalogue import DATA_SETS
 from constyle_arch.options.preflight import check_options
 from constyle_arch.options.reading import complete_datasets, force_options, read_option_file
-from tests.conftest import REPOSITORY, run_command
+from tests.shared import ABLATIONS, FILES, OPTIONS, RECIPES, run_command
 from tests.stand_ins import prepare, sections, tree, write_stand_ins
 
-OPTIONS = REPOSITORY / "options"
-FILES = sorted(path.relative_to(OPTIONS).as_posix() for path in OPTIONS.rglob("*.yml"))
-ABLATIONS = [file for file in FILES if file.startswith("ablations/")]
-RECIPES = [file for file in FILES if "demo" not in file and file not in ABLATIONS]
 TASKS = ("denoise", "denoise15", "denoise25", "denoise50", "deblur", "derain", "dehaze")
 NETWORKS = ("constyle_restormer", "constyle_nafnet", "constyle_maxim", "restormer", "nafnet", "maxim")
 

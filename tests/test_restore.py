@@ -14,11 +14,9 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY
 from PIL import Image, ImageCms
 
 import constyle_arch
-from constyle_arch import cli
 from constyle_arch.checkpoints.trained import located
 from constyle_arch.errors import CheckpointError, DataError, OptionsError, RunError
 from constyle_arch.images import to_float
@@ -27,17 +25,7 @@ from constyle_arch.inference.photographs.finding import find_jobs, find_truths
 from constyle_arch.inference.photographs.photograph import Photograph, read_photograph, readable
 from constyle_arch.inference.photographs.restorer import Restorer
 from constyle_arch.tiles import COST
-from tests.conftest import small_network
-from tests.test_photographs import PROFILE, broken_files, exif, picture
-
-
-def random_network(seed=0):
-    torch.manual_seed(seed)
-    options = small_network()
-    network = ARCH_REGISTRY.get(options.pop("type"))(**options)
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
-    return network.eval()
+from tests.shared import PROFILE, broken_files, directly_restored, exif, picture, random_network, restore_command
 
 
 @pytest.fixture(scope="module")
@@ -45,21 +33,6 @@ def weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "net.pth"
     torch.save({"params": random_network().state_dict()}, path)
     return path
-
-
-def restore_command(*arguments):
-    return cli.main(["restore", "--device", "cpu", *map(str, arguments)])
-
-
-def directly_restored(pixels, weights):
-    """By the network's own call, without anything of what is tested."""
-    network = constyle_arch.load_network(weights)
-    colors = np.dstack([pixels] * 3) if pixels.ndim == 2 else pixels
-    with torch.no_grad():
-        result = network(torch.from_numpy(to_float(colors)).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy()
-    result = result.mean(axis=2) if pixels.ndim == 2 else result
-    most = np.iinfo(pixels.dtype).max
-    return np.round(np.clip(result, 0, 1) * most).astype(pixels.dtype)
 
 
 def write_all_kinds(folder):

@@ -6,61 +6,25 @@ import random
 import re
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
 import torch
 
 from constyle_arch.basicsr_repairs.runs import load_resume_state
-from tests.conftest import REPOSITORY, run_command, training_options, write_options, write_pairs
-
-TOTAL = 14
-COMMAND = (sys.executable, "-m", "constyle_arch")
-TWO_PROCESSES = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *COMMAND[1:])
-
-
-def equal(one, other):
-    """Whether two trees of tensors and plain values are the same to the last bit."""
-    if isinstance(one, torch.Tensor):
-        return isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(equal(a, b) for a, b in zip(one, other, strict=True))
-    return one == other
-
-
-def outcome(cwd):
-    """All that a finished run leaves: weights, EMA, best network, last state, metrics history."""
-    home = cwd / "experiments" / "tiny"
-    outcome = {
-        name: torch.load(home / name, weights_only=True)
-        for name in ("models/net_g_latest.pth", "models/net_g_best.pth", f"training_states/{TOTAL}.state")
-    }
-    outcome["history"] = json.loads((home / "models" / "metrics_history.json").read_text())
-    return outcome
-
-
-def assert_same(one, other):
-    assert one.keys() == other.keys()
-    for name in one:
-        for key in one[name] if isinstance(one[name], dict) else ():
-            assert equal(one[name][key], other[name][key]), (name, key)
-        assert equal(one[name], other[name]), name
-
-
-def options_for(folder, workers=0):
-    """Three iterations an epoch, a checkpoint every second, a validation every third, the contrast until seven."""
-    options = training_options(
-        write_pairs(folder / "train", 10), write_pairs(folder / "val", 3), total_iter=TOTAL, constyle_iter=7
-    )
-    options["train"]["mixing_augs"] = {"mixup": True}
-    options["train"]["scheduler"] |= {"periods": [6, 10]}
-    options["datasets"]["train"]["num_worker_per_gpu"] = workers
-    options["val"] |= {"val_freq": 3}
-    options["val"]["metrics"]["ssim"] = {"type": "calculate_ssim", "crop_border": 0, "test_y_channel": False}
-    return options
+from tests.shared import (
+    COMMAND,
+    REPOSITORY,
+    TOTAL,
+    TWO_PROCESSES,
+    assert_same,
+    equal,
+    options_for,
+    outcome,
+    run_command,
+    write_options,
+    write_pairs,
+)
 
 
 def finished(cwd, options, *flags, launcher=COMMAND):

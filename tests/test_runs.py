@@ -15,7 +15,7 @@ import yaml
 
 from constyle_arch.models.restoration_model import RestorationModel
 from constyle_arch.training.runner import run_pipeline
-from tests.conftest import REPOSITORY, paired_dataset, run_command, training_options, write_options, write_pairs
+from tests.shared import REPOSITORY, paired_dataset, run_command, training_options, write_options, write_pairs
 
 
 def log_of(home):

@@ -19,8 +19,8 @@ from constyle_arch.checkpoints.trained import CHECKSUMS, FOLDER, TRAINED, locate
 from constyle_arch.data.degradations import Rain
 from constyle_arch.data.degradations.haze import add_haze, smooth_depth
 from constyle_arch.errors import CheckpointError
-from tests.conftest import REPOSITORY
 from tests.golden.formula_weights import formula_input
+from tests.shared import REPOSITORY
 
 RECORDED = REPOSITORY / "tests" / "golden" / "trained.npz"
 

@@ -15,7 +15,7 @@ from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTR
 import constyle_arch
 from constyle_arch.data.degradations import DEGRADATIONS
 from constyle_arch.models.lr_scheduler import CosineAnnealingRestartCyclicLR
-from constyle_arch.options import schema
+from constyle_arch.options import data_sets, schema
 from constyle_arch.options.kinds import REFUSED, Section
 from constyle_arch.options.structure import in_words
 from website.docstrings import Docstring
@@ -34,10 +34,10 @@ BEGIN, END = "<!-- keys: written by website/options.py -->\n", "<!-- end of keys
 TOP = "### At the top"
 
 SECTIONS: tuple[type[Section], ...] = (
-    schema.DataSet,
-    schema.TrainingSet,
-    schema.Crops,
-    *schema.DATA_SETS.values(),
+    data_sets.DataSet,
+    data_sets.TrainingSet,
+    data_sets.Crops,
+    *data_sets.DATA_SETS.values(),
     schema.Paths,
     schema.Train,
     schema.Optimizer,
@@ -119,8 +119,8 @@ def _component(name: str, component: type) -> str:
         [
             f"### {name}",
             docstring.text(),
-            _table(schema.DATA_SETS[name])
-            if name in schema.DATA_SETS
+            _table(data_sets.DATA_SETS[name])
+            if name in data_sets.DATA_SETS
             else table(("option", "default", "what"), _option_rows(component)),
             docstring.lists(leave_out=("Args", "Attributes")),
         ]

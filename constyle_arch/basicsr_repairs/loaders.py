@@ -19,6 +19,7 @@ from constyle_arch.data.workers import listen_to_parent_alone
 from constyle_arch.errors import OptionsError
 from constyle_arch.models.constyle_model import ConStyleModel
 from constyle_arch.models.restoration_model import RestorationModel
+from constyle_arch.training.resuming import start_of
 
 Options = dict[str, Any]
 
@@ -52,14 +53,13 @@ def create_train_val_dataloader(
     if isinstance(dataset, PairedRestorationDataset):
         feed_data = MODEL_REGISTRY.get(opt["model_type"]).feed_data  # a user's own may want floats
         dataset.integers = feed_data in (RestorationModel.feed_data, ConStyleModel.feed_data)
-    images_then = opt.get("images_then")
-    if images_then not in (None, len(dataset)):
+    start = start_of(opt)
+    if start.images not in (None, len(dataset)):
         raise OptionsError(
-            f"datasets.train has {len(dataset)} images, and had {images_then} when the state was written; the run "
+            f"datasets.train has {len(dataset)} images, and had {start.images} when the state was written; the run "
             "cannot resume where it was among them. Start again under another name (path.pretrain_network_g takes the "
             "weights along)."
         )
-    opt["train_images"] = len(dataset)
     sampler = WholeBatchSampler(
         num_images=len(dataset),
         batch_size=train_opt["batch_size_per_gpu"],
@@ -67,9 +67,9 @@ def create_train_val_dataloader(
         rank=opt["rank"],
         enlarge_ratio=train_opt.get("dataset_enlarge_ratio", 1),
         seed=opt["manual_seed"],
-        done=opt.get("iterations_done", 0),
+        done=start.iterations_done,
     )
-    opt["iterations_per_epoch"] = sampler.batches
+    start.images, start.batches = len(dataset), sampler.batches
     train_loader = build_dataloader(
         SeededDataset(dataset), train_opt, num_gpu=min(opt["num_gpu"], 1), dist=opt["dist"], sampler=sampler
     )

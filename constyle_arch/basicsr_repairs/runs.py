@@ -12,6 +12,7 @@ from basicsr.utils import get_root_logger
 from constyle_arch.files import remove_unfinished
 from constyle_arch.options.reading import parse_options
 from constyle_arch.training.experiments import hold_experiment, network_of, set_aside_after, state_to_resume
+from constyle_arch.training.resuming import start_of
 
 Options = dict[str, Any]
 
@@ -92,6 +93,6 @@ def load_resume_state(opt: Options) -> dict[str, Any] | None:
         "param_key_g": "params",
         "strict_load_g": True,
     }
-    opt["iterations_done"] = found.state["iter"]
-    opt["images_then"] = found.state.get("images")
+    start = start_of(opt)
+    start.iterations_done, start.images = found.state["iter"], found.state.get("images")
     return found.state

@@ -24,22 +24,31 @@ def network_in(folder: Path) -> Path:
     raise CheckpointError(f"{folder} holds no network; wanted an experiment's folder with models/net_g_….pth in it.")
 
 
-def experiment_options(checkpoint: Path) -> dict[str, Any]:
-    """The option file that BasicSR copied into the experiment of a checkpoint, `experiments/NAME/models/net_g_….pth`.
+def recipe_in(experiment: Path) -> tuple[str, dict[str, Any]]:
+    """Name and content of the option file that BasicSR copied into an experiment; empty if there is none.
 
-    Empty where the checkpoint lies in no experiment.
+    Args:
+        experiment: `experiments/NAME`.
     """
     from constyle_arch.options.reading import read_option_file
 
-    files = checkpoint.absolute().parent.parent.glob("*.yml")
+    files = experiment.glob("*.yml")
     for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
         try:
             options = read_option_file(str(file))
         except UserError:
             continue
         if isinstance(options.get("network_g"), dict):
-            return options
-    return {}
+            return file.name, options
+    return "", {}
+
+
+def experiment_options(checkpoint: Path) -> dict[str, Any]:
+    """The options of the experiment of a checkpoint, `experiments/NAME/models/net_g_….pth`.
+
+    Empty where the checkpoint lies in no experiment.
+    """
+    return recipe_in(checkpoint.absolute().parent.parent)[1]
 
 
 def network_options(checkpoint: Path) -> dict[str, Any]:

@@ -14,12 +14,12 @@ from torch import nn
 import constyle_arch
 from constyle_arch.archs.local_statistics import local_window
 from constyle_arch.checkpoints.detection import detect_network
+from constyle_arch.checkpoints.experiments import recipe_in
 from constyle_arch.checkpoints.loading import load_network
 from constyle_arch.checkpoints.reading import DIGEST, WINDOW, digest_of
 from constyle_arch.checkpoints.trained import TRAINED, located
 from constyle_arch.errors import CheckpointError, RunError
 from constyle_arch.files import save_bytes_atomically
-from constyle_arch.options.reading import read_option_file
 from constyle_arch.reporting.complexity import count_parameters
 from constyle_arch.reporting.scores import markdown_table
 from constyle_arch.training.metrics_history import MetricsHistory
@@ -178,15 +178,15 @@ def _card(source: nn.Module | str | Path, network: nn.Module, name: str) -> str:
 
 def _facts_of_training(experiment: Path) -> list[str]:
     """What the copy of the options in an experiment's folder tells, a line each."""
-    for file in sorted(experiment.glob("*.yml")):
-        options = read_option_file(str(file))
-        data = options["datasets"]["train"]
-        return [
-            f"recipe: `{file.name}`, {options['model_type']}, {options['train']['total_iter']} iterations, seed "
-            f"{options.get('manual_seed', 'not set')}",
-            f"data: {data.get('name', 'unnamed')}, {data['type']}, crops of {data.get('gt_size', 'varying')} pixels",
-        ]
-    return []
+    name, options = recipe_in(experiment)
+    if not options:
+        return []
+    data = options["datasets"]["train"]
+    return [
+        f"recipe: `{name}`, {options['model_type']}, {options['train']['total_iter']} iterations, seed "
+        f"{options.get('manual_seed', 'not set')}",
+        f"data: {data.get('name', 'unnamed')}, {data['type']}, crops of {data.get('gt_size', 'varying')} pixels",
+    ]
 
 
 def _scores_of_training(experiment: Path) -> str:

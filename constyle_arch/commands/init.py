@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from constyle_arch.errors import OptionsError
+from constyle_arch.training.own_options import SIZES, TASKS, option_file
 
 INIT = """\
 Write a complete option file for your own photographs. Network, crops, batch, schedule and intervals
@@ -22,9 +23,6 @@ examples:
 """
 
 MINUTES = 60
-
-TASKS = ("denoise", "derain", "dehaze", "deblur")
-SIZES = ("tiny", "small", "base")
 
 
 def add_to(commands: Any) -> None:
@@ -87,7 +85,7 @@ def run(parsed: argparse.Namespace) -> None:
         minutes=minutes,
         iterations=parsed.iterations,
     )
-    save_bytes_atomically(fitting.option_file(settings).encode(), file)
+    save_bytes_atomically(option_file(settings).encode(), file)
     held_out = data.clean // settings.hold_out
     start = f", which starts from the trained network {settings.start}" if settings.start else ""
     print(

@@ -36,7 +36,7 @@ class ClassifiedImageDataset(Dataset[dict[str, Any]]):
     An item holds `lq` and `gt` (3, gt_size, gt_size), RGB, their `class`, and `name`, `lq_path`, `gt_path`. Classes are
     numbered in the order of their names, so data sets to train and to validate on must have the same.
 
-    Its options are `ClassifiedImages` of `options.schema`.
+    Its options are `ClassifiedImages` of `options.data_sets`.
 
     Raises:
         DataError: a folder is missing, an image is in no class, a degradation is not one there is, or a file cannot be

@@ -35,7 +35,7 @@ class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
     An item holds `lq` and `gt` (3, H, W), RGB, `gt` in [0, 1], with their `lq_path` and `gt_path`, and the `name`.
     Noise may carry `lq` out of [0, 1].
 
-    Its options are `DegradedImages` and, in training, `Crops` of `options.schema`.
+    Its options are `DegradedImages` and, in training, `Crops` of `options.data_sets`.
 
     Raises:
         DataError: a folder is missing or empty, a degradation is not one there is, a file cannot be decoded, or an

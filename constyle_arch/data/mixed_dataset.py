@@ -19,7 +19,7 @@ class MixedDataset(Dataset[dict[str, Tensor | str]]):
     sees what the interrupted one would have. An item is that of its set, with the set's name under `set` and
     its number, from 0, under `class`.
 
-    Its options are `MixedImages` and `Crops` of `options.schema`.
+    Its options are `MixedImages` and `Crops` of `options.data_sets`.
 
     Raises:
         DataError: there are no sets, `weights` do not fit them, a set's option does not fit, or the data set is not to

@@ -24,7 +24,7 @@ class PairedRestorationDataset(Dataset[dict[str, Tensor | str]]):
     Each side is a folder or an LMDB, see `image_stores`. An item holds `lq` and `gt` (3, H, W), RGB in [0, 1], with
     their `lq_path` and `gt_path`, and the degraded image's `name`.
 
-    Its options are `PairedImages` and, in training, `Crops` of `options.schema`.
+    Its options are `PairedImages` and, in training, `Crops` of `options.data_sets`.
 
     Raises:
         DataError: a folder is missing or empty, names do not match, a file cannot be decoded, a pair differs in

@@ -1,6 +1,5 @@
 """How a training run computes: precision, layout, compilation, and what it keeps in memory for the backward pass."""
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from typing import Any
@@ -9,23 +8,16 @@ import torch
 from torch import nn
 
 from constyle_arch.archs.layers import Stage
+from constyle_arch.options.schema import Train
 
 PRECISIONS = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Acceleration:
-    """The options of `train` that change how a step is computed, not what it computes.
+    """The options of `schema.Train` that change how a step is computed, not what it computes.
 
-    Attributes:
-        amp: `bf16` or `fp16` lets convolutions and matrix products compute in half precision (autocast); weights,
-            codes, losses, EMA and optimizer stay in float32. `fp16` scales the loss. `off`, the default, is float32.
-        channels_last: lay weights and features out with the channels next to each other, or not. None, the default,
-            leaves the network as it was built; this package's are channels-last.
-        compile: translate the network by `torch.compile`. The first step then takes minutes.
-        checkpointing: keep only each block's input for the backward pass and compute the rest a second time.
-        accumulate: compute each batch in this many parts, one after the other, and step once. BatchNorm and the Gram
-            matrices of the style loss see a part at a time.
+    Weights, codes, losses, EMA and optimizer stay in float32 whatever `amp` says; `fp16` scales the loss.
     """
 
     amp: str = "off"
@@ -35,12 +27,9 @@ class Acceleration:
     accumulate: int = 1
 
     @classmethod
-    def from_options(cls, train_opt: Mapping[str, Any]) -> "Acceleration":
-        """Take the options from `train`; YAML reads an unquoted `off` as false."""
-        options = {field.name: train_opt[field.name] for field in fields(cls) if field.name in train_opt}
-        if options.get("amp") is False:
-            options["amp"] = "off"
-        return cls(**options)
+    def of(cls, train: Train) -> "Acceleration":
+        """What the section `train` asks for."""
+        return cls(**{field.name: getattr(train, field.name) for field in fields(cls)})
 
     def __str__(self) -> str:
         """For the log."""

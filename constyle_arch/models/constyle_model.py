@@ -38,20 +38,21 @@ class ConStyleModel(RestorationModel):
         """Build the contrast besides what restoration needs."""
         self._load_constyle()
         super().init_training_settings()
-        train_opt = self.opt["train"]
-        constyle_iter = train_opt.get("constyle_iter")
-        self.constyle_iter = int(train_opt["total_iter"] if constyle_iter is None else constyle_iter)
+        options = self.train.contrast
         self.constyle_frozen = False
-        contrast_opt = dict(train_opt.get("contrast") or {})
-        self.positive_image = {"clean": "gt", "degraded": "lq_other"}[contrast_opt.pop("positive", "clean")]
-        self.enqueues_keys = {"query": False, "key": True}[contrast_opt.pop("enqueue", "query")]
-        self.contrast = MomentumContrast(self._network().encoder, **contrast_opt).to(self.device)
+        self.positive_image = {"clean": "gt", "degraded": "lq_other"}[options.positive]
+        self.contrast = MomentumContrast(
+            self._network().encoder,
+            queue_size=options.queue_size,
+            momentum=options.momentum,
+            normalize=options.normalize,
+        ).to(self.device)
         self._load_published_contrast()
         self.contrast.share_queue()
 
     def _load_constyle(self) -> None:
         """Take ConStyle from a file of its own, where there is one; before the EMA network is copied."""
-        load_path = self.opt["path"].get("pretrain_network_constyle")  # see `complete_paths`
+        load_path = self.paths.pretrain_network_constyle
         if load_path is not None:
             weights = encoder_weights(load_path)
             loaded = fill(self._network().encoder, weights, load_path)
@@ -64,11 +65,11 @@ class ConStyleModel(RestorationModel):
 
     def _load_published_contrast(self) -> None:
         """Take over the momentum encoder and the queue where the pretrained weights are a release that has them."""
-        load_path = self.opt["path"].get("pretrain_network_g")
+        load_path = self.paths.pretrain_network_g
         if load_path is None:
             return
         content = read_checkpoint(load_path)
-        key = self.opt["path"].get("param_key_g") or ("params" if "params" in content else None)
+        key = self.paths.param_key_g or ("params" if "params" in content else None)
         state = contrast_from_published(weights_in(content, load_path, key))  # averages have no queue
         if state:
             self._load_contrast(state, load_path, strict=False)
@@ -92,7 +93,7 @@ class ConStyleModel(RestorationModel):
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One training step, with the contrast until `constyle_iter`."""
-        if current_iter > self.constyle_iter and not self.constyle_frozen:
+        if current_iter > self.train.constyle_iterations and not self.constyle_frozen:
             self._freeze_constyle()
         super().optimize_parameters(current_iter)
 
@@ -113,7 +114,8 @@ class ConStyleModel(RestorationModel):
         queries, keys = torch.cat([codes.c2 for codes in self.codes]), torch.cat(self.positives)
         if self.current_iter % self.opt["logger"]["print_freq"] == 0:
             self.measured |= contrast_health(queries, keys, self.contrast.queue)
-        self.contrast.enqueue(keys if self.enqueues_keys else queries, unless=skipped)
+        enters = {"query": queries, "key": keys}[self.train.contrast.enqueue]
+        self.contrast.enqueue(enters, unless=skipped)
 
     def statistics(self) -> list[Tensor]:
         """`RestorationModel`'s, and those of the momentum encoder."""
@@ -163,7 +165,8 @@ class ConStyleModel(RestorationModel):
             self._network().encoder.eval()
 
     def _freeze_constyle(self) -> None:
-        get_root_logger().info(f"ConStyle is frozen: it trained train.constyle_iter {self.constyle_iter} iterations.")
+        iterations = self.train.constyle_iterations
+        get_root_logger().info(f"ConStyle is frozen: it trained train.constyle_iter {iterations} iterations.")
         self.constyle_frozen = True
         self._network().encoder.requires_grad_(False)
         if self.opt["dist"]:

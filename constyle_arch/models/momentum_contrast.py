@@ -21,13 +21,10 @@ class MomentumContrast(nn.Module):
 
     Args:
         encoder: the query encoder; the momentum encoder starts as its copy.
-        queue_size: K, the number of past codes.
-        momentum: share of the momentum encoder that an update keeps.
+        queue_size: K, the number of past codes, at least 1.
+        momentum: share of the momentum encoder that an update keeps, in [0, 1].
         normalize: L2-normalise the codes that the losses and the queue see. The published recipe does not; its codes
             can meet the content loss by becoming short.
-
-    Raises:
-        ValueError: `queue_size` is below 1 or `momentum` outside [0, 1].
     """
 
     queue: Tensor
@@ -37,10 +34,6 @@ class MomentumContrast(nn.Module):
         self, encoder: ConStyle, *, queue_size: int = 65_760, momentum: float = 0.999, normalize: bool = True
     ) -> None:
         super().__init__()
-        if queue_size < 1:
-            raise ValueError(f"queue_size is {queue_size}; it must be at least 1.")
-        if not 0 <= momentum <= 1:
-            raise ValueError(f"momentum is {momentum}; it must lie in [0, 1].")
         self.momentum = momentum
         self.normalize = normalize
         self.encoder = deepcopy(encoder).requires_grad_(False).train()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from constyle_arch.errors import OptionsError
+from constyle_arch.options.data_sets import TrainingSet
 
 KEYS = ("gt_sizes", "mini_batch_sizes", "iters")
 """The options of the training data set, in the words of Restormer's option files."""
@@ -44,18 +45,21 @@ class ProgressiveCrops:
                 run trains with contrast or in parts, whose batches keep one size.
         """
         train_opt = opt["datasets"]["train"]
-        given = [key for key in KEYS if train_opt.get(key) is not None]
-        if not given:
+        loader = TrainingSet.read(train_opt)
+        if loader.gt_sizes is loader.mini_batch_sizes is loader.iters is None:
             return None
-        lists = [train_opt.get(key) for key in KEYS]
-        numbers = all(isinstance(one, list) and all(type(n) is int and n > 0 for n in one) for one in lists)
-        if not numbers or not len(lists[0]) == len(lists[1]) == len(lists[2]) > 0:
+        sizes, batch_sizes, periods = (
+            loader.gt_sizes or [],
+            loader.mini_batch_sizes or [],
+            loader.iters or [],
+        )
+        if not len(sizes) == len(batch_sizes) == len(periods) > 0:
             told = ", ".join(f"{key} {train_opt.get(key)}" for key in KEYS)
             raise OptionsError(
                 f"datasets.train has {told}; they must be lists of whole numbers, at least 1, of one length: the "
                 "crops, the images of each process, and the iterations of each period."
             )
-        for key, wanted, least in (("gt_size", "gt_sizes", lists[0]), ("batch_size_per_gpu", KEYS[1], lists[1])):
+        for key, wanted, least in (("gt_size", "gt_sizes", sizes), ("batch_size_per_gpu", KEYS[1], batch_sizes)):
             if train_opt[key] < max(least):
                 raise OptionsError(
                     f"datasets.train.{key} is {train_opt[key]} and {wanted} {least}; it must be at least {max(least)}, "
@@ -66,7 +70,6 @@ class ProgressiveCrops:
                 "datasets.train has gt_sizes and mini_batch_sizes, and ConStyleModel and train.accumulate need batches "
                 "of one size; leave one of them out."
             )
-        sizes, batch_sizes, periods = lists
         return cls(sizes, batch_sizes, periods, seed=opt.get("manual_seed") or 0, rank=opt.get("rank", 0))
 
     def take(self, images: Sequence[Tensor], iteration: int) -> list[Tensor]:

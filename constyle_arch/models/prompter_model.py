@@ -39,13 +39,10 @@ class PrompterModel(ConStyleModel):
 
     QUANTITIES: tuple[str, ...] = (*CONTRAST, "scores", "classes", "clean_scores")
 
-    def init_training_settings(self) -> None:
-        """Build what `ConStyleModel` needs."""
-        super().init_training_settings()
-        self.class_iter = int(self.opt["train"].get("class_iter", 50_000))
-        self.kl_iter = int(self.opt["train"].get("kl_iter", 999_999))
-        if self.opt.get("val"):
-            self.opt["val"]["metrics"] = {name: {"better": "higher"} for name in METRICS}
+    def prepare_validations(self, opt: Mapping[str, Any]) -> None:
+        """As `ConStyleModel`, with metrics of its own."""
+        super().prepare_validations(opt)
+        self.metrics = {name: {"better": "higher"} for name in METRICS}
 
     def feed_data(self, data: Mapping[str, Any]) -> None:
         """Take a batch with its classes.
@@ -77,9 +74,9 @@ class PrompterModel(ConStyleModel):
             "queue": self.contrast.queue,
             "scores": at_least_float32(prompt.scores),
         }
-        if self.current_iter <= self.class_iter:
+        if self.current_iter <= self.train.class_iter:
             quantities["classes"] = self.classes[part]
-        if self.current_iter <= self.kl_iter:
+        if self.current_iter <= self.train.kl_iter:
             quantities["clean_scores"] = at_least_float32(clean.scores)
         return self.losses_of(**quantities)
 
@@ -94,7 +91,7 @@ class PrompterModel(ConStyleModel):
         name = dataset.opt["name"]
         if self.history.has(name, self.current_iter):
             return  # the runner validates once more after the last iteration
-        network = (self.net_g_ema if hasattr(self, "net_g_ema") else self._prompter()).eval()
+        network = self.restoring_network.eval()
         rows: list[Row] = []
         with random_state_kept():
             for index in range(rank, len(dataset), world_size):
@@ -106,7 +103,7 @@ class PrompterModel(ConStyleModel):
         self.set_train_mode()
         rows = [row for share in gathered_objects(rows) for row in share]
         self.images_measured[name], self.not_finite[name] = len(rows), 0
-        self._report_validation(rows, name, tb_logger)
+        self.report_validation(rows, name, tb_logger)
 
     dist_validation = nondist_validation
 

@@ -1,12 +1,13 @@
 """What does not stand against a run but is hardly meant: `basicsr check` says it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from constyle_arch.data.image_stores import as_list
 from constyle_arch.data.workers import available_cores
+from constyle_arch.options.schema import Train
+from constyle_arch.training.step_costs import Step
 
 Options = dict[str, Any]
 
@@ -15,28 +16,6 @@ DAY = 24 * 60 * 60
 
 WORKERS_A_CORE = 8
 LONG_ON_A_CPU = 7 * DAY
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """What a training step takes.
-
-    Attributes:
-        fixed: bytes of weights, of what is kept for each, and of the queue.
-        computed: bytes of what is computed, at its peak, for the whole batch at a time.
-        parts: in how many parts it is computed, `train.accumulate`.
-        seconds: on this machine's CPU; None on a GPU.
-    """
-
-    fixed: float
-    computed: float
-    parts: int
-    seconds: float | None
-
-    @property
-    def memory(self) -> float:
-        """Bytes of a step."""
-        return self.fixed + self.computed / self.parts
 
 
 def cautions(options: Options, step: Step | None, free_memory: float) -> Iterator[str]:
@@ -50,7 +29,8 @@ def cautions(options: Options, step: Step | None, free_memory: float) -> Iterato
     yield from _same_places(options)
     if not options["is_train"]:
         return
-    yield from _schedule(options["train"])
+    train = Train.read(options["train"])
+    yield from _schedule(train)
     workers, cores = options["datasets"]["train"]["num_worker_per_gpu"], available_cores()
     if workers > WORKERS_A_CORE * cores:
         yield (
@@ -58,7 +38,7 @@ def cautions(options: Options, step: Step | None, free_memory: float) -> Iterato
             f"core{'s' * (cores > 1)}; each worker is a process with memory of its own."
         )
     if step:
-        yield from _too_much(options, step, free_memory)
+        yield from _too_much(options["datasets"]["train"], train.total_iter, step, free_memory)
 
 
 def _same_places(options: Options) -> Iterator[str]:
@@ -84,15 +64,15 @@ def _places(roots: Any) -> set[str]:
     return {str(Path(root).expanduser().resolve()) for root in as_list(roots) if isinstance(root, str)}
 
 
-def _schedule(train_opt: Options) -> Iterator[str]:
-    total_iter = int(train_opt["total_iter"])
+def _schedule(train: Train) -> Iterator[str]:
+    total_iter = train.total_iter
     advice = "--total-iter, in place of another total_iter, scales it along"
-    if train_opt.get("constyle_iter", 0) > total_iter:
+    if train.constyle_iterations > total_iter:
         yield (
-            f"train.constyle_iter is {train_opt['constyle_iter']} and the run has {total_iter} iterations, so ConStyle "
+            f"train.constyle_iter is {train.constyle_iter} and the run has {total_iter} iterations, so ConStyle "
             f"is never frozen; {advice}."
         )
-    periods = train_opt["scheduler"].get("periods")
+    periods = (train.scheduler.model_extra or {}).get("periods")
     if isinstance(periods, list) and len(periods) > 1 and periods[0] >= total_iter:
         yield (
             f"train.scheduler: the first period, {periods[0]} iterations, outlasts the run's {total_iter}, so the rate "
@@ -100,8 +80,7 @@ def _schedule(train_opt: Options) -> Iterator[str]:
         )
 
 
-def _too_much(options: Options, step: Step, free_memory: float) -> Iterator[str]:
-    loader, train_opt = options["datasets"]["train"], options["train"]
+def _too_much(loader: Options, total: int, step: Step, free_memory: float) -> Iterator[str]:
     if step.memory > free_memory:
         batch = loader["batch_size_per_gpu"]
         parts = [
@@ -118,7 +97,6 @@ def _too_much(options: Options, step: Step, free_memory: float) -> Iterator[str]
             f"a step takes about {step.memory / GIGABYTE:.1f} GiB and {free_memory / GIGABYTE:.1f} GiB are free; set "
             f"{advice}."
         )
-    total = int(train_opt["total_iter"])
     if step.seconds and step.seconds * total > LONG_ON_A_CPU:
         yield (
             f"train.total_iter: {total} iterations take about {in_words(step.seconds * total)} on this CPU; "

@@ -1,23 +1,17 @@
 """`basicsr check`: what a run would do, without doing it."""
 
 import math
-import time
 from pathlib import Path
 
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY
-from torch import nn
+from basicsr.utils.registry import DATASET_REGISTRY
 
-from constyle_arch.archs.constyle_arch import CODE_CHANNELS
 from constyle_arch.inference.memory import free_memory
-from constyle_arch.models.acceleration import Acceleration
-from constyle_arch.options.cautions import GIGABYTE, Step, cautions, in_words
+from constyle_arch.options.cautions import GIGABYTE, cautions, in_words
 from constyle_arch.options.reading import Options, complete_paths, read_checked_options
-from constyle_arch.reporting.complexity import SIDE, PeakMemory, count_gmacs, count_parameters
+from constyle_arch.reporting.complexity import SIDE, count_gmacs, count_parameters
 from constyle_arch.training.experiments import state_to_resume
-
-TIMED_SIDE = 32
-"""Of the crops of a step that is timed, in pixels."""
+from constyle_arch.training.step_costs import Step, network_of, step_of
 
 
 def check_run(flags: list[str]) -> str:
@@ -30,7 +24,7 @@ def check_run(flags: list[str]) -> str:
         OptionsError: the options cannot be run; the message lists every problem.
     """
     options, _ = read_checked_options(flags)
-    step = _step(options) if options["is_train"] else None
+    step = step_of(options, timed=not options["num_gpu"]) if options["is_train"] else None
     device = torch.device("cuda" if options["num_gpu"] else "cpu")
     doubts = list(cautions(options, step, free_memory(device)))
     lines = _lines(options, step)
@@ -46,7 +40,7 @@ def check_run(flags: list[str]) -> str:
 
 def _lines(options: Options, step: Step | None) -> list[str]:
     with torch.device("meta"):
-        network = _network(options)
+        network = network_of(options)
     gmacs = count_gmacs(network)
     lines = [
         f"  network      {type(network).__name__}, {count_parameters(network) / 1e6:.3f} M parameters"
@@ -59,11 +53,6 @@ def _lines(options: Options, step: Step | None) -> list[str]:
         if phase == "train":
             lines += _training_lines(options, images, step)
     return lines
-
-
-def _network(options: Options) -> nn.Module:
-    network_opt = dict(options["network_g"])
-    return ARCH_REGISTRY.get(network_opt.pop("type"))(**network_opt)
 
 
 def _training_lines(options: Options, images: int, step: Step | None) -> list[str]:
@@ -87,43 +76,3 @@ def _training_lines(options: Options, images: int, step: Step | None) -> list[st
                 f"{in_words(step.seconds * total)} for all"
             )
     return lines
-
-
-def _step(options: Options) -> Step | None:
-    """What a training step takes; None for a data set without `gt_size` and for a network that cannot run so."""
-    train_opt, dataset_opt = options["train"], options["datasets"]["train"]
-    batch, size = dataset_opt["batch_size_per_gpu"], dataset_opt.get("gt_size")
-    if not size:
-        return None
-    acceleration = Acceleration.from_options({**train_opt, "compile": False})
-    with torch.device("meta"):
-        network = _network(options)
-    acceleration.prepare(network)
-    try:
-        with PeakMemory() as memory:
-            part = torch.empty(batch // acceleration.accumulate, 3, size, size, device="meta")
-            network.train()(part).mean().backward()
-    except (NotImplementedError, RuntimeError, AttributeError):  # a prompter's result has no mean
-        return None
-    weights = sum(parameter.nbytes for parameter in network.parameters())
-    copies = 3 + (train_opt.get("ema_decay", 0) > 0)  # weights, two moments of Adam's kind, EMA
-    queue = 4 * CODE_CHANNELS * (train_opt.get("contrast") or {}).get("queue_size", 0)
-    return Step(
-        fixed=copies * weights + queue,
-        computed=memory.peak * acceleration.accumulate,
-        parts=acceleration.accumulate,
-        seconds=None if options["num_gpu"] else _seconds_of_step(_network(options), acceleration, batch, size),
-    )
-
-
-def _seconds_of_step(network: nn.Module, acceleration: Acceleration, batch: int, size: int) -> float:
-    """Seconds of a step on this CPU, from one with small crops, in proportion to their pixels."""
-    acceleration.prepare(network.train())
-    side = min(size, TIMED_SIDE)
-    images = torch.rand(2, 3, side, side)
-    for _ in range(2):  # the first one sets kernels up
-        start = time.perf_counter()
-        with acceleration.autocast(images.device):
-            restored = network(images)
-        restored.float().mean().backward()
-    return (time.perf_counter() - start) * batch * size**2 / (len(images) * side**2)

@@ -10,11 +10,11 @@ from constyle_arch.archs.general_restoration_arch import GuidedNetwork
 from constyle_arch.archs.prompter_arch import Prompter
 from constyle_arch.checkpoints.loading import window_for_crops
 from constyle_arch.errors import OptionsError
-from constyle_arch.inference.restoring import OVERLAP
 from constyle_arch.models.constyle_model import ConStyleModel
 from constyle_arch.models.progressive_crops import ProgressiveCrops
 from constyle_arch.models.prompter_model import PrompterModel
 from constyle_arch.options.lookup import Options, Problems, is_subclass, model_of, tried
+from constyle_arch.options.schema import Train, validation_of
 from constyle_arch.tiles import tiles_of
 
 
@@ -25,9 +25,10 @@ def check_combinations(options: Options) -> Problems:
     yield from _check_device(options)
     yield from _check_tiles(options)
     if options["is_train"]:
+        train = Train.read(options["train"])
         yield from _check_prefetching(options)
-        yield from _check_contrast(options)
-        yield from _check_acceleration(options)
+        yield from _check_contrast(options, train)
+        yield from _check_acceleration(train, options["num_gpu"])
         yield from _check_logger(options)
 
 
@@ -79,19 +80,17 @@ def _check_device(options: Options) -> Problems:
 
 
 def _check_tiles(options: Options) -> Problems:
-    val_opt = options.get("val") or {}
+    val = validation_of(options)
     multiple = int(getattr(dict(iter(ARCH_REGISTRY)).get(options["network_g"]["type"]), "multiple", 1))
-    tile, overlap = val_opt.get("tile"), val_opt.get("tile_overlap", OVERLAP)
+    tile, overlap = val.tile, val.tile_overlap
     if tile is not None:
         yield from tried(lambda: tiles_of(multiple * (tile + 1), tile, overlap, multiple), "val.tile, val.tile_overlap")
-    if val_opt.get("tlc") == "auto" and options["is_train"] and window_for_crops(options) is None:
+    if val.tlc == "auto" and options["is_train"] and window_for_crops(options) is None:
         yield "val.tlc is auto, but datasets.train has no gt_size; give the window in pixels."
 
 
-def _check_parts(options: Options, guided: bool) -> Problems:
+def _check_parts(parts: int, batch: int, each: int) -> Problems:
     """A batch computed in parts must have images for all of them, and BatchNorm needs two in each."""
-    parts, batch = options["train"].get("accumulate", 1), options["datasets"]["train"]["batch_size_per_gpu"]
-    each = 2 if guided else 1
     if parts > 1 and (batch % parts or batch // parts < each):
         yield (
             f"train.accumulate is {parts} and datasets.train.batch_size_per_gpu {batch}; each part must be of one size "
@@ -99,11 +98,10 @@ def _check_parts(options: Options, guided: bool) -> Problems:
         )
 
 
-def _check_acceleration(options: Options) -> Problems:
-    train_opt = options["train"]
-    if train_opt.get("amp") == "fp16" and not options["num_gpu"]:
+def _check_acceleration(train: Train, num_gpu: int) -> Problems:
+    if train.amp == "fp16" and not num_gpu:
         yield "train.amp is 'fp16', which CPUs compute no faster; set bf16 or off, or num_gpu."
-    if train_opt.get("compile") and not options["num_gpu"]:
+    if train.compile and not num_gpu:
         from torch._inductor.cpp_builder import get_cpp_compiler  # slow to import
 
         try:
@@ -117,14 +115,15 @@ def _check_logger(options: Options) -> Problems:
         yield "logger.wandb.project is set, but BasicSR 1.4.2 does not work with current wandb; leave it out."
 
 
-def _check_contrast(options: Options) -> Problems:
-    train_opt = options["datasets"]["train"]
+def _check_contrast(options: Options, train: Train) -> Problems:
+    loader = options["datasets"]["train"]
     network = dict(iter(ARCH_REGISTRY)).get(options["network_g"]["type"])
     wanted: type = Prompter if is_subclass(model_of(options), PrompterModel) else GuidedNetwork
     guided = is_subclass(network, GuidedNetwork) or is_subclass(network, Prompter)
-    if guided and train_opt["batch_size_per_gpu"] == 1:
+    batch = loader["batch_size_per_gpu"]
+    if guided and batch == 1:
         yield "datasets.train.batch_size_per_gpu is 1; ConStyle's BatchNorm needs at least 2 images to train on."
-    yield from _check_parts(options, guided=guided)
+    yield from _check_parts(train.accumulate, batch, each=2 if guided else 1)
     try:
         ProgressiveCrops.from_options(options)
     except OptionsError as error:
@@ -134,10 +133,10 @@ def _check_contrast(options: Options) -> Problems:
     if isinstance(network, type) and not is_subclass(network, wanted):
         advice = "train it with model_type RestorationModel" if wanted is GuidedNetwork else "take Prompter"
         yield f"network_g.type {network.__name__} is not guided by ConStyle; {advice}."
-    positive = (options["train"].get("contrast") or {}).get("positive")
-    if positive == "degraded" and not train_opt.get("second_crop"):
+    degraded = train.contrast.positive == "degraded"
+    if degraded and not loader.get("second_crop"):
         yield "train.contrast.positive is 'degraded', which needs datasets.train.second_crop: true."
-    if positive == "degraded" and (options["train"].get("mixing_augs") or {}).get("mixup"):
+    if degraded and train.mixing_augs.mixup:
         yield "train.contrast.positive is 'degraded', which mixup does not go with; set train.mixing_augs.mixup: false."
 
 

@@ -15,8 +15,8 @@ from pydantic.json_schema import models_json_schema
 
 import constyle_arch
 from constyle_arch.options import schema
+from constyle_arch.options.data_sets import DATA_SETS, data_set
 from constyle_arch.options.kinds import Section
-from constyle_arch.options.schema import DATA_SETS, data_set
 from constyle_arch.options.structure import OWN_MODELS
 
 Json = dict[str, Any]

@@ -1,7 +1,8 @@
 """What descriptions of option files are made of: kinds of values, and the section that holds keys."""
 
+from collections.abc import Mapping
 from enum import Enum
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -9,6 +10,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    WithJsonSchema,
     model_validator,
 )
 
@@ -55,13 +57,31 @@ FolderName = Annotated[
     Field(pattern=r"^[^/\x00]+$", json_schema_extra={"format": "folder-name"}),
     AfterValidator(_folder_name),
 ]
-Precision = Literal[False, "off", "bf16", "fp16"]  # YAML reads an unquoted `off` as false
+Precision = Annotated[
+    Literal["off", "bf16", "fp16"],
+    BeforeValidator(lambda value: "off" if value is False else value),  # YAML's unquoted `off`
+    WithJsonSchema({"enum": [False, "off", "bf16", "fp16"]}),
+]
 
 
 class Section(BaseModel):
     """A section of an option file. What may be left out may be empty (`~`) as well."""
 
     model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True, protected_namespaces=())
+
+    @classmethod
+    def read(cls, section: Mapping[str, Any]) -> Self:
+        """The section of a run's options, which were checked; keys of other projects are left out.
+
+        Raises:
+            pydantic.ValidationError: they were not checked, and are wrong.
+        """
+        known = {key: section[key] for key in cls.model_fields if key in section}
+        for key, value in known.items():
+            inner = section_in(cls.model_fields[key].annotation)
+            if inner and inner.model_config["extra"] == "forbid" and isinstance(value, dict):
+                known[key] = inner.read(value)
+        return cls.model_validate(known)
 
     @model_validator(mode="before")
     @classmethod
@@ -70,11 +90,15 @@ class Section(BaseModel):
 
 
 def without_empty(section: dict[Any, Any], model: type[Section]) -> dict[Any, Any]:
-    """The section without the empty values of keys that may be left out, so that defaults hold."""
-    empty = {
-        key for key, field in model.model_fields.items() if not field.is_required() and section.get(key, ...) is None
-    }
-    return {key: value for key, value in section.items() if key not in empty}
+    """The section, and those in it, without empty values of keys that may be left out, so that defaults hold."""
+    kept = dict(section)
+    for key, field in model.model_fields.items():
+        inner = section_in(field.annotation)
+        if key in kept and kept[key] is None and not field.is_required():
+            del kept[key]
+        elif inner and isinstance(kept.get(key), dict):
+            kept[key] = without_empty(kept[key], inner)
+    return kept
 
 
 def section_in(annotation: Any) -> type[Section] | None:

@@ -201,6 +201,8 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[Options, argpa
     from basicsr.utils.dist_util import get_dist_info
     from basicsr.utils.options import init_dist
 
+    from constyle_arch.training.resuming import start_of
+
     options, flags = read_checked_options(sys.argv[1:], is_train)
     launcher = _launcher(flags)
     if options["dist"]:
@@ -211,7 +213,7 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[Options, argpa
     options["rank"], options["world_size"] = get_dist_info()
     if options["manual_seed"] is None:
         options["manual_seed"] = _shared_seed(options["dist"])
-        options["seed_was_drawn"] = True
+        start_of(options).seed_was_drawn = True
     set_random_seed(options["manual_seed"] + options["rank"])
     complete_paths(options, Path(root_path))
     if is_train and options["name"].startswith("debug"):

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from constyle_arch.options import kinds, schema
+from constyle_arch.options import data_sets, kinds, schema
+from constyle_arch.options.data_sets import DATA_SETS
 from constyle_arch.options.kinds import LIMIT, LONGEST_NAME, Section, entries_of, section_in
-from constyle_arch.options.schema import DATA_SETS
 
 Options = dict[str, Any]
 Problems = Iterator[str]
@@ -20,7 +20,7 @@ Problems = Iterator[str]
 OWN_MODELS = ("RestorationModel", "ConStyleModel", "PrompterModel")
 """The models whose sections hold nothing but what `schema` describes."""
 
-SHARED = {**schema.TrainingSet.model_fields, **schema.Crops.model_fields}
+SHARED = {**data_sets.TrainingSet.model_fields, **data_sets.Crops.model_fields}
 """Keys that the sets of a `MixedDataset` have from it, or have no use for."""
 
 A_SECTION = "a section of keys and values"
@@ -48,11 +48,11 @@ def _check_data_set(phase: object, section: Any, known_model: bool) -> Problems:
     where, trains = f"datasets.{phase}", phase == "train"
     name = str(section.get("type")) if isinstance(section, dict) else ""
     if not trains and name in DATA_SETS and isinstance(section, dict):
-        read = schema.data_set(name, trains=True).model_fields  # of training alone, and harmless here
-        here = schema.data_set(name, trains=False).model_fields
+        read = data_sets.data_set(name, trains=True).model_fields  # of training alone, and harmless here
+        here = data_sets.data_set(name, trains=False).model_fields
         section = {key: value for key, value in section.items() if key in here or key not in read}
     known = known_model and name in DATA_SETS
-    model = schema.data_set(name, trains=trains)
+    model = data_sets.data_set(name, trains=trains)
     yield from _problems_of(model, section, where, allow_unknown=not known)
     sets = section.get("sets") if known and name == "MixedDataset" else None
     for number, one in enumerate(sets if isinstance(sets, list) else (), start=1):
@@ -94,19 +94,10 @@ def without_empty(options: Options, *, own_model: bool) -> None:
     }
     for key, model in sections.items() if own_model else ():
         if isinstance(options.get(key), dict):
-            options[key] = _without_empty(options[key], model)
+            options[key] = kinds.without_empty(options[key], model)
     for phase, section in options["datasets"].items():
-        model = schema.data_set(section["type"], trains=phase == "train")
-        options["datasets"][phase] = _without_empty(section, model)
-
-
-def _without_empty(section: Options, model: type[Section]) -> Options:
-    kept = kinds.without_empty(section, model)
-    for key, field in model.model_fields.items():
-        inner = section_in(field.annotation)
-        if inner and isinstance(kept.get(key), dict):
-            kept[key] = _without_empty(kept[key], inner)
-    return kept
+        model = data_sets.data_set(section["type"], trains=phase == "train")
+        options["datasets"][phase] = kinds.without_empty(section, model)
 
 
 # From pydantic's errors to sentences.

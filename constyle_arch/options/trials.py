@@ -1,7 +1,5 @@
 """Trial builds: what a run's options name is looked up, built and tried out once."""
 
-import contextlib
-import logging
 import math
 import warnings
 from collections.abc import Callable, Mapping
@@ -40,6 +38,7 @@ from constyle_arch.models.optimization import find_optimizer, find_scheduler
 from constyle_arch.models.prompter_model import PrompterModel
 from constyle_arch.models.restoration_model import RestorationModel
 from constyle_arch.options.lookup import Options, Problems, is_subclass, model_of, registered, tried
+from constyle_arch.options.schema import Train
 from constyle_arch.reporting.scores import INPUT
 from constyle_arch.training.resuming import CLOSED_FORM
 
@@ -52,11 +51,14 @@ LARGEST_TRIAL, SMALLEST_TRIAL = 256, 16
 
 def try_out(options: Options) -> Problems:
     """What fails when it is built and used once, of options whose structure is right."""
-    checks = [_check_network, _check_metrics, _check_datasets]
+    # constructors may change what they are given
+    yield from _check_network(deepcopy(options))
+    problems, smallest = _try_datasets(deepcopy(options))
+    yield from _check_metrics(deepcopy(options), *smallest)
+    yield from problems
     if options["is_train"]:
-        checks += [_check_optimizer, _check_schedule, _check_losses]
-    for check in checks:
-        yield from check(deepcopy(options))  # constructors may change what they are given
+        for check in (_check_optimizer, _check_schedule, _check_losses):
+            yield from check(deepcopy(options))
 
 
 def _check_network(options: Options) -> Problems:
@@ -106,9 +108,8 @@ def _check_checkpoint(options: Options, built: list[nn.Module]) -> Problems:
             yield f"path.pretrain_network_g: {error}"
 
 
-def _check_metrics(options: Options) -> Problems:
+def _check_metrics(options: Options, height: int, width: int) -> Problems:
     metrics = (options.get("val") or {}).get("metrics") or {}
-    height, width = _smallest_image(options) if metrics else (1, 1)
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     for name, metric_opt in metrics.items():
         where = f"val.metrics.{name}"
@@ -138,38 +139,32 @@ def _score_once(image: NDArray[np.uint8], metric_opt: Options) -> None:
         raise ValueError(f"it cannot score images of {size_of(image)} pixels ({reason}); measure on larger ones.")
 
 
-def _smallest_image(options: Options) -> tuple[int, int]:
-    """Height and width of the larger of the first and last image of a data set, for the one where it is smallest.
+def _try_datasets(options: Options) -> tuple[list[str], tuple[int, int]]:
+    """Build every data set and read its first and last item.
 
-    A single image too small to score is reported by the run; what is wrong with data is not said here.
+    Returns:
+        The problems; and height and width of the larger of both items of a set to measure on, for the one where it is
+        smallest. A single image too small to score is reported by the run.
     """
-    sizes = []
-    logging.disable(logging.WARNING)  # what is worth a warning, `_check_datasets` hears
-    for phase, dataset_opt in options["datasets"].items():
-        if phase != "train":
-            with contextlib.suppress(Exception):  # whatever a data set of another project raises
-                items = DATASET_REGISTRY.get(dataset_opt["type"])(deepcopy(dataset_opt))
-                ends = [tuple(items[index]["lq"].shape[-2:]) for index in (0, len(items) - 1)]
-                sizes.append(max(ends, key=math.prod))
-    logging.disable(logging.NOTSET)
-    return min(sizes, key=math.prod, default=(256, 256))
-
-
-def _check_datasets(options: Options) -> Problems:
+    found: list[str] = []
+    measured: list[tuple[int, int]] = []
     for phase, dataset_opt in options["datasets"].items():
         where = f"datasets.{phase}"
         unregistered = list(registered(DATASET_REGISTRY, dataset_opt["type"], f"{where}.type"))
-        yield from unregistered
+        found += unregistered
         if unregistered:
             continue
-        dataset = DATASET_REGISTRY.get(dataset_opt["type"])
         if "|" in dataset_opt["name"]:
-            yield f"{where}.name is {dataset_opt['name']!r}; results are tables, so it must be without |."
-        for problem in _first_and_last_items(dataset, dataset_opt):
-            yield f"{where}: {problem}."
+            found.append(f"{where}.name is {dataset_opt['name']!r}; results are tables, so it must be without |.")
+        sizes: list[tuple[int, int]] = []
+        found += [f"{where}: {problem}." for problem in _first_and_last_items(dataset_opt, sizes)]
+        if phase != "train" and sizes:
+            measured.append(max(sizes, key=math.prod))
+    return found, min(measured, key=math.prod, default=(256, 256))
 
 
-def _first_and_last_items(dataset: Callable[[Options], Any], dataset_opt: Options) -> Problems:
+def _first_and_last_items(dataset_opt: Options, sizes: list[tuple[int, int]]) -> Problems:
+    """Read the items, and note height and width of those that are degraded images."""
     roots = [(key, root) for key in ("dataroot_gt", "dataroot_lq") for root in as_list(dataset_opt.get(key))]
     missing = [(key, root) for key, root in roots if isinstance(root, str) and not folder_of(root).is_dir()]
     for key, root in missing:
@@ -177,12 +172,15 @@ def _first_and_last_items(dataset: Callable[[Options], Any], dataset_opt: Option
     if missing:
         return
     try:
-        items = dataset(dataset_opt)
+        items = DATASET_REGISTRY.get(dataset_opt["type"])(dataset_opt)
         for one in items.sets if isinstance(items, MixedDataset) else [items]:
             if len(one) == 0:
                 yield "it holds no images"
-            else:
-                one[0], one[len(one) - 1]
+                continue
+            for item in (one[0], one[len(one) - 1]):
+                if isinstance(item, Mapping) and isinstance(item.get("lq"), torch.Tensor):
+                    height, width = item["lq"].shape[-2:]
+                    sizes.append((height, width))
         ratio = dataset_opt.get("dataset_enlarge_ratio", 1) if dataset_opt["phase"] == "train" else 1
         if len(items) * ratio > LONGEST_EPOCH:
             yield (
@@ -256,7 +254,7 @@ def _check_losses(options: Options) -> Problems:
         return
     if not any(names <= set(has) for names in taken):
         yield "train has no loss to train with; give one, such as pixel_opt: {type: L1Loss}."
-    elif train.get("constyle_iter", train["total_iter"]) < train["total_iter"]:
+    elif (known := Train.read(train)).constyle_iterations < known.total_iter:
         yield (
             "train.constyle_iter ends ConStyle's losses before total_iter and there is no loss of the "
             "restored image, such as pixel_opt, to continue with."

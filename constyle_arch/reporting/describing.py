@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from constyle_arch.archs.general_restoration_arch import GuidedNetwork
 from constyle_arch.checkpoints.detection import foreign_network
+from constyle_arch.checkpoints.experiments import experiment_options
 from constyle_arch.checkpoints.loading import fitting_tensors, network_of, own_names
 from constyle_arch.checkpoints.published_names import NAMED_AS_RELEASED, is_published
 from constyle_arch.checkpoints.reading import StateDict, noted_window, read_checkpoint, section_of, weights_in
@@ -147,7 +148,7 @@ def _iteration(path: Path) -> int | None:
     if version.isdigit():
         return int(version)
     try:
-        options = read_option_file(str(next(iter(path.parent.parent.glob("*.yml")), "")))
+        options = experiment_options(path)
         if version == "latest":
             return int(options["train"]["total_iter"])
         if version == "best" and (path.parent / FILE).is_file():

@@ -10,7 +10,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from constyle_arch.checkpoints.reading import read_checkpoint
 from constyle_arch.errors import CheckpointError, RunError
-from constyle_arch.training.resuming import changes, check_changes, options_of_training
+from constyle_arch.training.resuming import changes, check_changes, options_of_training, start_of
 
 Options = dict[str, Any]
 
@@ -79,7 +79,7 @@ def state_to_resume(opt: Options) -> Found | None:
         return None
     path, state = found
     options_then = state.get("options", {})
-    if opt.get("seed_was_drawn") and "manual_seed" in options_then:
+    if start_of(opt).seed_was_drawn and "manual_seed" in options_then:
         opt["manual_seed"] = options_then["manual_seed"]
     changed = changes(options_then, options_of_training(opt))
     return Found(path, state, check_changes(changed, opt["train"]["scheduler"]["type"], str(path)))

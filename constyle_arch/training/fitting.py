@@ -1,6 +1,5 @@
-"""`basicsr init`: a training's options fitted to data, machine and time, in one commented file."""
+"""`basicsr init`: a training's options fitted to data, machine and time."""
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -18,22 +17,11 @@ from constyle_arch.data.workers import available_cores
 from constyle_arch.errors import DataError, OptionsError
 from constyle_arch.inference.memory import free_memory
 from constyle_arch.options.reading import OptionLoader, complete_datasets
-from constyle_arch.reporting.complexity import PeakMemory, count_parameters, without_values
+from constyle_arch.reporting.complexity import count_parameters
 from constyle_arch.training.interruption import handlers_put_back
 from constyle_arch.training.own_data import OwnData
-
-TASKS = ("denoise", "derain", "dehaze", "deblur")
-
-WITHOUT_PAIRS = {
-    "denoise": "- {type: noise, sigma: [0, 50]}  # standard deviation in 1/255, drawn for each crop",
-    "derain": "- {type: rain, density: [0.002, 0.01], length: [10, 30], angle: [-30, 30], brightness: [0.3, 0.8]}",
-    "dehaze": "- {type: haze, beta: [0.6, 2.2], airlight: [0.7, 1.0]}",
-    "deblur": "- {type: motion_blur, length: [1, 15], angle: [0, 180], turn: [-45, 45]}",
-}
-"""How clean photographs are degraded where there are no degraded ones; docs/data.md explains the quantities."""
-
-TURNED = ("denoise", "dehaze")
-"""Tasks whose crops may be turned by right angles: rain falls, and a camera's shake has a direction."""
+from constyle_arch.training.own_options import SIZES, VALIDATIONS, Settings, option_file, round_down
+from constyle_arch.training.step_costs import step_of
 
 ALIGNMENT = 16
 """Crops have a multiple of this many pixels a side: ConStyle's encoder halves four times."""
@@ -41,7 +29,7 @@ ALIGNMENT = 16
 HELD_OUT_SHARE, HELD_OUT_MOST = 10, 12
 """One clean image of so many validates, two where there are at least six, and at most so many in all."""
 
-VALIDATIONS, VALIDATIONS_LEAST = 10, 4
+VALIDATIONS_LEAST = 4
 VALIDATION_SHARE = 0.15
 """Of the time, at most, as far as at least `VALIDATIONS_LEAST` are left."""
 
@@ -50,75 +38,6 @@ BESIDES = 1.15
 
 ENOUGH_FOR_SMALL = 2000
 """Iterations below which the small network, where it starts from nothing, is behind the tiny one."""
-
-
-@dataclass(frozen=True)
-class Size:
-    """A network and how it is trained: its options as they stand in a file, and the rate it begins with."""
-
-    network: str
-    rate: float
-    crop: int
-    batch: int
-
-
-SIZES = {
-    "tiny": Size(
-        "type: ConStyleConv\n  dim: 16\n  activation: leaky_relu\n  num_blocks_down: [1, 1, 1]\n"
-        "  num_blocks_bottleneck: 1\n  num_blocks_up: [1, 1, 1]",
-        rate=1e-3,
-        crop=64,
-        batch=8,
-    ),
-    "small": Size(
-        "type: ConStyleConv\n  dim: 32\n  activation: leaky_relu\n  num_blocks_down: [2, 2, 1]\n"
-        "  num_blocks_bottleneck: 1\n  num_blocks_up: [1, 1, 2]",
-        rate=8e-4,
-        crop=64,
-        batch=8,
-    ),
-    "base": Size(
-        "type: ConStyleNAFNet\n  dim: 48\n  num_blocks_down: [7, 8, 9]\n"
-        "  num_blocks_bottleneck: 9\n  num_blocks_up: [9, 8, 7]\n  num_refinement_blocks: 0",
-        rate=3e-4,
-        crop=128,
-        batch=16,
-    ),
-}
-"""`small` is the network of those that come trained; `base` is the paper's ConStyle-NAFNet with its recipe's batch."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """All that a training's file says.
-
-    Attributes:
-        name: of the experiment.
-        task: one of `TASKS`.
-        data: the photographs.
-        size: one of `SIZES`.
-        crop: side of the crops, in pixels.
-        batch: crops in a step.
-        hold_out: every so many-th clean image validates.
-        iterations: of the training.
-        validations: how often it is validated.
-        workers: processes that read images.
-        start: the trained network that it starts from; empty for none.
-        amp: whether it computes in bfloat16.
-    """
-
-    name: str
-    task: str
-    data: OwnData
-    size: str
-    crop: int
-    batch: int
-    hold_out: int
-    workers: int
-    start: str = ""
-    amp: bool = False
-    iterations: int = 1000
-    validations: int = VALIDATIONS
 
 
 @dataclass(frozen=True)
@@ -220,13 +139,7 @@ def _in_time(settings: Settings, timing: Timing, minutes: float | None, iteratio
             f"--minutes {minutes:g} is not enough: a step takes {timing.step:.2f} s here and {least.iterations} are "
             f"the least that make sense, which is {timing.minutes(least):.1f} minutes. Give more, or a smaller --size."
         )
-    return replace(settings, iterations=_round(possible))
-
-
-def _round(number: float) -> int:
-    """Down to two digits, at least 1."""
-    digits = max(math.floor(math.log10(max(number, 1))) - 1, 0)
-    return max(int(number // 10**digits * 10**digits), 1)
+    return replace(settings, iterations=round_down(possible))
 
 
 # What the machine does with it.
@@ -234,28 +147,19 @@ def _round(number: float) -> int:
 
 def _fitting_batch(settings: Settings) -> int:
     """The batch of the size, or as much of it as fits into memory, 2 at least."""
-    network = _network(settings)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    batch, room = settings.batch, 0.5 * free_memory(device)  # what is not counted is about as much again
-    while batch > 2 and _memory_of_step(network, batch, settings.crop) > room:
+    batch, room = settings.batch, 0.5 * free_memory(device)  # what is not counted is about as much
+    while batch > 2:
+        step = step_of(_options(replace(settings, batch=batch)), timed=False)
+        if step is None or step.memory <= room:
+            break
         batch //= 2
     return batch
 
 
-def _memory_of_step(network: nn.Module, batch: int, crop: int) -> float:
-    """Bytes of a step's tensors, and of weights, gradients, Adam's two moments and the average."""
-    with PeakMemory() as memory:
-        copy = without_values(network).train()
-        copy(torch.empty(batch, 3, crop, crop, device="meta")).mean().backward()
-    return memory.peak + 5 * 4 * count_parameters(network)
-
-
-def _network(settings: Settings) -> nn.Module:
-    from basicsr.utils.registry import ARCH_REGISTRY
-
-    options = yaml.safe_load(option_file(settings))["network_g"]
-    network: nn.Module = ARCH_REGISTRY.get(options.pop("type"))(**options)
-    return network
+def _options(settings: Settings) -> dict[str, Any]:
+    options: dict[str, Any] = yaml.load(option_file(settings), Loader=OptionLoader)
+    return options
 
 
 def _timed(settings: Settings) -> Timing:
@@ -288,7 +192,7 @@ def _model(settings: Settings) -> Iterator[Any]:
     """The model that trains by a file, in this process, with nothing on disk."""
     from basicsr.models import build_model
 
-    options: dict[str, Any] = yaml.load(option_file(settings), Loader=OptionLoader)
+    options = _options(settings)
     options |= {"is_train": True, "dist": False, "rank": 0, "world_size": 1}
     options["num_gpu"] = int(torch.cuda.is_available())
     complete_datasets(options)
@@ -325,117 +229,3 @@ def _computes_faster_in_bfloat16(device: torch.device) -> bool:
         with torch.autocast(device.type, torch.bfloat16, enabled=enabled), torch.inference_mode():
             seconds.append(_seconds_of(lambda: convolution(image), device, enough=0.5))
     return seconds[1] < 0.75 * seconds[0]
-
-
-# The file.
-
-
-def option_file(settings: Settings) -> str:
-    """The complete, commented option file."""
-    data, size, total = settings.data, SIZES[settings.size], settings.iterations
-    rate = size.rate / 2 if settings.start else size.rate
-    every = max(total // settings.validations, 1)
-    constant = total // 4
-    # an average over a tenth of the training, at most over a thousand steps
-    decay = 1 - min(max(round(10 / total, 4), 0.001), 0.1)
-    queue = 2 ** min(max(round(math.log2(32 * data.pairs)), 9), 12 if settings.size != "base" else 16)
-    ratio = max(math.ceil(200 * settings.batch / data.pairs), 1)
-    start = f"{settings.start}  # it comes trained; ~ starts from nothing" if settings.start else "~"
-    return f"""\
-# {settings.task} with photographs of one's own, written by `basicsr init`: change what you like.
-#   basicsr check -opt FILE                             what it would do
-#   basicsr train -opt FILE                             --auto_resume resumes it
-#   basicsr test --weights experiments/{settings.name}    scores the photographs held out
-#   basicsr restore --weights experiments/{settings.name} -i PHOTOS -o restored
-# Every option is explained in docs/options.md.
-
-name: {json.dumps(settings.name, ensure_ascii=False)}  # the results are in experiments/ below this name
-model_type: ConStyleModel
-scale: 1
-num_gpu: auto  # a GPU if there is one, else the CPU
-manual_seed: 100
-
-datasets:
-  train:
-    name: train
-{_sources(settings)}    gt_size: {settings.crop}  # side of the crops; images have {data.shortest} or more
-    use_hflip: true
-    use_rot: {str(settings.task in TURNED).lower()}
-    batch_size_per_gpu: {settings.batch}  # lower it where memory runs out
-    num_worker_per_gpu: {settings.workers}  # processes that read images
-    dataset_enlarge_ratio: {ratio}  # an epoch goes through the images so often
-  val:
-    name: held-out
-{_sources(settings)}
-network_g:
-  {size.network}
-
-path:
-  pretrain_network_g: {start}
-  strict_load_g: true
-  resume_state: ~
-
-train:
-  total_iter: {total}
-  amp: {"bf16  # computes in bfloat16, which was faster on this machine" if settings.amp else "off  # or bf16"}
-  ema_decay: {decay:g}  # the average of the weights, which is what is validated and restored with
-  optim_g:
-    type: AdamW
-    lr: {rate:.5f}  # half of it where a training diverges
-    weight_decay: 0.0001
-    betas: [0.9, 0.999]
-  scheduler:  # a quarter at this rate, then down to nearly nothing
-    type: CosineAnnealingRestartCyclicLR
-    periods: [{constant or 1}, {total - constant}]
-    restart_weights: [1, 1]
-    eta_mins: [{rate:.5f}, 0.000001]
-  contrast:
-    queue_size: {queue}  # codes of past images to tell from; about 32 an image, {queue} at most
-    normalize: true
-  pixel_opt:
-    type: L1Loss
-    loss_weight: 1
-    reduction: mean
-  contrastive_opt:  # ConStyle's three losses, with the weight of the networks that come trained
-    type: InfoNCELoss
-    temperature: 0.07
-    loss_weight: 0.01
-  content_opt:
-    type: ContentLoss
-    loss_weight: 0.01
-  style_opt:
-    type: StyleLoss
-    loss_weight: 0.01
-
-val:
-  val_freq: {every}
-  save_img: false
-  metrics:  # the first decides which network is the best
-    psnr:
-      type: calculate_psnr
-      crop_border: 0
-      test_y_channel: false
-    ssim:
-      type: calculate_ssim
-      crop_border: 0
-      test_y_channel: false
-
-logger:
-  print_freq: {min(max(_round(total / 100), 1), 200)}
-  save_checkpoint_freq: {every}
-  use_tb_logger: false
-"""
-
-
-def _sources(settings: Settings) -> str:
-    """Where a data set's images lie, four spaces deep; paths are quoted as JSON, which YAML reads."""
-    data = settings.data
-    quoted = {key: json.dumps(value, ensure_ascii=False) for key, value in vars(data).items()}
-    if data.lq is None:
-        lines = ["type: DegradedImageDataset", f"dataroot_gt: {quoted['gt']}", "degradations:  # of the clean images"]
-        lines += [f"  {WITHOUT_PAIRS[settings.task]}"]
-    else:
-        lines = ["type: PairedRestorationDataset", f"dataroot_gt: {quoted['gt']}", f"dataroot_lq: {quoted['lq']}"]
-        lines += [f"lq_name: {quoted['lq_name']}", f"gt_name: {quoted['gt_name']}"]
-    held_out = f"hold_out: {settings.hold_out}  # every so many-th clean image validates and is not trained on"
-    return "".join(f"    {line}\n" for line in (*lines, held_out))

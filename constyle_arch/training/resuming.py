@@ -1,6 +1,7 @@
 """Resuming a run whose options have changed since: what must stay, and how the rest is applied."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import Any
 
@@ -9,8 +10,53 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from constyle_arch.errors import OptionsError
-from constyle_arch.options.kinds import REFUSED, WITHOUT_EFFECT
-from constyle_arch.options.schema import paths_of
+from constyle_arch.options.data_sets import data_set
+from constyle_arch.options.kinds import REFUSED, WITHOUT_EFFECT, Resuming, Section, section_in
+from constyle_arch.options.schema import TrainingRun
+
+
+@dataclass
+class Start:
+    """What a training knows of its start besides its options.
+
+    It goes from reading the options over resuming and the data loaders to the model, along with the
+    dictionary that BasicSR hands on.
+
+    Attributes:
+        seed_was_drawn: whether `manual_seed` was left out.
+        iterations_done: where the run begins.
+        images: of the training set; None for a state of old, and before there is a set.
+        batches: iterations of an epoch; 0 before there is a loader.
+    """
+
+    seed_was_drawn: bool = False
+    iterations_done: int = 0
+    images: int | None = None
+    batches: int = 0
+
+
+def start_of(opt: dict[str, Any]) -> Start:
+    """The start of the run whose options these are."""
+    start: Start = opt.setdefault("start", Start())
+    return start
+
+
+def paths_of(meaning: Resuming) -> list[str]:
+    """The options with this meaning for resuming, such as `train.optim_g.type`; `.*` ends a section."""
+    training = data_set("", trains=True)
+    return [*_marked(TrainingRun, meaning, ""), *_marked(training, meaning, "datasets.train.")]
+
+
+def _marked(model: type[Section], meaning: Resuming, where: str) -> list[str]:
+    paths = []
+    for key, field in model.model_fields.items():
+        inner = section_in(field.annotation)
+        if meaning in field.metadata:
+            paths.append(f"{where}{key}{'.*' if inner else ''}")
+        elif inner:
+            paths += _marked(inner, meaning, f"{where}{key}.")
+    return paths
+
 
 KEPT = ("model_type", "manual_seed", "datasets.train", "network_g", "train", "world_size")
 """The options that decide what is trained."""

@@ -1,0 +1,211 @@
+"""The option file of a training with somebody's photographs: complete, and commented."""
+
+import json
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the command's parser reads this module, and need not wait for images' libraries
+    from constyle_arch.training.own_data import OwnData
+
+VALIDATIONS = 10
+"""Of a training, where nothing is said."""
+
+TASKS = ("denoise", "derain", "dehaze", "deblur")
+
+WITHOUT_PAIRS = {
+    "denoise": "- {type: noise, sigma: [0, 50]}  # standard deviation in 1/255, drawn for each crop",
+    "derain": "- {type: rain, density: [0.002, 0.01], length: [10, 30], angle: [-30, 30], brightness: [0.3, 0.8]}",
+    "dehaze": "- {type: haze, beta: [0.6, 2.2], airlight: [0.7, 1.0]}",
+    "deblur": "- {type: motion_blur, length: [1, 15], angle: [0, 180], turn: [-45, 45]}",
+}
+"""How clean photographs are degraded where there are no degraded ones; docs/data.md explains the quantities."""
+
+TURNED = ("denoise", "dehaze")
+"""Tasks whose crops may be turned by right angles: rain falls, and a camera's shake has a direction."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """A network and how it is trained: its options as they stand in a file, and the rate it begins with."""
+
+    network: str
+    rate: float
+    crop: int
+    batch: int
+
+
+SIZES = {
+    "tiny": Size(
+        "type: ConStyleConv\n  dim: 16\n  activation: leaky_relu\n  num_blocks_down: [1, 1, 1]\n"
+        "  num_blocks_bottleneck: 1\n  num_blocks_up: [1, 1, 1]",
+        rate=1e-3,
+        crop=64,
+        batch=8,
+    ),
+    "small": Size(
+        "type: ConStyleConv\n  dim: 32\n  activation: leaky_relu\n  num_blocks_down: [2, 2, 1]\n"
+        "  num_blocks_bottleneck: 1\n  num_blocks_up: [1, 1, 2]",
+        rate=8e-4,
+        crop=64,
+        batch=8,
+    ),
+    "base": Size(
+        "type: ConStyleNAFNet\n  dim: 48\n  num_blocks_down: [7, 8, 9]\n"
+        "  num_blocks_bottleneck: 9\n  num_blocks_up: [9, 8, 7]\n  num_refinement_blocks: 0",
+        rate=3e-4,
+        crop=128,
+        batch=16,
+    ),
+}
+"""`small` is the network of those that come trained; `base` is the paper's ConStyle-NAFNet with its recipe's batch."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that a training's file says.
+
+    Attributes:
+        name: of the experiment.
+        task: one of `TASKS`.
+        data: the photographs.
+        size: one of `SIZES`.
+        crop: side of the crops, in pixels.
+        batch: crops in a step.
+        hold_out: every so many-th clean image validates.
+        iterations: of the training.
+        validations: how often it is validated.
+        workers: processes that read images.
+        start: the trained network that it starts from; empty for none.
+        amp: whether it computes in bfloat16.
+    """
+
+    name: str
+    task: str
+    data: "OwnData"
+    size: str
+    crop: int
+    batch: int
+    hold_out: int
+    workers: int
+    start: str = ""
+    amp: bool = False
+    iterations: int = 1000
+    validations: int = VALIDATIONS
+
+
+def option_file(settings: Settings) -> str:
+    """The complete, commented option file."""
+    data, size, total = settings.data, SIZES[settings.size], settings.iterations
+    rate = size.rate / 2 if settings.start else size.rate
+    every = max(total // settings.validations, 1)
+    constant = total // 4
+    # an average over a tenth of the training, at most over a thousand steps
+    decay = 1 - min(max(round(10 / total, 4), 0.001), 0.1)
+    queue = 2 ** min(max(round(math.log2(32 * data.pairs)), 9), 12 if settings.size != "base" else 16)
+    ratio = max(math.ceil(200 * settings.batch / data.pairs), 1)
+    start = f"{settings.start}  # it comes trained; ~ starts from nothing" if settings.start else "~"
+    return f"""\
+# {settings.task} with photographs of one's own, written by `basicsr init`: change what you like.
+#   basicsr check -opt FILE                             what it would do
+#   basicsr train -opt FILE                             --auto_resume resumes it
+#   basicsr test --weights experiments/{settings.name}    scores the photographs held out
+#   basicsr restore --weights experiments/{settings.name} -i PHOTOS -o restored
+# Every option is explained in docs/options.md.
+
+name: {json.dumps(settings.name, ensure_ascii=False)}  # the results are in experiments/ below this name
+model_type: ConStyleModel
+scale: 1
+num_gpu: auto  # a GPU if there is one, else the CPU
+manual_seed: 100
+
+datasets:
+  train:
+    name: train
+{_sources(settings)}    gt_size: {settings.crop}  # side of the crops; images have {data.shortest} or more
+    use_hflip: true
+    use_rot: {str(settings.task in TURNED).lower()}
+    batch_size_per_gpu: {settings.batch}  # lower it where memory runs out
+    num_worker_per_gpu: {settings.workers}  # processes that read images
+    dataset_enlarge_ratio: {ratio}  # an epoch goes through the images so often
+  val:
+    name: held-out
+{_sources(settings)}
+network_g:
+  {size.network}
+
+path:
+  pretrain_network_g: {start}
+  strict_load_g: true
+  resume_state: ~
+
+train:
+  total_iter: {total}
+  amp: {"bf16  # computes in bfloat16, which was faster on this machine" if settings.amp else "off  # or bf16"}
+  ema_decay: {decay:g}  # the average of the weights, which is what is validated and restored with
+  optim_g:
+    type: AdamW
+    lr: {rate:.5f}  # half of it where a training diverges
+    weight_decay: 0.0001
+    betas: [0.9, 0.999]
+  scheduler:  # a quarter at this rate, then down to nearly nothing
+    type: CosineAnnealingRestartCyclicLR
+    periods: [{constant or 1}, {total - constant}]
+    restart_weights: [1, 1]
+    eta_mins: [{rate:.5f}, 0.000001]
+  contrast:
+    queue_size: {queue}  # codes of past images to tell from; about 32 an image, {queue} at most
+    normalize: true
+  pixel_opt:
+    type: L1Loss
+    loss_weight: 1
+    reduction: mean
+  contrastive_opt:  # ConStyle's three losses, with the weight of the networks that come trained
+    type: InfoNCELoss
+    temperature: 0.07
+    loss_weight: 0.01
+  content_opt:
+    type: ContentLoss
+    loss_weight: 0.01
+  style_opt:
+    type: StyleLoss
+    loss_weight: 0.01
+
+val:
+  val_freq: {every}
+  save_img: false
+  metrics:  # the first decides which network is the best
+    psnr:
+      type: calculate_psnr
+      crop_border: 0
+      test_y_channel: false
+    ssim:
+      type: calculate_ssim
+      crop_border: 0
+      test_y_channel: false
+
+logger:
+  print_freq: {min(max(round_down(total / 100), 1), 200)}
+  save_checkpoint_freq: {every}
+  use_tb_logger: false
+"""
+
+
+def _sources(settings: Settings) -> str:
+    """Where a data set's images lie, four spaces deep; paths are quoted as JSON, which YAML reads."""
+    data = settings.data
+    quoted = {key: json.dumps(value, ensure_ascii=False) for key, value in vars(data).items()}
+    if data.lq is None:
+        lines = ["type: DegradedImageDataset", f"dataroot_gt: {quoted['gt']}", "degradations:  # of the clean images"]
+        lines += [f"  {WITHOUT_PAIRS[settings.task]}"]
+    else:
+        lines = ["type: PairedRestorationDataset", f"dataroot_gt: {quoted['gt']}", f"dataroot_lq: {quoted['lq']}"]
+        lines += [f"lq_name: {quoted['lq_name']}", f"gt_name: {quoted['gt_name']}"]
+    held_out = f"hold_out: {settings.hold_out}  # every so many-th clean image validates and is not trained on"
+    return "".join(f"    {line}\n" for line in (*lines, held_out))
+
+
+def round_down(number: float) -> int:
+    """Down to two digits, at least 1."""
+    digits = max(math.floor(math.log10(max(number, 1))) - 1, 0)
+    return max(int(number // 10**digits * 10**digits), 1)

@@ -1,0 +1,95 @@
+"""What a training step takes: memory, and time on a CPU; nothing is trained."""
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import nn
+
+from constyle_arch.archs.constyle_arch import CODE_CHANNELS
+from constyle_arch.models.acceleration import Acceleration
+from constyle_arch.options.schema import Train
+from constyle_arch.reporting.complexity import PeakMemory
+
+Options = dict[str, Any]
+
+TIMED_SIDE = 32
+"""Of the crops of a step that is timed, in pixels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What a training step takes.
+
+    Attributes:
+        fixed: bytes of weights, of what is kept for each, and of the queue.
+        computed: bytes of what is computed, at its peak, for the whole batch at a time.
+        parts: in how many parts it is computed, `train.accumulate`.
+        seconds: on this machine's CPU; None on a GPU, and where it is not timed.
+    """
+
+    fixed: float
+    computed: float
+    parts: int
+    seconds: float | None
+
+    @property
+    def memory(self) -> float:
+        """Bytes of a step."""
+        return self.fixed + self.computed / self.parts
+
+
+def network_of(options: Options) -> nn.Module:
+    """The network that a run's options name, new."""
+    network_opt = dict(options["network_g"])
+    network: nn.Module = ARCH_REGISTRY.get(network_opt.pop("type"))(**network_opt)
+    return network
+
+
+def step_of(options: Options, *, timed: bool) -> Step | None:
+    """What a step of a training takes. For its memory the tensors' shapes alone are computed.
+
+    None for a data set without `gt_size` and for a network that cannot run so.
+
+    Args:
+        options: of a training, checked.
+        timed: whether to time a step on the CPU.
+    """
+    train, loader = Train.read(options["train"]), options["datasets"]["train"]
+    batch, size = loader["batch_size_per_gpu"], loader.get("gt_size")
+    if not size:
+        return None
+    acceleration = replace(Acceleration.of(train), compile=False)
+    with torch.device("meta"):
+        network = network_of(options)
+    acceleration.prepare(network)
+    try:
+        with PeakMemory() as memory:
+            part = torch.empty(batch // train.accumulate, 3, size, size, device="meta")
+            network.train()(part).mean().backward()
+    except (NotImplementedError, RuntimeError, AttributeError):  # a prompter's result has no mean
+        return None
+    weights = sum(parameter.nbytes for parameter in network.parameters())
+    copies = 3 + (train.ema_decay > 0)  # weights, two moments of Adam's kind, EMA
+    queue = train.contrast.queue_size if "contrast" in options["train"] else 0
+    return Step(
+        fixed=copies * weights + 4 * CODE_CHANNELS * queue,
+        computed=memory.peak * train.accumulate,
+        parts=train.accumulate,
+        seconds=_seconds_of_step(network_of(options), acceleration, batch, size) if timed else None,
+    )
+
+
+def _seconds_of_step(network: nn.Module, acceleration: Acceleration, batch: int, size: int) -> float:
+    """Seconds of a step on this CPU, from one with small crops, in proportion to their pixels."""
+    acceleration.prepare(network.train())
+    side = min(size, TIMED_SIDE)
+    images = torch.rand(2, 3, side, side)
+    for _ in range(2):  # the first one sets kernels up
+        start = time.perf_counter()
+        with acceleration.autocast(images.device):
+            restored = network(images)
+        restored.float().mean().backward()
+    return (time.perf_counter() - start) * batch * size**2 / (len(images) * side**2)

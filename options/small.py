@@ -1,0 +1,177 @@
+"""The small trainings: of the networks that come trained, and the demos."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import networks
+from parts import ALL_METRICS, adamw, logger, losses, metrics, test, training
+from tasks import Task, clean, degraded, mixed, noisy, pairs, sample
+from writing import file_text, keys
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network that comes trained was trained, in hours on one core.
+
+    Args:
+        task: what it learns.
+        iterations: of the training; the rate is constant for the first `constant` of them.
+        gt_size, batch_size: of the crops.
+        rotations: whether crops are rotated.
+        metrics: of the benchmarks.
+        rate: the learning rate, as YAML has it.
+        clip: what is added to `train`: the largest L2 norm of a step's gradients.
+    """
+
+    task: Task
+    iterations: int
+    constant: int
+    gt_size: int = 64
+    batch_size: int = 8
+    rotations: bool = True
+    metrics: str = "psnr ssim"
+    rate: str = "8e-4"
+    clip: float | None = None
+
+
+CBSD68 = clean("CBSD68", part="test")
+
+TRAINED = {
+    "denoise": Training(
+        Task(
+            "denoising (σ from 0 to 50)",
+            noisy("CBSD432", clean("CBSD432"), [0, 50]),
+            val=(noisy("CBSD68-sigma25", CBSD68, 25),),
+            test=tuple(noisy(f"CBSD68-sigma{sigma}", CBSD68, sigma) for sigma in (15, 25, 50)),
+            needs=("CBSD432", "CBSD68"),
+        ),
+        iterations=13000,
+        constant=3000,
+    ),
+    "derain": Training(
+        Task(
+            "deraining (light rain)",
+            pairs("Rain100L", "train"),
+            val=(pairs("Rain100L", "test"),),
+            test=(pairs("Rain100L", "test"),),
+            needs=("Rain100L",),
+        ),
+        iterations=10000,
+        constant=2000,
+        rotations=False,
+        metrics=ALL_METRICS,
+    ),
+    "dehaze": Training(
+        Task(
+            "dehazing (indoors above all)",
+            mixed(
+                "SOTS-indoor",
+                pairs("SOTS-indoor", "train"),
+                degraded("CBSD432", clean("CBSD432"), keys("type: haze, beta: [0, 1.8], airlight: [0.7, 1]")),
+                weights=[3, 1],
+            ),
+            val=(pairs("SOTS-indoor", "test"),),
+            test=(pairs("SOTS-indoor", "test"),),
+            needs=("SOTS-indoor", "CBSD432"),
+        ),
+        iterations=3300,
+        constant=825,
+        gt_size=256,
+        batch_size=6,
+        rotations=False,
+        rate="4e-4",
+        clip=1,
+    ),
+}
+"""The networks that come trained, see `constyle_arch.checkpoints.trained`."""
+
+
+def loader(gt_size: int, rotations: bool, batch_size: int, ratio: int) -> dict[str, Any]:
+    """How the small trainings load their crops."""
+    return {
+        "gt_size": gt_size,
+        "use_hflip": True,
+        "use_rot": rotations,
+        "num_worker_per_gpu": 1,
+        "batch_size_per_gpu": batch_size,
+        "dataset_enlarge_ratio": ratio,
+    }
+
+
+def trained_files(task_name: str) -> dict[str, str]:
+    """The training of a network that comes trained, and its benchmarks."""
+    one, name = TRAINED[task_name], f"trained_{task_name}"
+    options = training(
+        name,
+        networks.TRAINED,
+        one.task.train,
+        one.task.val,
+        loader(one.gt_size, one.rotations, one.batch_size, 100),
+        train={
+            **keys(f"total_iter: {one.iterations}, ema_decay: 0.999, amp: bf16"),
+            **({} if one.clip is None else {"grad_clip_norm": one.clip}),
+            **adamw(one.rate, one.constant, one.iterations - one.constant, floors=[float(one.rate), 0.000001]),
+            "contrast": {"queue_size": 4096, "normalize": True},
+            **losses(0.01),
+        },
+        val={"val_freq": 2000, "save_img": False, "pictures": 0, "metrics": metrics("psnr")},
+        logger=logger(100, 1000, tensorboard=False),
+    )
+    train_file = file_text(
+        f"The training of the network `{task_name}` that comes with the package: {one.task.title}.",
+        f"  basicsr train -opt options/{name}.yml",
+        f"  basicsr test -opt options/test/{name}.yml",
+        "",
+        f"`basicsr prepare` writes the data sets ({', '.join(map(str.lower, one.task.needs))});",
+        "datasets/README.md says where they are from.",
+        "`amp: bf16` is slow on processors that do not compute in bfloat16; leave it out there.",
+        options=options,
+    )
+    val = {"save_img": False, "metrics": metrics(one.metrics)}
+    test_file = file_text(
+        f"The benchmarks of the network `{task_name}` that comes with the package.",
+        f"  basicsr test -opt options/test/{name}.yml",
+        "  basicsr test -opt FILE --force_yml path:pretrain_network_g=WEIGHTS    for a training of one's own",
+        options=test(name, networks.TRAINED, one.task.test, val, weights=task_name),
+    )
+    return {f"{name}.yml": train_file, f"test/{name}.yml": test_file}
+
+
+def demo_files(task_name: str) -> dict[str, str]:
+    """A small network that learns the sample of a task in minutes on a CPU, and its test."""
+    name = f"demo_{task_name}_constyle_restormer"
+    blurred = task_name == "deblur"  # what blur leaves is local: small crops, more of them; and it has a direction
+    total_iter, constant = (900, 300) if blurred else (600, 200)
+    crops = (64, False, 8) if blurred else (128, True, 4)
+    options = training(
+        name,
+        networks.DEMO,
+        sample(task_name, "train"),
+        (sample(task_name, "test"),),
+        loader(*crops, 80 if task_name == "denoise" else 20),
+        train={
+            "total_iter": total_iter,
+            "ema_decay": 0.99,
+            **adamw("1e-3", constant, total_iter - constant, floors=[0.001, 0.00001]),
+            "constyle_iter": 2 * constant,
+            "contrast": {"queue_size": 1024, "normalize": False},
+            **losses(),
+        },
+        val={"val_freq": 200, "save_img": False, "metrics": metrics("psnr ssim")},
+        logger=logger(50, 200),
+    )
+    train_file = file_text(
+        f"The demo: a small ConStyle-Restormer learns to {task_name} the sample photographs, in minutes, on two cores.",
+        f"  basicsr prepare sample {task_name}",
+        f"  basicsr train -opt options/{name}.yml",
+        f"  basicsr test -opt options/test/{name}.yml",
+        f"For the paper's recipe see options/{task_name}_constyle_restormer.yml, which also explains the options.",
+        options=options,
+    )
+    val = {"save_img": True, "save_comparison": True, "metrics": metrics(ALL_METRICS)}
+    test_file = file_text(
+        "Restores and scores the held-out sample photographs with the network the demo trained.",
+        f"  basicsr test -opt options/test/{name}.yml",
+        options=test(name, networks.DEMO, (sample(task_name, "test"),), val),
+    )
+    return {f"{name}.yml": train_file, f"test/{name}.yml": test_file}
