@@ -12,6 +12,7 @@ from constyle_arch.commands import (
     check,
     compare,
     convert,
+    convert_options,
     export,
     info,
     init,
@@ -39,7 +40,10 @@ A first run, from sample photographs to restored ones:
 Everything a run writes goes below the directory it is started from.
 """
 
-COMMANDS = (prepare, init, check, train, plot, test, compare, restore, web, latents, info, convert, export)
+COMMANDS = (
+    *(prepare, init, check, train, plot, test, compare, restore, web, latents),
+    *(info, convert, convert_options, export),
+)
 
 TO_DO = {
     errno.ENOSPC: "make room on the disk, and give the command again",

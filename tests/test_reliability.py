@@ -133,7 +133,9 @@ def test_check_says_what_a_run_would_do_and_creates_nothing(tmp_path, ten_pairs,
     errors = capsys.readouterr().err
     assert "train.ema_decay is 2" in errors
     assert sorted(tmp_path.rglob("*")) == before
-    (tmp_path / "experiments" / "tiny").mkdir(parents=True)
+    models = tmp_path / "experiments" / "tiny" / "models"
+    models.mkdir(parents=True)
+    (models / "net_g_2.pth").write_text("")
     assert cli.main(["check", "-opt", "run.yml"]) == 2
     described, errors = capsys.readouterr()
     assert "train        pairs, 10 images" in described

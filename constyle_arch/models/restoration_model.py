@@ -16,7 +16,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from constyle_arch.archs.layers import at_least_float32
+from constyle_arch.archs.layers import at_least_float32, channels_of
 from constyle_arch.archs.local_statistics import local_window, use_local_statistics
 from constyle_arch.checkpoints.loading import Window, fill, own_names, window_for_crops, window_of
 from constyle_arch.checkpoints.reading import read_checkpoint, section_of, weights_in
@@ -24,7 +24,7 @@ from constyle_arch.checkpoints.trained import located
 from constyle_arch.distributed import all_reduce_max, broadcast, gathered_objects, max_over_ranks, ranks
 from constyle_arch.errors import RunError, listed
 from constyle_arch.files import save_atomically, save_bytes_atomically
-from constyle_arch.images import in_unit_range
+from constyle_arch.images import in_unit_range, to_gray
 from constyle_arch.inference.memory import is_out_of_memory
 from constyle_arch.inference.restoring import OVERLAP, restore, tensors_not_finite
 from constyle_arch.losses.options import RESTORATION, by_log_name, loss_options, taken_by
@@ -191,8 +191,9 @@ class RestorationModel(Optimization, SRModel):  # type: ignore[misc]  # BasicSR 
             self.gt = self.on_device(data["gt"])
 
     def on_device(self, images: Tensor) -> Tensor:
-        """`images` on the run's device, in [0, 1]; those of 8 bits travel as they are."""
-        return in_unit_range(images.to(self.device, non_blocking=True))
+        """`images` on the run's device, in [0, 1], gray for a network of one channel; 8 bits travel as they are."""
+        images = in_unit_range(images.to(self.device, non_blocking=True))
+        return to_gray(images) if channels_of(self.get_bare_model(self.net_g)) == 1 else images
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One training step: losses, gradients, optimizer, then EMA.
@@ -421,7 +422,7 @@ class RestorationModel(Optimization, SRModel):  # type: ignore[misc]  # BasicSR 
         return int(max_over_ranks([self.stop_request.signal_number], self.device)[0]) if self.is_train else 0
 
     def restored_images(self, sample: Mapping[str, Any]) -> dict[str, Tensor]:
-        """The images of a sample, (1, 3, H, W) each: `input`, `restored` and, where there is one, `clean`."""
+        """The images of a sample, (1, C, H, W) each: `input`, `restored` and, where there is one, `clean`."""
         self.feed_data(sample)
         try:
             self.test()

@@ -39,13 +39,39 @@ class Step:
         return self.fixed + self.computed / self.parts
 
 
-def cautions(options: Options, step: Step | None, free_memory: float) -> Iterator[str]:
+@dataclass(frozen=True, kw_only=True)
+class Disk:
+    """What a training writes, in bytes.
+
+    Attributes:
+        network: of one file of the network.
+        state: of one training state.
+        count: how many of both there are at the end, besides the latest and the best network.
+        free: what the disk has left.
+    """
+
+    network: float
+    state: float
+    count: int
+    free: float
+
+    @property
+    def needed(self) -> float:
+        """Bytes of all."""
+        return self.count * (self.network + self.state) + 2 * self.network
+
+
+def cautions(
+    options: Options, step: Step | None, free_memory: float, disk: Disk | None = None, gpus: int = 1
+) -> Iterator[str]:
     """Options that can be run but are hardly meant, one sentence each.
 
     Args:
         options: checked.
         step: what a training step takes; None for a test, and where it cannot be told.
         free_memory: bytes of the device that can be had.
+        disk: what a training writes; None for a test.
+        gpus: of this machine.
     """
     yield from _same_places(options)
     if not options["is_train"]:
@@ -58,7 +84,12 @@ def cautions(options: Options, step: Step | None, free_memory: float) -> Iterato
             f"core{'s' * (cores > 1)}; each worker is a process with memory of its own."
         )
     if step:
-        yield from _too_much(options, step, free_memory)
+        yield from _too_much(options, step, free_memory, gpus)
+    if disk and disk.needed > disk.free:
+        yield (
+            f"{disk.count} checkpoints take about {size_in_words(disk.needed)} and {size_in_words(disk.free)} are free "
+            "here; raise logger.save_checkpoint_freq, or start where there is more room."
+        )
 
 
 def _same_places(options: Options) -> Iterator[str]:
@@ -100,23 +131,13 @@ def _schedule(train_opt: Options) -> Iterator[str]:
         )
 
 
-def _too_much(options: Options, step: Step, free_memory: float) -> Iterator[str]:
-    loader, train_opt = options["datasets"]["train"], options["train"]
+def _too_much(options: Options, step: Step, free_memory: float, gpus: int) -> Iterator[str]:
+    train_opt = options["train"]
     if step.memory > free_memory:
-        batch = loader["batch_size_per_gpu"]
-        parts = [
-            parts
-            for parts in range(step.parts + 1, batch // 2 + 1)
-            if batch % parts == 0 and step.fixed + step.computed / parts <= free_memory
-        ]
-        advice = "train.checkpointing: true, or a smaller gt_size or network"
-        if parts:
-            advice = (
-                f"train.accumulate: {parts[0]} (BatchNorm and the style loss then see a part at a time), or {advice}"
-            )
+        ways = [*_smaller_steps(options, step, free_memory, gpus), "train.checkpointing: true"]
         yield (
-            f"a step takes about {step.memory / GIGABYTE:.1f} GiB and {free_memory / GIGABYTE:.1f} GiB are free; set "
-            f"{advice}."
+            f"a step takes about {size_in_words(step.memory)} and {size_in_words(free_memory)} are free; set "
+            f"{', or '.join(ways)}, or take a smaller gt_size or network."
         )
     total = int(train_opt["total_iter"])
     if step.seconds and step.seconds * total > LONG_ON_A_CPU:
@@ -124,6 +145,37 @@ def _too_much(options: Options, step: Step, free_memory: float) -> Iterator[str]
             f"train.total_iter: {total} iterations take about {in_words(step.seconds * total)} on this CPU; "
             "--total-iter N shortens the whole schedule, a smaller network its steps."
         )
+
+
+def _smaller_steps(options: Options, step: Step, free_memory: float, gpus: int) -> Iterator[str]:
+    """Ways to the same training in steps that fit, the one nearest to it first."""
+    loader, optimizer = options["datasets"]["train"], options["train"]["optim_g"]
+    batch, room = loader["batch_size_per_gpu"], free_memory - step.fixed
+    if (
+        options["num_gpu"]
+        and not options["dist"]
+        and batch % gpus == 0
+        and step.computed / gpus <= room < step.computed
+    ):
+        yield f"batch_size_per_gpu: {batch // gpus} for {gpus} processes (torchrun --nproc-per-node {gpus})"
+    parts = [n for n in range(step.parts + 1, batch // 2 + 1) if batch % n == 0 and step.computed / n <= room]
+    if parts:
+        yield (
+            f"train.accumulate: {parts[0]} at the same rate (BatchNorm and the style loss then see a part at a time)"
+        )
+    fits = [n for n in range(2, batch) if batch % n == 0 and step.computed * n / batch / step.parts <= room]
+    if fits:
+        share = fits[-1] / batch
+        rate = optimizer["lr"] * (share if optimizer["type"] == "SGD" else share**0.5)
+        yield (
+            f"batch_size_per_gpu: {fits[-1]} with train.optim_g.lr: {rate:.2g} and --total-iter "
+            f"{round(options['train']['total_iter'] / share)}, as many images in all"
+        )
+
+
+def size_in_words(size: float) -> str:
+    """Bytes in the unit that suits them."""
+    return f"{size / GIGABYTE:.1f} GiB" if size >= GIGABYTE / 10 else f"{size / 2**20:.1f} MiB"
 
 
 def in_words(seconds: float) -> str:

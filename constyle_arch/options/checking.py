@@ -1,6 +1,7 @@
 """`basicsr check`: what a run would do, without doing it."""
 
 import math
+import shutil
 import time
 from pathlib import Path
 
@@ -9,11 +10,16 @@ from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY
 from torch import nn
 
 from constyle_arch.archs.constyle_arch import CODE_CHANNELS
+from constyle_arch.archs.general_restoration_arch import GuidedNetwork
+from constyle_arch.archs.layers import channels_of
 from constyle_arch.inference.memory import free_memory
 from constyle_arch.models.acceleration import Acceleration
-from constyle_arch.options.cautions import GIGABYTE, Step, cautions, in_words
+from constyle_arch.models.constyle_model import ConStyleModel
+from constyle_arch.options.cautions import Disk, Step, cautions, in_words, size_in_words
+from constyle_arch.options.lookup import is_subclass, model_of
 from constyle_arch.options.reading import Options, complete_paths, read_checked_options
-from constyle_arch.reporting.complexity import SIDE, PeakMemory, count_gmacs, count_parameters
+from constyle_arch.reporting import SIDE
+from constyle_arch.reporting.complexity import PeakMemory, count_gmacs, count_parameters
 from constyle_arch.training.experiments import state_to_resume
 
 TIMED_SIDE = 32
@@ -32,8 +38,11 @@ def check_run(flags: list[str]) -> str:
     options, _ = read_checked_options(flags)
     step = _step(options) if options["is_train"] else None
     device = torch.device("cuda" if options["num_gpu"] else "cpu")
-    doubts = list(cautions(options, step, free_memory(device)))
+    disk = _disk(options) if options["is_train"] else None
+    doubts = list(cautions(options, step, free_memory(device), disk, torch.cuda.device_count()))
     lines = _lines(options, step)
+    if disk:
+        lines.append(f"  disk         about {size_in_words(disk.needed)}, for {disk.count} checkpoints")
     if options["is_train"] and (options["auto_resume"] or options["path"].get("resume_state")):
         options |= {"rank": 0, "world_size": 1}
         complete_paths(options, Path.cwd())
@@ -78,7 +87,7 @@ def _training_lines(options: Options, images: int, step: Step | None) -> list[st
     if step:
         size = dataset_opt["gt_size"]
         lines.append(
-            f"  memory       about {step.memory / GIGABYTE:.1f} GiB for a step of {batch} images of {size}×{size} "
+            f"  memory       about {size_in_words(step.memory)} for a step of {batch} images of {size}×{size} "
             "pixels, besides the program"
         )
         if step.seconds:
@@ -101,26 +110,53 @@ def _step(options: Options) -> Step | None:
     acceleration.prepare(network)
     try:
         with PeakMemory() as memory:
-            part = torch.empty(batch // acceleration.accumulate, 3, size, size, device="meta")
+            shape = (batch // acceleration.accumulate, channels_of(network), size, size)
+            part = torch.empty(shape, device="meta")
             network.train()(part).mean().backward()
     except (NotImplementedError, RuntimeError, AttributeError):  # a prompter's result has no mean
         return None
     weights = sum(parameter.nbytes for parameter in network.parameters())
     copies = 3 + (train_opt.get("ema_decay", 0) > 0)  # weights, two moments of Adam's kind, EMA
-    queue = 4 * CODE_CHANNELS * (train_opt.get("contrast") or {}).get("queue_size", 0)
     return Step(
-        fixed=copies * weights + queue,
+        fixed=copies * weights + _queue(options),
         computed=memory.peak * acceleration.accumulate,
         parts=acceleration.accumulate,
         seconds=None if options["num_gpu"] else _seconds_of_step(_network(options), acceleration, batch, size),
     )
 
 
+def _disk(options: Options) -> Disk:
+    """What the run writes, with two moments of each weight in a training state."""
+    train_opt, logger_opt = options["train"], options["logger"]
+    with torch.device("meta"):
+        network = _network(options)
+    tensors = _bytes_of(network)
+    contrast = 0
+    if isinstance(network, GuidedNetwork) and is_subclass(model_of(options), ConStyleModel):
+        contrast = _bytes_of(network.encoder) + _queue(options)
+    saved = math.ceil(train_opt["total_iter"] / logger_opt["save_checkpoint_freq"])
+    return Disk(
+        network=tensors * (2 if train_opt.get("ema_decay") else 1),
+        state=2 * sum(parameter.nbytes for parameter in network.parameters()) + contrast,
+        count=min(saved, logger_opt.get("keep_checkpoints") or saved),
+        free=shutil.disk_usage(Path.cwd()).free,
+    )
+
+
+def _bytes_of(network: nn.Module) -> int:
+    return sum(tensor.nbytes for tensor in network.state_dict().values())
+
+
+def _queue(options: Options) -> int:
+    """Bytes of the queue."""
+    return 4 * CODE_CHANNELS * int((options["train"].get("contrast") or {}).get("queue_size", 0))
+
+
 def _seconds_of_step(network: nn.Module, acceleration: Acceleration, batch: int, size: int) -> float:
     """Seconds of a step on this CPU, from one with small crops, in proportion to their pixels."""
     acceleration.prepare(network.train())
     side = min(size, TIMED_SIDE)
-    images = torch.rand(2, 3, side, side)
+    images = torch.rand(2, channels_of(network), side, side)
     for _ in range(2):  # the first one sets kernels up
         start = time.perf_counter()
         with acceleration.autocast(images.device):

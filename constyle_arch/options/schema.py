@@ -112,6 +112,12 @@ class PairedImages(Section):
     """Form of the degraded images' names: `{}` is what a pair has in common, `*` any text."""
     gt_name: Text = "{}"
     """Form of the clean images' names."""
+    filename_tmpl: Text = "{}"
+    """BasicSR's form of the degraded names in a folder; `lq_name`, where it is given, stands before it."""
+    meta_info_file: Text | None = None
+    """BasicSR's list of the clean images to read, one a line with its suffix."""
+    use_shuffle: Annotated[bool, WITHOUT_EFFECT] = True
+    """BasicSR's, which reads it nowhere either: training images are always shuffled."""
     hold_out: FromTwo | None = None
     """Every N-th clean image is left out of training, and is what other phases read."""
 
@@ -368,7 +374,7 @@ class Logger(Section):
     use_tb_logger: bool
     """Write tensorboard logs."""
     wandb: dict[str, Any] | None = None
-    """BasicSR's, which does not work with current wandb."""
+    """`project`, and `resume_id` of a run to continue: wandb, where it is installed, shows tensorboard's curves."""
 
 
 # the file
