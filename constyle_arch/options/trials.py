@@ -150,8 +150,9 @@ def _smallest_image(options: Options) -> tuple[int, int]:
         if phase != "train":
             with contextlib.suppress(Exception):  # whatever a data set of another project raises
                 items = DATASET_REGISTRY.get(dataset_opt["type"])(deepcopy(dataset_opt))
-                ends = [tuple(items[index]["lq"].shape[-2:]) for index in (0, len(items) - 1)]
-                sizes.append(max(ends, key=math.prod))
+                ends = [items[index] for index in (0, len(items) - 1)]
+                shapes = [tuple(item.get("gt", item["lq"]).shape[-2:]) for item in ends]  # as large as restored
+                sizes.append(max(shapes, key=math.prod))
     logging.disable(logging.NOTSET)
     return min(sizes, key=math.prod, default=(256, 256))
 
