@@ -13,7 +13,7 @@ import constyle_arch
 from constyle_arch.data.paired_restoration_dataset import PairedRestorationDataset
 from constyle_arch.errors import DataError
 from constyle_arch.options.preflight import check_options
-from constyle_arch.options.reading import complete_datasets
+from constyle_arch.options.reading import complete_datasets, read_option_file
 from tests.conftest import run_command, training_options, write_options, write_pairs
 
 
@@ -155,8 +155,11 @@ def small_and_large(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["MSRResNet_x2", "ECBSR_x4"])
-def test_option_files_of_basicsrs_pass_the_checks(small_and_large, name):
-    options = file_of_basicsr(name, small_and_large[int(name[-1])])
+def test_option_files_of_basicsrs_pass_the_checks(tmp_path, small_and_large, name):
+    """An alias for the same `io_backend` twice included, which each data set takes its type out of."""
+    file = write_options(tmp_path / "run.yml", file_of_basicsr(name, small_and_large[int(name[-1])]))
+    assert file.read_text().count("io_backend: *") == 1
+    options = read_option_file(file)
     options |= {"is_train": True, "dist": False, "auto_resume": False}
     complete_datasets(options)
     check_options(options)

@@ -147,7 +147,14 @@ def read_option_file(path: str) -> Options:
         raise OptionsError(f"The option file {path} cannot be read: {_reason(error)}") from error
     if not isinstance(options, dict):
         raise OptionsError(f"The option file {path} holds no options; it must be a mapping of keys to values.")
-    return options
+    return {key: _unshared(value) for key, value in options.items()}
+
+
+def _unshared(value: Any) -> Any:
+    """A copy in which what an alias stands for is there twice: BasicSR's data sets take entries out of theirs."""
+    if isinstance(value, dict):
+        return {key: _unshared(entry) for key, entry in value.items()}
+    return [_unshared(entry) for entry in value] if isinstance(value, list) else value
 
 
 def force_options(options: Options, entries: list[str]) -> None:

@@ -131,7 +131,7 @@ class DegradedImages(Section):
     """Applied in turn: each a `type`, such as noise, rain or jpeg, and its quantities: a number, a range
     [low, high] or {choice: [...]}."""
     color: Literal["rgb", "gray"] = "rgb"
-    """`gray`: the gray version of each image, in three equal channels."""
+    """`gray`: the gray version of each image; a network of one channel is given one, others three equal ones."""
     hold_out: FromTwo | None = None
     """Every N-th clean image is left out of training, and is what other phases read."""
 
