@@ -207,6 +207,26 @@ def test_noise_of_restormers_program_is_noise_here():
     assert made.options["network_g"]["layer_norm_type"] == "WithBias"
 
 
+def test_gray_images_of_restormers_program_are_gray_here():
+    authors = restormer()
+    for section in authors["datasets"].values():
+        section["in_ch"] = 1
+    authors["network_g"] |= {"inp_channels": 1, "out_channels": 1}
+    made = convert(authors)
+    assert [section["color"] for section in made.options["datasets"].values()] == ["gray", "gray"]
+    assert made.options["network_g"]["inp_channels"] == 1
+
+
+def test_file_of_a_test_stays_one():
+    authors = yaml.safe_load(GUIDED)
+    del authors["train"], authors["logger"]
+    authors["datasets"] = {"test": authors["datasets"]["val"]}
+    made = convert(authors)
+    assert "train" not in made.options
+    assert made.left_out["network_g.K"] == "of a training; this is the file of a test"
+    assert made.options["datasets"]["test"]["type"] == "PairedRestorationDataset"
+
+
 def test_keys_without_an_equivalent_are_named():
     authors = yaml.safe_load(GUIDED)
     authors["my_key"] = authors["train"]["my_key"] = authors["network_g"]["my_key"] = 1

@@ -66,7 +66,7 @@ RULES: dict[str, dict[str, Rule]] = {
     "datasets": {
         "mean": Rule("images stay in [0, 1]"),
         "std": Rule("images stay in [0, 1]"),
-        "in_ch": Rule("color: gray stands for one channel"),
+        "in_ch": Rule("in_ch", ("color",), lambda channels: "gray" if channels == 1 else None),
     },
     "train": {
         "use_grad_clip": Rule("use_grad_clip", ("grad_clip_norm",), lambda clips: 0.01 if clips else None),
@@ -78,10 +78,6 @@ RULES: dict[str, dict[str, Rule]] = {
         "max_minibatch": Rule("val.tile is for images that memory does not hold"),
         "grids": Rule("val.tile restores in tiles"),
     },
-    "path": {
-        "root": Rule("everything goes below the directory that a command is started from"),
-        "experiments_root": Rule("everything goes below the directory that a command is started from"),
-    },
 }
 """What becomes of keys, by their section."""
 
@@ -92,7 +88,9 @@ PUBLISHED = {
 }
 """The losses that IRConStyle's program has in its code."""
 
-ITERATIONS = "ConStyle_iter"
+ITERATIONS = {
+    "ConStyle_iter": Rule("ConStyle_iter; afterwards everything of ConStyle rests", ("train", "constyle_iter")),
+}
 
 
 @dataclass
@@ -178,7 +176,7 @@ def convert(options: Options) -> Conversion:
         if isinstance(section, dict):
             _convert_data_set(made, str(phase), section)
     _convert_network(made)
-    for section in ("train", "val", "path"):
+    for section in ("train", "val"):
         _apply(made, (section,), made.options.get(section) or {}, RULES[section])
     if made.options["model_type"] == "ConStyleModel" and made.options.get("train"):
         _add_what_is_code_there(made)
@@ -195,11 +193,9 @@ def _convert_top(made: Conversion) -> None:
     if isinstance(gpus, int) and gpus > 0:
         start = f"; start {gpus} by torchrun --nproc-per-node {gpus} -m constyle_arch train" if gpus > 1 else ""
         made.put(("num_gpu",), "auto", f"{gpus}: the GPU of each process{start}")
-    for section in ("train", "network_g", ""):
-        keys = options.get(section) or {} if section else options
-        if ITERATIONS in keys:
-            iterations = keys.pop(ITERATIONS)
-            made.put(("train", "constyle_iter"), iterations, f"{ITERATIONS}; afterwards everything of ConStyle rests")
+    _apply(made, (), options, ITERATIONS)
+    for section in ("train", "network_g"):
+        _apply(made, (section,), options.get(section) or {}, ITERATIONS)
 
 
 def _convert_data_set(made: Conversion, phase: str, section: Options) -> None:
@@ -279,10 +275,12 @@ def _apply(made: Conversion, where: Path, section: Options, rules: Mapping[str, 
             continue
         value = section.pop(key)
         place = rule.place if len(rule.place) > 1 else (*where, *rule.place)
-        if rule.place and rule.value(value) is not None:
-            made.put(place, rule.value(value), rule.why)
-        elif not rule.place:
+        if not rule.place:
             made.left_out[".".join((*where, key))] = rule.why
+        elif place[0] == "train" and "train" not in made.options:
+            made.left_out[".".join((*where, key))] = "of a training; this is the file of a test"
+        elif rule.value(value) is not None:
+            made.put(place, rule.value(value), rule.why)
 
 
 def _leave_out_unknown(made: Conversion) -> None:
