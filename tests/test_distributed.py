@@ -165,9 +165,13 @@ def test_slurm_starts_a_training(tmp_path, ten_pairs, monkeypatch):
         )
         for rank in ("0", "1")
     ]
-    for task in tasks:
-        _, errors = task.communicate(timeout=200)
-        assert task.returncode == 0, errors[-2000:]
+    try:
+        for task in tasks:
+            _, errors = task.communicate(timeout=300)
+            assert task.returncode == 0, errors[-2000:]
+    finally:
+        for task in tasks:
+            task.kill()
     assert "Number of processes: 2" in log_of(tmp_path / "experiments" / "tiny")
 
 
