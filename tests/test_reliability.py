@@ -124,7 +124,7 @@ def test_check_says_what_a_run_would_do_and_creates_nothing(tmp_path, ten_pairs,
         "train        pairs, 10 images",
         "val          pairs, 2 images",
         "iterations   12, 3 an epoch with 4 images each in one process: 4.0 epochs",
-        "GiB for a step of 4 images of 16×16 pixels",
+        "MiB for a step of 4 images of 16×16 pixels",
         "ConStyleRestormer, ",
         "GMACs for 256×256 pixels",
     ):
