@@ -12,6 +12,7 @@ from constyle_arch.commands import (
     check,
     compare,
     convert,
+    convert_options,
     export,
     info,
     init,
@@ -43,7 +44,10 @@ Train a network on sample photographs and test it:
 Everything is written below the current directory.
 """
 
-COMMANDS = (prepare, init, check, train, plot, test, compare, restore, web, latents, info, convert, export)
+COMMANDS = (
+    *(prepare, init, check, train, plot, test, compare, restore, web, latents),
+    *(info, convert, convert_options, export),
+)
 
 TO_DO = {
     errno.ENOSPC: "make room on the disk, and give the command again",

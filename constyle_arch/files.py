@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-import torch
-
 from constyle_arch.errors import RunError
 
 SUFFIX = ".unfinished"
@@ -22,6 +20,8 @@ def save_atomically(content: object, path: Path) -> None:
     Raises:
         RunError: the file cannot be written (disk full, no permission); what was there before is untouched.
     """
+    import torch  # which commands without a network are faster without
+
     _write(path, lambda file: torch.save(content, file))
 
 

@@ -6,16 +6,18 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import cv2
 import numpy as np
 import PIL.Image
 import tifffile
-import torch
 from numpy.typing import NDArray
 
 from constyle_arch.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor  # slow to import
 
 Image: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 """(H, W, 3), BGR, 8 or 16 bits a channel, as OpenCV reads and writes it."""
@@ -159,9 +161,17 @@ def to_float(image: Image) -> FloatImage:
     return image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
 
 
-def in_unit_range(images: torch.Tensor) -> torch.Tensor:
+def in_unit_range(images: "Tensor") -> "Tensor":
     """Tensors of 8 bits, uint8, scaled to [0, 1]; others are so already."""
-    return images.float() / 255 if images.dtype == torch.uint8 else images
+    return images if images.is_floating_point() else images.float() / 255
+
+
+def to_gray(images: "Tensor") -> "Tensor":
+    """Images (N, 3, H, W), RGB, or (N, 1, H, W), as (N, 1, H, W): their luma, by ITU-R BT.601 as OpenCV has it."""
+    if images.shape[-3] == 1:
+        return images
+    red, green, blue = images.unbind(-3)
+    return (0.299 * red + 0.587 * green + 0.114 * blue).unsqueeze(-3)
 
 
 def quantized(image: FloatImage, dtype: np.dtype[Any]) -> Any:

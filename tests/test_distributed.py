@@ -2,12 +2,16 @@
 
 import csv
 import json
+import os
+import socket
+import subprocess
 import sys
 
 import pytest
 import torch
 import yaml
 
+from constyle_arch.errors import OptionsError, RunError
 from tests.shared import REPOSITORY, paired_dataset, run_command, training_options, write_options, write_pairs
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
@@ -120,6 +124,71 @@ def test_worker_that_is_killed_is_restarted_and_goes_on(tmp_path, ten_pairs):
         assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
+@pytest.mark.parametrize("start", [("-m", "constyle_arch", "train"), ("basicsrs_train.py",)])
+def test_launchers_are_called_as_basicsrs_documentation_has_it(tmp_path, ten_pairs, start):
+    """`--launcher pytorch`, by the command and by a file of BasicSR's kind, which is told its `--local_rank`."""
+    options = training_options(ten_pairs, total_iter=2)
+    write_options(tmp_path / "run.yml", options)
+    (tmp_path / "basicsrs_train.py").write_text(
+        "import os, sys\n"
+        "import constyle_arch\n"
+        "constyle_arch.register()\n"
+        "from basicsr.train import train_pipeline\n"
+        "sys.argv.append(f'--local_rank={os.environ[\"LOCAL_RANK\"]}')\n"
+        "train_pipeline(os.getcwd())\n"
+    )
+    result = run_command(*start, "-opt", "run.yml", "--launcher", "pytorch", cwd=tmp_path, launcher=TORCHRUN)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "Number of processes: 2" in log_of(tmp_path / "experiments" / "tiny")
+
+
+def test_slurm_starts_a_training(tmp_path, ten_pairs, monkeypatch):
+    """Two tasks, as srun starts them, beside a `scontrol` that names this machine."""
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text('#!/bin/sh\ntest "$*" = "show hostnames node[1-2]" && echo 127.0.0.1 && echo 127.0.0.1\n')
+    scontrol.chmod(0o755)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = training_options(ten_pairs, total_iter=2) | {"dist_params": {"backend": "nccl", "port": port}}
+    write_options(tmp_path / "run.yml", options)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    command = [sys.executable, "-m", "constyle_arch", "train", "-opt", "run.yml", "--launcher", "slurm"]
+    slurm = {"SLURM_NTASKS": "2", "SLURM_NODELIST": "node[1-2]"}
+    tasks = [
+        subprocess.Popen(
+            command,
+            cwd=tmp_path,
+            env={**os.environ, **slurm, "SLURM_PROCID": rank, "SLURM_LOCALID": "0", "OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in ("0", "1")
+    ]
+    try:
+        for task in tasks:
+            _, errors = task.communicate(timeout=300)
+            assert task.returncode == 0, errors[-2000:]
+    finally:
+        for task in tasks:
+            task.kill()
+    assert "Number of processes: 2" in log_of(tmp_path / "experiments" / "tiny")
+
+
+def test_what_slurm_lacks_is_one_clear_error(monkeypatch):
+    from constyle_arch.basicsr_repairs.processes import init_dist
+    from constyle_arch.options.reading import read_checked_options
+
+    monkeypatch.delenv("SLURM_PROCID", raising=False)
+    options = str(REPOSITORY / "options" / "derain_nafnet.yml")
+    with pytest.raises(OptionsError, match=r"needs Slurm's SLURM_PROCID, SLURM_NTASKS, SLURM_NODELIST: .* srun"):
+        read_checked_options(["-opt", options, "--launcher", "slurm"])
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("SLURM_NODELIST", "node1")
+    with pytest.raises(RunError, match=r"`scontrol show hostnames node1`, which .* fails: .*No such file"):
+        init_dist("slurm")
+
+
 def test_problem_in_one_process_is_shown_once_and_ends_all(tmp_path, ten_pairs):
     options = training_options(ten_pairs, total_iter=4)
     options["network_g"]["dim"] = 7
@@ -143,7 +212,6 @@ def test_another_number_of_processes_does_not_go_on_silently(tmp_path, ten_pairs
 def test_nodes_meet_at_the_rendezvous_of_the_docs(tmp_path, ten_pairs):
     """Two launchers of one process each, as on two hosts."""
     import re
-    import subprocess
 
     page = (REPOSITORY / "docs" / "training.md").read_text().replace("\\\n", "")
     line = re.search(r"^torchrun --nnodes 2 .*$", page, re.MULTILINE)[0]

@@ -27,7 +27,7 @@ from constyle_arch.options.preflight import check_options, fill_gaps
 from constyle_arch.options.reading import complete_datasets, force_options, read_checked_options, read_option_file
 from constyle_arch.options.scaling import scale_iterations
 from constyle_arch.options.structure import check_structure
-from constyle_arch.training.step_costs import Step
+from constyle_arch.training.step_costs import Disk, Step, disk_of
 from tests.bad_options import BROKEN, MESSAGES, broken, entry_of, report_of
 from tests.shared import REPOSITORY, run_command, training_options, write_options, write_pairs
 
@@ -286,11 +286,47 @@ def test_step_that_memory_does_not_hold_is_computed_in_as_few_parts_as_fit(ten_p
     options["datasets"]["train"]["batch_size_per_gpu"] = 16
     step = Step(fixed=2 * GIGABYTE, computed=60 * GIGABYTE, parts=1, seconds=None)
     (found,) = cautions(options, step, 20 * GIGABYTE)
-    assert "about 62.0 GiB and 20.0 GiB are free; set train.accumulate: 4 " in found
+    assert "about 62.0 GiB and 20.0 GiB are free; set train.accumulate: 4 at the same rate" in found
     assert replace(step, parts=4).memory <= 20 * GIGABYTE < replace(step, parts=2).memory
     (found,) = cautions(options, step, 5 * GIGABYTE)  # eight parts of two images take more
-    assert "accumulate" not in found and "train.checkpointing: true" in found
+    assert "accumulate" not in found and "batch_size" not in found and "train.checkpointing: true" in found
     assert list(cautions(options, step, 62 * GIGABYTE)) == []
+
+
+@pytest.mark.parametrize(("optimizer", "rate"), [("AdamW", "0.0005"), ("SGD", "0.00025")])
+def test_batch_that_memory_does_not_hold_may_be_smaller_with_another_rate_and_more_iterations(
+    ten_pairs, optimizer, rate
+):
+    """A quarter of the batch: half the rate for an adaptive optimizer, a quarter for SGD."""
+    options = checked(ten_pairs)
+    options["datasets"]["train"]["batch_size_per_gpu"] = 16
+    options["train"]["optim_g"] |= {"type": optimizer, "lr": 0.001}
+    step = Step(fixed=2 * GIGABYTE, computed=60 * GIGABYTE, parts=1, seconds=None)
+    (found,) = cautions(options, step, 18 * GIGABYTE)
+    assert f"batch_size_per_gpu: 4 with train.optim_g.lr: {rate} and --total-iter 16, as many images" in found
+    assert "torchrun" not in found
+    options |= {"num_gpu": 1, "dist": False}
+    (found,) = cautions(options, step, 18 * GIGABYTE, gpus=4)
+    assert "set batch_size_per_gpu: 4 for 4 processes (torchrun --nproc-per-node 4), or train.accumulate: 4" in found
+
+
+def test_disk_that_will_be_full_is_doubted(ten_pairs):
+    disk = Disk(network=2 * GIGABYTE, state=3 * GIGABYTE, count=10, free=50 * GIGABYTE)
+    (found,) = cautions(checked(ten_pairs), None, 0, disk)
+    assert "10 checkpoints take about 54.0 GiB and 50.0 GiB are free here; raise logger.save_checkpoint_freq" in found
+    assert list(cautions(checked(ten_pairs), None, 0, replace(disk, free=54 * GIGABYTE))) == []
+
+
+def test_disk_that_is_needed_is_what_a_run_writes(tmp_path, make_model, ten_pairs):
+    model = make_model()
+    model.feed_data({"lq": torch.rand(4, 3, 16, 16), "gt": torch.rand(4, 3, 16, 16)})
+    model.optimize_parameters(1)
+    model.save_networks("4")
+    model.save_training_state(0, 4)
+    disk = disk_of(checked(ten_pairs))
+    assert disk.count == 2  # of four iterations, saved every second
+    for size, file in ((disk.network, "net_g_4.pth"), (disk.state, "4.state")):
+        assert (tmp_path / file).stat().st_size == pytest.approx(size, rel=0.15), file
 
 
 def test_weeks_on_a_cpu_are_doubted(ten_pairs):

@@ -1,6 +1,7 @@
 """The option files of `options/`, on stand-ins for the data sets laid out as `datasets/README.md` shows."""
 
 import csv
+import inspect
 import json
 import re
 import shutil
@@ -10,13 +11,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from basicsr.utils.registry import ARCH_REGISTRY
 
 from constyle_arch.checkpoints.trained import TRAINED
 from constyle_arch.data.preparation.catalogue import DATA_SETS
 from constyle_arch.options.preflight import check_options
 from constyle_arch.options.reading import complete_datasets, force_options, read_option_file
-from tests.shared import ABLATIONS, FILES, OPTIONS, RECIPES, run_command
+from tests.shared import ABLATIONS, FILES, OPTIONS, RECIPES, REPOSITORY, run_command
 from tests.stand_ins import prepare, sections, tree, write_stand_ins
 
 TASKS = ("denoise", "denoise15", "denoise25", "denoise50", "deblur", "derain", "dehaze")
@@ -82,6 +84,23 @@ def test_every_task_and_network_has_a_file_to_train_and_one_to_test():
     wanted |= {"prompter.yml", "any_v2_conv.yml", "test/any_v2_conv.yml"}
     wanted |= {f"{folder}trained_{name}.yml" for folder in ("", "test/") for name in TRAINED}
     assert wanted == set(RECIPES)
+
+
+def test_recipes_have_the_values_that_are_said_to_differ_from_the_authors():
+    page = (REPOSITORY / "docs" / "training.md").read_text()
+    section = page.split("## What differs from the authors' option files")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `([\w.]+)` \| `(.+?)` \| .+ \| .+ \|$", section, re.MULTILINE)
+    assert len(rows) == section.count("\n|") - 2
+    for file in (f"{task}_{network}.yml" for task in TASKS for network in NETWORKS):
+        options = read_option_file(OPTIONS / file)
+        defaults = inspect.signature(ARCH_REGISTRY.get(options["network_g"]["type"])).parameters
+        options["network_g"] = {key: one.default for key, one in defaults.items()} | options["network_g"]
+        for path, value in rows:
+            found = options
+            for key in path.split("."):
+                found = found.get(key, ...) if found is not ... else ...
+            guided = path in ("network_g.encoder_initialization", "train.contrast.normalize")
+            assert found == yaml.safe_load(value) or (found is ... and guided and "constyle" not in file), (file, path)
 
 
 def test_every_ablation_differs_from_the_recipe_in_what_it_is_named_for():

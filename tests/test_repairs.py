@@ -150,3 +150,29 @@ def test_basicsr_imports_without_functional_tensor_and_operators():
 def test_importing_the_package_is_cheap():
     program = "import sys, constyle_arch.cli; assert not {'torch', 'basicsr', 'cv2'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_errors_and_commands_without_a_network_do_not_wait_for_torch(tmp_path):
+    """A second or more, each time a name is mistyped; matplotlib and OpenCV stay where they are needed."""
+    commands = [
+        "train -opt gone.yml",
+        "check -opt gone.yml",
+        "test -opt gone.yml",
+        "test --weights gone.pth --gt gone --lq gone",
+        "info gone.pth",
+        "info gone.yml",
+        "export gone.pth net.onnx",
+        "convert gone.pth net.pth",
+        "convert-options gone.yml mine.yml",
+        "restore -i gone.png -o out --weights gone.pth",
+        "compare gone",
+        "plot gone",
+        "prepare folders --gt gone -o out",
+        "prepare sots",
+    ]
+    program = (
+        "import sys\nfrom constyle_arch import cli\nfor command in sys.argv[1:]:\n"
+        "    assert cli.main(command.split()) == 2, command\n"
+        "    assert not {'torch', 'basicsr'} & set(sys.modules), command\n"
+    )
+    subprocess.run([sys.executable, "-c", program, *commands], check=True, cwd=tmp_path)

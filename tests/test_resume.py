@@ -22,6 +22,7 @@ from tests.shared import (
     options_for,
     outcome,
     run_command,
+    training_options,
     write_options,
     write_pairs,
 )
@@ -243,6 +244,24 @@ def test_experiment_that_is_there_is_neither_archived_nor_overwritten(six_iterat
     names = experiments_in(tmp_path)
     assert names[0] == "tiny"
     assert names[1].startswith("tiny_archived_")
+
+
+@pytest.mark.parametrize("end", ["os.kill(os.getpid(), signal.SIGKILL)", "1 / 0"])
+def test_run_that_ends_at_its_first_iteration_is_not_in_the_way_of_the_corrected_command(tmp_path, ten_pairs, end):
+    (tmp_path / "ends.py").write_text(
+        "import os, signal\n"
+        "from constyle_arch.models.restoration_model import RestorationModel\n"
+        f"RestorationModel.optimize_parameters = lambda *_: {end}\n"
+    )
+    write_options(tmp_path / "run.yml", training_options(ten_pairs, total_iter=2))
+    failed = run_command("train", "-opt", "run.yml", "--plugin", "ends.py", cwd=tmp_path)
+    assert failed.returncode not in (0, 2)
+    left = experiments_in(tmp_path)
+    assert left == (["tiny"] if "kill" in end else [])
+    result = run_command("train", "-opt", "run.yml", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert experiments_in(tmp_path) == ["tiny"]  # nothing was archived
+    assert len(list((tmp_path / "experiments" / "tiny").glob("train_*.log"))) == 1
 
 
 def experiments_in(cwd):

@@ -25,5 +25,6 @@ def apply() -> None:
         runs.read_options_safely,
         runs.resume_where_the_experiment_is,
         runs.log_at_length_to_the_file_alone,
+        runs.show_runs_in_current_wandb,
     ):
         repair()

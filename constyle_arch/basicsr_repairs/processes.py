@@ -12,6 +12,8 @@ from torch import distributed, nn
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.nn.parallel import DistributedDataParallel
 
+from constyle_arch.errors import RunError
+
 TIMEOUT = timedelta(hours=1)
 """How long ranks wait for each other: one may have larger images to validate on than the others."""
 
@@ -85,11 +87,15 @@ def model_to_device(self: BaseModel, net: nn.Module) -> nn.Module:
 
 
 def _describe_slurm_job(port: int | None) -> None:
+    """Set torch's variables from Slurm's, as BasicSR does; the nodes' names are `scontrol`'s to write out."""
     import subprocess
 
-    nodes = subprocess.run(
-        ["scontrol", "show", "hostnames", os.environ["SLURM_NODELIST"]], capture_output=True, text=True, check=True
-    ).stdout.split()
+    command = ["scontrol", "show", "hostnames", os.environ["SLURM_NODELIST"]]
+    try:
+        nodes = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    except (OSError, subprocess.CalledProcessError) as error:
+        reason = str(getattr(error, "stderr", "") or error).strip()
+        raise RunError(f"--launcher slurm: `{' '.join(command)}`, which names the nodes, fails: {reason}") from error
     os.environ["MASTER_ADDR"] = nodes[0]
     os.environ["MASTER_PORT"] = str(port or os.environ.get("MASTER_PORT", 29500))
     os.environ["RANK"] = os.environ["SLURM_PROCID"]

@@ -1,5 +1,6 @@
 """Repairs of how a run starts."""
 
+import importlib
 import logging
 import re
 from pathlib import Path
@@ -8,10 +9,18 @@ from typing import Any
 import basicsr.test
 import basicsr.train
 from basicsr.utils import get_root_logger
+from basicsr.utils.dist_util import master_only
 
 from constyle_arch.files import remove_unfinished
 from constyle_arch.options.reading import parse_options
-from constyle_arch.training.experiments import hold_experiment, network_of, set_aside_after, state_to_resume
+from constyle_arch.training.experiments import (
+    hold_experiment,
+    is_failed_start,
+    network_of,
+    remove_failed_start,
+    set_aside_after,
+    state_to_resume,
+)
 from constyle_arch.training.resuming import start_of
 
 Options = dict[str, Any]
@@ -37,6 +46,27 @@ def log_at_length_to_the_file_alone() -> None:
     """A start prints ninety lines: versions under a banner, every option, every part that is built."""
     basicsr.train.get_root_logger = get_root_logger_of_run
     basicsr.test.get_root_logger = get_root_logger_of_run
+
+
+def show_runs_in_current_wandb() -> None:
+    """`init_wandb_logger` makes its run's id by a function that wandb has no more."""
+    basicsr.train.init_wandb_logger = init_wandb_logger
+
+
+@master_only  # type: ignore[untyped-decorator]  # BasicSR publishes no types
+def init_wandb_logger(opt: Options) -> None:
+    """Have wandb show what tensorboard is given, in the project and perhaps the run that `logger.wandb` names."""
+    wandb = importlib.import_module("wandb")
+    settings = opt["logger"]["wandb"]
+    run = settings.get("resume_id")
+    wandb.init(
+        project=settings["project"],
+        name=opt["name"],
+        id=run,
+        resume="allow" if run else None,
+        config=opt,
+        sync_tensorboard=True,
+    )
 
 
 def get_root_logger_of_run(
@@ -71,6 +101,8 @@ def load_resume_state(opt: Options) -> dict[str, Any] | None:
     home = Path(opt["path"]["experiments_root"])
     if opt["rank"] == 0:
         hold_experiment(home)
+        if is_failed_start(home):
+            remove_failed_start(home)
     found = state_to_resume(opt)
     if found is None:
         if opt["auto_resume"] and opt["rank"] == 0:

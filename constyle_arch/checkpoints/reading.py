@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from constyle_arch.checkpoints.jax import from_jax
-from constyle_arch.checkpoints.trained import TRAINED, located
-from constyle_arch.errors import CheckpointError, listed
+from constyle_arch.checkpoints.trained import checkpoint_file
+from constyle_arch.errors import CheckpointError
 
 SECTIONS = ("params_ema", "params", "state_dict", "model", "net", "network", "generator")
 """Where a checkpoint may keep its weights, the preferred one first."""
@@ -123,11 +123,7 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
     Raises:
         CheckpointError: the file is missing, damaged or no checkpoint, or holds more than plain data.
     """
-    path = located(path)
-    if not path.is_file():
-        raise CheckpointError(
-            f"The checkpoint {path} does not exist. The networks that come trained are called {listed(list(TRAINED))}."
-        )
+    path = checkpoint_file(path)
     try:
         if path.suffix.lower() == ".safetensors":
             return _read_safetensors(path)

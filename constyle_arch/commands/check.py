@@ -31,6 +31,7 @@ def add_to(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace) -> None:
     """Check the options and print what the run would do."""
+    read_option_file(parsed.opt)  # what is wrong with it is said before torch is imported
     from constyle_arch.training.runner import prepare_basicsr
 
     prepare_basicsr(parsed.plugin)
@@ -50,6 +51,8 @@ def run(parsed: argparse.Namespace) -> None:
 
 def _experiment_in_the_way(parsed: argparse.Namespace) -> Path | None:
     """The folder that a training of these flags would refuse to touch; what else is wrong is found by the checks."""
+    from constyle_arch.training.experiments import is_failed_start
+
     options = read_option_file(parsed.opt)
     with contextlib.redirect_stdout(None):  # the checks say which options are new
         force_options(options, parsed.force_yml or [])
@@ -59,4 +62,4 @@ def _experiment_in_the_way(parsed: argparse.Namespace) -> Path | None:
     if "train" not in options or resumes or parsed.archive or parsed.debug or name.startswith("debug"):
         return None
     home = Path("experiments") / name
-    return home if home.is_dir() else None
+    return home if home.is_dir() and not is_failed_start(home) else None

@@ -43,6 +43,10 @@ def add_to(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace) -> None:
     """Convert the file."""
+    from constyle_arch.checkpoints.trained import checkpoint_file
+
+    checkpoint_file(parsed.source)
+
     from constyle_arch.checkpoints.conversion import convert
 
     tlc = window_asked_for(parsed)

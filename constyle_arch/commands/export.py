@@ -56,11 +56,12 @@ def add_to(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Load the network and write it."""
+    network, _, source = load_chosen_network(parsed)
+
     import torch
 
     from constyle_arch.inference.onnx_export import export_onnx
 
-    network, _, source = load_chosen_network(parsed)
     precision = torch.float16 if parsed.half else torch.bfloat16 if parsed.bf16 else torch.float32
     exported = export_onnx(
         network,

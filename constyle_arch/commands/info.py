@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from constyle_arch.checkpoints.trained import overview
+from constyle_arch.checkpoints.trained import checkpoint_file, located, overview
 from constyle_arch.commands.network_arguments import add_network_arguments, network_options_of
 from constyle_arch.errors import OptionsError
 
@@ -46,12 +46,16 @@ def run(parsed: argparse.Namespace) -> None:
         return
     if parsed.size < 1:
         raise OptionsError(f"--size is {parsed.size}; it must be at least 1 pixel.")
+    from constyle_arch.options.reading import read_option_file
+
+    options, path = network_options_of(parsed), located(parsed.path)
+    if path.suffix in (".yml", ".yaml"):
+        read_option_file(str(path))
+    else:
+        checkpoint_file(path)
+
+    from constyle_arch.reporting.describing import describe
     from constyle_arch.training.runner import prepare_basicsr
 
     prepare_basicsr(parsed.plugin)
-    from constyle_arch.checkpoints.trained import located
-    from constyle_arch.reporting.describing import describe
-
-    options = network_options_of(parsed)
-    path = located(parsed.path)
     print(describe(path, parsed.size, parsed.key, parsed.names, parsed.type, options), end="")

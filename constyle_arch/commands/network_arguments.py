@@ -90,13 +90,14 @@ def load_chosen_network(parsed: argparse.Namespace) -> tuple[Any, Path, str]:
     Raises:
         UserError: the flags, a plugin or the weights cannot be used.
     """
+    from constyle_arch.checkpoints.trained import checkpoint_file
+
+    weights, options = checkpoint_file(parsed.weights), network_options_of(parsed)
+
     from constyle_arch.checkpoints.loading import read_network
-    from constyle_arch.checkpoints.trained import located
     from constyle_arch.training.runner import prepare_basicsr
 
     prepare_basicsr(parsed.plugin)
-    weights = located(parsed.weights)
-    options = network_options_of(parsed)
     network, section = read_network(weights, parsed.type, key=parsed.key, tlc=window_asked_for(parsed), **options)
     return network, weights, f"{weights} [{section}]" if section else str(weights)
 

@@ -114,9 +114,10 @@ def run(parsed: argparse.Namespace) -> None:
     """Prepare the data set named."""
     from constyle_arch.data.preparation.data_sets import prepare_data_set, prepare_folders
     from constyle_arch.data.preparation.plan import Plan
-    from constyle_arch.data.preparation.sample import prepare_sample
 
     if parsed.data_set == "sample":
+        from constyle_arch.data.preparation.sample import prepare_sample
+
         prepare_sample(parsed.output, parsed.tasks)
         return
     packing = {"workers": parsed.workers, "leave_out": parsed.leave_out, "check_only": parsed.check}

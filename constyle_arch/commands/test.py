@@ -5,6 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from constyle_arch.checkpoints.trained import checkpoint_file
 from constyle_arch.commands.network_arguments import (
     add_network_arguments,
     add_tlc_argument,
@@ -12,7 +13,7 @@ from constyle_arch.commands.network_arguments import (
     window_asked_for,
 )
 from constyle_arch.errors import OptionsError
-from constyle_arch.options.reading import Options, add_run_arguments
+from constyle_arch.options.reading import Options, add_run_arguments, read_option_file
 
 TEST = """\
 Restore and score images with a network: those of --gt and --lq, those that an experiment held out of its training, or
@@ -62,9 +63,14 @@ def add_to(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace) -> None:
     """Run BasicSR's test pipeline."""
+    _check_flags(parsed)
+    if parsed.opt:  # what is wrong with a file is said before torch is imported
+        read_option_file(parsed.opt)
+    else:
+        checkpoint_file(parsed.weights)
+
     from constyle_arch.training.runner import prepare_basicsr, run_pipeline
 
-    _check_flags(parsed)
     if parsed.opt:
         run_pipeline("test", parsed.arguments, parsed.plugin)
         return

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from constyle_arch.options.reading import add_run_arguments
+from constyle_arch.options.reading import add_run_arguments, read_option_file
 
 TRAIN = """\
 Train a network by an option file.
@@ -39,6 +39,7 @@ def add_to(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace) -> None:
     """Run BasicSR's training pipeline."""
+    read_option_file(parsed.opt)  # what is wrong with it is said before torch is imported
     from constyle_arch.training.runner import run_pipeline
 
     run_pipeline("train", parsed.arguments, parsed.plugin)

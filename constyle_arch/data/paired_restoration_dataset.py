@@ -1,5 +1,6 @@
 """Pairs of degraded and clean images, from folders or LMDB."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from constyle_arch.data.holding_out import part_of
-from constyle_arch.data.image_stores import ImageLmdb, open_store
-from constyle_arch.data.pairing import match_names
+from constyle_arch.data.image_stores import ImageFolder, ImageLmdb, open_store
+from constyle_arch.data.pairing import compare_names, match_names
 from constyle_arch.data.training_crop import TrainingCrop
-from constyle_arch.errors import DataError
+from constyle_arch.errors import DataError, listed
 from constyle_arch.images import Image, decode, size_of, to_float
 
 
@@ -45,10 +46,26 @@ class PairedRestorationDataset(Dataset[dict[str, Tensor | str]]):
                 raise DataError(
                     f"io_backend.type is {backend!r}, but dataroot_{side} is {found} by its name; leave io_backend out."
                 )
-        lq_names, gt_names = self.stores["lq"].names, self.stores["gt"].names
-        pairs = match_names(lq_names, gt_names, opt.get("lq_name") or "{}", opt.get("gt_name") or "{}")
+        pairs = self._matched()
         read = part_of(sorted({clean for _, clean in pairs}), opt)
         self.pairs = [pair for pair in pairs if pair[1] in read]
+
+    def _matched(self) -> list[tuple[str, str]]:
+        """The pairs of names, of all images or of those that `meta_info_file` lists."""
+        lq_names, gt_names = self.stores["lq"].names, self.stores["gt"].names
+        template = self.opt.get("filename_tmpl") if isinstance(self.stores["lq"], ImageFolder) else None
+        forms = self.opt.get("lq_name") or template or "{}", self.opt.get("gt_name") or "{}"
+        file = self.opt.get("meta_info_file")
+        if not file:
+            return match_names(lq_names, gt_names, *forms)
+        wanted = _names_in(file)
+        pairs = [pair for pair in compare_names(lq_names, gt_names, *forms).pairs if pair[1] in wanted]
+        if missing := sorted(wanted - {clean for _, clean in pairs}):
+            raise DataError(
+                f"meta_info_file: {len(missing)} images that {file} lists are not in dataroot_gt, or not in "
+                f"dataroot_lq by lq_name {forms[0]!r}: {listed(missing)}."
+            )
+        return pairs
 
     def __len__(self) -> int:
         """How many degraded images there are."""
@@ -82,3 +99,12 @@ class PairedRestorationDataset(Dataset[dict[str, Tensor | str]]):
             corner = crop.window(images["lq"], lq_path)
             (crops["lq_other"],) = crop.augment([crop.cut(images["lq"], *corner)])
         return crops
+
+
+def _names_in(file: str) -> set[str]:
+    """The names, without suffix, that a list of BasicSR's has: `0001_s001.png (480,480,3)` a line."""
+    try:
+        lines = Path(file).expanduser().read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise DataError(f"meta_info_file: {file} cannot be read: {getattr(error, 'strerror', error)}.") from error
+    return {line.rsplit(" (", 1)[0].strip().rsplit(".", 1)[0] for line in lines if line.strip()}

@@ -15,10 +15,16 @@ class PSNRLoss(nn.Module):
     Args:
         loss_weight: factor of the loss.
         eps: added to the mean square, so that equal images have a finite loss, of 10·log10(eps).
+        reduction: `mean`, the only one; NAFNet's option files give it.
+
+    Raises:
+        ValueError: `reduction` is another one.
     """
 
-    def __init__(self, loss_weight: float = 1.0, eps: float = 1e-8) -> None:
+    def __init__(self, loss_weight: float = 1.0, eps: float = 1e-8, reduction: str = "mean") -> None:
         super().__init__()
+        if reduction != "mean":
+            raise ValueError(f"reduction is {reduction!r}; it must be mean.")
         self.loss_weight = loss_weight
         self.eps = eps
 

@@ -11,11 +11,12 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
+from constyle_arch.archs.layers import channels_of
 from constyle_arch.archs.local_statistics import local_window, use_local_statistics
 from constyle_arch.checkpoints.loading import window_for_crops, window_of
 from constyle_arch.checkpoints.reading import read_checkpoint
 from constyle_arch.checkpoints.trained import located
-from constyle_arch.images import in_unit_range
+from constyle_arch.images import in_unit_range, to_gray
 from constyle_arch.inference.restoring import restore
 from constyle_arch.models.acceleration import PRECISIONS, Acceleration
 from constyle_arch.models.optimization import Optimization
@@ -114,8 +115,9 @@ class RestorationModel(TrainingStep, Validations, Saving, Optimization, SRModel)
             self.gt = self.on_device(data["gt"])
 
     def on_device(self, images: Tensor) -> Tensor:
-        """`images` on the run's device, in [0, 1]; those of 8 bits travel as they are."""
-        return in_unit_range(images.to(self.device, non_blocking=True))
+        """`images` on the run's device, in [0, 1], gray for a network of one channel; 8 bits travel as they are."""
+        images = in_unit_range(images.to(self.device, non_blocking=True))
+        return to_gray(images) if channels_of(self.get_bare_model(self.net_g)) == 1 else images
 
     @property
     def restoring_network(self) -> nn.Module:

@@ -136,7 +136,7 @@ class Validations(BaseModel):  # type: ignore[misc]  # BasicSR publishes no type
         return int(max_over_ranks([self.stop_request.signal_number], self.device)[0])
 
     def restored_images(self, sample: Mapping[str, Any]) -> dict[str, Tensor]:
-        """The images of a sample, (1, 3, H, W) each.
+        """The images of a sample, (1, C, H, W) each.
 
         Returns:
             `input`, `restored` and, where there is one, `clean`.

@@ -7,7 +7,7 @@ from typing import Any
 from constyle_arch.data.image_stores import as_list
 from constyle_arch.data.workers import available_cores
 from constyle_arch.options.schema import Train
-from constyle_arch.training.step_costs import Step
+from constyle_arch.training.step_costs import Disk, Step
 
 Options = dict[str, Any]
 
@@ -18,13 +18,17 @@ WORKERS_A_CORE = 8
 LONG_ON_A_CPU = 7 * DAY
 
 
-def cautions(options: Options, step: Step | None, free_memory: float) -> Iterator[str]:
+def cautions(
+    options: Options, step: Step | None, free_memory: float, disk: Disk | None = None, gpus: int = 1
+) -> Iterator[str]:
     """Options that can be run but are hardly meant, one sentence each.
 
     Args:
         options: checked.
         step: what a training step takes; None for a test, and where it cannot be told.
         free_memory: bytes of the device that can be had.
+        disk: what a training writes; None for a test.
+        gpus: of this machine.
     """
     yield from _same_places(options)
     if not options["is_train"]:
@@ -38,7 +42,12 @@ def cautions(options: Options, step: Step | None, free_memory: float) -> Iterato
             f"core{'s' * (cores > 1)}; each worker is a process with memory of its own."
         )
     if step:
-        yield from _too_much(options["datasets"]["train"], train.total_iter, step, free_memory)
+        yield from _too_much(options, train, step, free_memory, gpus)
+    if disk and disk.needed > disk.free:
+        yield (
+            f"{disk.count} checkpoints take about {size_in_words(disk.needed)} and {size_in_words(disk.free)} are free "
+            "here; raise logger.save_checkpoint_freq, or start where there is more room."
+        )
 
 
 def _same_places(options: Options) -> Iterator[str]:
@@ -80,28 +89,45 @@ def _schedule(train: Train) -> Iterator[str]:
         )
 
 
-def _too_much(loader: Options, total: int, step: Step, free_memory: float) -> Iterator[str]:
+def _too_much(options: Options, train: Train, step: Step, free_memory: float, gpus: int) -> Iterator[str]:
     if step.memory > free_memory:
-        batch = loader["batch_size_per_gpu"]
-        parts = [
-            parts
-            for parts in range(step.parts + 1, batch // 2 + 1)
-            if batch % parts == 0 and step.fixed + step.computed / parts <= free_memory
-        ]
-        advice = "train.checkpointing: true, or a smaller gt_size or network"
-        if parts:
-            advice = (
-                f"train.accumulate: {parts[0]} (BatchNorm and the style loss then see a part at a time), or {advice}"
-            )
+        ways = [*_smaller_steps(options, train, step, free_memory, gpus), "train.checkpointing: true"]
         yield (
-            f"a step takes about {step.memory / GIGABYTE:.1f} GiB and {free_memory / GIGABYTE:.1f} GiB are free; set "
-            f"{advice}."
+            f"a step takes about {size_in_words(step.memory)} and {size_in_words(free_memory)} are free; set "
+            f"{', or '.join(ways)}, or take a smaller gt_size or network."
         )
-    if step.seconds and step.seconds * total > LONG_ON_A_CPU:
+    if step.seconds and step.seconds * train.total_iter > LONG_ON_A_CPU:
         yield (
-            f"train.total_iter: {total} iterations take about {in_words(step.seconds * total)} on this CPU; "
-            "--total-iter N shortens the whole schedule, a smaller network its steps."
+            f"train.total_iter: {train.total_iter} iterations take about {in_words(step.seconds * train.total_iter)} "
+            "on this CPU; --total-iter N shortens the whole schedule, a smaller network its steps."
         )
+
+
+def _smaller_steps(options: Options, train: Train, step: Step, free_memory: float, gpus: int) -> Iterator[str]:
+    """Ways to the same training in steps that fit, the one nearest to it first."""
+    optimizer = options["train"]["optim_g"]
+    batch, room = options["datasets"]["train"]["batch_size_per_gpu"], free_memory - step.fixed
+    alone_on_gpus = options["num_gpu"] and not options["dist"]
+    if alone_on_gpus and batch % gpus == 0 and step.computed / gpus <= room < step.computed:
+        yield f"batch_size_per_gpu: {batch // gpus} for {gpus} processes (torchrun --nproc-per-node {gpus})"
+    parts = [n for n in range(step.parts + 1, batch // 2 + 1) if batch % n == 0 and step.computed / n <= room]
+    if parts:
+        yield (
+            f"train.accumulate: {parts[0]} at the same rate (BatchNorm and the style loss then see a part at a time)"
+        )
+    fits = [n for n in range(2, batch) if batch % n == 0 and step.computed * n / batch / step.parts <= room]
+    if fits:
+        share = fits[-1] / batch
+        rate = optimizer["lr"] * (share if optimizer["type"] == "SGD" else share**0.5)
+        yield (
+            f"batch_size_per_gpu: {fits[-1]} with train.optim_g.lr: {rate:.2g} and --total-iter "
+            f"{round(train.total_iter / share)}, as many images in all"
+        )
+
+
+def size_in_words(size: float) -> str:
+    """Bytes in the unit that suits them."""
+    return f"{size / GIGABYTE:.1f} GiB" if size >= GIGABYTE / 10 else f"{size / 2**20:.1f} MiB"
 
 
 def in_words(seconds: float) -> str:

@@ -7,11 +7,12 @@ import torch
 from basicsr.utils.registry import DATASET_REGISTRY
 
 from constyle_arch.inference.memory import free_memory
-from constyle_arch.options.cautions import GIGABYTE, cautions, in_words
+from constyle_arch.options.cautions import cautions, in_words, size_in_words
 from constyle_arch.options.reading import Options, complete_paths, read_checked_options
-from constyle_arch.reporting.complexity import SIDE, count_gmacs, count_parameters
+from constyle_arch.reporting import SIDE
+from constyle_arch.reporting.complexity import count_gmacs, count_parameters
 from constyle_arch.training.experiments import state_to_resume
-from constyle_arch.training.step_costs import Step, network_of, step_of
+from constyle_arch.training.step_costs import Step, disk_of, network_of, step_of
 
 
 def check_run(flags: list[str]) -> str:
@@ -26,8 +27,11 @@ def check_run(flags: list[str]) -> str:
     options, _ = read_checked_options(flags)
     step = step_of(options, timed=not options["num_gpu"]) if options["is_train"] else None
     device = torch.device("cuda" if options["num_gpu"] else "cpu")
-    doubts = list(cautions(options, step, free_memory(device)))
+    disk = disk_of(options) if options["is_train"] else None
+    doubts = list(cautions(options, step, free_memory(device), disk, torch.cuda.device_count()))
     lines = _lines(options, step)
+    if disk:
+        lines.append(f"  disk         about {size_in_words(disk.needed)}, for {disk.count} checkpoints")
     if options["is_train"] and (options["auto_resume"] or options["path"].get("resume_state")):
         options |= {"rank": 0, "world_size": 1}
         complete_paths(options, Path.cwd())
@@ -67,7 +71,7 @@ def _training_lines(options: Options, images: int, step: Step | None) -> list[st
     if step:
         size = dataset_opt["gt_size"]
         lines.append(
-            f"  memory       about {step.memory / GIGABYTE:.1f} GiB for a step of {batch} images of {size}×{size} "
+            f"  memory       about {size_in_words(step.memory)} for a step of {batch} images of {size}×{size} "
             "pixels, besides the program"
         )
         if step.seconds:

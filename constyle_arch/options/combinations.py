@@ -1,6 +1,7 @@
 """Checks of what needs more than one option, or the machine and the folders the run is to find."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from constyle_arch.models.prompter_model import PrompterModel
 from constyle_arch.options.lookup import Options, Problems, is_subclass, model_of, tried
 from constyle_arch.options.schema import Train, validation_of
 from constyle_arch.tiles import tiles_of
+from constyle_arch.training.experiments import is_failed_start
 
 
 def check_combinations(options: Options) -> Problems:
@@ -55,7 +57,7 @@ def _check_experiment(options: Options) -> Problems:
     state = options["path"].get("resume_state")
     if options.get("archive") and (options["auto_resume"] or state):
         yield "--archive starts from scratch, --auto_resume and path.resume_state do not; leave one of them out."
-    if options.get("archive") or not home.is_dir():
+    if options.get("archive") or not home.is_dir() or is_failed_start(home):
         return
     if state and Path(state).expanduser().resolve().is_relative_to(home.resolve()):
         return
@@ -111,8 +113,13 @@ def _check_acceleration(train: Train, num_gpu: int) -> Problems:
 
 
 def _check_logger(options: Options) -> Problems:
-    if options["logger"].get("wandb") and options["logger"]["wandb"].get("project"):
-        yield "logger.wandb.project is set, but BasicSR 1.4.2 does not work with current wandb; leave it out."
+    logger_opt = options["logger"]
+    if not (logger_opt.get("wandb") or {}).get("project"):
+        return
+    if find_spec("wandb") is None:
+        yield "logger.wandb.project is set, and wandb is not installed: pip install wandb, or leave it out."
+    if not logger_opt["use_tb_logger"]:
+        yield "logger.wandb.project shows what tensorboard is given; set logger.use_tb_logger: true."
 
 
 def _check_contrast(options: Options, train: Train) -> Problems:

@@ -86,6 +86,12 @@ class PairedImages(Section):
     """Form of the degraded names: `{}` is what a pair has in common, `*` any text."""
     gt_name: Text = "{}"
     """Form of the clean names."""
+    filename_tmpl: Text = "{}"
+    """BasicSR's form of the degraded names in a folder; `lq_name` takes precedence."""
+    meta_info_file: Text | None = None
+    """BasicSR's list of the clean images to read, one a line with its suffix."""
+    use_shuffle: Annotated[bool, WITHOUT_EFFECT] = True
+    """BasicSR's, without effect there too: training images are always shuffled."""
     hold_out: FromTwo | None = None
     """Every N-th clean image is read by other phases, not by training."""
 
@@ -99,7 +105,7 @@ class DegradedImages(Section):
     """Applied in turn: each a `type`, such as noise, and quantities: a number, [low, high] or
     {choice: [...]}."""
     color: Literal["rgb", "gray"] = "rgb"
-    """`gray`: three equal channels of gray."""
+    """`gray`: one channel for a network of one, else three equal ones."""
     hold_out: FromTwo | None = None
     """Every N-th clean image is read by other phases, not by training."""
 

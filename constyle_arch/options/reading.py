@@ -19,6 +19,9 @@ Options = dict[str, Any]
 FLOAT = re.compile(r"[-+]?(\d[\d_]*\.?[\d_]*([eE][-+]?\d+)|\.\d+([eE][-+]?\d+)?|\d[\d_]*\.[\d_]*)$")
 
 
+SLURM = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_NODELIST")
+"""What Slurm says of a process, in its environment."""
+
 MOST_VALUES = 100_000
 """Of an option file, its aliases written out; the files of this package have some hundred."""
 
@@ -144,7 +147,14 @@ def read_option_file(path: str) -> Options:
         raise OptionsError(f"The option file {path} cannot be read: {_reason(error)}") from error
     if not isinstance(options, dict):
         raise OptionsError(f"The option file {path} holds no options; it must be a mapping of keys to values.")
-    return options
+    return {key: _unshared(value) for key, value in options.items()}
+
+
+def _unshared(value: Any) -> Any:
+    """A copy in which what an alias stands for is there twice: BasicSR's data sets take entries out of theirs."""
+    if isinstance(value, dict):
+        return {key: _unshared(entry) for key, entry in value.items()}
+    return [_unshared(entry) for entry in value] if isinstance(value, list) else value
 
 
 def force_options(options: Options, entries: list[str]) -> None:
@@ -238,12 +248,18 @@ def read_checked_options(arguments: Sequence[str], is_train: bool | None = None)
     """
     import torch
 
+    from constyle_arch.options.authors import of_the_authors
     from constyle_arch.options.preflight import check_options, fill_gaps
 
     parser = argparse.ArgumentParser()
     add_run_arguments(parser)
     flags = parser.parse_args(arguments)
     options = read_option_file(flags.opt)
+    if authors := of_the_authors(options):
+        raise OptionsError(
+            f"{flags.opt} has `{authors}`, as the authors' program reads it; `basicsr convert-options {flags.opt} "
+            "OUT.yml` writes it as an option file of this package."
+        )
     force_options(options, flags.force_yml or [])
     if flags.total_iter:
         for line in scale_iterations(options, flags.total_iter):
@@ -270,8 +286,9 @@ def _launcher(flags: argparse.Namespace) -> str:
         launcher = "pytorch"
     if launcher == "pytorch" and "RANK" not in os.environ:
         raise OptionsError("--launcher pytorch needs torchrun: torchrun --nproc-per-node N -m constyle_arch …")
-    if launcher == "slurm" and "SLURM_PROCID" not in os.environ:
-        raise OptionsError("--launcher slurm needs Slurm: start the command with srun.")
+    missing = [name for name in SLURM if name not in os.environ]
+    if launcher == "slurm" and missing:
+        raise OptionsError(f"--launcher slurm needs Slurm's {', '.join(missing)}: start the command with srun.")
     return launcher
 
 

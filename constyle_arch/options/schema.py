@@ -261,7 +261,7 @@ class Logger(Section):
     use_tb_logger: bool
     """Write tensorboard logs."""
     wandb: dict[str, Any] | None = None
-    """BasicSR's; does not work with current wandb."""
+    """`project`, and `resume_id` of a run to resume: wandb, if installed, shows tensorboard's curves."""
 
 
 # the file

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from constyle_arch.archs.constyle_arch import CODE_CHANNELS, Codes
+from constyle_arch.archs.layers import channels_of
 from constyle_arch.checkpoints.loading import fill, own_names
 from constyle_arch.checkpoints.reading import read_state_dict
 from constyle_arch.checkpoints.trained import located
@@ -78,7 +79,7 @@ def _check_network(options: Options) -> Problems:
 
 @torch.no_grad()
 def _restore_once(network: nn.Module) -> None:
-    image = torch.rand(2, 3, 16, 16)
+    image = torch.rand(2, channels_of(network), 16, 16)
     restored = network(image)
     if not isinstance(restored, torch.Tensor) or restored.shape != image.shape:
         raise ValueError("it does not turn an image into one of the same size, which restoration is about.")
@@ -179,7 +180,7 @@ def _first_and_last_items(dataset_opt: Options, sizes: list[tuple[int, int]]) ->
                 continue
             for item in (one[0], one[len(one) - 1]):
                 if isinstance(item, Mapping) and isinstance(item.get("lq"), torch.Tensor):
-                    height, width = item["lq"].shape[-2:]
+                    height, width = item.get("gt", item["lq"]).shape[-2:]  # as large as restored
                     sizes.append((height, width))
         ratio = dataset_opt.get("dataset_enlarge_ratio", 1) if dataset_opt["phase"] == "train" else 1
         if len(items) * ratio > LONGEST_EPOCH:

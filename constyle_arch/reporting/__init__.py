@@ -2,6 +2,9 @@
 
 from constyle_arch.errors import UserError
 
+SIDE = 256
+"""Of the image for which computations are counted, in pixels; the field's custom."""
+
 
 def require_matplotlib() -> None:
     """Check that pictures can be drawn; called before anything that imports matplotlib.

@@ -7,14 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from basicsr.data import build_dataset
-from basicsr.metrics import calculate_psnr
-from basicsr.utils import tensor2img
 
 import constyle_arch
 from constyle_arch.errors import DataError
 from constyle_arch.images import Image, decode
-from constyle_arch.reporting.complexity import SIDE
+from constyle_arch.reporting import SIDE
 from constyle_arch.reporting.pictures import Picture, comparison
 from constyle_arch.reporting.report import number
 from constyle_arch.reporting.scores import INPUT, markdown_table
@@ -34,7 +31,7 @@ class Test:
         name: of the test.
         network: the architecture's name.
         parameters: of the network.
-        gmacs: for an image of `complexity.SIDE` pixels; None where unknown.
+        gmacs: for an image of `SIDE` pixels; None where unknown.
         images: how many each benchmark has.
         scores: the mean of each benchmark and column; None where there is none.
         datasets: the options of each benchmark's data set; None where the test was of an earlier version.
@@ -109,6 +106,9 @@ def pictures(paths: Sequence[str]) -> Iterator[tuple[str, Picture]]:
         DataError: a path holds no results, or there is no image that all tests have kept.
     """
     constyle_arch.register()
+    from basicsr.data import build_dataset
+    from basicsr.utils import tensor2img
+
     tests = [_read(path) for path in paths]
     names, first, drawn = _names(tests, paths), tests[0], 0
     for benchmark, options in first.datasets.items():
@@ -137,6 +137,8 @@ def _restored(test: Test, benchmark: str, image: str) -> Path:
 
 
 def _psnr(image: Image, truth: Image) -> str:
+    from basicsr.metrics import calculate_psnr
+
     return f"{calculate_psnr(image, truth, crop_border=0):.2f} dB"
 
 

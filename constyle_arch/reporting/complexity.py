@@ -11,9 +11,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from constyle_arch.archs.layers import channels_of
-
-SIDE = 256
-"""Of the image for which computations are counted, in pixels; the field's custom."""
+from constyle_arch.reporting import SIDE
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -15,7 +15,8 @@ from constyle_arch.checkpoints.published_names import NAMED_AS_RELEASED, is_publ
 from constyle_arch.checkpoints.reading import StateDict, noted_window, read_checkpoint, section_of, weights_in
 from constyle_arch.errors import OptionsError, UnknownNetworkError, UserError
 from constyle_arch.options.reading import Options, read_option_file
-from constyle_arch.reporting.complexity import SIDE, count_gmacs, count_parameters
+from constyle_arch.reporting import SIDE
+from constyle_arch.reporting.complexity import count_gmacs, count_parameters
 from constyle_arch.training.metrics_history import FILE, MetricsHistory
 
 OPTION_FILES = {".yml", ".yaml"}

@@ -27,13 +27,17 @@ def comparison(images: Mapping[str, Image], panel: int = PANEL, interest: NDArra
     The crop is from where `interest` is largest; a frame shows where.
 
     Args:
-        images: label to image (H, W, 3), BGR, 8 bits. A label may end in a score, `restored 24.31 dB`.
+        images: label to image (H, W, 3), BGR, or (H, W), gray, 8 bits. A label may end in a score, `restored 24.31 dB`.
         panel: longest side of an image in the picture; larger ones are scaled down.
         interest: (H, W); left out, the detail of the image called `restored`, or else of the last one.
 
     Returns:
         The picture, on white. Images too small to be cropped are shown without.
     """
+    images = {
+        label: cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if image.ndim == 2 else image  # type: ignore[misc]
+        for label, image in images.items()
+    }
     if interest is None:
         last = [*images.values()][-1]
         interest = _detail(next((image for label, image in images.items() if label.startswith("restored")), last))

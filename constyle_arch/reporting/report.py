@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from constyle_arch.files import save_bytes_atomically
-from constyle_arch.reporting.complexity import SIDE
+from constyle_arch.reporting import SIDE
 from constyle_arch.reporting.scores import INPUT, Row, markdown_table, means_of
 
 

@@ -48,20 +48,34 @@ def hold_experiment(folder: Path) -> None:
 
 
 def remove_what_failed_starts_left() -> None:
-    """Remove the experiments of this process in which nothing was saved, so that the command, corrected, can run.
-
-    Only what every start writes is removed: log and copy of the options. A folder that holds more stays.
-    """
+    """Remove the experiments of this process in which nothing was saved, so that the command, corrected, can run."""
     for folder in _held:
-        if not folder.is_dir() or any(folder.rglob("*.pth")) or any(folder.rglob("*.state")):
-            continue
-        copies = [file for file in folder.glob("*.yml") if file.read_bytes().startswith(COPY_BEGINS)]
-        for file in (*folder.glob("train_*.log"), *copies):
-            file.unlink()
-        below = sorted(path for path in folder.rglob("*") if path.is_dir())
-        with contextlib.suppress(OSError):  # not empty
-            for empty in (*reversed(below), folder):
-                empty.rmdir()
+        remove_failed_start(folder)
+
+
+def is_failed_start(folder: Path) -> bool:
+    """Whether an experiment holds nothing but what every start writes: a log and a copy of the options.
+
+    A run that fails before it has saved anything removes that; one that is killed cannot.
+    """
+    return folder.is_dir() and {path for path in folder.rglob("*") if not path.is_dir()} == _written_by_starts(folder)
+
+
+def remove_failed_start(folder: Path) -> None:
+    """Remove what a start wrote to an experiment in which nothing was saved; a folder that holds more stays."""
+    if any(folder.rglob("*.pth")) or any(folder.rglob("*.state")):
+        return
+    for file in _written_by_starts(folder):
+        file.unlink()
+    below = sorted(path for path in folder.rglob("*") if path.is_dir())
+    with contextlib.suppress(OSError):  # not empty
+        for empty in (*reversed(below), folder):
+            empty.rmdir()
+
+
+def _written_by_starts(folder: Path) -> set[Path]:
+    copies = (file for file in folder.glob("*.yml") if file.read_bytes().startswith(COPY_BEGINS))
+    return {*folder.glob("train_*.log"), *copies}
 
 
 def state_to_resume(opt: Options) -> Found | None:

@@ -1,7 +1,10 @@
-"""What a training step takes: memory, and time on a CPU; nothing is trained."""
+"""What a training takes: memory, time on a CPU and disk; nothing is trained."""
 
+import math
+import shutil
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,7 +12,11 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
 from constyle_arch.archs.constyle_arch import CODE_CHANNELS
+from constyle_arch.archs.general_restoration_arch import GuidedNetwork
+from constyle_arch.archs.layers import channels_of
 from constyle_arch.models.acceleration import Acceleration
+from constyle_arch.models.constyle_model import ConStyleModel
+from constyle_arch.options.lookup import is_subclass, model_of
 from constyle_arch.options.schema import Train
 from constyle_arch.reporting.complexity import PeakMemory
 
@@ -41,6 +48,28 @@ class Step:
         return self.fixed + self.computed / self.parts
 
 
+@dataclass(frozen=True, kw_only=True)
+class Disk:
+    """What a training writes, in bytes.
+
+    Attributes:
+        network: of one file of the network.
+        state: of one training state.
+        count: how many of both there are at the end, besides the latest and the best network.
+        free: what the disk has left.
+    """
+
+    network: float
+    state: float
+    count: int
+    free: float
+
+    @property
+    def needed(self) -> float:
+        """Bytes of all."""
+        return self.count * (self.network + self.state) + 2 * self.network
+
+
 def network_of(options: Options) -> nn.Module:
     """The network that a run's options name, new."""
     network_opt = dict(options["network_g"])
@@ -67,26 +96,52 @@ def step_of(options: Options, *, timed: bool) -> Step | None:
     acceleration.prepare(network)
     try:
         with PeakMemory() as memory:
-            part = torch.empty(batch // train.accumulate, 3, size, size, device="meta")
+            part = torch.empty(batch // train.accumulate, channels_of(network), size, size, device="meta")
             network.train()(part).mean().backward()
     except (NotImplementedError, RuntimeError, AttributeError):  # a prompter's result has no mean
         return None
     weights = sum(parameter.nbytes for parameter in network.parameters())
     copies = 3 + (train.ema_decay > 0)  # weights, two moments of Adam's kind, EMA
-    queue = train.contrast.queue_size if "contrast" in options["train"] else 0
     return Step(
-        fixed=copies * weights + 4 * CODE_CHANNELS * queue,
+        fixed=copies * weights + _queue(options),
         computed=memory.peak * train.accumulate,
         parts=train.accumulate,
         seconds=_seconds_of_step(network_of(options), acceleration, batch, size) if timed else None,
     )
 
 
+def disk_of(options: Options) -> Disk:
+    """What the run writes, with two moments of each weight in a training state."""
+    train, logger_opt = Train.read(options["train"]), options["logger"]
+    with torch.device("meta"):
+        network = network_of(options)
+    contrast = 0
+    if isinstance(network, GuidedNetwork) and is_subclass(model_of(options), ConStyleModel):
+        contrast = _bytes_of(network.encoder) + _queue(options)
+    saved = math.ceil(train.total_iter / logger_opt["save_checkpoint_freq"])
+    return Disk(
+        network=_bytes_of(network) * (2 if train.ema_decay else 1),
+        state=2 * sum(parameter.nbytes for parameter in network.parameters()) + contrast,
+        count=min(saved, logger_opt.get("keep_checkpoints") or saved),
+        free=shutil.disk_usage(Path.cwd()).free,
+    )
+
+
+def _bytes_of(network: nn.Module) -> int:
+    return sum(tensor.nbytes for tensor in network.state_dict().values())
+
+
+def _queue(options: Options) -> int:
+    """Bytes of the queue."""
+    queue = Train.read(options["train"]).contrast.queue_size if "contrast" in options["train"] else 0
+    return 4 * CODE_CHANNELS * queue
+
+
 def _seconds_of_step(network: nn.Module, acceleration: Acceleration, batch: int, size: int) -> float:
     """Seconds of a step on this CPU, from one with small crops, in proportion to their pixels."""
     acceleration.prepare(network.train())
     side = min(size, TIMED_SIDE)
-    images = torch.rand(2, 3, side, side)
+    images = torch.rand(2, channels_of(network), side, side)
     for _ in range(2):  # the first one sets kernels up
         start = time.perf_counter()
         with acceleration.autocast(images.device):

@@ -18,7 +18,7 @@ from constyle_arch.errors import RunError
 from constyle_arch.reporting.scores import INPUT, Row
 
 Pictures = dict[str, NDArray[np.uint8]]
-"""`input`, `restored` and, where there is one, `clean`: (H, W, 3), BGR."""
+"""`input`, `restored` and, where there is one, `clean`: (H, W, 3), BGR, or (H, W) of one channel."""
 
 
 @dataclass(frozen=True)

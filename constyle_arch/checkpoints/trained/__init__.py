@@ -8,7 +8,7 @@ import hashlib
 from pathlib import Path
 
 from constyle_arch.checkpoints.experiments import network_in
-from constyle_arch.errors import CheckpointError
+from constyle_arch.errors import CheckpointError, listed
 
 FOLDER = Path(__file__).parent
 
@@ -46,6 +46,20 @@ def located(path: str | Path) -> Path:
     digest = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
     if f"{digest}  {file.name}" not in CHECKSUMS.read_text(encoding="ascii").splitlines():
         raise CheckpointError(f"The trained network {name}, {file}, is missing or damaged; install the package again.")
+    return file
+
+
+def checkpoint_file(path: str | Path) -> Path:
+    """The file that is meant, as `located` finds it, which is there.
+
+    Raises:
+        CheckpointError: it is not.
+    """
+    file = located(path)
+    if not file.is_file():
+        raise CheckpointError(
+            f"The checkpoint {file} does not exist. The networks that come trained are called {listed(list(TRAINED))}."
+        )
     return file
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import cv2
 import lmdb
-from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from constyle_arch.data.image_stores import ImageFolder
@@ -158,7 +157,7 @@ def _tell(report: Report, problems: list[tuple[str, str]], digests: dict[str, st
         report.digests[digest].append(location)
 
 
-class _Source(Dataset[Packed]):
+class _Source:
     """Reads a clean image with all of its degraded ones, checks them and cuts them up."""
 
     def __init__(self, plan: Plan) -> None:
@@ -298,8 +297,10 @@ def _packed(
     """What becomes of each of `indices`, computed by several processes, in order, with a progress bar."""
     if not indices:
         return
+    from torch.utils.data import DataLoader  # slow to import
+
     loader: DataLoader[Any] = DataLoader(
-        source,
+        source,  # type: ignore[arg-type]  # it has what a data set must have
         sampler=indices,
         batch_size=None,
         collate_fn=_as_it_is,  # type: ignore[arg-type]  # without batches it is given single items

@@ -98,10 +98,15 @@ class Photograph:
         pixels = to_float(self.pixels)
         return np.stack([pixels] * 3, axis=2) if pixels.ndim == 2 else pixels
 
+    @property
+    def is_gray(self) -> bool:
+        """Whether it has no colours, in one channel or in three."""
+        channels = self.pixels.reshape(*self.pixels.shape[:2], -1)
+        return bool((channels == channels[..., :1]).all())
+
     def with_colors(self, colors: FloatImage) -> "Photograph":
         """This photograph with other pixels (H, W, 3), RGB in [0, 1], in its own depth. What is gray stays gray."""
-        channels = self.pixels.reshape(*self.pixels.shape[:2], -1)
-        if (channels == channels[..., :1]).all():
+        if self.is_gray:
             colors = np.broadcast_to(colors.mean(axis=2, keepdims=True), colors.shape)
         pixels = quantized(colors, self.pixels.dtype)
         return replace(self, pixels=pixels[..., 0] if self.pixels.ndim == 2 else pixels)

@@ -11,6 +11,7 @@ from torch import nn
 from tqdm import tqdm
 
 from constyle_arch.allocator import give_freed_memory_back
+from constyle_arch.archs.layers import channels_of
 from constyle_arch.archs.local_statistics import depends_on_tiles
 from constyle_arch.errors import DataError, RunError, UserError, listed
 from constyle_arch.files import save_bytes_atomically
@@ -76,8 +77,11 @@ class Restorer:
         again in float32.
 
         Raises:
+            DataError: it has colours, and the network restores gray images.
             RunError: memory does not do for the smallest tiles, or the result holds numbers that are not finite.
         """
+        if channels_of(self.network) == 1 and not photograph.is_gray:
+            raise DataError("it has colours, and the network restores gray images; convert it, or take other weights.")
         colors = photograph.colors
         result = self._computed(colors, self.precision)
         wrong = _what_looks_wrong(colors, result)
@@ -96,17 +100,19 @@ class Restorer:
     def _computed(self, colors: FloatImage, precision: torch.dtype) -> FloatImage:
         """What the network makes of an image, in smaller tiles where memory runs out."""
         tile = self._tile(colors)
+        image = colors[..., 0] if channels_of(self.network) == 1 else colors
         while True:
             try:
-                return restore(
+                result = restore(
                     self.network,
-                    colors,
+                    image,
                     tile=tile,
                     overlap=self._overlap(tile),
                     precision=precision,
                     self_ensemble=self.self_ensemble,
                     progress=self.progress,
                 )
+                return np.stack([result] * 3, axis=2) if result.ndim == 2 else result
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
