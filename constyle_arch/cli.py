@@ -21,6 +21,7 @@ from constyle_arch.commands import (
     restore,
     test,
     train,
+    transfer,
     web,
 )
 from constyle_arch.errors import OptionsError, UserError
@@ -39,7 +40,7 @@ A first run, from sample photographs to restored ones:
 Everything a run writes goes below the directory it is started from.
 """
 
-COMMANDS = (prepare, init, check, train, plot, test, compare, restore, web, latents, info, convert, export)
+COMMANDS = (prepare, init, check, train, plot, test, compare, restore, web, latents, transfer, info, convert, export)
 
 TO_DO = {
     errno.ENOSPC: "make room on the disk, and give the command again",

@@ -68,6 +68,7 @@ def create_train_val_dataloader(
         enlarge_ratio=train_opt.get("dataset_enlarge_ratio", 1),
         seed=opt["manual_seed"],
         done=opt.get("iterations_done", 0),
+        batch=getattr(dataset, "batch_of_sets", ()),
     )
     opt["iterations_per_epoch"] = sampler.batches
     train_loader = build_dataloader(

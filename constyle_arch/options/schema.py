@@ -150,6 +150,8 @@ class MixedImages(Section):
     """The data sets' own options, each with a `type`; crops are those of this section."""
     weights: list[Above0] | None = None
     """How often each set is drawn, relative to the others. Left out: equally often."""
+    balanced: bool = False
+    """Whether every batch of a process holds each set's share exactly; left out, its share on average."""
 
 
 DATA_SETS: dict[str, type[Section]] = {
