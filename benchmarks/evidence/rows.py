@@ -87,7 +87,10 @@ FULL = {
 }
 PROMPTED = {
     "nafnet-v2": Row(
-        "ConStyle v2's way, both stages in the time of the others", NAFNET, against="nafnet-without", prompted=2600
+        "ConStyle v2's way, both stages in the time of the U-Net without ConStyle",
+        NAFNET,
+        against="nafnet-without",
+        prompted=2200,
     ),
     "nafnet-v2more": Row(
         "ConStyle v2's way, the first stage in addition", NAFNET, against="nafnet-without", prompted=3000
