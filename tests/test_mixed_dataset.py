@@ -1,5 +1,6 @@
 """Training on several data sets at a time."""
 
+import logging
 import random
 from collections import Counter
 
@@ -7,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from constyle_arch.basicsr_repairs.loaders import create_train_val_dataloader
 from constyle_arch.data.mixed_dataset import MixedDataset
 from constyle_arch.data.training_sampler import SeededDataset, WholeBatchSampler
 from constyle_arch.errors import DataError
@@ -83,6 +85,13 @@ def test_balanced_batches_hold_each_sets_share(options):
         sampler.done = 3
         assert list(sampler) == samples[24:]
     assert len({dataset[sample]["lq_path"] for sample in samples}) > 5
+
+
+def test_a_training_reads_balanced_batches(options):
+    train = {**options, "balanced": True, "batch_size_per_gpu": 4, "num_worker_per_gpu": 0}
+    run = {"world_size": 1, "rank": 0, "num_gpu": 0, "dist": False, "manual_seed": 0, "train": {"total_iter": 3}}
+    loader, *_ = create_train_val_dataloader({**run, "datasets": {"train": train}}, logging.getLogger())
+    assert [Counter(batch["set"]) for batch in loader] == [{"pairs": 2, "noise": 2}] * 3
 
 
 def test_second_crops_are_of_the_same_image(options):
