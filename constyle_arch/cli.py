@@ -22,6 +22,7 @@ from constyle_arch.commands import (
     restore,
     test,
     train,
+    transfer,
     web,
 )
 from constyle_arch.errors import OptionsError, UserError
@@ -46,7 +47,7 @@ Everything is written below the current directory.
 
 COMMANDS = (
     *(prepare, init, check, train, plot, test, compare, restore, web, latents),
-    *(info, convert, convert_options, export),
+    *(transfer, info, convert, convert_options, export),
 )
 
 TO_DO = {

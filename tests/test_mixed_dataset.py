@@ -1,5 +1,6 @@
 """Training on several data sets at a time."""
 
+import logging
 import random
 from collections import Counter
 
@@ -7,8 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
+from constyle_arch.basicsr_repairs.loaders import create_train_val_dataloader
 from constyle_arch.data.mixed_dataset import MixedDataset
-from constyle_arch.data.training_sampler import SeededDataset
+from constyle_arch.data.training_sampler import SeededDataset, WholeBatchSampler
 from constyle_arch.errors import DataError
 
 
@@ -71,6 +73,27 @@ def test_a_sample_follows_from_its_seed_alone(options):
     assert len({dataset[0, seed]["lq_path"] for seed in range(100)}) == 10
 
 
+def test_balanced_batches_hold_each_sets_share(options):
+    dataset = SeededDataset(MixedDataset({**options, "weights": [3, 1], "balanced": True, "batch_size_per_gpu": 8}))
+    for rank in range(2):
+        sampler = WholeBatchSampler(len(dataset), 8, 2, rank, 5, seed=0, batch=dataset.dataset.batch_of_sets)
+        samples = list(sampler)
+        names = [dataset[sample]["set"] for sample in samples]
+        batches = [names[start : start + 8] for start in range(0, len(names), 8)]
+        assert [batch.count("noise") for batch in batches] == [2] * 4
+        assert [batch[:4].count("noise") for batch in batches] == [1] * 4  # gradients of half a batch, added up
+        sampler.done = 3
+        assert list(sampler) == samples[24:]
+    assert len({dataset[sample]["lq_path"] for sample in samples}) > 5
+
+
+def test_a_training_reads_balanced_batches(options):
+    train = {**options, "balanced": True, "batch_size_per_gpu": 4, "num_worker_per_gpu": 0}
+    run = {"world_size": 1, "rank": 0, "num_gpu": 0, "dist": False, "manual_seed": 0, "train": {"total_iter": 3}}
+    loader, *_ = create_train_val_dataloader({**run, "datasets": {"train": train}}, logging.getLogger())
+    assert [Counter(batch["set"]) for batch in loader] == [{"pairs": 2, "noise": 2}] * 3
+
+
 def test_second_crops_are_of_the_same_image(options):
     for seed in range(20):
         sample = SeededDataset(MixedDataset({**options, "second_crop": True}))[0, seed]
@@ -84,6 +107,7 @@ def test_second_crops_are_of_the_same_image(options):
         ({"sets": [{"name": "x"}]}, "each with a type"),
         ({"weights": [1]}, r"weights is \[1\]; it must list a number above 0 for each of the 2 sets"),
         ({"weights": [1, 0]}, "above 0"),
+        ({"weights": [1, 2], "balanced": True, "batch_size_per_gpu": 4}, "would hold 1.333, 2.667 samples"),
         ({"phase": "val"}, "list its sets apart"),
         ({"gt_size": 64}, "smaller than the crops"),
     ],

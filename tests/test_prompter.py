@@ -2,7 +2,6 @@
 
 import json
 import random
-import shutil
 from copy import deepcopy
 
 import cv2
@@ -195,44 +194,43 @@ def trained(cwd, options, *flags, **more):
 
 
 def outcome(home):
-    files = ("models/net_g_latest.pth", "models/net_g_best.pth", "training_states/6.state")
-    return {file: torch.load(home / file, weights_only=True) for file in files}
+    files = [*sorted((home / "models").glob("net_g_[bl]*.pth")), home / "training_states" / "6.state"]
+    return {file.name: torch.load(file, weights_only=True) for file in files}
 
 
-def test_both_stages_train_and_resume_exactly(images, ten_pairs, tmp_path):
-    (tmp_path / "whole").mkdir()
-    whole = trained(tmp_path / "whole", first_stage(images))
-    history = json.loads((whole / "models" / "metrics_history.json").read_text())
+def trained_and_resumed(cwd, options, launcher):
+    """Train six iterations, then the last two again, as if the run had been cut off: both end alike."""
+    cwd.mkdir()
+    home = trained(cwd, options, launcher=launcher)
+    whole = outcome(home)
+    for file in ("models/net_g_latest.pth", "training_states/6.state"):
+        (home / file).unlink()
+    trained(cwd, options, "--auto_resume", launcher=launcher)
+    assert_same(whole, outcome(home))
+    return home
+
+
+@pytest.mark.parametrize("launcher", [(), TWO_PROCESSES], ids=["one process", "two processes"])
+def test_both_stages_train_and_resume_exactly(images, ten_pairs, tmp_path, launcher):
+    first = trained_and_resumed(tmp_path / "first", first_stage(images), launcher)
+    history = json.loads((first / "models" / "metrics_history.json").read_text())
     assert [record["iter"] for record in history] == [3, 6]
     for record in history:
         assert 0 <= record["scores"]["top1"] <= record["scores"]["top5"] == 100  # of three classes
-    shutil.copytree(tmp_path / "whole", tmp_path / "cut")  # as if it had been cut off after the fourth iteration
-    for file in ("models/net_g_latest.pth", "training_states/6.state"):
-        (tmp_path / "cut" / "experiments" / "tiny" / file).unlink()
-    cut = trained(tmp_path / "cut", first_stage(images), "--auto_resume")
-    one, other = outcome(whole), outcome(cut)
-    assert_same(one, other)
 
-    prompter = whole / "models" / "net_g_latest.pth"
-    second = training_options(ten_pairs, total_iter=2, constyle_iter=0)
-    second |= {"name": "second", "path": {"pretrain_constyle": str(prompter)}}
+    prompter = first / "models" / "net_g_latest.pth"
+    options = training_options(ten_pairs, total_iter=6, constyle_iter=0)
+    options |= {"name": "second", "path": {"pretrain_constyle": str(prompter)}}
     for loss in ("contrastive_opt", "content_opt", "style_opt"):
-        del second["train"][loss]
-    weights = torch.load(trained(tmp_path, second) / "models" / "net_g_latest.pth", weights_only=True)["params_ema"]
+        del options["train"][loss]
+    second = trained_and_resumed(tmp_path / "second", options, launcher)
+    weights = torch.load(second / "models" / "net_g_latest.pth", weights_only=True)["params_ema"]
     of_prompter = torch.load(prompter, weights_only=True)["params_ema"]
     encoder = {name.removeprefix("encoder."): one for name, one in weights.items() if name.startswith("encoder.")}
     assert {name.partition(".")[0] for name in of_prompter.keys() - encoder.keys()} == {"classifier"}
     for name, tensor in encoder.items():
         torch.testing.assert_close(tensor, of_prompter[name])
     assert of_prompter["projections.0.1.running_mean"].abs().max() > 0  # averaged, not those of a new network
-
-
-def test_first_stage_trains_in_two_processes(images, tmp_path):
-    options = first_stage(images)
-    options["train"]["total_iter"] = 2
-    home = trained(tmp_path, options, launcher=TWO_PROCESSES)
-    (record,) = json.loads((home / "models" / "metrics_history.json").read_text())
-    assert record["scores"]["top5"] == 100
 
 
 def test_constyle_is_taken_from_a_release_and_from_a_guided_network(make_model, tmp_path):

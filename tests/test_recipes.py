@@ -174,13 +174,18 @@ def test_page_names_command_and_number_of_images_of_every_data_set():
         assert all(path.startswith(f"{data_set.source}/") for path in tree(name))
 
 
-def run_recipe(home, name, monkeypatch):
-    """Two iterations and the test of a recipe, with fewer and smaller crops."""
-    monkeypatch.chdir(home)
+def train_shortly(home, name, *forced):
+    """Two iterations of a recipe, with fewer and smaller crops."""
     small = ["datasets:train:gt_size=64", "datasets:train:batch_size_per_gpu=2", "datasets:train:num_worker_per_gpu=0"]
     shorter = ["train:total_iter=2", "val:val_freq=2", "logger:print_freq=1"]
-    result = run_command("train", "-opt", OPTIONS / f"{name}.yml", "--force_yml", *small, *shorter, cwd=home)
+    result = run_command("train", "-opt", OPTIONS / f"{name}.yml", "--force_yml", *small, *shorter, *forced, cwd=home)
     assert result.returncode == 0, result.stderr[-3000:]
+
+
+def run_recipe(home, name, monkeypatch):
+    """Two iterations and the test of a recipe."""
+    monkeypatch.chdir(home)
+    train_shortly(home, name)
     result = run_command("test", "-opt", OPTIONS / "test" / f"{name}.yml", cwd=home)
     assert result.returncode == 0, result.stderr[-3000:]
     benchmarks = [one["name"] for one in read_option_file(OPTIONS / "test" / f"{name}.yml")["datasets"].values()]
@@ -209,6 +214,35 @@ def test_dehazing_recipe_trains_and_tests_at_full_size(home, monkeypatch):
     assert "with parameters: 15,574,960" in log
     assert "iter:       2" in log
     assert "Validation SOTS" in log
+
+
+PAPERS_OTHER_ROWS = [file.removesuffix(".yml") for file in FILES if file.startswith(("ablations/", "any_", "prompter"))]
+QUICK = ("prompter", "any_v2_conv", "ablations/derain_moco")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in PAPERS_OTHER_ROWS]
+)
+def test_other_rows_of_the_papers_tables_train(home, name):
+    run = f"{Path(name).name}_shortly"  # the home has a prompter already
+    train_shortly(home, name, f"name={run}")
+    assert (home / "experiments" / run / "models" / "net_g_latest.pth").is_file()
+
+
+def test_recipes_in_the_papers_tables_are_there():
+    page = (REPOSITORY / "docs" / "how-it-works.md").read_text()
+    named = [one for pattern in re.findall(r"options/([^`\s]+\.yml)", page) for one in expanded(pattern)]
+    assert set(named) > {*ABLATIONS, "prompter.yml"}
+    assert set(named) <= set(FILES)
+
+
+def expanded(pattern):
+    """The names that a pattern with {one,other}, TASK or NETWORK stands for."""
+    for word, names in (("TASK", TASKS), ("NETWORK", NETWORKS)):
+        pattern = pattern.replace(word, "{" + ",".join(names) + "}")
+    before, opened, rest = pattern.partition("{")
+    choices, _, after = rest.partition("}")
+    return [name for one in choices.split(",") for name in expanded(before + one + after)] if opened else [pattern]
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from benchmarks.evidence.data import prepare
 from benchmarks.evidence.plot import draw
 from benchmarks.evidence.probe import explained
 from benchmarks.evidence.report import is_finished, page, runs_of
-from benchmarks.evidence.rows import ROWS, TASKS, has_code, testing, training
+from benchmarks.evidence.rows import ROWS, TASKS, Task, has_code, latest, prompting, testing, training
 from constyle_arch import register
 
 
@@ -63,10 +63,19 @@ def run(work: Path, task_name: str, row_name: str, seed: int) -> None:
         return
     try:
         if not is_finished(work / "results" / name, task):
-            _basicsr(work, "train", training(task, row, name, seed))
+            prompter = prompted(work, task, f"{task_name}-prompter-{seed}", seed) if row.prompted else ""
+            _basicsr(work, "train", training(task, row, name, seed, prompter))
             _basicsr(work, "test", testing(task, row, name))
     finally:
         claim.release()
+
+
+def prompted(work: Path, task: Task, name: str, seed: int) -> str:
+    """Train the prompter of a task's rows, unless that is done; its name."""
+    with FileLock(work / "claims" / name):
+        if not (work / latest(name)).exists():
+            _basicsr(work, "train", prompting(task, name, seed))
+    return name
 
 
 def probe_all(work: Path) -> None:
@@ -80,7 +89,7 @@ def probe_all(work: Path) -> None:
         file = probes / f"{folder.name}.json"
         if file.exists() or not is_finished(folder, TASKS[task_name]) or not has_code(ROWS[row_name]):
             continue
-        weights = work / "experiments" / folder.name / "models" / "net_g_latest.pth"
+        weights = work / latest(folder.name)
         with contextlib.chdir(work):
             file.write_text(json.dumps(explained(weights, TASKS[task_name])), encoding="utf-8")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 
-from benchmarks.evidence.rows import ROWS, TASKS, Task
+from benchmarks.evidence.rows import PROMPTER_BATCH, PROMPTER_ITERATIONS, ROWS, TASKS, Task
 from constyle_arch.archs.constyle_arch import ConStyle
 from constyle_arch.reporting.complexity import count_parameters
 from constyle_arch.reporting.scores import markdown_table
@@ -23,7 +23,7 @@ T_95 = 1.96
 
 FINDINGS = Path(__file__).with_name("findings.md")
 """What people concluded; the rest of the page is computed."""
-INTRODUCTION = """\
+INTRODUCTION = f"""\
 # Does ConStyle help?
 
 Small networks, trained alike with and without ConStyle and compared image by image. `python -m
@@ -50,7 +50,10 @@ The data: CBSD432 to train on noise, CBSD68 to test; Rain100L's own parts; 28 ro
 to train on haze, 9 others to test. A network for all three does not see the photographs of
 CBSD432 that are ground truths of Rain100L's test part. Training is in
 bfloat16 with AdamW, the rate constant for a quarter of the iterations and then down a cosine, EMA
-0.995; the averaged network is tested.
+0.995; the averaged network is tested. ConStyle v2's rows first train a prompter on the same images,
+{PROMPTER_ITERATIONS} iterations on batches of {PROMPTER_BATCH}. Its classes are noise, rain and
+haze instead of ImageNet's, degraded and clean crops lie at one place, and the distance to the
+classes of the clean images is left out.
 
 """
 

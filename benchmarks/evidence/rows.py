@@ -1,7 +1,7 @@
 """What is compared: the tasks and the rows of the report's tables, as option files."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 Options = dict[str, Any]
@@ -16,12 +16,14 @@ class Row:
         network: of `network_g`.
         contrast: of `train`: ConStyle's losses and its contrast; None for a training on the pixel loss alone.
         against: the row it is compared with; empty for the task's first.
+        prompted: iterations under a prompter's frozen guidance, as ConStyle v2 trains; 0 for all others.
     """
 
     title: str
     network: Options
     contrast: Options | None = field(default=None)
     against: str = ""
+    prompted: int = 0
 
 
 def constyle(
@@ -83,7 +85,27 @@ FULL = {
     "nafnet": Row("NAFNet, as many parameters as ConStyle-NAFNet", {"type": "NAFNet", "width": 24}),
     "constyle-nafnet": Row("ConStyle-NAFNet, as its recipe trains it", {"type": "ConStyleNAFNet"}, constyle()),
 }
-ROWS = SMALL | FULL
+PROMPTED = {
+    "nafnet-v2": Row(
+        "ConStyle v2's way, both stages in the time of the U-Net without ConStyle",
+        NAFNET,
+        against="nafnet-without",
+        prompted=2200,
+    ),
+    "nafnet-v2more": Row(
+        "ConStyle v2's way, the first stage in addition", NAFNET, against="nafnet-without", prompted=3000
+    ),
+}
+ROWS = SMALL | PROMPTED | FULL
+
+PROMPTER = Row(
+    "ConStyle v2's first stage",
+    {"type": "Prompter", "num_classes": 3},
+    constyle() | {"class_opt": {"type": "ClassLoss", "loss_weight": 1}},
+)
+"""Its classes are the degradations, as there are none of what the photographs show; the distance to the classes of the
+clean images, which have no degradation, is left out."""
+PROMPTER_ITERATIONS, PROMPTER_BATCH = 1000, 32
 
 
 @dataclass(frozen=True)
@@ -171,6 +193,7 @@ TASKS = {
         held_out=mixed(noisy("noise/test", [0, 50]), pairs("rain/test"), pairs("haze/test", **BY_ROOM)),
         tests={**NOISE_TESTS, **RAIN_TESTS, **HAZE_TESTS},
         luminance=False,
+        rows=(*SMALL, *PROMPTED),
         iterations=3000,
     ),
     "full": Task(
@@ -194,13 +217,27 @@ def has_code(row: Row) -> bool:
     return row.network["type"].startswith("ConStyle") and row.network.get("use_code", True)
 
 
-def training(task: Task, row: Row, name: str, seed: int) -> Options:
-    """The option file of a training."""
-    constant = task.iterations // 4
+def latest(name: str) -> str:
+    """What a finished training left, as a path relative to the folder of the trainings."""
+    return f"experiments/{name}/models/net_g_latest.pth"
+
+
+def prompting(task: Task, name: str, seed: int) -> Options:
+    """The option file of a prompter's training, on the task's images."""
+    task = replace(task, iterations=PROMPTER_ITERATIONS, batch_size=PROMPTER_BATCH)
+    options = training(task, PROMPTER, name, seed)
+    del options["train"]["pixel_opt"]
+    return options | {"model_type": "PrompterModel"}
+
+
+def training(task: Task, row: Row, name: str, seed: int, prompter: str = "") -> Options:
+    """The option file of a training; `prompter` is the name of the one that guides it, of a row of ConStyle v2."""
+    iterations = row.prompted or task.iterations
+    constant = iterations // 4
     second_crop = (row.contrast or {}).get("contrast", {}).get("positive") == "degraded"
     return {
         "name": name,
-        "model_type": "RestorationModel" if row.contrast is None else "ConStyleModel",
+        "model_type": "ConStyleModel" if row.contrast or prompter else "RestorationModel",
         "scale": 1,
         "num_gpu": "auto",
         "manual_seed": seed,
@@ -216,15 +253,21 @@ def training(task: Task, row: Row, name: str, seed: int) -> Options:
             }
         },
         "network_g": row.network,
-        "path": {"pretrain_network_g": None, "strict_load_g": True, "resume_state": None},
+        "path": {
+            "pretrain_network_g": None,
+            "strict_load_g": True,
+            "resume_state": None,
+            **({"pretrain_constyle": latest(prompter)} if prompter else {}),
+        },
         "train": {
-            "total_iter": task.iterations,
+            "total_iter": iterations,
+            **({"constyle_iter": 0} if prompter else {}),
             "ema_decay": 0.995,
             "amp": "bf16",
             "optim_g": {"type": "AdamW", "lr": task.rate, "weight_decay": 1e-4, "betas": [0.9, 0.999]},
             "scheduler": {
                 "type": "CosineAnnealingRestartCyclicLR",
-                "periods": [constant, task.iterations - constant],
+                "periods": [constant, iterations - constant],
                 "restart_weights": [1, 1],
                 "eta_mins": [task.rate, 1e-6],
             },
@@ -248,7 +291,7 @@ def testing(task: Task, row: Row, name: str) -> Options:
         },
         "network_g": row.network,
         "path": {
-            "pretrain_network_g": f"experiments/{name}/models/net_g_latest.pth",
+            "pretrain_network_g": latest(name),
             "param_key_g": "params_ema",
             "strict_load_g": True,
         },

@@ -68,6 +68,7 @@ def create_train_val_dataloader(
         enlarge_ratio=train_opt.get("dataset_enlarge_ratio", 1),
         seed=opt["manual_seed"],
         done=start.iterations_done,
+        batch=getattr(dataset, "batch_of_sets", ()),
     )
     start.images, start.batches = len(dataset), sampler.batches
     train_loader = build_dataloader(

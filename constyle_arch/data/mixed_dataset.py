@@ -1,5 +1,6 @@
 """Several data sets to train one network on at a time."""
 
+import math
 import random
 from typing import Any
 
@@ -17,13 +18,13 @@ class MixedDataset(Dataset[dict[str, Tensor | str]]):
 
     Which set a sample is from, and which of its images, follow from the sample's seed alone, so that a resumed run
     sees what the interrupted one would have. An item is that of its set, with the set's name under `set` and
-    its number, from 0, under `class`.
+    its number, from 0, under `class`. With `balanced`, `batch_of_sets` has those of each batch, in turn.
 
     Its options are `MixedImages` and `Crops` of `options.data_sets`.
 
     Raises:
-        DataError: there are no sets, `weights` do not fit them, a set's option does not fit, or the data set is not to
-            train on.
+        DataError: there are no sets, `weights` do not fit them or the batch, a set's option does not fit, or the data
+            set is not to train on.
     """
 
     SHARED = ("phase", "scale", "gt_size", "use_hflip", "use_rot", "second_crop")
@@ -43,6 +44,7 @@ class MixedDataset(Dataset[dict[str, Tensor | str]]):
             and all(isinstance(weight, int | float) and weight > 0 for weight in self.weights)
         ):
             raise DataError(f"weights is {weights!r}; it must list a number above 0 for each of the {len(sets)} sets.")
+        self.batch_of_sets = self._balanced(opt["batch_size_per_gpu"]) if opt.get("balanced") else []
         shared = {key: opt[key] for key in self.SHARED if key in opt}
         self.names = [str(one.get("name", f"set {number}")) for number, one in enumerate(sets, start=1)]
         self.sets = []
@@ -56,8 +58,21 @@ class MixedDataset(Dataset[dict[str, Tensor | str]]):
         """How many images there are in all sets."""
         return sum(map(len, self.sets))
 
+    def _balanced(self, batch_size: int) -> list[int]:
+        """The set of each sample of a batch, every set as evenly spread as can be."""
+        shares = [batch_size * weight / sum(self.weights) for weight in self.weights]
+        if not all(math.isclose(share, round(share)) for share in shares):
+            raise DataError(
+                f"balanced: with weights {self.weights} and batch_size_per_gpu {batch_size} a batch would hold "
+                f"{', '.join(f'{share:.4g}' for share in shares)} samples of the sets; change them until all are whole."
+            )
+        places = [((k + 0.5) / share, number) for number, share in enumerate(shares) for k in range(round(share))]
+        return [number for _, number in sorted(places)]
+
     def __getitem__(self, index: int) -> dict[str, Tensor | str]:
-        """A sample of a set drawn by weight; `index` does not matter."""
-        (number,) = random.choices(range(len(self.sets)), self.weights)
+        """A sample of a set drawn by weight, whatever `index`; with `balanced`, of the set with this number."""
+        (number,) = (
+            [index % len(self.sets)] if self.batch_of_sets else random.choices(range(len(self.sets)), self.weights)
+        )
         dataset = self.sets[number]
         return {"class": number, **dataset[random.randrange(len(dataset))], "set": self.names[number]}

@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ class WholeBatchSampler(Sampler[tuple[int, int]]):
         enlarge_ratio: how often an epoch goes through the data set.
         seed: the run's seed.
         done: iterations that the run has behind it; what they took is skipped.
+        batch: the indices of every batch, where these are always the same; see `MixedDataset`.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class WholeBatchSampler(Sampler[tuple[int, int]]):
         enlarge_ratio: float,
         seed: int,
         done: int = 0,
+        batch: Sequence[int] = (),
     ) -> None:
         self.num_images = num_images
         self.num_replicas = num_replicas
@@ -45,6 +47,7 @@ class WholeBatchSampler(Sampler[tuple[int, int]]):
         self.num_samples = self.batches * batch_size
         self.batch_size = batch_size
         self.done = done
+        self.batch = [*batch]
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """This rank's samples of the current epoch that the run does not have behind it."""
@@ -55,7 +58,8 @@ class WholeBatchSampler(Sampler[tuple[int, int]]):
         seeds = torch.randint(2**32, (total,), generator=generator)
         mine = slice(self.rank, total, self.num_replicas)
         skipped = min(max(self.done - self.epoch * self.batches, 0), self.batches) * self.batch_size
-        yield from zip(order[mine][skipped:].tolist(), seeds[mine][skipped:].tolist(), strict=True)
+        indices = self.batch * self.batches or order[mine].tolist()
+        yield from zip(indices[skipped:], seeds[mine][skipped:].tolist(), strict=True)
 
     def __len__(self) -> int:
         """Samples of this rank in one epoch."""

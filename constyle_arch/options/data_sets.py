@@ -130,6 +130,8 @@ class MixedImages(Section):
     """The data sets' options, each with a `type`; crops are this section's."""
     weights: list[Above0] | None = None
     """Relative frequency of each set. Left out: equal."""
+    balanced: bool = False
+    """Whether each batch of a process holds exactly each set's share, not only on average."""
 
 
 DATA_SETS: dict[str, type[Section]] = {
