@@ -29,11 +29,11 @@ assert available_cores() >= 1
 """
 
 WITHOUT_BASICSR = f"""{ELSEWHERE}
-class Hide:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in cli.FOR_TRAINING:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-sys.meta_path.insert(0, Hide())
+from importlib.machinery import PathFinder
+found = PathFinder.find_spec
+def unless_hidden(name, *rest):
+    return None if name.split(".")[0] in cli.FOR_TRAINING else found(name, *rest)
+PathFinder.find_spec = unless_hidden
 """
 
 INFERENCE = f"""{WITHOUT_BASICSR}
