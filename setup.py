@@ -7,6 +7,14 @@ from setuptools import find_packages, setup
 
 PACKAGE = Path(__file__).with_name("constyle_arch")
 
+# What trains: BasicSR, and what reads option files.
+TRAIN = [
+    "basicsr==1.4.2",
+    "torchvision",
+    "scipy<2",  # BasicSR 1.4.2 imports scipy.ndimage.filters, which SciPy 2 removes
+    "pydantic>=2.10",  # describes option files
+]
+
 setup(
     name="constyle-arch",
     version=re.search('__version__ = "(.+)"', (PACKAGE / "__init__.py").read_text(encoding="utf-8"))[1],
@@ -14,15 +22,12 @@ setup(
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.11,<3.13",
+    python_requires=">=3.11",
     packages=find_packages(include=["constyle_arch", "constyle_arch.*"]),
     package_data={"constyle_arch": ["py.typed", "checkpoints/trained/*"]},
     install_requires=[
-        "basicsr==1.4.2",
         "torch>=2.6",
-        "torchvision",
         "numpy",
-        "scipy<2",  # BasicSR 1.4.2 imports scipy.ndimage.filters, which SciPy 2 removes
         "opencv-python>=4.13",  # writes colour profiles
         "pillow>=10",
         "tifffile",
@@ -31,10 +36,10 @@ setup(
         "safetensors",
         "einops",
         "tqdm",
-        "pydantic>=2.10",  # describes option files
         "filelock>=4",  # forked workers let go of their parent's locks
     ],
     extras_require={
+        "train": TRAIN,
         "sample": ["scikit-image>=0.22"],  # the photographs that `basicsr prepare sample` hazes
         "plot": ["matplotlib>=3.8"],  # `basicsr plot`, `basicsr latents`
         "spandrel": ["spandrel>=0.4"],
@@ -44,6 +49,7 @@ setup(
         "hub": ["huggingface_hub>=1"],  # `checkpoints.hub`
         "docs": ["mkdocs>=1.6.1,<2", "mkdocs-material>=9.7,<10", "pygments"],  # `make docs`
         "dev": [
+            *TRAIN,
             "scikit-image>=0.22",
             "matplotlib>=3.8",
             "spandrel>=0.4",
@@ -75,6 +81,7 @@ setup(
     classifiers=[
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Image Processing",
     ],
 )

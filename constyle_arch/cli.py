@@ -5,7 +5,7 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 from constyle_arch import __version__
 from constyle_arch.commands import (
@@ -25,7 +25,7 @@ from constyle_arch.commands import (
     transfer,
     web,
 )
-from constyle_arch.errors import OptionsError, UserError
+from constyle_arch.errors import OptionsError, RunError, UserError
 
 DESCRIPTION = """\
 Train and test image restoration networks with BasicSR and ConStyle (IRConStyle, arXiv 2402.15784).
@@ -49,6 +49,9 @@ COMMANDS = (
     *(prepare, init, check, train, plot, test, compare, restore, web, latents),
     *(transfer, info, convert, convert_options, export),
 )
+
+FOR_TRAINING = ("basicsr", "pydantic", "scipy", "torchvision")
+"""What the extra `train` installs."""
 
 TO_DO = {
     errno.ENOSPC: "make room on the disk, and give the command again",
@@ -96,7 +99,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     parsed = build_parser().parse_args(arguments)
     parsed.arguments = arguments[1:]  # as they were given, for BasicSR
     try:
-        return parsed.run(parsed) or 0
+        return _run(parsed)
     except KeyboardInterrupt:
         advice = getattr(parsed, "when_interrupted", "")
         print(f"basicsr: interrupted{'; ' if advice else ''}{advice}", file=sys.stderr)
@@ -117,6 +120,18 @@ def _main(arguments: Sequence[str] | None) -> int:
         return 2
 
 
+def _run(parsed: argparse.Namespace) -> int:
+    """Run a command; where it needs what only trainings need, and that is not installed, say what installs it."""
+    try:
+        return parsed.run(parsed) or 0
+    except ModuleNotFoundError as error:
+        if error.name not in FOR_TRAINING:
+            raise
+        from constyle_arch.registry import INSTALL
+
+        raise RunError(f"`basicsr {parsed.command}` needs {error.name}, which is not installed: {INSTALL}") from error
+
+
 def _plain(error: UserError) -> str:
     """The message alone, where a loader's worker has wrapped it in its traceback."""
     text = str(error)
@@ -135,7 +150,11 @@ class _Versions(argparse.Action):
         cuda = torch.version.cuda or "none"
         if torch.version.hip:
             cuda = f"none, ROCm {torch.version.hip}"
-        print(f"constyle-arch {__version__}\nbasicsr {version('basicsr')}\ntorch {torch.__version__}\nCUDA {cuda}")
+        try:
+            basicsr = version("basicsr")
+        except PackageNotFoundError:
+            basicsr = "none"
+        print(f"constyle-arch {__version__}\nbasicsr {basicsr}\ntorch {torch.__version__}\nCUDA {cuda}")
         parser.exit()
 
 

@@ -51,7 +51,9 @@ def test_metadata_say_the_version_and_the_command(built):
         metadata = email.message_from_bytes(wheel.read(f"{folder}/METADATA"))
         assert "basicsr = constyle_arch.cli:main" in wheel.read(f"{folder}/entry_points.txt").decode()
     assert metadata["Version"] == constyle_arch.__version__
-    assert {"web", "hub", "plot", "onnx"} <= set(metadata.get_all("Provides-Extra"))
+    assert {"train", "web", "hub", "plot", "onnx"} <= set(metadata.get_all("Provides-Extra"))
+    needed = [line for line in metadata.get_all("Requires-Dist") if "extra ==" not in line]
+    assert needed and not any(line.startswith(("basicsr", "torchvision", "scipy")) for line in needed)
     with tarfile.open(next(built.glob("*.tar.gz"))) as source:
         assert f"constyle_arch-{constyle_arch.__version__}/LICENSE" in source.getnames()
 

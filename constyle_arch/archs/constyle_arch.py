@@ -2,10 +2,10 @@
 
 from typing import NamedTuple
 
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from constyle_arch.archs.layers import at_least_float32, make_channels_last, without_autocast
+from constyle_arch.registry import ARCH_REGISTRY
 
 CODE_CHANNELS = 128
 FEATURE_CHANNELS = (32, 64, 128)

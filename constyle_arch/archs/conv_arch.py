@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from constyle_arch.archs.constyle_arch import SLOPE
@@ -12,6 +11,7 @@ from constyle_arch.archs.general_restoration_arch import (
     GeneralRestorationNetwork,
 )
 from constyle_arch.archs.layers import make_channels_last
+from constyle_arch.registry import ARCH_REGISTRY
 
 BRANCH_SCALE = 0.1
 """Of what a new block and the new network add to their input."""

@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY, Registry
 from torch import Tensor, nn
 
 from constyle_arch.archs.constyle_arch import CODE_CHANNELS, FEATURE_CHANNELS, SLOPE, Codes, ConStyle
 from constyle_arch.archs.layers import RestorationNetwork, Stage, make_channels_last
+from constyle_arch.registry import ARCH_REGISTRY, Registry
 
 Operator = Callable[[int, int], nn.Module]
 """Makes one block from its channels and its level: 0 at full resolution, 3 at the bottleneck (1/8)."""

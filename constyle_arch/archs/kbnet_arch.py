@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from basicsr.utils.registry import ARCH_REGISTRY
 from einops import rearrange
 from torch import Tensor, nn
 
 from constyle_arch.archs.general_restoration_arch import OPERATOR_REGISTRY, GeneralRestorationNetwork
 from constyle_arch.archs.layers import ChannelMeans, LayerNorm2d, gradient_checkpoint
+from constyle_arch.registry import ARCH_REGISTRY
 
 LAYER_NORM_EPS = 1e-6
 NUM_BASES = 32

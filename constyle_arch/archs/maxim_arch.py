@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from constyle_arch.archs.constyle_arch import Codes
@@ -19,6 +18,7 @@ from constyle_arch.archs.maxim_blocks import (
     ResizeAndConcat,
     resize_to,
 )
+from constyle_arch.registry import ARCH_REGISTRY
 
 
 def scales_of(image: Tensor) -> list[Tensor]:

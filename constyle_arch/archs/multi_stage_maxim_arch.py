@@ -6,11 +6,11 @@ The release is written in JAX, whose habits the network keeps: GELU by tanh, and
 from typing import Any
 
 import torch.nn.functional as F
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from constyle_arch.archs.layers import RestorationNetwork, checked_image, make_channels_last, pad_to_multiple
 from constyle_arch.archs.maxim_arch import MaximStage, StageFeatures, scales_of
+from constyle_arch.registry import ARCH_REGISTRY
 
 
 class SupervisedAttention(nn.Module):

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from constyle_arch.archs import fused
@@ -17,6 +16,7 @@ from constyle_arch.archs.layers import (
     Stage,
     make_channels_last,
 )
+from constyle_arch.registry import ARCH_REGISTRY
 
 LAYER_NORM_EPS = 1e-6
 

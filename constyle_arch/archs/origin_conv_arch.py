@@ -2,11 +2,11 @@
 
 from itertools import pairwise
 
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from constyle_arch.archs.conv_arch import BRANCH_SCALE, ConvBlock, conv_act
 from constyle_arch.archs.layers import RestorationNetwork, make_channels_last
+from constyle_arch.registry import ARCH_REGISTRY
 
 
 @ARCH_REGISTRY.register()

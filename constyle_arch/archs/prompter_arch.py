@@ -2,11 +2,11 @@
 
 from typing import NamedTuple
 
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from constyle_arch.archs.constyle_arch import Codes, ConStyle
 from constyle_arch.archs.layers import at_least_float32, without_autocast
+from constyle_arch.registry import ARCH_REGISTRY
 
 HIDDEN_CHANNELS = 512
 

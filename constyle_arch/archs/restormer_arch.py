@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from basicsr.utils.registry import ARCH_REGISTRY
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -15,6 +14,7 @@ from constyle_arch.archs import fused
 from constyle_arch.archs.fused import Fusible, fusible
 from constyle_arch.archs.general_restoration_arch import OPERATOR_REGISTRY, GeneralRestorationNetwork
 from constyle_arch.archs.layers import LayerNorm2d, RestorationNetwork, Stage, TakesStatistics, make_channels_last
+from constyle_arch.registry import ARCH_REGISTRY
 from constyle_arch.tiles import tiles_of
 
 LAYER_NORM_EPS = 1e-5

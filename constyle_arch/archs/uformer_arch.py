@@ -4,12 +4,12 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY
 from einops import rearrange
 from torch import Tensor, nn
 
 from constyle_arch.archs.general_restoration_arch import LEVELS, OPERATOR_REGISTRY, GeneralRestorationNetwork
 from constyle_arch.archs.layers import Dense, LayerNorm2d
+from constyle_arch.registry import ARCH_REGISTRY
 
 WINDOW = 8
 """Side of a window, in pixels of its level."""

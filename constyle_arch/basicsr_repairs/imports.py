@@ -1,5 +1,6 @@
 """Repairs that must be in place before BasicSR is imported."""
 
+import contextlib
 import importlib
 import sys
 from importlib.abc import MetaPathFinder
@@ -51,6 +52,7 @@ class _BeforeBasicSR(MetaPathFinder):
 
     def find_spec(self, fullname: str, path: object = None, target: ModuleType | None = None) -> ModuleSpec | None:
         if fullname == "basicsr":
-            declare_torchvision_operators()
-            alias_functional_tensor()
+            with contextlib.suppress(ModuleNotFoundError):  # without torchvision there is nothing to repair
+                declare_torchvision_operators()
+                alias_functional_tensor()
         return None

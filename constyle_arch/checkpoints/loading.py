@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from constyle_arch.archs.local_statistics import use_local_statistics
@@ -22,6 +21,7 @@ from constyle_arch.checkpoints.reading import (
 from constyle_arch.checkpoints.trained import located
 from constyle_arch.checkpoints.warm_start import is_warm_start, warm_start
 from constyle_arch.errors import CheckpointError, UnknownNetworkError, listed
+from constyle_arch.registry import ARCH_REGISTRY
 
 Window = int | Literal["auto"] | None
 """Of local statistics, in pixels; 0: the whole image; `auto`: one and a half of the crops that the network was trained

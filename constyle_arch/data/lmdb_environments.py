@@ -38,4 +38,5 @@ def close_environments() -> None:
     _environments.clear()
 
 
-os.register_at_fork(after_in_child=close_environments)
+if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+    os.register_at_fork(after_in_child=close_environments)

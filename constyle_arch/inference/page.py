@@ -29,6 +29,7 @@ from constyle_arch.inference.photographs.photograph import (
     write_photograph,
 )
 from constyle_arch.inference.photographs.restorer import Restorer, as_picture, scored
+from constyle_arch.registry import require_basicsr
 from constyle_arch.reporting.scores import INPUT
 
 SHOWN = 1600
@@ -106,6 +107,8 @@ class Workplace:
             UserError: a file cannot be read or is too large, the sizes differ, the checkpoint is not a
                 network's, or memory does not do.
         """
+        if truth is not None:
+            require_basicsr("Scoring")
         if not 0 <= strength <= 1:
             raise OptionsError(f"The strength is {strength:g}; it must lie in [0, 1].")
         degraded = read_photograph(photograph, self.max_pixels)

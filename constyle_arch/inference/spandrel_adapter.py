@@ -10,7 +10,6 @@ itself recognises and this package does not, it loads as before.
 """
 
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 import constyle_arch.archs  # noqa: F401  # registers the architectures
@@ -19,6 +18,7 @@ from constyle_arch.checkpoints.detection import Options, detect_network
 from constyle_arch.checkpoints.loading import own_names
 from constyle_arch.checkpoints.reading import StateDict
 from constyle_arch.errors import CheckpointError, UserError
+from constyle_arch.registry import ARCH_REGISTRY
 
 try:
     from spandrel import (

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from constyle_arch.archs.general_restoration_arch import GuidedNetwork
@@ -15,6 +14,7 @@ from constyle_arch.checkpoints.published_names import NAMED_AS_RELEASED, is_publ
 from constyle_arch.checkpoints.reading import StateDict, noted_window, read_checkpoint, section_of, weights_in
 from constyle_arch.errors import OptionsError, UnknownNetworkError, UserError
 from constyle_arch.options.reading import Options, read_option_file
+from constyle_arch.registry import ARCH_REGISTRY
 from constyle_arch.reporting import SIDE
 from constyle_arch.reporting.complexity import count_gmacs, count_parameters
 from constyle_arch.training.metrics_history import FILE, MetricsHistory

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from basicsr.metrics import calculate_metric
 from torch import nn
 from tqdm import tqdm
 
@@ -26,6 +25,7 @@ from constyle_arch.inference.photographs.photograph import (
     write_photograph,
 )
 from constyle_arch.inference.restoring import OVERLAP, restore, tensors_not_finite
+from constyle_arch.registry import require_basicsr
 from constyle_arch.reporting.pictures import Picture, comparison, encoded
 from constyle_arch.reporting.scores import INPUT, Row
 from constyle_arch.tiles import COST, LARGE_ENOUGH, largest_overlap, multiple_of
@@ -212,7 +212,12 @@ def restore_photographs(
         truths: the clean image's file by the photograph's; what is restored is scored then, and what was skipped.
         max_pixels: see `read_photograph`.
         quality: see `write_photograph`.
+
+    Raises:
+        RunError: there are truths and BasicSR, which scores, is not installed.
     """
+    if truths is not None:
+        require_basicsr("--gt")
     summary = Summary()
     with tqdm(jobs, unit="image", dynamic_ncols=True, disable=None) as bar:
         for job in bar:
@@ -293,7 +298,9 @@ def _score_skipped(job: Job, truths: Mapping[Path, Path], max_pixels: float, sum
 
 
 def scored(name: str, pictures: dict[str, Picture]) -> tuple[Row, dict[str, str]]:
-    """The scores of input and restored picture, and how their labels tell them."""
+    """The scores of input and restored picture, and how their labels tell them; BasicSR computes them."""
+    from basicsr.metrics import calculate_metric
+
     row: dict[str, str | float] = {"image": name}
     for metric, options in SCORES.items():
         for label, prefix in (("input", INPUT), ("restored", "")):
