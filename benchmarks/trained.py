@@ -43,8 +43,8 @@ DATA = {
     "derain": "the 200 training pairs of Rain100L (Yang et al., 2017; no licence stated, for research), whose clean "
     "images are of the Berkeley Segmentation Data Set",
     "dehaze": "28 of the rooms of RESIDE SOTS indoor in 5 densities of haze each (Li et al., 2019; no licence stated, "
-    "for research), other rooms than it is tested on, and, once in four, the photographs of CBSD432 with haze added to "
-    "each crop",
+    "for research), other rooms than it is tested on, and as often the photographs of CBSD432 with haze added to each "
+    "crop",
 }
 FAILURES = {
     "denoise": "Made for noise that is Gaussian and independent for each pixel and channel. Noise that a camera has "
@@ -53,7 +53,8 @@ FAILURES = {
     "taken for brighter than they are and leave dark traces; heavy rain, drops on the lens and mist of distant rain "
     "stay.",
     "dehaze": "Has seen the synthetic haze of 28 rooms and haze over invented depths. Outdoors, under another light, "
-    "colours may shift, and dense haze far away is thinned in part.",
+    "colours may shift, and dense haze far away is thinned in part. Thin haze may be "
+    "taken for thicker.",
 }
 """What is known to go wrong."""
 

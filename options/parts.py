@@ -41,10 +41,10 @@ def test(
     return run(name, network, sections("test", sets), path=path, val=val, **other)
 
 
-def adamw(rate: str, *periods: int, floors: list[float]) -> dict[str, Any]:
+def adamw(rate: str, *periods: int, floors: list[float], beta2: float = 0.999) -> dict[str, Any]:
     """The optimizer with its schedule: a rate for each period, from `rate` down to `floors`."""
     return {
-        "optim_g": {"type": "AdamW", "lr": f"!!float {rate}", "weight_decay": "!!float 1e-4", "betas": [0.9, 0.999]},
+        "optim_g": {"type": "AdamW", "lr": f"!!float {rate}", "weight_decay": "!!float 1e-4", "betas": [0.9, beta2]},
         "scheduler": {
             "type": "CosineAnnealingRestartCyclicLR",
             "periods": list(periods),

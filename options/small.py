@@ -1,6 +1,7 @@
 """The small trainings: of the networks that come trained, and the demos."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import networks
@@ -19,8 +20,9 @@ class Training:
         gt_size, batch_size: of the crops.
         rotations: whether crops are rotated.
         metrics: of the benchmarks.
+        network: its options.
         rate: the learning rate, as YAML has it.
-        clip: what is added to `train`: the largest L2 norm of a step's gradients.
+        beta2: AdamW's, of the squares' average.
     """
 
     task: Task
@@ -30,8 +32,9 @@ class Training:
     batch_size: int = 8
     rotations: bool = True
     metrics: str = "psnr ssim"
+    network: Mapping[str, Any] = field(default_factory=lambda: networks.TRAINED)
     rate: str = "8e-4"
-    clip: float | None = None
+    beta2: float = 0.999
 
 
 CBSD68 = clean("CBSD68", part="test")
@@ -67,20 +70,20 @@ TRAINED = {
             mixed(
                 "SOTS-indoor",
                 pairs("SOTS-indoor", "train"),
-                degraded("CBSD432", clean("CBSD432"), keys("type: haze, beta: [0, 1.8], airlight: [0.7, 1]")),
-                weights=[3, 1],
+                degraded("CBSD432", clean("CBSD432"), keys("type: haze, beta: [0, 2.5], airlight: [0.7, 1]")),
             ),
             val=(pairs("SOTS-indoor", "test"),),
             test=(pairs("SOTS-indoor", "test"),),
             needs=("SOTS-indoor", "CBSD432"),
         ),
-        iterations=3300,
-        constant=825,
-        gt_size=256,
-        batch_size=6,
+        iterations=6500,
+        constant=1000,
+        gt_size=128,
+        batch_size=3,
         rotations=False,
-        rate="4e-4",
-        clip=1,
+        network=networks.TRAINED_DEHAZE,
+        rate="1e-3",
+        beta2=0.9,
     ),
 }
 """The networks that come trained, see `constyle_arch.checkpoints.trained`."""
@@ -103,14 +106,19 @@ def trained_files(task_name: str) -> dict[str, str]:
     one, name = TRAINED[task_name], f"trained_{task_name}"
     options = training(
         name,
-        networks.TRAINED,
+        one.network,
         one.task.train,
         one.task.val,
         loader(one.gt_size, one.rotations, one.batch_size, 100),
         train={
             **keys(f"total_iter: {one.iterations}, ema_decay: 0.999, amp: bf16"),
-            **({} if one.clip is None else {"grad_clip_norm": one.clip}),
-            **adamw(one.rate, one.constant, one.iterations - one.constant, floors=[float(one.rate), 0.000001]),
+            **adamw(
+                one.rate,
+                one.constant,
+                one.iterations - one.constant,
+                floors=[float(one.rate), 0.000001],
+                beta2=one.beta2,
+            ),
             "contrast": {"queue_size": 4096, "normalize": True},
             **losses(0.01),
         },
@@ -132,7 +140,7 @@ def trained_files(task_name: str) -> dict[str, str]:
         f"The benchmarks of the network `{task_name}` that comes with the package.",
         f"  basicsr test -opt options/test/{name}.yml",
         "  basicsr test -opt FILE --force_yml path:pretrain_network_g=WEIGHTS    for a training of one's own",
-        options=test(name, networks.TRAINED, one.task.test, val, weights=task_name),
+        options=test(name, one.network, one.task.test, val, weights=task_name),
     )
     return {f"{name}.yml": train_file, f"test/{name}.yml": test_file}
 

@@ -63,10 +63,10 @@ def noisy(name: str, roots: list[str], sigma: Any) -> DataSet:
     return degraded(name, roots, {"type": "noise", "sigma": sigma})
 
 
-def mixed(name: str, *sets: DataSet, weights: list[int]) -> DataSet:
-    """Samples of several data sets, as often as their weights say."""
-    listed = [one.section for one in sets]
-    return DataSet(name, {"type": "MixedDataset", "sets": listed, "weights": weights})
+def mixed(name: str, *sets: DataSet, weights: list[int] | None = None) -> DataSet:
+    """Samples of several data sets, as often as their weights say; without, equally often."""
+    section = {"type": "MixedDataset", "sets": [one.section for one in sets]}
+    return DataSet(name, section | ({"weights": weights} if weights else {}))
 
 
 def sample(task: str, part: str) -> DataSet:
