@@ -1,5 +1,6 @@
 """What the benchmarks measure with: a network and its training step, and the machine's own rates."""
 
+import platform
 import resource
 import statistics
 import time
@@ -166,6 +167,18 @@ def matrix_rate(device: str, dtype: Any) -> float:
     side = 2048 if device == "cpu" else 8192
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     return 2 * side**3 / median_seconds(lambda: a @ b, device) / 1e12
+
+
+def machine() -> str:
+    """What a part of RESULTS.md begins with: threads, processor and versions."""
+    import torch
+
+    cpus = Path("/proc/cpuinfo")  # Linux
+    lines = cpus.read_text().splitlines() if cpus.exists() else []
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    processor = next(names, platform.processor())
+    versions = f"torch {torch.__version__}, Python {platform.python_version()}"
+    return f"{torch.get_num_threads()} threads of {processor}, {versions}"
 
 
 def write_part(file: Path, begin: str, end: str, lines: list[str]) -> None:

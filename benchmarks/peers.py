@@ -9,16 +9,16 @@ import argparse
 import ctypes
 import multiprocessing
 import os
-import platform
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from benchmarks.measuring import RESULTS, Subject, Variant, resident_peak, write_part
+from benchmarks.measuring import RESULTS, Subject, Variant, machine, resident_peak, write_part
 
-BEGIN, END = "<!-- peers: begin -->", "<!-- peers: end -->"
+PARTS = {part: (f"<!-- {part}: begin -->", f"<!-- {part}: end -->") for part in ("peers", "compiled")}
 PEERS = ("NAFNet", "Restormer")
 TOLERANCE = 1e-4
 TWELVE_MEGAPIXELS = (3000, 4000)
@@ -44,13 +44,15 @@ class Task:
 
 def tasks(sides: list[int], step_side: int, *, compiled: bool, photograph: bool) -> Iterator[Task]:
     """The table's rows."""
-    for side in sides:
-        for way in (KEPT, AS_IT_COMES, "bf16", *(["compiled"] if compiled and side == sides[0] else [])):
-            yield Task("forward", way, 1, side, side)
-    for way in (KEPT, AS_IT_COMES, "bf16"):
-        yield Task("step", way, 2, step_side, step_side)
+    first, *others = sides
+    if compiled:
+        yield from (Task("forward", way, 1, first, first) for way in (KEPT, "compiled"))
+        return
+    yield from (Task("forward", way, 1, first, first) for way in (KEPT, AS_IT_COMES, "bf16"))
+    yield from (Task("forward", KEPT, 1, side, side) for side in others)
     if photograph:
         yield Task("forward", KEPT, 1, *TWELVE_MEGAPIXELS)
+    yield from (Task("step", way, 2, step_side, step_side) for way in (KEPT, AS_IT_COMES, "bf16"))
 
 
 class Pair:
@@ -150,7 +152,7 @@ def compare(network: str, wanted: list[Task], rounds: int) -> tuple[dict[Task, C
     Raises:
         ValueError: the results differ by more than `TOLERANCE`, so that the times compare nothing.
     """
-    workers = {keep: Worker(network, keep) for keep in (True, False)}
+    workers = {keep: Worker(network, keep) for keep in {task.way != AS_IT_COMES for task in wanted}}
 
     def ask(what: str, task: Task, peer: bool) -> float:
         return workers[task.way != AS_IT_COMES].ask(what, task, peer)
@@ -208,48 +210,47 @@ def allocators(network: str, results: dict[Task, Compared]) -> list[str]:
     ]
 
 
+def page(table: list[str], shares: list[str], differences: list[str], rounds: int) -> list[str]:
+    """This benchmark's part of RESULTS.md."""
+    lines = [
+        f"{machine()}, spandrel {version('spandrel')}, spandrel_extra_arches {version('spandrel_extra_arches')}; "
+        f"medians of {rounds} rounds. ×: spandrel's time over this package's, the median of each round's ratio and its "
+        "quartiles; both in one process, in turn, with one allocator: where no other is named it keeps what is freed. "
+        "GiB: the most that one pass holds beyond weights and optimizer. The largest difference between both results: "
+        f"{', '.join(differences)}.",
+        "",
+        "| network | | | spandrel, s | this package, s | × | spandrel, GiB | this package, GiB |",
+        "|---|---|---|---:|---:|---:|---:|---:|",
+        *table,
+    ]
+    if shares:
+        of_what = "its time over that with memory kept:"
+        lines += ["", f"What the C library's allocator as it comes costs spandrel's networks besides, {of_what}", ""]
+    return [*lines, *shares]
+
+
 def main() -> None:
     """Measure, and replace this benchmark's part of RESULTS.md."""
-    import spandrel
-    import spandrel_extra_arches
-    import torch
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", default=PEERS, choices=PEERS)
     parser.add_argument("--sides", nargs="+", type=int, default=[256, 512], help="of the images to restore")
     parser.add_argument("--step-side", type=int, default=128, help="of the crops to train on, in batches of 2")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--compile", action="store_true", help="also compiled, which takes minutes to start")
+    parser.add_argument("--compile", action="store_true", help="compiled instead, which takes minutes to start")
     parser.add_argument("--photograph", action="store_true", help="also 12 megapixels at once, which take minutes")
     parser.add_argument("--results", type=Path, default=RESULTS, help="file whose part is replaced")
     arguments = parser.parse_args()
     wanted = list(
         tasks(arguments.sides, arguments.step_side, compiled=arguments.compile, photograph=arguments.photograph)
     )
-    table, shares, differences = [], [], {}
+    table, shares, differences = [], [], []
     for network in arguments.networks:
-        results, differences[network] = compare(network, wanted, arguments.rounds)
+        results, difference = compare(network, wanted, arguments.rounds)
         table += rows(network, results)
         shares += allocators(network, results)
-    lines = [
-        f"{torch.get_num_threads()} CPU threads, torch {torch.__version__}, spandrel {spandrel.__version__}, "
-        f"spandrel_extra_arches {spandrel_extra_arches.__version__}, Python {platform.python_version()}; medians of "
-        f"{arguments.rounds} rounds. ×: spandrel's time over this package's, the median of each round's ratio and its "
-        "quartiles; both in one process, in turn, with one allocator: where no other is named it keeps what is freed. "
-        "GiB: the most that one pass holds beyond weights and optimizer. The largest difference between both results: "
-        + ", ".join(f"{network} {difference:.0e}" for network, difference in differences.items())
-        + ".",
-        "",
-        "| network | | | spandrel, s | this package, s | × | spandrel, GiB | this package, GiB |",
-        "|---|---|---|---:|---:|---:|---:|---:|",
-        *table,
-        "",
-        "What the C library's allocator as it comes costs spandrel's networks besides, its time over that with memory "
-        "kept:",
-        "",
-        *shares,
-    ]
-    write_part(arguments.results, BEGIN, END, lines)
+        differences.append(f"{network} {difference:.0e}")
+        part = PARTS["compiled" if arguments.compile else "peers"]
+        write_part(arguments.results, *part, page(table, shares, differences, arguments.rounds))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ whichever is longer. What it takes beyond that is the operator's loss.
 """
 
 import argparse
-import platform
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from benchmarks.measuring import GUIDED, RESULTS, Subject, Variant, copy_rate, matrix_rate, write_part
+from benchmarks.measuring import GUIDED, RESULTS, Subject, Variant, copy_rate, machine, matrix_rate, write_part
 from constyle_arch.allocator import keep_freed_memory
 
 BEGIN, END = "<!-- roofline: begin -->", "<!-- roofline: end -->"
@@ -57,7 +56,11 @@ class Ledger(TorchDispatchMode):
         super().__init__()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Call an operator and book it."""
+        """Call an operator and book it; one that is made of others, in inference mode, by those."""
+        with self:
+            result = func.decompose(*args, **(kwargs or {}))
+        if result is not NotImplemented:
+            return result
         start = time.perf_counter()
         result = func(*args, **(kwargs or {}))
         seconds = time.perf_counter() - start
@@ -156,7 +159,7 @@ def main() -> None:
                 table.append(row(network, what, precision, ledger))
                 print(table[-1], flush=True)
     lines = [
-        f"{torch.get_num_threads()} CPU threads, torch {torch.__version__}, Python {platform.python_version()}; "
+        f"{machine()}; "
         f"batches of {arguments.batch}×{arguments.side}×{arguments.side}, the median of {arguments.rounds} passes. "
         f"Large matrix products reach {rates[torch.float32] / 1e12:.2f} TFLOP/s in float32 and "
         f"{rates[torch.bfloat16] / 1e12:.2f} in bf16, large copies {byte_rate / 1e9:.0f} GB/s, read and written. At "

@@ -5,7 +5,6 @@ scaling). Computed: what each process sends and receives in a step.
 """
 
 import argparse
-import platform
 import statistics
 import tempfile
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ import torch
 from torch import distributed
 from torch.multiprocessing import spawn
 
-from benchmarks.measuring import GUIDED, QUEUE, RESULTS, Subject, Variant, write_part
+from benchmarks.measuring import GUIDED, QUEUE, RESULTS, Subject, Variant, machine, write_part
 from constyle_arch import archs
 from constyle_arch.allocator import keep_freed_memory
 from constyle_arch.archs.constyle_arch import CODE_CHANNELS
@@ -81,7 +80,10 @@ def measured_rows(network: str, counts: Sequence[int], batch: int, side: int, ro
     lines = []
     alone = None
     for count in counts:
-        rates = [count * each / seconds(count, network, each, side, rounds, device) for each in (batch, batch // count)]
+        rates = [
+            count * each / seconds(count, network, each, side, rounds, device, threads_of(counts))
+            for each in (batch, batch // count)
+        ]
         alone = alone or rates
         shares = [rate / one / count for rate, one in zip(rates, alone, strict=True)]
         lines.append(f"| {network} | {count} | {rates[0]:.1f} | {shares[0]:.0%} | {rates[1]:.1f} | {shares[1]:.0%} |")
@@ -115,7 +117,7 @@ def main() -> None:
     sizes = arguments.batch, arguments.side, arguments.rounds, arguments.device
     measured = [line for network in arguments.networks for line in measured_rows(network, arguments.counts, *sizes)]
     lines = [
-        f"{arguments.device}, torch {torch.__version__}, Python {platform.python_version()}; crops of "
+        f"{arguments.device}; {machine()}; crops of "
         f"{arguments.side}×{arguments.side}, a batch of {arguments.batch} for each process (weak) or for all together "
         f"(strong); medians of {arguments.rounds} steps. On a CPU each process has "
         f"{threads_of(arguments.counts)} threads.",

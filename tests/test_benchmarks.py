@@ -1,12 +1,13 @@
 """The benchmarks run and count right; what they measure is nobody's pass or failure."""
 
+import re
 from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
-from benchmarks import gpu, networks, peers
+from benchmarks import gpu, networks, peers, photograph
 from benchmarks.measuring import Subject, Variant
 from benchmarks.networks import Measured, compare, growth_table, plot
 from benchmarks.peers import AS_IT_COMES, KEPT, Compared, Pair, Task, allocators, rows
@@ -21,9 +22,10 @@ def test_traffic_counts_what_operators_read_and_write():
     assert traffic(nn.Sequential(convolution, nn.ReLU()), batch=2, side=16) == 4 * (pixels * (3 + 8 + 8 + 8) + 24)
 
 
-def test_least_time_of_an_operator_is_what_its_products_or_its_bytes_need():
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_least_time_of_an_operator_is_what_its_products_or_its_bytes_need(mode):
     image, weight = torch.rand(2, 3, 16, 16), torch.rand(8, 3, 1, 1)
-    with Ledger({torch.float32: 1e6}, byte_rate=1e6) as ledger:
+    with mode(), Ledger({torch.float32: 1e6}, byte_rate=1e6) as ledger:
         torch.nn.functional.conv2d(image, weight).relu()
     pixels = 2 * 16 * 16
     convolution = ledger.spent["convolution, 1×1"]
@@ -141,6 +143,11 @@ def test_the_gpus_benchmark_runs_on_the_cpu(tmp_path):
         text = file.read_text()
         assert wanted in text
         assert text.startswith("before\n") and text.endswith("\nafter\n")
+
+
+def test_a_folder_of_photographs_is_restored_and_the_cores_share_told():
+    assert "2 photographs of 480×320 pixels" in (text := photograph.folder(2, "denoise"))
+    assert 0 < int(re.search(r"(\d+)% of \d+ cores busy", text)[1]) <= 110
 
 
 def test_growth_is_a_table_and_a_picture(tmp_path):
