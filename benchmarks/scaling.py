@@ -111,7 +111,7 @@ def main() -> None:
     parser.add_argument("--counts", nargs="+", type=int, default=[1, 2], help="of processes, the first with 1")
     parser.add_argument("--batch", type=int, default=4, help="of a process, and of all together")
     parser.add_argument("--side", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--results", type=Path, default=RESULTS, help="file whose part is replaced")
     arguments = parser.parse_args()
     sizes = arguments.batch, arguments.side, arguments.rounds, arguments.device
@@ -119,8 +119,8 @@ def main() -> None:
     lines = [
         f"{arguments.device}; {machine()}; crops of "
         f"{arguments.side}×{arguments.side}, a batch of {arguments.batch} for each process (weak) or for all together "
-        f"(strong); medians of {arguments.rounds} steps. On a CPU each process has "
-        f"{threads_of(arguments.counts)} threads.",
+        f"(strong); medians of {arguments.rounds} steps. Threads of each process, on a CPU: "
+        f"{threads_of(arguments.counts)}.",
         "",
         "| network | processes | weak, images/s | of linear | strong, images/s | of linear |",
         "|---|---:|---:|---:|---:|---:|",
