@@ -69,7 +69,7 @@ options: $(READY)
 	$(BIN)/python -m website.options
 
 benchmark: $(READY)
-	$(BIN)/python -m benchmarks.networks
+	$(BIN)/python -m benchmarks.peers
 
 benchmark-gpu: $(READY)
 	$(BIN)/python -m benchmarks.gpu

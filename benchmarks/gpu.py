@@ -1,8 +1,8 @@
 """How fast the networks are on a GPU: `make benchmark-gpu`, or `python -m benchmarks.gpu`.
 
-Each network has a process of its own, which builds and compiles all ways of computing it; the processes prepare side by
-side and measure one after the other. A row of the table is a way of computing, compared with the equations in bfloat16
-or, for the originals, with spandrel's implementation of the same weights.
+A row of the table is a way of computing, compared with the equations in bfloat16 or, for the originals, with spandrel's
+implementation of the same weights. One way is in memory at a time, and the table is written after each; what needs
+compiling comes last, as far as time goes.
 """
 
 import argparse
@@ -10,14 +10,16 @@ import multiprocessing
 import platform
 import statistics
 import time
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import chain, zip_longest
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from benchmarks.networks import GUIDED, QUEUE, Subject, Variant, copy_rate, matrix_rate, write_part
+from benchmarks.measuring import GUIDED, QUEUE, RESULTS, Subject, Variant, copy_rate, matrix_rate, write_part
 
-RESULTS = Path(__file__).with_name("RESULTS.md")
 BEGIN, END = "<!-- gpu: begin -->", "<!-- gpu: end -->"
 PEERS = ("NAFNet", "Restormer")
 SLOW_TO_TRACE = ("ConStyleMaxim",)
@@ -51,39 +53,39 @@ def _said(variant: Variant) -> Variant:
     return replace(variant, label=f"{variant.label}, compiled") if variant.compile else variant
 
 
+@dataclass
+class Measured:
+    """Medians of seconds, the memory of a step in GiB, and the kernels of a step where they are listed."""
+
+    forward: float
+    step: float
+    memory: float
+    kernels: list[tuple[str, float, int]]
+
+
 def serve(pipe: Connection, variants: list[Variant], batch: int, side: int, rounds: int, device: str) -> None:
-    """Compile what of a network is to be compiled, say so, and measure all its variants when asked."""
+    """Measure variants one after the other, and send each as soon as it is; what went wrong instead, in words."""
     import torch
 
     torch.backends.cudnn.benchmark = True
     torch.set_float32_matmul_precision("high")  # TF32
-    compiled = {one.label: prepared(one, batch, side, device) for one in variants if one.compile}
-    pipe.send("prepared")
-    pipe.recv()
-    measured: dict[str, Any] = {}
-    kernels: list[tuple[str, float, int]] = []
     for variant in variants:
-        subject = compiled.get(variant.label) or prepared(variant, batch, side, device)
-        seconds = {what: [subject.seconds(what) for _ in range(rounds)] for what in ("forward", "step")}
-        measured[variant.label] = {what: statistics.median(times) for what, times in seconds.items()}
-        measured[variant.label]["memory"] = step_memory(subject)
-        if variant.label == "bf16":
-            kernels = profile(subject)
-        del subject
-        compiled.pop(variant.label, None)
+        try:
+            pipe.send(measured(variant, batch, side, rounds, device))
+        except Exception as error:
+            pipe.send(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
         empty_cache(device)
-    pipe.send((measured, kernels))
 
 
-def prepared(variant: Variant, batch: int, side: int, device: str) -> Subject:
-    """A subject that has made its first steps; compiled, if it is to be."""
+def measured(variant: Variant, batch: int, side: int, rounds: int, device: str) -> Measured:
+    """Build a network and measure it; nothing of it is left."""
     subject = Subject(variant, batch, side, QUEUE, device)
+    medians = {}
     for what in ("forward", "step"):
-        for _ in range(2):
-            subject.seconds(what)
-    subject.optimizer.zero_grad(set_to_none=True)
-    empty_cache(device)
-    return subject
+        times = [subject.seconds(what) for _ in range(2 + rounds)]
+        medians[what] = statistics.median(times[2:])
+    kernels = profile(subject) if variant.label == "bf16" else []
+    return Measured(**medians, memory=step_memory(subject), kernels=kernels)
 
 
 def empty_cache(device: str) -> None:
@@ -123,38 +125,32 @@ def profile(subject: Subject) -> list[tuple[str, float, int]]:
     return [(kernel.key[:90], getattr(kernel, spent) / total, kernel.count) for kernel in kernels]
 
 
-def measure(
-    networks: list[str], batch: int, side: int, rounds: int, device: str, *, compiled: bool, patience: float
-) -> dict[str, Any]:
-    """All networks: what `serve` measured, by network."""
+def in_turn(variants: list[Variant], deadline: float, *sizes: Any) -> Iterator[Measured | str]:
+    """Measure variants in a process of their own; of those for which time did not do, nothing comes.
+
+    Args:
+        variants: what to measure.
+        deadline: when to give up, by `time.monotonic`.
+        *sizes: the other arguments of `serve`.
+    """
     context = multiprocessing.get_context("spawn")
-    workers = {}
-    for network in networks:
-        ours, theirs = context.Pipe()
-        variants = variants_of(network, compiled=compiled)
-        process = context.Process(target=serve, args=(theirs, variants, batch, side, rounds, device), daemon=True)
-        process.start()
-        theirs.close()
-        workers[network] = ours, process
-    deadline = time.monotonic() + patience
-    for network, (pipe, process) in list(workers.items()):
-        if pipe.poll(max(0, deadline - time.monotonic())):
-            pipe.recv()
-            print(f"{network} is prepared", flush=True)
-        else:
-            process.kill()
-            del workers[network]
-            print(f"{network} is left out: it was not compiled within {patience:.0f} s", flush=True)
-    results = {}
-    for network, (pipe, process) in workers.items():
-        pipe.send("measure")
-        results[network] = pipe.recv()
-        print(network, *(f"\n  {label}: {one}" for label, one in results[network][0].items()), flush=True)
-        process.join()
-    return results
+    pipe, theirs = context.Pipe()
+    process = context.Process(target=serve, args=(theirs, variants, *sizes), daemon=True)
+    process.start()
+    theirs.close()
+    for _ in variants:
+        if not pipe.poll(max(0.0, deadline - time.monotonic())):
+            break
+        try:
+            yield pipe.recv()
+        except EOFError:
+            yield "its process died"
+            break
+    process.kill()
+    process.join()
 
 
-def table(network: str, measured: dict[str, Any], batch: int, side: int, peak: float) -> list[str]:
+def table(network: str, results: Mapping[str, Measured], batch: int, side: int, peak: float) -> list[str]:
     """The Markdown table of a network."""
     from constyle_arch import archs
     from constyle_arch.reporting.complexity import count_gmacs
@@ -166,18 +162,23 @@ def table(network: str, measured: dict[str, Any], batch: int, side: int, peak: f
         "| | restored, images/s | × | TFLOP/s | of the card's | trained, images/s | × | step, GiB |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    base = next(iter(measured.values()))
-    for label, one in measured.items():
-        rate = flop / one["forward"] / 1e12
+    base = next(iter(results.values()))
+    for label, one in results.items():
+        rate = flop / one.forward / 1e12
         lines.append(
-            f"| {label} | {batch / one['forward']:.0f} | {base['forward'] / one['forward']:.2f} | {rate:.1f} "
-            f"| {rate / peak:.0%} | {batch / one['step']:.0f} | {base['step'] / one['step']:.2f} "
-            f"| {one['memory']:.2f} |"
+            f"| {label} | {batch / one.forward:.0f} | {base.forward / one.forward:.2f} | {rate:.1f} "
+            f"| {rate / peak:.0%} | {batch / one.step:.0f} | {base.step / one.step:.2f} | {one.memory:.2f} |"
         )
+    for one in results.values():
+        if one.kernels:
+            lines += ["", "<details><summary>Kernels of a step, bf16</summary>", ""]
+            lines += ["| | time | calls |", "|---|---:|---:|"]
+            lines += [f"| `{name.replace('|', '¦')}` | {share:.0%} | {calls} |" for name, share, calls in one.kernels]
+            lines += ["", "</details>"]
     return [*lines, ""]
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Measure, print, and replace this benchmark's part of RESULTS.md."""
     import torch
 
@@ -188,34 +189,36 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--eager", action="store_true", help="without what torch.compile makes, which takes minutes")
-    parser.add_argument("--patience", type=float, default=400, help="seconds for compiling")
+    parser.add_argument("--minutes", type=float, default=9, help="what is not measured by then is left out")
     parser.add_argument("--results", type=Path, default=RESULTS, help="file whose part is replaced")
-    arguments = parser.parse_args()
-    batch, side, device = arguments.batch, arguments.side, arguments.device
-    peak = matrix_rate(device, torch.bfloat16)
-    results = measure(
-        arguments.networks,
-        batch,
-        side,
-        arguments.rounds,
-        device,
-        compiled=not arguments.eager,
-        patience=arguments.patience,
-    )
-    name = torch.cuda.get_device_name() if device == "cuda" else platform.processor()
-    lines = [
+    chosen = parser.parse_args(arguments)
+    deadline = time.monotonic() + 60 * chosen.minutes
+    sizes = chosen.batch, chosen.side, chosen.rounds, chosen.device
+    peak, copying = matrix_rate(chosen.device, torch.bfloat16), copy_rate(chosen.device)
+    empty_cache(chosen.device)
+    name = torch.cuda.get_device_name() if chosen.device == "cuda" else platform.processor()
+    head = [
         f"{name}, torch {torch.__version__}, Python {platform.python_version()}; `make benchmark-gpu`; medians of "
-        f"{arguments.rounds} rounds, batches of {batch}×{side}×{side}. bf16 matrix products of this card: {peak:.0f} "
-        f"TFLOP/s; copying {copy_rate(device):.0f} GB/s. float32 is with TF32. ×: the first row's time over this "
-        "one's. Memory is what a step holds at most beyond weights and optimizer.",
+        f"{chosen.rounds} rounds, batches of {chosen.batch}×{chosen.side}×{chosen.side}. bf16 matrix products of this "
+        f"card: {peak:.0f} TFLOP/s; copying {copying:.0f} GB/s. float32 is with TF32. ×: the first "
+        "row's time over this one's. Memory is what a step holds at most beyond weights and optimizer.",
         "",
     ]
-    for network, (measured, kernels) in results.items():
-        lines += table(network, measured, batch, side, peak)
-        lines += ["<details><summary>Kernels of a step, bf16</summary>", "", "| | time | calls |", "|---|---:|---:|"]
-        lines += [f"| `{kernel.replace('|', '¦')}` | {share:.0%} | {calls} |" for kernel, share, calls in kernels]
-        lines += ["", "</details>", ""]
-    write_part(arguments.results, BEGIN, END, lines)
+    variants = {network: variants_of(network, compiled=not chosen.eager) for network in chosen.networks}
+    eager = [[one for one in several if not one.compile] for several in variants.values()]
+    compiled = [[one] for several in variants.values() for one in several if one.compile]
+    results: dict[str, dict[str, Measured]] = defaultdict(dict)
+    missing: list[str] = []
+    for several in [*eager, *compiled]:
+        for variant, one in zip_longest(several, in_turn(several, deadline, *sizes), fillvalue="time was up"):
+            assert isinstance(variant, Variant)
+            print(f"{variant.network}, {variant.label}: {one}", flush=True)
+            if isinstance(one, Measured):
+                results[variant.network][variant.label] = one
+            else:
+                missing.append(f"- {variant.network}, {variant.label}, is missing: {one}.")
+            tables = [table(network, of_one, chosen.batch, chosen.side, peak) for network, of_one in results.items()]
+            write_part(chosen.results, BEGIN, END, [*head, *chain(*tables), *missing])
 
 
 if __name__ == "__main__":

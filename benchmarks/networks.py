@@ -1,4 +1,4 @@
-"""How fast the networks are and how much memory they take: `make benchmark`, or `python -m benchmarks.networks`.
+"""How fast the networks are and how much memory they take: `python -m benchmarks.networks`.
 
 Every way of computing a network runs in a process of its own, with the memory allocator that goes with it: the plain
 version, by the papers' equations, as published code runs, with the C library's defaults and, to tell the allocator's
@@ -12,36 +12,24 @@ import argparse
 import multiprocessing
 import os
 import platform
-import resource
 import statistics
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
-HERE = Path(__file__).parent
-RESULTS = HERE / "RESULTS.md"
+from benchmarks.measuring import (
+    GUIDED,
+    QUEUE,
+    RESULTS,
+    Subject,
+    Variant,
+    copy_rate,
+    matrix_rate,
+    resident_peak,
+    write_part,
+)
+
 BEGIN, END = "<!-- networks: begin -->", "<!-- networks: end -->"
-GUIDED = {"ConStyleRestormer": "Restormer", "ConStyleNAFNet": "NAFNet", "ConStyleMaxim": "Maxim"}
-QUEUE = 65_760
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A way of computing a network."""
-
-    label: str
-    network: str
-    plain: bool = False
-    """Whether it is computed by its papers' equations, NCHW."""
-    tuned_memory: bool = True
-    amp: str = "off"
-    compile: bool = False
-    channels_last: bool = True
-    peer: bool = False
-    """Whether it is spandrel's implementation, with the same weights."""
 
 
 @dataclass
@@ -62,103 +50,6 @@ def variants_of(network: str) -> list[Variant]:
         Variant("this package, bf16", network, amp="bf16"),
         Variant(GUIDED[network], GUIDED[network]),
     ]
-
-
-class Subject:
-    """A network with what a training step of it needs; built inside its process."""
-
-    def __init__(self, variant: Variant, batch: int, side: int, queue: int, device: str) -> None:
-        import torch
-
-        from constyle_arch import archs
-        from constyle_arch.archs.fused import use_fused
-        from constyle_arch.losses import ContentLoss, InfoNCELoss, StyleLoss
-        from constyle_arch.models.acceleration import Acceleration
-        from constyle_arch.models.momentum_contrast import MomentumContrast
-
-        torch.manual_seed(0)
-        self.torch, self.device = torch, torch.device(device)
-        self.acceleration = Acceleration(
-            amp=variant.amp, compile=variant.compile, channels_last=variant.channels_last and not variant.plain
-        )
-        self.network = getattr(archs, variant.network)()
-        if variant.plain:
-            use_fused(self.network, False)
-        if variant.peer:
-            self.network = peer(self.network)
-        self.acceleration.prepare(self.network)
-        self.network.to(self.device)
-        self.guided = variant.network in GUIDED
-        if self.guided:
-            self.encoder = self.network.encoder
-            self.contrast = MomentumContrast(self.encoder, queue_size=queue).to(self.device)
-            self.constyle_losses = (InfoNCELoss(), ContentLoss(), StyleLoss())
-        fused = {} if variant.plain else {"fused": True}
-        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=3e-4, **fused)
-        self.lq, self.gt = (torch.rand(batch, 3, side, side, device=self.device) for _ in range(2))
-
-    def forward(self) -> None:
-        """Restore the batch."""
-        self.network.eval()
-        with self.torch.inference_mode(), self.acceleration.autocast(self.device):
-            self.network(self.lq)
-
-    def step(self) -> None:
-        """A training step as `ConStyleModel` makes it: all losses, gradients, optimizer and queue."""
-        self.network.train()
-        self.optimizer.zero_grad(set_to_none=True)
-        with self.acceleration.autocast(self.device):
-            if self.guided:
-                self.contrast.update_encoder(self.encoder)
-                positive = self.contrast.positive(self.gt)
-                restored, codes = self.network(self.lq, return_codes=True)
-            else:
-                restored = self.network(self.lq)
-        loss = (restored - self.gt).abs().mean()
-        if self.guided:
-            contrastive, content, style = self.constyle_losses
-            loss = loss + contrastive(codes.c2, positive, self.contrast.queue) + content(codes.c2, positive)
-            loss = loss + style(codes, self.contrast.negatives(len(positive)))
-        loss.backward()
-        self.optimizer.step()
-        if self.guided:
-            self.contrast.enqueue(codes.c2.detach())
-
-    def seconds(self, what: str) -> float:
-        """How long a forward pass or a step takes."""
-        run: Callable[[], None] = getattr(self, what)
-        start = time.perf_counter()
-        run()
-        if self.device.type == "cuda":
-            self.torch.cuda.synchronize()
-        return time.perf_counter() - start
-
-    def peak(self) -> float:
-        """The most memory that was in use so far, GiB; on a CPU beyond that of the program itself."""
-        if self.device.type == "cuda":
-            return self.torch.cuda.max_memory_allocated() / 2**30
-        return resident_peak()
-
-
-def peer(network: Any) -> Any:
-    """Spandrel's implementation of a network, with its weights."""
-    import spandrel
-    import spandrel_extra_arches
-
-    from constyle_arch.checkpoints.published_names import to_published
-
-    spandrel_extra_arches.install(ignore_duplicates=True)
-    state_dict = to_published(network.state_dict(), type(network).__name__)
-    return spandrel.ModelLoader().load_from_state_dict(state_dict).model.requires_grad_(True)
-
-
-def resident_peak() -> float:
-    """The most memory that this process has held, GiB."""
-    status = Path("/proc/self/status")  # getrusage begins with what the parent held
-    if status.exists():
-        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30  # bytes on macOS
 
 
 def serve(pipe: Connection, variant: Variant, batch: int, side: int, queue: int, device: str) -> None:
@@ -221,64 +112,11 @@ def compare(
     }
 
 
-def median_seconds(run: Callable[[], object], device: str) -> float:
-    """How long `run` takes, after a first time that does not count."""
-    import torch
-
-    times = []
-    for _ in range(6):
-        start = time.perf_counter()
-        run()
-        if device != "cpu":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
-
-
-def copy_rate(device: str) -> float:
-    """GB/s read and written by copying a tensor that no cache holds."""
-    import torch
-
-    source = torch.ones(2**27 if device == "cpu" else 2**30, device=device)
-    target = torch.empty_like(source)
-    return 2 * source.nbytes / median_seconds(lambda: target.copy_(source), device) / 1e9
-
-
-def traffic(network: Any, batch: int, side: int) -> int:
-    """Bytes that the operators of a forward pass read and write in float32, one by one; shapes alone are computed."""
-    import torch
-    from torch.utils._python_dispatch import TorchDispatchMode
-    from torch.utils._pytree import tree_leaves
-
-    class Traffic(TorchDispatchMode):
-        moved = 0
-
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            result = func(*args, **(kwargs or {}))
-            if not func.is_view:
-                tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, torch.Tensor)]
-                self.moved += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-            return result
-
-    network, lq = network.to("meta").eval(), torch.empty(batch, 3, side, side, device="meta")
-    with torch.no_grad(), Traffic() as counted:
-        network(lq)
-    return counted.moved
-
-
-def matrix_rate(device: str, dtype: Any) -> float:
-    """TFLOP/s of a product of two large square matrices."""
-    import torch
-
-    side = 2048 if device == "cpu" else 8192
-    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    return 2 * side**3 / median_seconds(lambda: a @ b, device) / 1e12
-
-
 def tables(batch: int, side: int, rounds: int, device: str) -> list[str]:
     """The comparison of each guided network, as Markdown."""
     import torch
 
+    from benchmarks.roofline import traffic
     from constyle_arch import archs
     from constyle_arch.reporting.complexity import count_gmacs
 
@@ -393,56 +231,6 @@ def plot(grown: dict[str, dict[str, list[tuple[int, Measured]]]], path: Path) ->
     path.write_text(f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>{"".join(parts)}</svg>\n')
 
 
-def write_part(file: Path, begin: str, end: str, lines: list[str]) -> None:
-    """Print lines of Markdown, and put them between two marks of a file."""
-    body = "\n".join(lines)
-    before, rest = file.read_text(encoding="utf-8").split(begin)
-    file.write_text(f"{before}{begin}\n{body}\n{end}{rest.split(end)[1]}", encoding="utf-8")
-    print(body)
-
-
-def data_parallel(device: str, rounds: int) -> list[str]:
-    """Images a second on one GPU and on all of them; nothing where there is one."""
-    import torch
-
-    gpus = torch.cuda.device_count() if device == "cuda" else 0
-    if gpus < 2:
-        return []
-    lines = ["", "### Several GPUs", "", "| | GPUs | images/s of steps | of linear |", "|---|---|---|---|"]
-    for network in GUIDED:
-        context = multiprocessing.get_context("spawn")
-        rates = []
-        for count in (1, gpus):
-            results = context.Queue()
-            processes = [
-                context.Process(target=_ddp, args=(results, network, rank, count, rounds)) for rank in range(count)
-            ]
-            for process in processes:
-                process.start()
-            rates.append(results.get())
-            for process in processes:
-                process.join()
-            lines.append(f"| {network} | {count} | {rates[-1]:.1f} | {rates[-1] / rates[0] / count:.2f} |")
-    return lines
-
-
-def _ddp(results: Any, network: str, rank: int, count: int, rounds: int, device: str = "cuda") -> None:
-    """A process of a data-parallel run; the first puts images a second of all of them into `results`."""
-    import torch
-
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29400"}
-    here = f"cuda:{rank}" if device == "cuda" else device
-    if device == "cuda":
-        torch.cuda.set_device(rank)
-    torch.distributed.init_process_group("nccl" if device == "cuda" else "gloo", rank=rank, world_size=count)
-    subject = Subject(Variant("", network, amp="bf16"), 8, 128, QUEUE, here)
-    subject.network = torch.nn.parallel.DistributedDataParallel(subject.network)
-    times = [subject.seconds("step") for _ in range(rounds + 3)][3:]
-    if rank == 0:
-        results.put(8 * count / statistics.median(times))
-    torch.distributed.destroy_process_group()
-
-
 def main() -> None:
     """Measure, and replace this benchmark's part of RESULTS.md and the plot."""
     import torch
@@ -462,8 +250,7 @@ def main() -> None:
     if not arguments.no_growth:
         grown = growth(1, arguments.device)
         lines += growth_table(grown)
-        plot(grown, HERE / "growth.svg")
-    lines += data_parallel(arguments.device, arguments.rounds)
+        plot(grown, RESULTS.with_name("growth.svg"))
     write_part(RESULTS, BEGIN, END, lines)
 
 

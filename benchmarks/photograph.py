@@ -1,55 +1,100 @@
-"""How long a 24-megapixel photograph takes and how much memory: `python -m benchmarks.photograph [NETWORK…]`.
+"""Seconds a megapixel and memory of restoring a photograph in tiles: `python -m benchmarks.photograph [NETWORK…]`.
 
-Every network restores it in tiles, in a process of its own, whose largest memory is the operating system's number.
+Every network restores a strip of noise in a process of its own, in each precision. A folder of photographs then shows
+what share of the cores `basicsr restore` keeps busy.
 """
 
 import argparse
-import resource
+import os
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
+import cv2
+import numpy as np
 import torch
 
-from constyle_arch import archs
+from benchmarks.measuring import RESULTS, machine, resident_peak, write_part
+from constyle_arch import archs, load_network
 from constyle_arch.allocator import keep_freed_memory
+from constyle_arch.data.workers import available_cores
 from constyle_arch.inference import restore
+from constyle_arch.inference.photographs.finding import find_jobs
+from constyle_arch.inference.photographs.restorer import Restorer, restore_photographs
 
+BEGIN, END = "<!-- photograph: begin -->", "<!-- photograph: end -->"
 NETWORKS = ("ConStyleRestormer", "ConStyleNAFNet", "ConStyleMaxim", "Restormer", "NAFNet", "Maxim")
-WIDTH, HEIGHT = 6000, 4000
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
+WIDTH, HEIGHT = 480, 320
+"""Of the folder's photographs."""
 
 
-def measure(network: str, precision: str, tile: int, share: float) -> str:
-    """A row of the table; of a `share` of the photograph's rows where time is short."""
+def measure(network: str, precision: str, tile: int, height: int, width: int) -> str:
+    """A row of the table."""
     keep_freed_memory()
     torch.manual_seed(0)
-    photograph = torch.rand(1, 3, int(HEIGHT * share), WIDTH)
+    photograph = torch.rand(1, 3, height, width)
     start = time.perf_counter()
-    restored = restore(getattr(archs, network)(), photograph, tile=tile, precision=PRECISIONS[precision])
+    restore(getattr(archs, network)(), photograph, tile=tile, precision=PRECISIONS[precision])
     seconds = time.perf_counter() - start
-    assert restored.shape == photograph.shape
-    gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 2**30
-    megapixels = restored.shape[2] * restored.shape[3] / 1e6
-    return f"| {network} | {precision} | {tile} | {megapixels:.0f} | {seconds:.0f} | {gigabytes:.2f} |"
+    return f"| {network} | {precision} | {seconds / (height * width / 1e6):.1f} | {resident_peak():.2f} |"
+
+
+def folder(count: int, weights: str) -> str:
+    """What a folder of so many photographs takes, in words."""
+    keep_freed_memory()
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as home:
+        (Path(home) / "photographs").mkdir()
+        for number in range(count):
+            pixels = rng.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+            cv2.imwrite(str(Path(home) / "photographs" / f"{number}.png"), pixels)
+        jobs = find_jobs([str(Path(home) / "photographs")], str(Path(home) / "restored"))
+        restorer = Restorer(load_network(weights), progress=False, say=lambda _: None)
+        start, processor = time.perf_counter(), time.process_time()
+        summary = restore_photographs(jobs, restorer)
+        seconds, processor = time.perf_counter() - start, time.process_time() - processor
+    assert summary.restored == count
+    return (
+        f"{count} photographs of {WIDTH}×{HEIGHT} pixels, noise, as PNG, restored by `{weights}`: {seconds:.0f} s, "
+        f"{processor / seconds / available_cores():.0%} of {available_cores()} cores busy."
+    )
 
 
 def main() -> None:
-    """Measure one network after the other and print a Markdown table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure one network after the other, and replace this benchmark's part of RESULTS.md."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("networks", nargs="*", default=NETWORKS)
-    parser.add_argument("--precision", choices=PRECISIONS, default="bf16")
+    parser.add_argument("--precisions", nargs="+", default=list(PRECISIONS), choices=PRECISIONS)
     parser.add_argument("--tile", type=int, default=256)
-    parser.add_argument("--share", type=float, default=1.0, help="restore this share of the photograph's rows")
+    parser.add_argument("--size", nargs=2, type=int, default=[256, 1376], metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--photographs", type=int, default=20, help="in the folder")
+    parser.add_argument("--weights", default="denoise", help="that restore the folder")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="file whose part is replaced")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.here:
-        print(measure(arguments.networks[0], arguments.precision, arguments.tile, arguments.share))
+        print(measure(arguments.networks[0], arguments.precisions[0], arguments.tile, *arguments.size))
         return
-    print("| network | precision | tile | megapixels | seconds | GiB |\n|---|---|---|---|---|---|", flush=True)
+    height, width = arguments.size
+    lines = [
+        f"{machine()}; "
+        f"networks of full size, {width}×{height} pixels in tiles of {arguments.tile} that overlap by 32. GiB: the "
+        "largest memory of the process, the program included.",
+        "",
+        "| network | precision | s a megapixel | GiB |",
+        "|---|---|---:|---:|",
+    ]
     for network in arguments.networks:
-        options = ["--precision", arguments.precision, "--tile", str(arguments.tile), "--share", str(arguments.share)]
-        subprocess.run([sys.executable, "-m", "benchmarks.photograph", network, *options, "--here"], check=True)
+        for precision in arguments.precisions:
+            options = ["--precisions", precision, "--tile", str(arguments.tile), "--size", str(height), str(width)]
+            command = [sys.executable, "-m", "benchmarks.photograph", network, *options, "--here"]
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ)
+            lines.append(done.stdout.splitlines()[-1])
+            print(lines[-1], flush=True)
+    write_part(arguments.results, BEGIN, END, [*lines, "", folder(arguments.photographs, arguments.weights)])
 
 
 if __name__ == "__main__":

@@ -10,8 +10,11 @@ import sys
 import pytest
 import torch
 import yaml
+from torch import nn
 
+from constyle_arch.archs import ConStyle
 from constyle_arch.errors import OptionsError, RunError
+from constyle_arch.models.synced_batch_norm import SyncedBatchNorm1d, synchronize
 from tests.shared import REPOSITORY, paired_dataset, run_command, training_options, write_options, write_pairs
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
@@ -96,6 +99,43 @@ def test_two_processes_with_half_the_batch_train_as_one_does(tmp_path, ten_pairs
     assert moved > 1e-4
     for name, tensor in weights[0].items():
         torch.testing.assert_close(tensor, weights[1][name], atol=1e-6, rtol=1e-5)
+
+
+def encode(rank, count, folder):
+    """Write the codes of this process's share of four images, the gradients of all, and BatchNorm's statistics."""
+    torch.set_num_threads(1)
+    if count > 1:
+        meeting = f"file://{folder}/meeting"
+        torch.distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=count)
+    torch.manual_seed(0)
+    encoder = ConStyle().double()
+    synchronize(encoder)
+    codes = encoder(torch.rand(4, 3, 16, 16, dtype=torch.double).chunk(count)[rank]).codes
+    sum(code.pow(3).mean() for code in codes).backward()
+    gradients = [parameter.grad / count for parameter in encoder.parameters()]
+    if count > 1:
+        for gradient in gradients:
+            torch.distributed.all_reduce(gradient)
+        torch.distributed.destroy_process_group()
+    torch.save({"codes": codes._asdict(), "same": [*gradients, *encoder.buffers()]}, folder / f"{rank}_of_{count}.pth")
+
+
+def test_synced_batch_norm_of_two_processes_is_that_of_one_with_both_batches(tmp_path):
+    encode(0, 1, tmp_path)
+    torch.multiprocessing.spawn(encode, (2, tmp_path), nprocs=2)
+    one, *two = (torch.load(tmp_path / name) for name in ("0_of_1.pth", "0_of_2.pth", "1_of_2.pth"))
+    for name, code in one["codes"].items():
+        torch.testing.assert_close(torch.cat([each["codes"][name] for each in two]), code)
+    for each in two:
+        torch.testing.assert_close(each["same"], one["same"])
+
+
+@pytest.mark.parametrize("sync_bn", [False, True])
+def test_batch_norm_of_both_encoders_is_synced_where_the_option_says_so(sync_bn, make_model):
+    model = make_model(sync_bn=sync_bn)
+    for encoder in (model.net_g.encoder, model.contrast.encoder):
+        kinds = {type(module) for module in encoder.modules() if isinstance(module, nn.BatchNorm1d)}
+        assert kinds == {SyncedBatchNorm1d if sync_bn else nn.BatchNorm1d}
 
 
 def test_worker_that_is_killed_is_restarted_and_goes_on(tmp_path, ten_pairs):

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import cv2
@@ -21,9 +22,10 @@ from constyle_arch.checkpoints.trained import located
 from constyle_arch.errors import CheckpointError, DataError, OptionsError, RunError
 from constyle_arch.images import to_float
 from constyle_arch.inference import memory
+from constyle_arch.inference.photographs import restorer as restoring_photographs
 from constyle_arch.inference.photographs.finding import find_jobs, find_truths
 from constyle_arch.inference.photographs.photograph import Photograph, read_photograph, readable
-from constyle_arch.inference.photographs.restorer import Restorer
+from constyle_arch.inference.photographs.restorer import Restorer, restore_photographs
 from constyle_arch.tiles import COST
 from tests.shared import PROFILE, broken_files, directly_restored, exif, picture, random_network, restore_command
 
@@ -118,6 +120,36 @@ def test_second_run_skips_what_is_there_and_says_what_is_older(tmp_path, weights
     assert "2 of them are older than their photograph or the weights" in capsys.readouterr().out
     assert restore_command(*arguments, "--overwrite") == 0
     assert (tmp_path / "out" / "a.png").stat().st_mtime_ns > first
+
+
+def test_next_photograph_is_read_and_the_last_written_while_one_is_restored(tmp_path, monkeypatch):
+    for number in range(3):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), picture(8, 12))
+    reached = {(what, str(number)): threading.Event() for what in ("read", "written") for number in range(3)}
+    read, write = restoring_photographs.read_photograph, restoring_photographs.write_photograph
+
+    def reading(path, *args):
+        reached["read", path.stem].set()
+        return read(path, *args)
+
+    def writing(photograph, path, *args):
+        write(photograph, path, *args)
+        reached["written", path.stem].set()
+
+    class Waiting(Restorer):
+        number = 0
+
+        def restored(self, photograph):
+            beside = {("read", str(self.number + 1)), ("written", str(self.number - 1))} & reached.keys()
+            assert all(reached[one].wait(20) for one in beside)
+            self.number += 1
+            return photograph
+
+    monkeypatch.setattr(restoring_photographs, "read_photograph", reading)
+    monkeypatch.setattr(restoring_photographs, "write_photograph", writing)
+    jobs = find_jobs([str(tmp_path)], str(tmp_path / "out"))
+    summary = restore_photographs(jobs, Waiting(random_network()))
+    assert (summary.restored, summary.failed) == (3, {})
 
 
 def test_no_input_is_ever_overwritten(tmp_path, weights, capsys):

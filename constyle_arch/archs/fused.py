@@ -13,7 +13,7 @@ more than the layer's class says, because it has hooks or another layer stands i
 quantisation), the block is computed by its equation.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from constyle_arch.archs.layers import Dense, at_least_float32, gradient_checkpoint
+from constyle_arch.archs.layers import Dense, at_least_float32, gradient_checkpoint, pointwise
 
 if TYPE_CHECKING:
     from constyle_arch.archs.maxim_blocks import (
@@ -140,21 +140,19 @@ def gated_feed_forward(layer: "GatedFeedForward", x: Tensor) -> Tensor:
     """Restormer's feed-forward layer: W (GELU(a) · b) of the halves a, b, whose channels are aligned."""
 
     def gate(a: Tensor, b: Tensor) -> Tensor:
-        return F.conv2d(F.gelu(a) * b, _aligned(layer.project_out.weight, ALIGNMENT, dim=1), layer.project_out.bias)
+        weight = _aligned(layer.project_out.weight.flatten(1), ALIGNMENT, dim=1)
+        return pointwise(F.gelu(a) * b, weight, layer.project_out.bias)
 
     return gradient_checkpoint(gate, *_convolve_halves(x, layer.project_in, layer.dwconv, alignment=ALIGNMENT))
 
 
 def token_mixing(layer: "TokenMixing", x: Tensor) -> Tensor:
-    """MAXIM's linear map W t + b of the tokens t of each group and channel.
-
-    With the tokens for channels it is a 1×1 convolution, which CPUs compute faster than the product.
-    """
-    sizes = layer.sizes(x)
-    tokens = rearrange(x, f"n c (rows y) (columns x) -> 1 ({layer.tokens}) (n {layer.groups}) c", **sizes)
-    mixed = F.conv2d(tokens, layer.weight[:, :, None, None], layer.bias)
-    pattern = f"1 ({layer.tokens}) (n {layer.groups}) c -> n (rows y) (columns x) c"
-    return rearrange(mixed, pattern, n=len(x), **sizes).permute(0, 3, 1, 2)
+    """MAXIM's linear map W t + b of the tokens t of each group and channel: one product for all of them."""
+    sizes, channels = layer.sizes(x), x.shape[1]
+    tokens = rearrange(x, f"n c (rows y) (columns x) -> ({layer.tokens}) (n {layer.groups} c)", **sizes)
+    mixed = layer.weight @ tokens if layer.bias is None else torch.addmm(layer.bias[:, None], layer.weight, tokens)
+    pattern = f"({layer.tokens}) (n {layer.groups} c) -> n (rows y) (columns x) c"
+    return rearrange(mixed, pattern, n=len(x), c=channels, **sizes).permute(0, 3, 1, 2)
 
 
 def gated_mlp(layer: "GatedMLP", x: Tensor) -> Tensor:
@@ -196,35 +194,39 @@ def residual_dense_attention(layer: "ResidualDenseAttention", x: Tensor) -> Tens
     return x + layer.attention(y)
 
 
-def _convolve_halves(
-    x: Tensor, pointwise: nn.Conv2d | Dense, *depthwise: nn.Conv2d, alignment: int = 1
-) -> list[Tensor]:
+def _convolve_halves(x: Tensor, first: nn.Conv2d | Dense, *depthwise: nn.Conv2d, alignment: int = 1) -> list[Tensor]:
     """Both halves of the channels that a pointwise and depthwise convolutions make of `x` in turn.
 
     Args:
         x: the input (N, C, H, W).
-        pointwise: takes the channels of `x`.
+        first: the pointwise one, which takes the channels of `x`.
         depthwise: those that follow.
         alignment: each half gets channels of zeros until their number is a multiple of it.
     """
+    layers = [_halves_of(layer, alignment) for layer in (first, *depthwise)]
     halves = []
-    for half in range(2):
-        weight, bias = _half_of(pointwise, half, alignment)
-        y = F.conv2d(x, weight.reshape(*weight.shape[:2], 1, 1), bias)
-        for convolution in depthwise:
-            weight, bias = _half_of(convolution, half, alignment)
+    for (weight, bias), *others in zip(*layers, strict=True):
+        y = pointwise(x, weight.flatten(1), bias)
+        for convolution, (weight, bias) in zip(depthwise, others, strict=True):
             y = F.conv2d(y, weight, bias, padding=convolution.padding, groups=len(weight))
         halves.append(y)
     return halves
 
 
-def _half_of(layer: nn.Conv2d | Dense, half: int, alignment: int) -> tuple[Tensor, Tensor | None]:
-    """Weight and bias of the first (0) or second (1) half of a layer's output channels, these aligned."""
-    weight = _aligned(layer.weight.chunk(2)[half], alignment)
-    return weight, None if layer.bias is None else _aligned(layer.bias.chunk(2)[half], alignment)
+def _halves_of(layer: nn.Conv2d | Dense, alignment: int) -> list[tuple[Tensor, Tensor | None]]:
+    """Weight and bias of both halves of a layer's output channels, each aligned.
+
+    They are cut once: the gradient of a half that is cut alone has zeros for the other.
+    """
+
+    def cut(tensor: Tensor) -> tuple[Tensor, ...]:
+        return _aligned(tensor.reshape(2, -1, *tensor.shape[1:]), alignment, dim=1).unbind()
+
+    biases: Sequence[Tensor | None] = (None, None) if layer.bias is None else cut(layer.bias)
+    return list(zip(cut(layer.weight), biases, strict=True))
 
 
-def _aligned(tensor: Tensor, alignment: int, dim: int = 0) -> Tensor:
+def _aligned(tensor: Tensor, alignment: int, dim: int) -> Tensor:
     """`tensor` with zeros appended until its length along `dim` is a multiple of `alignment`."""
     missing = -tensor.shape[dim] % alignment
     return F.pad(tensor, [0, 0] * (tensor.dim() - 1 - dim) + [0, missing]) if missing else tensor
@@ -233,7 +235,8 @@ def _aligned(tensor: Tensor, alignment: int, dim: int = 0) -> Tensor:
 def _scaled_convolution(x: Tensor, convolution: nn.Conv2d, scale: Tensor) -> Tensor:
     """`convolution(x) * scale`; `scale` is (1, C, 1, 1)."""
     assert convolution.bias is not None
-    return F.conv2d(x, convolution.weight * scale.reshape(-1, 1, 1, 1), convolution.bias * scale.flatten())
+    scale = scale.flatten()
+    return pointwise(x, convolution.weight.flatten(1) * scale[:, None], convolution.bias * scale)
 
 
 def _l2_norms(x: Tensor) -> Tensor:

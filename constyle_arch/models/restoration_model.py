@@ -21,6 +21,7 @@ from constyle_arch.inference.restoring import restore
 from constyle_arch.models.acceleration import PRECISIONS, Acceleration
 from constyle_arch.models.optimization import Optimization
 from constyle_arch.models.saving import Saving
+from constyle_arch.models.synced_batch_norm import synchronize
 from constyle_arch.models.training_step import TrainingStep
 from constyle_arch.models.validations import Validations
 from constyle_arch.options.schema import RunPaths, Train, Validation, validation_of
@@ -97,6 +98,8 @@ class RestorationModel(TrainingStep, Validations, Saving, Optimization, SRModel)
         """Lay out, perhaps compile, move and perhaps wrap the network."""
         if self.is_train:
             self.acceleration.prepare(net)
+            if self.train.sync_bn:
+                synchronize(net)
         return super().model_to_device(net)
 
     def print_network(self, net: nn.Module) -> None:

@@ -144,6 +144,8 @@ class Train(Section):
     """Gradient checkpointing of each block: less memory, more time."""
     accumulate: FromOne = 1
     """Compute each batch in this many parts: less memory."""
+    sync_bn: bool = False
+    """ConStyle's BatchNorm sees the batches of all processes together."""
 
     @property
     def constyle_iterations(self) -> int:

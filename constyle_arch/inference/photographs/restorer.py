@@ -1,6 +1,11 @@
-"""Restoring photographs one by one, in the memory there is; one that fails does not stop the others."""
+"""Restoring photographs one by one, in the memory there is; one that fails does not stop the others.
 
-from collections.abc import Callable, Mapping, Sequence
+While one is restored, the next is read and the one before is written.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -219,57 +224,106 @@ def restore_photographs(
     if truths is not None:
         require_basicsr("--gt")
     summary = Summary()
-    with tqdm(jobs, unit="image", dynamic_ncols=True, disable=None) as bar:
-        for job in bar:
+
+    def read(job: Job) -> "_Read | None":
+        if job.target.is_file() and not overwrite:
+            return None
+        return _read(job, truths, max_pixels, summary)
+
+    def skip(job: Job) -> None:
+        with _noted(job, summary):
+            summary.skipped += 1
+            if truths is not None:
+                _score_skipped(job, truths, max_pixels, summary)
+            if job.target.stat().st_mtime < max(weights_time, job.source.stat().st_mtime):
+                summary.older.append(job.target)
+
+    def write(job: Job, restored: Photograph, found: _Read) -> None:
+        with _noted(job, summary):
+            row = _write(job, restored, found, restorer.say, compare, quality)
+            summary.restored += 1
+            summary.scores += [row] if row else []
+
+    with ThreadPoolExecutor(1) as writer, tqdm(total=len(jobs), unit="image", dynamic_ncols=True, disable=None) as bar:
+        writing: Future[None] | None = None
+        for job, reading in _read_ahead(read, jobs):
             bar.set_postfix_str(job.source.name)
-            try:
-                if job.target.is_file() and not overwrite:
-                    summary.skipped += 1
-                    if truths is not None:
-                        _score_skipped(job, truths, max_pixels, summary)
-                    if job.target.stat().st_mtime < max(weights_time, job.source.stat().st_mtime):
-                        summary.older.append(job.target)
+            with _noted(job, summary):
+                found = reading.result()
+                if found is None:
+                    writing = writer.submit(skip, job)  # there, so that scores keep the photographs' order
                 else:
-                    _restore_one(job, restorer, compare, truths, max_pixels, quality, summary)
-                    summary.restored += 1
-            except Exception as error:  # whatever one photograph does must not stop the others
-                text = str(error).strip() or type(error).__name__
-                known = isinstance(error, UserError | OSError | RuntimeError | MemoryError)
-                text = text if known else f"{type(error).__name__}: {text}"
-                summary.failed[str(job.source)] = text.removeprefix(f"{job.source} ")
-                tqdm.write(f"{job.source}: {summary.failed[str(job.source)]}")
+                    restored = restorer.restored(found.degraded)
+                    if writing is not None:
+                        writing.result()  # one result at a time waits to be written
+                    writing = writer.submit(write, job, restored, found)
+            bar.update()
     return summary
 
 
-def _restore_one(
-    job: Job,
-    restorer: Restorer,
-    compare: bool,
-    truths: Mapping[Path, Path] | None,
-    max_pixels: float,
-    quality: int,
-    summary: Summary,
-) -> None:
+@contextmanager
+def _noted(job: Job, summary: Summary) -> Iterator[None]:
+    """Note what goes wrong with a photograph; it must not stop the others."""
+    try:
+        yield
+    except Exception as error:
+        text = str(error).strip() or type(error).__name__
+        known = isinstance(error, UserError | OSError | RuntimeError | MemoryError)
+        text = text if known else f"{type(error).__name__}: {text}"
+        summary.failed[str(job.source)] = text.removeprefix(f"{job.source} ")
+        tqdm.write(f"{job.source}: {summary.failed[str(job.source)]}")
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A photograph, and its clean image where there is one."""
+
+    degraded: Photograph
+    clean: Photograph | None
+
+
+def _read_ahead(
+    read: Callable[[Job], _Read | None], jobs: Sequence[Job]
+) -> Iterator[tuple[Job, "Future[_Read | None]"]]:
+    """Each job with what is read for it; while one is worked on, the next one is read."""
+    with ThreadPoolExecutor(1) as reader:
+        ahead: tuple[Job, Future[_Read | None]] | None = None
+        for job in jobs:
+            current, ahead = ahead, (job, reader.submit(read, job))
+            if current is not None:
+                yield current
+        if ahead is not None:
+            yield ahead
+
+
+def _read(job: Job, truths: Mapping[Path, Path] | None, max_pixels: float, summary: Summary) -> _Read:
     if job.target.is_dir():
         raise DataError(f"cannot be written: {job.target} is a folder.")
-    photograph = read_photograph(job.source, max_pixels)
-    clean = _clean(job, photograph, truths, max_pixels, summary)
-    restored = restorer.restored(photograph)
+    degraded = read_photograph(job.source, max_pixels)
+    return _Read(degraded, _clean(job, degraded, truths, max_pixels, summary))
+
+
+def _write(
+    job: Job, restored: Photograph, read: _Read, say: Callable[[str], None], compare: bool, quality: int
+) -> Row | None:
+    """Write a result and, with `compare`, the picture; the scores where there is a clean image."""
     if lost := lost_in(restored, job.target.suffix):
-        restorer.say(f"{job.target}: this kind of file cannot hold {' and '.join(lost)} of it; left out.")
-    for what in photograph.left_out:
-        restorer.say(f"{job.source}: {what}; left out.")
-    pictures = {"input": as_picture(photograph), "restored": as_picture(restored)}
-    notes = dict.fromkeys(pictures, "")
-    if clean is not None:
-        pictures["clean"] = as_picture(clean)
-        row, notes = scored(job.name, pictures)
-        summary.scores.append(row)
-    if compare:
-        labelled = {f"{label}{notes.get(label, '')}": picture for label, picture in pictures.items()}
-        job.comparison.parent.mkdir(parents=True, exist_ok=True)
-        save_bytes_atomically(encoded(comparison(labelled), ".jpg"), job.comparison)
+        say(f"{job.target}: this kind of file cannot hold {' and '.join(lost)} of it; left out.")
+    for what in read.degraded.left_out:
+        say(f"{job.source}: {what}; left out.")
+    row = None
+    if compare or read.clean is not None:
+        pictures = {"input": as_picture(read.degraded), "restored": as_picture(restored)}
+        notes = dict.fromkeys(pictures, "")
+        if read.clean is not None:
+            pictures["clean"] = as_picture(read.clean)
+            row, notes = scored(job.name, pictures)
+        if compare:
+            labelled = {f"{label}{notes.get(label, '')}": picture for label, picture in pictures.items()}
+            job.comparison.parent.mkdir(parents=True, exist_ok=True)
+            save_bytes_atomically(encoded(comparison(labelled), ".jpg"), job.comparison)
     write_photograph(restored, job.target, quality)  # last: once it is there, all is
+    return row
 
 
 def _clean(

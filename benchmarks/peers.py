@@ -1,0 +1,257 @@
+"""NAFNet and Restormer beside spandrel's of the same weights: `make benchmark`, or `python -m benchmarks.peers`.
+
+Both take turns in one process, so that threads, memory allocator and what disturbs the machine are the same for both. A
+second process, in turn with the first, has the C library's allocator as it comes, to tell its share apart; memory is
+measured there, where what is freed is gone.
+"""
+
+import argparse
+import ctypes
+import multiprocessing
+import os
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from benchmarks.measuring import RESULTS, Subject, Variant, machine, resident_peak, write_part
+
+PARTS = {part: (f"<!-- {part}: begin -->", f"<!-- {part}: end -->") for part in ("peers", "compiled")}
+PEERS = ("NAFNet", "Restormer")
+TOLERANCE = 1e-4
+TWELVE_MEGAPIXELS = (3000, 4000)
+KEPT, AS_IT_COMES = "float32", "float32, the C library's allocator"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is measured, of spandrel's network and this package's in turn."""
+
+    what: str
+    """`forward` or `step`."""
+    way: str
+    """KEPT, AS_IT_COMES, `bf16` or `compiled`."""
+    batch: int
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        size = f"{self.batch}×{self.height}×{self.width}"
+        return f"{'forward' if self.what == 'forward' else 'training step'}, {size}"
+
+
+def tasks(sides: list[int], step_side: int, *, compiled: bool, photograph: bool) -> Iterator[Task]:
+    """The table's rows."""
+    first, *others = sides
+    if compiled:
+        yield from (Task("forward", way, 1, first, first) for way in (KEPT, "compiled"))
+        return
+    yield from (Task("forward", way, 1, first, first) for way in (KEPT, AS_IT_COMES, "bf16"))
+    yield from (Task("forward", KEPT, 1, side, side) for side in others)
+    if photograph:
+        yield Task("forward", KEPT, 1, *TWELVE_MEGAPIXELS)
+    yield from (Task("step", way, 2, step_side, step_side) for way in (KEPT, AS_IT_COMES, "bf16"))
+
+
+class Pair:
+    """Spandrel's network and this package's, in the process that measures them."""
+
+    def __init__(self, network: str) -> None:
+        self.network = network
+        self.subjects: dict[tuple[bool, bool], Subject] = {}
+
+    def subject(self, task: Task, peer: bool) -> Subject:
+        """One of the two, ready for a task; compiled ones are apart from eager ones."""
+        from constyle_arch.models.acceleration import Acceleration
+
+        compiled = task.way == "compiled"
+        if (compiled, peer) not in self.subjects:
+            variant = Variant("", self.network, channels_last=not peer, compile=compiled, peer=peer)
+            self.subjects[compiled, peer] = Subject(variant, 1, 8, 1, "cpu")
+        subject = self.subjects[compiled, peer]
+        subject.acceleration = Acceleration(amp="bf16" if task.way == "bf16" else "off")
+        subject.feed(task.batch, task.height, task.width)
+        return subject
+
+    def seconds(self, task: Task, peer: bool) -> float:
+        """How long it takes."""
+        return self.subject(task, peer).seconds(task.what)
+
+    def memory(self, task: Task, peer: bool) -> float:
+        """What it holds at most beyond weights and optimizer, GiB; NaN where the system does not tell."""
+        subject = self.subject(task, peer)
+        subject.optimizer.zero_grad(set_to_none=True)
+        try:
+            ctypes.CDLL(None).malloc_trim(0)
+            Path("/proc/self/clear_refs").write_text("5")  # the peak becomes what is held now
+        except (AttributeError, OSError):
+            return float("nan")
+        before = resident_peak()
+        subject.seconds(task.what)
+        return resident_peak() - before
+
+    def difference(self, task: Task, _: bool) -> float:
+        """The largest between both results, in [0, 1]."""
+        results = [self.subject(task, peer).forward() for peer in (True, False)]
+        return float((results[0] - results[1]).abs().max())
+
+
+def serve(pipe: Connection, network: str, keep: bool) -> None:
+    """Do what is asked through the pipe: the name of a method of `Pair`, and what it takes."""
+    if keep:
+        from constyle_arch.allocator import keep_freed_memory
+
+        keep_freed_memory()
+    import torch
+
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
+    pair = Pair(network)
+    while (asked := pipe.recv()) is not None:
+        what, *arguments = asked
+        pipe.send(getattr(pair, what)(*arguments))
+
+
+class Worker:
+    """A process that holds a pair."""
+
+    def __init__(self, network: str, keep: bool) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=serve, args=(theirs, network, keep), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def ask(self, what: str, task: Task, peer: bool = False) -> float:
+        """Have it measure."""
+        self.pipe.send((what, task, peer))
+        return float(self.pipe.recv())
+
+    def end(self) -> None:
+        """End the process, and free its memory."""
+        self.pipe.send(None)
+        self.process.join()
+
+
+@dataclass
+class Compared:
+    """Seconds of each round, of the peer and of this package; what the first time took; and memory in GiB."""
+
+    seconds: tuple[list[float], list[float]]
+    first: tuple[float, float]
+    memory: tuple[float, float]
+
+
+def compare(network: str, wanted: list[Task], rounds: int) -> tuple[dict[Task, Compared], float]:
+    """Measure all tasks in turn, `rounds` times.
+
+    Returns:
+        What was measured, and the largest difference between both results.
+
+    Raises:
+        ValueError: the results differ by more than `TOLERANCE`, so that the times compare nothing.
+    """
+    workers = {keep: Worker(network, keep) for keep in {task.way != AS_IT_COMES for task in wanted}}
+
+    def ask(what: str, task: Task, peer: bool) -> float:
+        return workers[task.way != AS_IT_COMES].ask(what, task, peer)
+
+    difference = ask("difference", wanted[0], False)
+    if difference > TOLERANCE:
+        raise ValueError(f"{network}'s results differ from spandrel's by {difference:.1e}; wanted {TOLERANCE}.")
+    results = {}
+    for task in wanted:
+        first = ask("seconds", task, True), ask("seconds", task, False)
+        results[task] = Compared(([], []), first, (float("nan"), float("nan")))
+    for number in range(rounds):
+        print(f"{network}: round {number + 1} of {rounds} …", flush=True)
+        for task, one in results.items():
+            for seconds, peer in zip(one.seconds, (True, False), strict=True):
+                seconds.append(ask("seconds", task, peer))
+    for task, one in results.items():
+        if task.way == AS_IT_COMES:
+            one.memory = ask("memory", task, True), ask("memory", task, False)
+    for worker in workers.values():
+        worker.end()
+    return results, difference
+
+
+def quartiles(numerators: list[float], denominators: list[float]) -> str:
+    """The median of the ratios of each round, and their quartiles."""
+    ratios = [one / other for one, other in zip(numerators, denominators, strict=True)]
+    if len(ratios) < 2:
+        return f"{ratios[0]:.2f}"
+    low, middle, high = statistics.quantiles(ratios, method="inclusive")
+    return f"{middle:.2f} ({low:.2f}–{high:.2f})"
+
+
+def rows(network: str, results: dict[Task, Compared]) -> list[str]:
+    """A network's rows of the table, and what the allocator does to spandrel's."""
+    lines = []
+    for task, one in results.items():
+        theirs, own = (statistics.median(seconds) for seconds in one.seconds)
+        memory = "".join(f" {gigabytes:.2f} |" if gigabytes == gigabytes else " |" for gigabytes in one.memory)
+        way = task.way
+        if way == "compiled":
+            starts = (f"{first - seconds:.0f} s" for first, seconds in zip(one.first, (theirs, own), strict=True))
+            way += f", after {' and '.join(starts)}"
+        lines.append(f"| {network} | {task} | {way} | {theirs:.3f} | {own:.3f} | {quartiles(*one.seconds)} |{memory}")
+    return lines
+
+
+def allocators(network: str, results: dict[Task, Compared]) -> list[str]:
+    """What the C library's allocator alone costs spandrel's network."""
+    return [
+        f"- {network}, {task}: {quartiles(one.seconds[0], kept[0].seconds[0])}"
+        for task, one in results.items()
+        if task.way == AS_IT_COMES
+        and (kept := [other for same, other in results.items() if (str(same), same.way) == (str(task), KEPT)])
+    ]
+
+
+def page(table: list[str], shares: list[str], differences: list[str], rounds: int) -> list[str]:
+    """This benchmark's part of RESULTS.md."""
+    lines = [
+        f"{machine()}, spandrel {version('spandrel')}, spandrel_extra_arches {version('spandrel_extra_arches')}; "
+        f"medians of {rounds} rounds. ×: spandrel's time over this package's, the median of each round's ratio and its "
+        "quartiles; both in one process, in turn, with one allocator: where no other is named it keeps what is freed. "
+        "GiB: the most that one pass holds beyond weights and optimizer. The largest difference between both results: "
+        f"{', '.join(differences)}.",
+        "",
+        "| network | | | spandrel, s | this package, s | × | spandrel, GiB | this package, GiB |",
+        "|---|---|---|---:|---:|---:|---:|---:|",
+        *table,
+    ]
+    if shares:
+        of_what = "its time over that with memory kept:"
+        lines += ["", f"What the C library's allocator as it comes costs spandrel's networks besides, {of_what}", ""]
+    return [*lines, *shares]
+
+
+def main() -> None:
+    """Measure, and replace this benchmark's part of RESULTS.md."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", nargs="+", default=PEERS, choices=PEERS)
+    parser.add_argument("--sides", nargs="+", type=int, default=[256, 512], help="of the images to restore")
+    parser.add_argument("--step-side", type=int, default=128, help="of the crops to train on, in batches of 2")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--compile", action="store_true", help="compiled instead, which takes minutes to start")
+    parser.add_argument("--photograph", action="store_true", help="also 12 megapixels at once, which take minutes")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="file whose part is replaced")
+    arguments = parser.parse_args()
+    wanted = list(
+        tasks(arguments.sides, arguments.step_side, compiled=arguments.compile, photograph=arguments.photograph)
+    )
+    table, shares, differences = [], [], []
+    for network in arguments.networks:
+        results, difference = compare(network, wanted, arguments.rounds)
+        table += rows(network, results)
+        shares += allocators(network, results)
+        differences.append(f"{network} {difference:.0e}")
+        part = PARTS["compiled" if arguments.compile else "peers"]
+        write_part(arguments.results, *part, page(table, shares, differences, arguments.rounds))
+
+
+if __name__ == "__main__":
+    main()
