@@ -53,8 +53,7 @@ FAILURES = {
     "taken for brighter than they are and leave dark traces; heavy rain, drops on the lens and mist of distant rain "
     "stay.",
     "dehaze": "Has seen the synthetic haze of 28 rooms and haze over invented depths. Outdoors, under another light, "
-    "colours may shift, and dense haze far away is thinned in part. Thin haze may be "
-    "taken for thicker.",
+    "colours may shift, and dense haze far away is thinned in part. Thin haze may be taken for thicker.",
 }
 """What is known to go wrong."""
 
