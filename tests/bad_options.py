@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+import constyle_arch
 from constyle_arch.errors import OptionsError
 from constyle_arch.options.preflight import check_options
 from constyle_arch.options.reading import complete_datasets
@@ -176,6 +177,7 @@ def entry_of(path: str, value: Any, report: str) -> str:
 
 def main() -> None:
     """Write the messages."""
+    constyle_arch.register()
     with tempfile.TemporaryDirectory() as folder:
         pairs = write_pairs(Path(folder) / "pairs", 10)
         entries = [entry_of(path, value, report_of(pairs, path, value)) for path, value, _ in BROKEN]
