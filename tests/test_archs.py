@@ -215,20 +215,20 @@ def test_resizing_is_bilinear_and_antialiased(size):
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_everything_between_convolutions_is_channels_last(name):
+def test_everything_between_convolutions_is_channels_last(name, monkeypatch):
+    """Layer normalisation, which every block begins with, is handed pixels with their channels beside each other."""
     network = TINY[name]()
-    layouts = {}
+    contiguous = []
 
-    def note(module, inputs, output):
-        layouts[module] = all(x.is_contiguous(memory_format=torch.channels_last) for x in (*inputs, output))
+    def layer_norm(x, *args, **kwargs):  # a hook would have the block computed by its equation
+        contiguous.append(x.is_contiguous())
+        return torch.layer_norm(x, *args, **kwargs)
 
-    blocks = [module for module in network.modules() if isinstance(module, LayerNorm2d)]
-    for block in blocks:
-        block.register_forward_hook(note)
+    monkeypatch.setattr(torch.nn.functional, "layer_norm", layer_norm)
     with torch.no_grad():
         network(torch.rand(2, 3, 64, 64))
-    assert len(layouts) == len(blocks)
-    assert all(layouts.values())
+    assert len(contiguous) >= sum(isinstance(module, LayerNorm2d) for module in network.modules())
+    assert all(contiguous)
 
 
 @pytest.mark.parametrize("size", [(16, 16), (17, 31)])

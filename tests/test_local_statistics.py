@@ -208,7 +208,8 @@ def test_training_validates_with_the_window_and_trains_without(make_model):
     model = make_model()
     image = torch.rand(1, 3, 48, 56)
     whole = model.net_g.eval()(image)
-    model.use_windows("auto")  # as `val.tlc: auto` has it
+    model.val = model.val.model_copy(update={"tlc": "auto"})
+    model.use_windows()
     assert local_window(model.net_g) == local_window(model.net_g_ema) == 24
     assert not torch.allclose(model.net_g(image), whole)
     attention = next(module for module in model.net_g.modules() if isinstance(module, TransposedAttention))

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from constyle_arch.commands.network_arguments import add_network_arguments, load_chosen_network
+from constyle_arch.commands.network_arguments import add_network_arguments, add_tlc_argument, load_chosen_network
 from constyle_arch.errors import DataError
 
 TRANSFER = """\
@@ -39,6 +39,7 @@ def add_to(commands: Any) -> None:
         "experiment's folder",
     )
     add_network_arguments(parser)
+    add_tlc_argument(parser)
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="decides the texture (default: 0)")
     parser.add_argument(
         "-o", "--output", required=True, type=Path, metavar="FILE", help="the file to write, replaced if it is there"

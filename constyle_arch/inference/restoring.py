@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from constyle_arch.archs.constyle_arch import Codes, ConStyle
 from constyle_arch.archs.general_restoration_arch import GuidedNetwork
-from constyle_arch.archs.layers import channels_of, pad_to_multiple
+from constyle_arch.archs.layers import RestorationNetwork, channels_of, pad_to_multiple
 from constyle_arch.images import quantized, to_float
 from constyle_arch.tiles import Tile, cells_of, multiple_of, tiles_of
 
@@ -159,7 +159,10 @@ def _restore_view(
         restored = _of_one_size(network(lq.to(device)), lq).float().to(lq.device)
         bar.update()
         return restored
-    image = pad_to_multiple(lq, multiple_of(network))
+    if isinstance(network, RestorationNetwork):
+        image = network.padded(lq)
+    else:
+        image = pad_to_multiple(lq, multiple_of(network))
     codes = codes_of(network.encoder, image, tile) if isinstance(network, GuidedNetwork) else None
     channels = int(getattr(network, "out_channels", 3))
     restored = torch.zeros(len(image), channels, *image.shape[2:], device=lq.device)
