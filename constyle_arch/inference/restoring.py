@@ -159,10 +159,7 @@ def _restore_view(
         restored = _of_one_size(network(lq.to(device)), lq).float().to(lq.device)
         bar.update()
         return restored
-    if isinstance(network, RestorationNetwork):
-        image = network.padded(lq)
-    else:
-        image = pad_to_multiple(lq, multiple_of(network))
+    image = network.padded(lq) if isinstance(network, RestorationNetwork) else pad_to_multiple(lq, multiple_of(network))
     codes = codes_of(network.encoder, image, tile) if isinstance(network, GuidedNetwork) else None
     channels = int(getattr(network, "out_channels", 3))
     restored = torch.zeros(len(image), channels, *image.shape[2:], device=lq.device)
