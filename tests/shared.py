@@ -240,63 +240,52 @@ TINY = {
     "Maxim": partial(Maxim, dim=8, num_blocks_bottleneck=1),
     "NAFNet": partial(NAFNet, width=8, enc_blk_nums=(1, 1), middle_blk_num=1, dec_blk_nums=(1, 1)),
 }
-RANDOM_OPTIONS = {
-    "ConStyleRestormer": lambda draw: {
+
+
+def _unet(draw):
+    """Options of any U-Net with ConStyle."""
+    return {
         "dim": 4 * draw.randint(2, 6),
         "num_blocks_down": [draw.randint(0, 2) for _ in range(3)],
         "num_blocks_bottleneck": draw.randint(1, 2),
         "num_blocks_up": [draw.randint(0, 2) for _ in range(3)],
+        **_guides(draw),
+    }
+
+
+def _guides(draw):
+    return {"use_features": draw.random() < 0.5, "use_code": draw.random() < 0.5}
+
+
+RANDOM_OPTIONS = {
+    "ConStyleRestormer": lambda draw: {
+        **_unet(draw),
         "num_refinement_blocks": draw.randint(0, 2),
-        "use_features": draw.random() < 0.5,
-        "use_code": draw.random() < 0.5,
         "heads": [draw.choice([1, 2, 4]) for _ in range(4)],
         "ffn_expansion_factor": draw.choice([2, 2.66, 1.5, 3.141]),
         "bias": draw.random() < 0.5,
         "layer_norm_type": draw.choice(["WithBias", "BiasFree"]),
     },
     "ConStyleNAFNet": lambda draw: {
-        "bias": draw.random() < 0.5,
-        "dim": 4 * draw.randint(2, 6),
-        "num_blocks_down": [draw.randint(0, 2) for _ in range(3)],
-        "num_blocks_bottleneck": draw.randint(1, 2),
-        "num_blocks_up": [draw.randint(0, 2) for _ in range(3)],
+        **_unet(draw),
         "num_refinement_blocks": draw.randint(0, 2),
-        "use_features": draw.random() < 0.5,
-        "use_code": draw.random() < 0.5,
+        "bias": draw.random() < 0.5,
     },
     "ConStyleConv": lambda draw: {
+        **_unet(draw),
         "activation": "prelu",
-        "dim": 4 * draw.randint(2, 6),
         "num_blocks_down": [1, 1, 1],
         "num_blocks_bottleneck": 1,
         "num_blocks_up": [1, 1, 1],
-        "use_features": draw.random() < 0.5,
-        "use_code": draw.random() < 0.5,
     },
     "ConStyleMaxim": lambda draw: {
-        "use_features": draw.random() < 0.5,
-        "use_code": draw.random() < 0.5,
+        **_guides(draw),
         "dim": 4 * draw.randint(1, 4),
         "num_blocks_bottleneck": draw.randint(0, 3),
         "bias": draw.random() < 0.5,
     },
-    "ConStyleKBNet": lambda draw: {
-        "dim": draw.choice([4, 8, 32]),
-        "num_blocks_down": [draw.randint(0, 2) for _ in range(3)],
-        "num_blocks_bottleneck": draw.randint(1, 2),
-        "num_blocks_up": [draw.randint(0, 2) for _ in range(3)],
-        "use_features": draw.random() < 0.5,
-        "use_code": draw.random() < 0.5,
-    },
-    "ConStyleUformer": lambda draw: {
-        "dim": 4 * draw.randint(2, 6),
-        "num_blocks_down": [draw.randint(0, 2) for _ in range(3)],
-        "num_blocks_bottleneck": draw.randint(1, 2),
-        "num_blocks_up": [draw.randint(0, 2) for _ in range(3)],
-        "heads": [draw.choice([1, 2, 4]) for _ in range(4)],
-        "use_features": draw.random() < 0.5,
-        "use_code": draw.random() < 0.5,
-    },
+    "ConStyleKBNet": lambda draw: {**_unet(draw), "dim": draw.choice([4, 8, 32])},
+    "ConStyleUformer": lambda draw: {**_unet(draw), "heads": [draw.choice([1, 2, 4]) for _ in range(4)]},
     "Restormer": lambda draw: {
         "inp_channels": (channels := draw.choice([1, 3])),
         "out_channels": channels,

@@ -72,7 +72,7 @@ def init_wandb_logger(opt: Options) -> None:
 def get_root_logger_of_run(
     logger_name: str = "basicsr", log_level: int = logging.INFO, log_file: str | None = None
 ) -> logging.Logger:
-    """BasicSR's logger; the terminal is spared what is for the file, which it is told the name of."""
+    """BasicSR's logger; what is for the log file alone is kept from the terminal."""
     logger: logging.Logger = get_root_logger(logger_name, log_level, log_file)
     for handler in logger.handlers:
         if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):

@@ -248,7 +248,7 @@ def _in_float16(model: Any) -> Any:
         warnings.simplefilter("ignore")  # of weights too small for float16, which become 0
         model = convert_float_to_float16(model, keep_io_types=True, op_block_list=blocked)
     graph = model.graph
-    nodes = {node.output[0]: node for node in graph.node}  # a value is cast anew for each operator that takes it
+    nodes = {node.output[0]: node for node in graph.node}  # a value is cast again for each operator that takes it
     values = {value.name: value for value in graph.value_info}
     for entries, once in ((graph.node, nodes), (graph.value_info, values)):
         del entries[:]

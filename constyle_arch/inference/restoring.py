@@ -57,8 +57,8 @@ def restore(
         precision: in which convolutions and matrix products compute: float32, bfloat16 or float16.
         self_ensemble: restore the image turned and mirrored in all eight ways and take the mean (Timofte et al.,
             "Seven ways to improve example-based single image super resolution", CVPR 2016): eight times as long.
-        progress: show a progress bar, in a terminal; or what is told after each tile how many are done, and of how
-            many.
+        progress: show a progress bar, in a terminal; or a function that is called after each tile with the number
+            of tiles done and of all.
 
     Returns:
         The restored image, of the shape of `image` and where it is. Tensors are float32, not clamped, and of

@@ -237,7 +237,7 @@ class TestPaths(Paths):
 
 
 class RunPaths(Paths):
-    """`path` while a run goes on: BasicSR keeps its folders there; see `reading.complete_paths`."""
+    """`path` during a run: BasicSR keeps its folders there; see `reading.complete_paths`."""
 
     pretrain_network_constyle: Text | None = None
     """`pretrain_constyle`, under a name of which BasicSR makes no folder."""

@@ -103,7 +103,7 @@ def step_of(options: Options, *, timed: bool) -> Step | None:
     weights = sum(parameter.nbytes for parameter in network.parameters())
     copies = 3 + (train.ema_decay > 0)  # weights, two moments of Adam's kind, EMA
     return Step(
-        fixed=copies * weights + _queue(options),
+        fixed=copies * weights + _queue(train),
         computed=memory.peak * train.accumulate,
         parts=train.accumulate,
         seconds=_seconds_of_step(network_of(options), acceleration, batch, size) if timed else None,
@@ -117,7 +117,7 @@ def disk_of(options: Options) -> Disk:
         network = network_of(options)
     contrast = 0
     if isinstance(network, GuidedNetwork) and is_subclass(model_of(options), ConStyleModel):
-        contrast = _bytes_of(network.encoder) + _queue(options)
+        contrast = _bytes_of(network.encoder) + _queue(train)
     saved = math.ceil(train.total_iter / logger_opt["save_checkpoint_freq"])
     return Disk(
         network=_bytes_of(network) * (2 if train.ema_decay else 1),
@@ -131,10 +131,9 @@ def _bytes_of(network: nn.Module) -> int:
     return sum(tensor.nbytes for tensor in network.state_dict().values())
 
 
-def _queue(options: Options) -> int:
-    """Bytes of the queue."""
-    queue = Train.read(options["train"]).contrast.queue_size if "contrast" in options["train"] else 0
-    return 4 * CODE_CHANNELS * queue
+def _queue(train: Train) -> int:
+    """Bytes of the queue; none where the file has no contrast."""
+    return 4 * CODE_CHANNELS * train.contrast.queue_size if "contrast" in train.model_fields_set else 0
 
 
 def _seconds_of_step(network: nn.Module, acceleration: Acceleration, batch: int, size: int) -> float:
