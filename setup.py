@@ -1,4 +1,6 @@
-"""Metadata of the package. Tools are configured in pyproject.toml, tested versions stand in constraints.txt."""
+"""Metadata of the package. Tools are configured in pyproject.toml, tested versions stand in
+constraints.txt.
+"""
 
 import re
 from pathlib import Path
@@ -17,8 +19,11 @@ TRAIN = [
 
 setup(
     name="constyle-arch",
-    version=re.search('__version__ = "(.+)"', (PACKAGE / "__init__.py").read_text(encoding="utf-8"))[1],
-    description="IRConStyle image restoration for BasicSR: ConStyle networks, contrastive training, one command",
+    version=re.search(
+        '__version__ = "(.+)"', (PACKAGE / "__init__.py").read_text(encoding="utf-8")
+    )[1],
+    description="IRConStyle image restoration for BasicSR: ConStyle networks, contrastive "
+    "training, one command",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

@@ -1,8 +1,8 @@
 """How fast the networks are on a GPU: `make benchmark-gpu`, or `python -m benchmarks.gpu`.
 
-A row of the table is a way of computing, compared with the equations in bfloat16 or, for the originals, with spandrel's
-implementation of the same weights. One way is in memory at a time, and the table is written after each; what needs
-compiling comes last, as far as time goes.
+A row of the table is a way of computing, compared with the equations in bfloat16 or, for the
+originals, with spandrel's implementation of the same weights. One way is in memory at a time, and
+the table is written after each; what needs compiling comes last, as far as time goes.
 """
 
 import argparse
@@ -18,7 +18,16 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measuring import GUIDED, QUEUE, RESULTS, Subject, Variant, copy_rate, matrix_rate, write_part
+from benchmarks.measuring import (
+    GUIDED,
+    QUEUE,
+    RESULTS,
+    Subject,
+    Variant,
+    copy_rate,
+    matrix_rate,
+    write_part,
+)
 
 BEGIN, END = "<!-- gpu: begin -->", "<!-- gpu: end -->"
 PEERS = ("NAFNet", "Restormer")
@@ -33,7 +42,10 @@ def variants_of(network: str, *, compiled: bool = True) -> list[Variant]:
     both = (False, True) if compiled else (False,)
     if network in PEERS:
         peers = [
-            Variant("spandrel, bf16", network, amp="bf16", channels_last=False, peer=True, compile=c) for c in both
+            Variant(
+                "spandrel, bf16", network, amp="bf16", channels_last=False, peer=True, compile=c
+            )
+            for c in both
         ]
         return [_said(one) for one in (*peers, *(replace(own, compile=c) for c in both))]
     return [
@@ -55,7 +67,9 @@ def _said(variant: Variant) -> Variant:
 
 @dataclass
 class Measured:
-    """Medians of seconds, the memory of a step in GiB, and the kernels of a step where they are listed."""
+    """Medians of seconds, the memory of a step in GiB, and the kernels of a step where they are
+    listed.
+    """
 
     forward: float
     step: float
@@ -63,8 +77,12 @@ class Measured:
     kernels: list[tuple[str, float, int]]
 
 
-def serve(pipe: Connection, variants: list[Variant], batch: int, side: int, rounds: int, device: str) -> None:
-    """Measure variants one after the other, and send each as soon as it is; what went wrong instead, in words."""
+def serve(
+    pipe: Connection, variants: list[Variant], batch: int, side: int, rounds: int, device: str
+) -> None:
+    """Measure variants one after the other, and send each as soon as it is; what went wrong
+    instead, in words.
+    """
     import torch
 
     torch.backends.cudnn.benchmark = True
@@ -110,7 +128,9 @@ def step_memory(subject: Subject) -> float:
 
 
 def profile(subject: Subject) -> list[tuple[str, float, int]]:
-    """The kernels that a step spends most of its time in: name, share of all kernels' time, calls."""
+    """The kernels that a step spends most of its time in: name, share of all kernels' time,
+    calls.
+    """
     import torch
 
     activities = [torch.profiler.ProfilerActivity.CPU]
@@ -126,7 +146,8 @@ def profile(subject: Subject) -> list[tuple[str, float, int]]:
 
 
 def in_turn(variants: list[Variant], deadline: float, *sizes: Any) -> Iterator[Measured | str]:
-    """Measure variants in a process of their own; of those for which time did not do, nothing comes.
+    """Measure variants in a process of their own; of those for which time did not do, nothing
+    comes.
 
     Args:
         variants: what to measure.
@@ -150,7 +171,9 @@ def in_turn(variants: list[Variant], deadline: float, *sizes: Any) -> Iterator[M
     process.join()
 
 
-def table(network: str, results: Mapping[str, Measured], batch: int, side: int, peak: float) -> list[str]:
+def table(
+    network: str, results: Mapping[str, Measured], batch: int, side: int, peak: float
+) -> list[str]:
     """The Markdown table of a network."""
     from constyle_arch import archs
     from constyle_arch.reporting.complexity import count_gmacs
@@ -159,21 +182,27 @@ def table(network: str, results: Mapping[str, Measured], batch: int, side: int, 
     lines = [
         f"### {network}",
         "",
-        "| | restored, images/s | × | TFLOP/s | of the card's | trained, images/s | × | step, GiB |",
+        "| | restored, images/s | × | TFLOP/s | of the card's | trained, images/s | × | step, GiB "
+        "|",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     base = next(iter(results.values()))
     for label, one in results.items():
         rate = flop / one.forward / 1e12
         lines.append(
-            f"| {label} | {batch / one.forward:.0f} | {base.forward / one.forward:.2f} | {rate:.1f} "
-            f"| {rate / peak:.0%} | {batch / one.step:.0f} | {base.step / one.step:.2f} | {one.memory:.2f} |"
+            f"| {label} | {batch / one.forward:.0f} | {base.forward / one.forward:.2f} | "
+            f"{rate:.1f} "
+            f"| {rate / peak:.0%} | {batch / one.step:.0f} | {base.step / one.step:.2f} | "
+            f"{one.memory:.2f} |"
         )
     for one in results.values():
         if one.kernels:
             lines += ["", "<details><summary>Kernels of a step, bf16</summary>", ""]
             lines += ["| | time | calls |", "|---|---:|---:|"]
-            lines += [f"| `{name.replace('|', '¦')}` | {share:.0%} | {calls} |" for name, share, calls in one.kernels]
+            lines += [
+                f"| `{name.replace('|', '¦')}` | {share:.0%} | {calls} |"
+                for name, share, calls in one.kernels
+            ]
             lines += ["", "</details>"]
     return [*lines, ""]
 
@@ -182,14 +211,22 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure, print, and replace this benchmark's part of RESULTS.md."""
     import torch
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--networks", nargs="+", default=[*GUIDED, *PEERS], choices=[*GUIDED, *PEERS])
+    parser.add_argument(
+        "--networks", nargs="+", default=[*GUIDED, *PEERS], choices=[*GUIDED, *PEERS]
+    )
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--side", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--eager", action="store_true", help="without what torch.compile makes, which takes minutes")
-    parser.add_argument("--minutes", type=float, default=9, help="what is not measured by then is left out")
+    parser.add_argument(
+        "--eager", action="store_true", help="without what torch.compile makes, which takes minutes"
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=9, help="what is not measured by then is left out"
+    )
     parser.add_argument("--results", type=Path, default=RESULTS, help="file whose part is replaced")
     chosen = parser.parse_args(arguments)
     deadline = time.monotonic() + 60 * chosen.minutes
@@ -198,26 +235,36 @@ def main(arguments: list[str] | None = None) -> None:
     empty_cache(chosen.device)
     name = torch.cuda.get_device_name() if chosen.device == "cuda" else platform.processor()
     head = [
-        f"{name}, torch {torch.__version__}, Python {platform.python_version()}; `make benchmark-gpu`; medians of "
-        f"{chosen.rounds} rounds, batches of {chosen.batch}×{chosen.side}×{chosen.side}. bf16 matrix products of this "
+        f"{name}, torch {torch.__version__}, Python {platform.python_version()}; `make "
+        "benchmark-gpu`; medians of "
+        f"{chosen.rounds} rounds, batches of {chosen.batch}×{chosen.side}×{chosen.side}. bf16 "
+        "matrix products of this "
         f"card: {peak:.0f} TFLOP/s; copying {copying:.0f} GB/s. float32 is with TF32. ×: the first "
-        "row's time over this one's. Memory is what a step holds at most beyond weights and optimizer.",
+        "row's time over this one's. Memory is what a step holds at most beyond weights and "
+        "optimizer.",
         "",
     ]
-    variants = {network: variants_of(network, compiled=not chosen.eager) for network in chosen.networks}
+    variants = {
+        network: variants_of(network, compiled=not chosen.eager) for network in chosen.networks
+    }
     eager = [[one for one in several if not one.compile] for several in variants.values()]
     compiled = [[one] for several in variants.values() for one in several if one.compile]
     results: dict[str, dict[str, Measured]] = defaultdict(dict)
     missing: list[str] = []
     for several in [*eager, *compiled]:
-        for variant, one in zip_longest(several, in_turn(several, deadline, *sizes), fillvalue="time was up"):
+        for variant, one in zip_longest(
+            several, in_turn(several, deadline, *sizes), fillvalue="time was up"
+        ):
             assert isinstance(variant, Variant)
             print(f"{variant.network}, {variant.label}: {one}", flush=True)
             if isinstance(one, Measured):
                 results[variant.network][variant.label] = one
             else:
                 missing.append(f"- {variant.network}, {variant.label}, is missing: {one}.")
-            tables = [table(network, of_one, chosen.batch, chosen.side, peak) for network, of_one in results.items()]
+            tables = [
+                table(network, of_one, chosen.batch, chosen.side, peak)
+                for network, of_one in results.items()
+            ]
             write_part(chosen.results, BEGIN, END, [*head, *chain(*tables), *missing])
 
 

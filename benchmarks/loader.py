@@ -1,7 +1,8 @@
-"""How many training crops one core reads, decodes and augments in a second: `python benchmarks/loader.py`.
+"""How many training crops one core reads, decodes and augments in a second: `python
+benchmarks/loader.py`.
 
-Pairs of photographs of 620×460 pixels, read as whole PNGs and as what `basicsr prepare` makes of them. The kinds are
-measured in turn, several rounds, and medians are printed as a Markdown table.
+Pairs of photographs of 620×460 pixels, read as whole PNGs and as what `basicsr prepare` makes of
+them. The kinds are measured in turn, several rounds, and medians are printed as a Markdown table.
 """
 
 import argparse
@@ -25,7 +26,14 @@ from constyle_arch.data.preparation.plan import Plan
 from constyle_arch.data.training_sampler import SeededDataset
 from constyle_arch.images import to_8_bit, to_float
 
-PHOTOGRAPHS = ("astronaut.png", "coffee.png", "chelsea.png", "motorcycle_left.png", "rocket.jpg", "ihc.png")
+PHOTOGRAPHS = (
+    "astronaut.png",
+    "coffee.png",
+    "chelsea.png",
+    "motorcycle_left.png",
+    "rocket.jpg",
+    "ihc.png",
+)
 WIDTH, HEIGHT, CROP = 620, 460, 128
 
 
@@ -53,7 +61,9 @@ def build(folder: Path) -> dict[str, SeededDataset]:
         roots[what] = (folder / f"packed{size}" / "lq.lmdb", folder / f"packed{size}" / "gt.lmdb")
     train = {"name": "benchmark", "phase": "train", "gt_size": CROP}
     kinds = {
-        f"pairs, {what}": PairedRestorationDataset({**train, "dataroot_lq": str(lq), "dataroot_gt": str(gt)})
+        f"pairs, {what}": PairedRestorationDataset(
+            {**train, "dataroot_lq": str(lq), "dataroot_gt": str(gt)}
+        )
         for what, (lq, gt) in roots.items()
     }
     for name, degradation in (
@@ -62,16 +72,26 @@ def build(folder: Path) -> dict[str, SeededDataset]:
         ("rain", {"type": "rain"}),
         ("motion blur", {"type": "motion_blur", "length": [1, 15]}),
     ):
-        options = {**train, "dataroot_gt": str(roots["LMDB, sub-images of 256"][1]), "degradations": [degradation]}
+        options = {
+            **train,
+            "dataroot_gt": str(roots["LMDB, sub-images of 256"][1]),
+            "degradations": [degradation],
+        }
         kinds[f"{name} on the fly, LMDB, sub-images of 256"] = DegradedImageDataset(options)
     return {what: SeededDataset(dataset) for what, dataset in kinds.items()}
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7, help="how often each kind is measured (default: 7)")
-    parser.add_argument("--crops", type=int, default=150, help="crops of a measurement (default: 150)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=7, help="how often each kind is measured (default: 7)"
+    )
+    parser.add_argument(
+        "--crops", type=int, default=150, help="crops of a measurement (default: 150)"
+    )
     arguments = parser.parse_args()
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
@@ -84,7 +104,11 @@ def main() -> None:
                 for number in range(arguments.crops):
                     dataset[number % len(dataset), 1000 * round_number + number]
                 rates[what].append(arguments.crops / (time.perf_counter() - start))
-    print(f"constyle-arch {constyle_arch.__version__}, OpenCV {cv2.__version__}, torch {torch.__version__}, ", end="")
+    print(
+        f"constyle-arch {constyle_arch.__version__}, OpenCV {cv2.__version__}, torch "
+        f"{torch.__version__}, ",
+        end="",
+    )
     print(f"Python {platform.python_version()}; one core, median of {arguments.rounds} rounds\n")
     print("| source | crops of 128×128 a second and core |\n|---|---|")
     for what, measured in rates.items():

@@ -1,4 +1,6 @@
-"""What the benchmarks measure with: a network and its training step, and the machine's own rates."""
+"""What the benchmarks measure with: a network and its training step, and the machine's own
+rates.
+"""
 
 import platform
 import resource
@@ -45,11 +47,14 @@ class Subject:
         torch.manual_seed(0)
         self.torch, self.device = torch, torch.device(device)
         self.acceleration = Acceleration(
-            amp=variant.amp, compile=variant.compile, channels_last=variant.channels_last and not variant.plain
+            amp=variant.amp,
+            compile=variant.compile,
+            channels_last=variant.channels_last and not variant.plain,
         )
         self.network = getattr(archs, variant.network)()
         for parameter in self.network.parameters():
-            if not parameter.any():  # NAFNet's blocks begin as nothing: all versions of nothing agree
+            # NAFNet's blocks begin as nothing: all versions of nothing agree
+            if not parameter.any():
                 torch.nn.init.normal_(parameter, std=0.1)
         if variant.plain:
             use_fused(self.network, False)
@@ -70,7 +75,8 @@ class Subject:
         """Take other images, the same ones for the same size."""
         generator = self.torch.Generator().manual_seed(1)
         self.lq, self.gt = (
-            self.torch.rand(batch, 3, height, width, generator=generator).to(self.device) for _ in range(2)
+            self.torch.rand(batch, 3, height, width, generator=generator).to(self.device)
+            for _ in range(2)
         )
 
     def forward(self) -> Any:
@@ -80,7 +86,9 @@ class Subject:
             return self.network(self.lq)
 
     def step(self) -> None:
-        """A training step as `ConStyleModel` makes it: all losses, gradients, optimizer and queue."""
+        """A training step as `ConStyleModel` makes it: all losses, gradients, optimizer and
+        queue.
+        """
         self.network.train()
         self.optimizer.zero_grad(set_to_none=True)
         with self.acceleration.autocast(self.device):
@@ -93,7 +101,11 @@ class Subject:
         loss = (restored - self.gt).abs().mean()
         if self.guided:
             contrastive, content, style = self.constyle_losses
-            loss = loss + contrastive(codes.c2, positive, self.contrast.queue) + content(codes.c2, positive)
+            loss = (
+                loss
+                + contrastive(codes.c2, positive, self.contrast.queue)
+                + content(codes.c2, positive)
+            )
             loss = loss + style(codes, self.contrast.negatives(len(positive)))
         loss.backward()
         self.optimizer.step()
@@ -110,7 +122,9 @@ class Subject:
         return time.perf_counter() - start
 
     def peak(self) -> float:
-        """The most memory that was in use so far, GiB; on a CPU beyond that of the program itself."""
+        """The most memory that was in use so far, GiB; on a CPU beyond that of the program
+        itself.
+        """
         if self.device.type == "cuda":
             return self.torch.cuda.max_memory_allocated() / 2**30
         return resident_peak()

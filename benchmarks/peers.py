@@ -1,8 +1,9 @@
-"""NAFNet and Restormer beside spandrel's of the same weights: `make benchmark`, or `python -m benchmarks.peers`.
+"""NAFNet and Restormer beside spandrel's of the same weights: `make benchmark`, or `python -m
+benchmarks.peers`.
 
-Both take turns in one process, so that threads, memory allocator and what disturbs the machine are the same for both. A
-second process, in turn with the first, has the C library's allocator as it comes, to tell its share apart; memory is
-measured there, where what is freed is gone.
+Both take turns in one process, so that threads, memory allocator and what disturbs the machine are
+the same for both. A second process, in turn with the first, has the C library's allocator as it
+comes, to tell its share apart; memory is measured there, where what is freed is gone.
 """
 
 import argparse
@@ -18,7 +19,9 @@ from pathlib import Path
 
 from benchmarks.measuring import RESULTS, Subject, Variant, machine, resident_peak, write_part
 
-PARTS = {part: (f"<!-- {part}: begin -->", f"<!-- {part}: end -->") for part in ("peers", "compiled")}
+PARTS = {
+    part: (f"<!-- {part}: begin -->", f"<!-- {part}: end -->") for part in ("peers", "compiled")
+}
 PEERS = ("NAFNet", "Restormer")
 TOLERANCE = 1e-4
 TWELVE_MEGAPIXELS = (3000, 4000)
@@ -80,7 +83,9 @@ class Pair:
         return self.subject(task, peer).seconds(task.what)
 
     def memory(self, task: Task, peer: bool) -> float:
-        """What it holds at most beyond weights and optimizer, GiB; NaN where the system does not tell."""
+        """What it holds at most beyond weights and optimizer, GiB; NaN where the system does not
+        tell.
+        """
         subject = self.subject(task, peer)
         subject.optimizer.zero_grad(set_to_none=True)
         try:
@@ -136,7 +141,9 @@ class Worker:
 
 @dataclass
 class Compared:
-    """Seconds of each round, of the peer and of this package; what the first time took; and memory in GiB."""
+    """Seconds of each round, of the peer and of this package; what the first time took; and memory
+    in GiB.
+    """
 
     seconds: tuple[list[float], list[float]]
     first: tuple[float, float]
@@ -159,7 +166,9 @@ def compare(network: str, wanted: list[Task], rounds: int) -> tuple[dict[Task, C
 
     difference = ask("difference", wanted[0], False)
     if difference > TOLERANCE:
-        raise ValueError(f"{network}'s results differ from spandrel's by {difference:.1e}; wanted {TOLERANCE}.")
+        raise ValueError(
+            f"{network}'s results differ from spandrel's by {difference:.1e}; wanted {TOLERANCE}."
+        )
     results = {}
     for task in wanted:
         first = ask("seconds", task, True), ask("seconds", task, False)
@@ -191,12 +200,20 @@ def rows(network: str, results: dict[Task, Compared]) -> list[str]:
     lines = []
     for task, one in results.items():
         theirs, own = (statistics.median(seconds) for seconds in one.seconds)
-        memory = "".join(f" {gigabytes:.2f} |" if gigabytes == gigabytes else " |" for gigabytes in one.memory)
+        memory = "".join(
+            f" {gigabytes:.2f} |" if gigabytes == gigabytes else " |" for gigabytes in one.memory
+        )
         way = task.way
         if way == "compiled":
-            starts = (f"{first - seconds:.0f} s" for first, seconds in zip(one.first, (theirs, own), strict=True))
+            starts = (
+                f"{first - seconds:.0f} s"
+                for first, seconds in zip(one.first, (theirs, own), strict=True)
+            )
             way += f", after {' and '.join(starts)}"
-        lines.append(f"| {network} | {task} | {way} | {theirs:.3f} | {own:.3f} | {quartiles(*one.seconds)} |{memory}")
+        lines.append(
+            f"| {network} | {task} | {way} | {theirs:.3f} | {own:.3f} | {quartiles(*one.seconds)} "
+            f"|{memory}"
+        )
     return lines
 
 
@@ -206,17 +223,27 @@ def allocators(network: str, results: dict[Task, Compared]) -> list[str]:
         f"- {network}, {task}: {quartiles(one.seconds[0], kept[0].seconds[0])}"
         for task, one in results.items()
         if task.way == AS_IT_COMES
-        and (kept := [other for same, other in results.items() if (str(same), same.way) == (str(task), KEPT)])
+        and (
+            kept := [
+                other
+                for same, other in results.items()
+                if (str(same), same.way) == (str(task), KEPT)
+            ]
+        )
     ]
 
 
 def page(table: list[str], shares: list[str], differences: list[str], rounds: int) -> list[str]:
     """This benchmark's part of RESULTS.md."""
     lines = [
-        f"{machine()}, spandrel {version('spandrel')}, spandrel_extra_arches {version('spandrel_extra_arches')}; "
-        f"medians of {rounds} rounds. ×: spandrel's time over this package's, the median of each round's ratio and its "
-        "quartiles; both in one process, in turn, with one allocator: where no other is named it keeps what is freed. "
-        "GiB: the most that one pass holds beyond weights and optimizer. The largest difference between both results: "
+        f"{machine()}, spandrel {version('spandrel')}, spandrel_extra_arches "
+        f"{version('spandrel_extra_arches')}; "
+        f"medians of {rounds} rounds. ×: spandrel's time over this package's, the median of each "
+        "round's ratio and its "
+        "quartiles; both in one process, in turn, with one allocator: where no other is named it "
+        "keeps what is freed. "
+        "GiB: the most that one pass holds beyond weights and optimizer. The largest difference "
+        "between both results: "
         f"{', '.join(differences)}.",
         "",
         "| network | | | spandrel, s | this package, s | × | spandrel, GiB | this package, GiB |",
@@ -225,23 +252,43 @@ def page(table: list[str], shares: list[str], differences: list[str], rounds: in
     ]
     if shares:
         of_what = "its time over that with memory kept:"
-        lines += ["", f"What the C library's allocator as it comes costs spandrel's networks besides, {of_what}", ""]
+        lines += [
+            "",
+            "What the C library's allocator as it comes costs spandrel's networks besides, "
+            f"{of_what}",
+            "",
+        ]
     return [*lines, *shares]
 
 
 def main() -> None:
     """Measure, and replace this benchmark's part of RESULTS.md."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--networks", nargs="+", default=PEERS, choices=PEERS)
-    parser.add_argument("--sides", nargs="+", type=int, default=[256, 512], help="of the images to restore")
-    parser.add_argument("--step-side", type=int, default=128, help="of the crops to train on, in batches of 2")
+    parser.add_argument(
+        "--sides", nargs="+", type=int, default=[256, 512], help="of the images to restore"
+    )
+    parser.add_argument(
+        "--step-side", type=int, default=128, help="of the crops to train on, in batches of 2"
+    )
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--compile", action="store_true", help="compiled instead, which takes minutes to start")
-    parser.add_argument("--photograph", action="store_true", help="also 12 megapixels at once, which take minutes")
+    parser.add_argument(
+        "--compile", action="store_true", help="compiled instead, which takes minutes to start"
+    )
+    parser.add_argument(
+        "--photograph", action="store_true", help="also 12 megapixels at once, which take minutes"
+    )
     parser.add_argument("--results", type=Path, default=RESULTS, help="file whose part is replaced")
     arguments = parser.parse_args()
     wanted = list(
-        tasks(arguments.sides, arguments.step_side, compiled=arguments.compile, photograph=arguments.photograph)
+        tasks(
+            arguments.sides,
+            arguments.step_side,
+            compiled=arguments.compile,
+            photograph=arguments.photograph,
+        )
     )
     table, shares, differences = [], [], []
     for network in arguments.networks:

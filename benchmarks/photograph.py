@@ -1,7 +1,8 @@
-"""Seconds a megapixel and memory of restoring a photograph in tiles: `python -m benchmarks.photograph [NETWORK…]`.
+"""Seconds a megapixel and memory of restoring a photograph in tiles: `python -m
+benchmarks.photograph [NETWORK…]`.
 
-Every network restores a strip of noise in a process of its own, in each precision. A folder of photographs then shows
-what share of the cores `basicsr restore` keeps busy.
+Every network restores a strip of noise in a process of its own, in each precision. A folder of
+photographs then shows what share of the cores `basicsr restore` keeps busy.
 """
 
 import argparse
@@ -39,7 +40,10 @@ def measure(network: str, precision: str, tile: int, height: int, width: int) ->
     start = time.perf_counter()
     restore(getattr(archs, network)(), photograph, tile=tile, precision=PRECISIONS[precision])
     seconds = time.perf_counter() - start
-    return f"| {network} | {precision} | {seconds / (height * width / 1e6):.1f} | {resident_peak():.2f} |"
+    return (
+        f"| {network} | {precision} | {seconds / (height * width / 1e6):.1f} | "
+        f"{resident_peak():.2f} |"
+    )
 
 
 def folder(count: int, weights: str) -> str:
@@ -58,30 +62,38 @@ def folder(count: int, weights: str) -> str:
         seconds, processor = time.perf_counter() - start, time.process_time() - processor
     assert summary.restored == count
     return (
-        f"{count} photographs of {WIDTH}×{HEIGHT} pixels, noise, as PNG, restored by `{weights}`: {seconds:.0f} s, "
+        f"{count} photographs of {WIDTH}×{HEIGHT} pixels, noise, as PNG, restored by `{weights}`: "
+        f"{seconds:.0f} s, "
         f"{processor / seconds / available_cores():.0%} of {available_cores()} cores busy."
     )
 
 
 def main() -> None:
     """Measure one network after the other, and replace this benchmark's part of RESULTS.md."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("networks", nargs="*", default=NETWORKS)
     parser.add_argument("--precisions", nargs="+", default=list(PRECISIONS), choices=PRECISIONS)
     parser.add_argument("--tile", type=int, default=256)
-    parser.add_argument("--size", nargs=2, type=int, default=[256, 1376], metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument(
+        "--size", nargs=2, type=int, default=[256, 1376], metavar=("HEIGHT", "WIDTH")
+    )
     parser.add_argument("--photographs", type=int, default=20, help="in the folder")
     parser.add_argument("--weights", default="denoise", help="that restore the folder")
     parser.add_argument("--results", type=Path, default=RESULTS, help="file whose part is replaced")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.here:
-        print(measure(arguments.networks[0], arguments.precisions[0], arguments.tile, *arguments.size))
+        print(
+            measure(arguments.networks[0], arguments.precisions[0], arguments.tile, *arguments.size)
+        )
         return
     height, width = arguments.size
     lines = [
         f"{machine()}; "
-        f"networks of full size, {width}×{height} pixels in tiles of {arguments.tile} that overlap by 32. GiB: the "
+        f"networks of full size, {width}×{height} pixels in tiles of {arguments.tile} that "
+        "overlap by 32. GiB: the "
         "largest memory of the process, the program included.",
         "",
         "| network | precision | s a megapixel | GiB |",
@@ -89,12 +101,27 @@ def main() -> None:
     ]
     for network in arguments.networks:
         for precision in arguments.precisions:
-            options = ["--precisions", precision, "--tile", str(arguments.tile), "--size", str(height), str(width)]
+            options = [
+                "--precisions",
+                precision,
+                "--tile",
+                str(arguments.tile),
+                "--size",
+                str(height),
+                str(width),
+            ]
             command = [sys.executable, "-m", "benchmarks.photograph", network, *options, "--here"]
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ)
+            done = subprocess.run(
+                command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ
+            )
             lines.append(done.stdout.splitlines()[-1])
             print(lines[-1], flush=True)
-    write_part(arguments.results, BEGIN, END, [*lines, "", folder(arguments.photographs, arguments.weights)])
+    write_part(
+        arguments.results,
+        BEGIN,
+        END,
+        [*lines, "", folder(arguments.photographs, arguments.weights)],
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Where the time of a pass goes, and where it need not: `python -m benchmarks.roofline`.
 
-Every operator that PyTorch calls is timed. Its least time on this machine is what its floating-point operations take at
-the rate of a large matrix product, or what the bytes that it reads and writes take at the rate of a large copy,
-whichever is longer. What it takes beyond that is the operator's loss.
+Every operator that PyTorch calls is timed. Its least time on this machine is what its
+floating-point operations take at the rate of a large matrix product, or what the bytes that it
+reads and writes take at the rate of a large copy, whichever is longer. What it takes beyond that is
+the operator's loss.
 """
 
 import argparse
@@ -18,19 +19,37 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from benchmarks.measuring import GUIDED, RESULTS, Subject, Variant, copy_rate, machine, matrix_rate, write_part
+from benchmarks.measuring import (
+    GUIDED,
+    RESULTS,
+    Subject,
+    Variant,
+    copy_rate,
+    machine,
+    matrix_rate,
+    write_part,
+)
 from constyle_arch.allocator import keep_freed_memory
 
 BEGIN, END = "<!-- roofline: begin -->", "<!-- roofline: end -->"
 NETWORKS = (*GUIDED, *GUIDED.values())
 LOSSES = 3
 """How many operators are listed for each pass."""
-MOVES_NOTHING = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view")
+MOVES_NOTHING = (
+    "empty",
+    "empty_like",
+    "empty_strided",
+    "new_empty",
+    "new_empty_strided",
+    "_unsafe_view",
+)
 
 
 @dataclass
 class Spent:
-    """What calls of an operator took and moved; `least` is the time that the machine's rates allow."""
+    """What calls of an operator took and moved; `least` is the time that the machine's rates
+    allow.
+    """
 
     calls: int = 0
     seconds: float = 0.0
@@ -81,7 +100,9 @@ class Ledger(TorchDispatchMode):
     def total(self) -> Spent:
         """Of all operators."""
         entries = self.spent.values()
-        return Spent(*(sum(getattr(entry, name) for entry in entries) for name in Spent.__dataclass_fields__))
+        return Spent(
+            *(sum(getattr(entry, name) for entry in entries) for name in Spent.__dataclass_fields__)
+        )
 
 
 def flop_of(func: Any, args: Any, kwargs: Any, result: Any) -> int:
@@ -105,14 +126,18 @@ def name_of(func: Any, args: Any) -> str:
 
 
 def traffic(network: Any, batch: int, side: int) -> int:
-    """Bytes that the operators of a forward pass read and write, one by one; shapes alone are computed."""
+    """Bytes that the operators of a forward pass read and write, one by one; shapes alone are
+    computed.
+    """
     network, lq = network.to("meta").eval(), torch.empty(batch, 3, side, side, device="meta")
     with torch.no_grad(), Ledger() as ledger:
         network(lq)
     return int(ledger.total().bytes)
 
 
-def measure(subject: Subject, what: str, rounds: int, flop_rates: dict[torch.dtype, float], byte_rate: float) -> Ledger:
+def measure(
+    subject: Subject, what: str, rounds: int, flop_rates: dict[torch.dtype, float], byte_rate: float
+) -> Ledger:
     """What the operators of a pass take: of `rounds` passes that of the median time."""
     subject.seconds(what)
     ledgers = []
@@ -132,14 +157,17 @@ def row(network: str, what: str, precision: str, ledger: Ledger) -> str:
         for name, entry in losses
     )
     return (
-        f"| {network} | {what} | {precision} | {total.flop / 1e9:.0f} | {total.bytes / 1e9:.1f} | {total.least:.2f} "
+        f"| {network} | {what} | {precision} | {total.flop / 1e9:.0f} | {total.bytes / 1e9:.1f} | "
+        f"{total.least:.2f} "
         f"| {total.seconds:.2f} | {total.least / total.seconds:.0%} | {listed} |"
     )
 
 
 def main() -> None:
     """Measure, and replace this benchmark's part of RESULTS.md."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS)
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--side", type=int, default=128)
@@ -153,20 +181,26 @@ def main() -> None:
     for network in arguments.networks:
         for precision in ("float32", "bf16"):
             amp = "off" if precision == "float32" else precision
-            subject = Subject(Variant("", network, amp=amp), arguments.batch, arguments.side, 1024, "cpu")
+            subject = Subject(
+                Variant("", network, amp=amp), arguments.batch, arguments.side, 1024, "cpu"
+            )
             for what in ("forward", "step"):
                 ledger = measure(subject, what, arguments.rounds, rates, byte_rate)
                 table.append(row(network, what, precision, ledger))
                 print(table[-1], flush=True)
     lines = [
         f"{machine()}; "
-        f"batches of {arguments.batch}×{arguments.side}×{arguments.side}, the median of {arguments.rounds} passes. "
+        f"batches of {arguments.batch}×{arguments.side}×{arguments.side}, the median of "
+        f"{arguments.rounds} passes. "
         f"Large matrix products reach {rates[torch.float32] / 1e12:.2f} TFLOP/s in float32 and "
-        f"{rates[torch.bfloat16] / 1e12:.2f} in bf16, large copies {byte_rate / 1e9:.0f} GB/s, read and written. At "
-        "least: what operators that run one by one take at those rates, the longer of both for each. Tensors that a "
+        f"{rates[torch.bfloat16] / 1e12:.2f} in bf16, large copies {byte_rate / 1e9:.0f} GB/s, "
+        "read and written. At "
+        "least: what operators that run one by one take at those rates, the longer of both for "
+        "each. Tensors that a "
         "cache holds may beat it.",
         "",
-        "| network | pass | precision | GFLOP | GB | at least, s | measured, s | | largest losses |",
+        "| network | pass | precision | GFLOP | GB | at least, s | measured, s | | largest losses "
+        "|",
         "|---|---|---|---:|---:|---:|---:|---:|---|",
         *table,
     ]

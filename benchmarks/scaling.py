@@ -1,7 +1,8 @@
-"""How training goes with more processes: `python -m benchmarks.scaling`; on GPUs with nccl, on CPUs with gloo.
+"""How training goes with more processes: `python -m benchmarks.scaling`; on GPUs with nccl, on CPUs
+with gloo.
 
-Measured: steps of one and more processes, each with a batch of one size (weak scaling) or a share of one batch (strong
-scaling). Computed: what each process sends and receives in a step.
+Measured: steps of one and more processes, each with a batch of one size (weak scaling) or a share
+of one batch (strong scaling). Computed: what each process sends and receives in a step.
 """
 
 import argparse
@@ -30,9 +31,19 @@ BATCH_OF_EACH = 8
 
 
 def train(
-    rank: int, count: int, network: str, batch: int, side: int, rounds: int, device: str, threads: int, folder: str
+    rank: int,
+    count: int,
+    network: str,
+    batch: int,
+    side: int,
+    rounds: int,
+    device: str,
+    threads: int,
+    folder: str,
 ) -> None:
-    """A process of a data-parallel training; the first writes the median of its steps' seconds into `folder`."""
+    """A process of a data-parallel training; the first writes the median of its steps' seconds into
+    `folder`.
+    """
     here = f"cuda:{rank}" if device == "cuda" else device
     if device == "cuda":
         torch.cuda.set_device(rank)
@@ -40,9 +51,14 @@ def train(
         keep_freed_memory()
         torch.set_num_threads(threads)
     distributed.init_process_group(
-        "nccl" if device == "cuda" else "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=count
+        "nccl" if device == "cuda" else "gloo",
+        init_method=f"file://{folder}/meeting",
+        rank=rank,
+        world_size=count,
     )
-    subject = Subject(Variant("", network, amp="bf16" if device == "cuda" else "off"), batch, side, QUEUE, here)
+    subject = Subject(
+        Variant("", network, amp="bf16" if device == "cuda" else "off"), batch, side, QUEUE, here
+    )
     subject.network = torch.nn.parallel.DistributedDataParallel(subject.network)
     times = [subject.seconds("step") for _ in range(rounds + 2)][2:]
     if rank == 0:
@@ -51,7 +67,9 @@ def train(
 
 
 def threads_of(counts: Sequence[int]) -> int:
-    """Threads of each process on CPUs: the same for all numbers of processes, so that they compare."""
+    """Threads of each process on CPUs: the same for all numbers of processes, so that they
+    compare.
+    """
     return max(1, available_cores() // max(counts))
 
 
@@ -65,17 +83,22 @@ def seconds(count: int, *arguments: Any) -> float:
 def sent(network: str, processes: int) -> tuple[float, float]:
     """Bytes that a process sends in a step, and receives as many: of gradients, and of all else.
 
-    Gradients are added up around a ring, in float32: 2 (n − 1) / n of them pass through each process. Codes go from all
-    to all, each process's around the ring. BatchNorm's statistics come from the first process.
+    Gradients are added up around a ring, in float32: 2 (n − 1) / n of them pass through each
+    process. Codes go from all to all, each process's around the ring. BatchNorm's statistics come
+    from the first process.
     """
     built = getattr(archs, network)()
     gradients = 8 * count_parameters(built) * (processes - 1) / processes
     codes = 4 * CODE_CHANNELS * BATCH_OF_EACH * (processes - 1)
-    statistics_of_both = 2 * sum(buffer.numel() * buffer.element_size() for buffer in built.encoder.buffers())
+    statistics_of_both = 2 * sum(
+        buffer.numel() * buffer.element_size() for buffer in built.encoder.buffers()
+    )
     return gradients, codes + statistics_of_both
 
 
-def measured_rows(network: str, counts: Sequence[int], batch: int, side: int, rounds: int, device: str) -> list[str]:
+def measured_rows(
+    network: str, counts: Sequence[int], batch: int, side: int, rounds: int, device: str
+) -> list[str]:
     """A network's rows of the measured table."""
     lines = []
     alone = None
@@ -86,7 +109,10 @@ def measured_rows(network: str, counts: Sequence[int], batch: int, side: int, ro
         ]
         alone = alone or rates
         shares = [rate / one / count for rate, one in zip(rates, alone, strict=True)]
-        lines.append(f"| {network} | {count} | {rates[0]:.1f} | {shares[0]:.0%} | {rates[1]:.1f} | {shares[1]:.0%} |")
+        lines.append(
+            f"| {network} | {count} | {rates[0]:.1f} | {shares[0]:.0%} | {rates[1]:.1f} | "
+            f"{shares[1]:.0%} |"
+        )
         print(lines[-1], flush=True)
     return lines
 
@@ -105,20 +131,29 @@ def computed_rows() -> list[str]:
 
 def main() -> None:
     """Measure, and replace this benchmark's part of RESULTS.md."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--networks", nargs="+", default=["ConStyleNAFNet"], choices=[*GUIDED])
-    parser.add_argument("--counts", nargs="+", type=int, default=[1, 2], help="of processes, the first with 1")
+    parser.add_argument(
+        "--counts", nargs="+", type=int, default=[1, 2], help="of processes, the first with 1"
+    )
     parser.add_argument("--batch", type=int, default=4, help="of a process, and of all together")
     parser.add_argument("--side", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--results", type=Path, default=RESULTS, help="file whose part is replaced")
     arguments = parser.parse_args()
     sizes = arguments.batch, arguments.side, arguments.rounds, arguments.device
-    measured = [line for network in arguments.networks for line in measured_rows(network, arguments.counts, *sizes)]
+    measured = [
+        line
+        for network in arguments.networks
+        for line in measured_rows(network, arguments.counts, *sizes)
+    ]
     lines = [
         f"{arguments.device}; {machine()}; crops of "
-        f"{arguments.side}×{arguments.side}, a batch of {arguments.batch} for each process (weak) or for all together "
+        f"{arguments.side}×{arguments.side}, a batch of {arguments.batch} for each process (weak) "
+        "or for all together "
         f"(strong); medians of {arguments.rounds} steps. Threads of each process, on a CPU: "
         f"{threads_of(arguments.counts)}.",
         "",
@@ -126,7 +161,8 @@ def main() -> None:
         "|---|---:|---:|---:|---:|---:|",
         *measured,
         "",
-        "What a process sends in a step, and receives as much, in MB (computed): gradients in float32 around a ring, "
+        "What a process sends in a step, and receives as much, in MB (computed): gradients in "
+        "float32 around a ring, "
         f"and the codes of {BATCH_OF_EACH} images with BatchNorm's statistics:",
         "",
         "| network |" + "".join(f" {processes} GPUs |" for processes in GPUS),

@@ -1,6 +1,7 @@
 """Seconds of a training step of small networks on one core: `python -m benchmarks.small_networks`.
 
-Networks and precisions take turns, so that what else the machine does falls on all of them; the medians are printed.
+Networks and precisions take turns, so that what else the machine does falls on all of them; the
+medians are printed.
 """
 
 import time
@@ -29,7 +30,9 @@ def main() -> None:
         "ConStyle-Conv, dim 16, PReLU": ConStyleConv(dim=16),
         "ConStyle-NAFNet, dim 16": ConStyleNAFNet(dim=16, **BLOCKS),
         "ConStyle-Restormer, dim 16": ConStyleRestormer(dim=16, **BLOCKS, num_refinement_blocks=0),
-        "NAFNet, width 16": NAFNet(width=16, enc_blk_nums=(1, 1, 1), middle_blk_num=1, dec_blk_nums=(1, 1, 1)),
+        "NAFNet, width 16": NAFNet(
+            width=16, enc_blk_nums=(1, 1, 1), middle_blk_num=1, dec_blk_nums=(1, 1, 1)
+        ),
     }
     seconds: dict[tuple[str, bool], list[float]] = {}
     for number in range(1 + ROUNDS):

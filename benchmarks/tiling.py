@@ -1,8 +1,9 @@
-"""How far restoring in tiles differs from restoring whole: `python -m benchmarks.tiling WEIGHTS… --images FOLDER`.
+"""How far restoring in tiles differs from restoring whole: `python -m benchmarks.tiling WEIGHTS…
+--images FOLDER`.
 
-For each network, sizes of tiles with an overlap of 32, without local statistics and with some windows: the PSNR of the
-tiled result with the whole one, and where FOLDER has a sibling `gt` with images of the same stem, that of each with the
-clean image.
+For each network, sizes of tiles with an overlap of 32, without local statistics and with some
+windows: the PSNR of the tiled result with the whole one, and where FOLDER has a sibling `gt` with
+images of the same stem, that of each with the clean image.
 """
 
 import argparse
@@ -32,11 +33,15 @@ def psnr(one: Tensor, other: Tensor) -> float:
 
 def clean_image(path: Path) -> Tensor | None:
     """The clean image beside a degraded one, whose stem is or begins with its own."""
-    found = [clean for clean in (path.parent.parent / "gt").glob("*") if path.stem.startswith(clean.stem)]
+    found = [
+        clean for clean in (path.parent.parent / "gt").glob("*") if path.stem.startswith(clean.stem)
+    ]
     return read(found[0]) if found else None
 
 
-def rows(network: nn.Module, paths: list[Path], windows: list[int], precision: torch.dtype) -> list[str]:
+def rows(
+    network: nn.Module, paths: list[Path], windows: list[int], precision: torch.dtype
+) -> list[str]:
     """The table's rows for a network."""
     images = [read(path) for path in paths]
     clean = [clean_image(path) for path in paths]
@@ -46,12 +51,17 @@ def rows(network: nn.Module, paths: list[Path], windows: list[int], precision: t
         whole = [restore(network, image, precision=precision) for image in images]
         for tile in (None, *TILES):
             results = (
-                whole if tile is None else [restore(network, image, tile=tile, precision=precision) for image in images]
+                whole
+                if tile is None
+                else [restore(network, image, tile=tile, precision=precision) for image in images]
             )
             to_whole = [psnr(*pair) for pair in zip(results, whole, strict=True)]
-            to_clean = [psnr(one, gt) for one, gt in zip(results, clean, strict=True) if gt is not None]
+            to_clean = [
+                psnr(one, gt) for one, gt in zip(results, clean, strict=True) if gt is not None
+            ]
             lines.append(
-                f"| {type(network).__name__} | {'whole' if tile is None else tile} | {window or 'whole image or tile'} "
+                f"| {type(network).__name__} | {'whole' if tile is None else tile} | "
+                f"{window or 'whole image or tile'} "
                 f"| {'' if tile is None else f'{sum(to_whole) / len(to_whole):.2f}'} "
                 f"| {f'{sum(to_clean) / len(to_clean):.2f}' if to_clean else ''} |"
             )
@@ -64,13 +74,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("weights", nargs="+")
     parser.add_argument("--images", type=Path, required=True)
-    parser.add_argument("--windows", type=int, nargs="*", default=[192], help="of local statistics, in pixels")
+    parser.add_argument(
+        "--windows", type=int, nargs="*", default=[192], help="of local statistics, in pixels"
+    )
     parser.add_argument("--bf16", action="store_true", help="restore in bfloat16")
     arguments = parser.parse_args()
     precision = torch.bfloat16 if arguments.bf16 else torch.float32
     paths = sorted(path for path in arguments.images.iterdir() if path.is_file())
     print(
-        "| network | tile | pooling over | PSNR with the whole, dB | with the clean image, dB |\n|---|---|---|---|---|"
+        "| network | tile | pooling over | PSNR with the whole, dB | with the clean image, dB "
+        "|\n|---|---|---|---|---|"
     )
     for weights in arguments.weights:
         rows(constyle_arch.load_network(weights), paths, arguments.windows, precision)

@@ -1,4 +1,5 @@
-"""Takes a training into the package: weights in half precision, their checksum, the model card, README's table.
+"""Takes a training into the package: weights in half precision, their checksum, the model card,
+README's table.
 
   python -m benchmarks.trained denoise --training experiments/trained_denoise --commit COMMIT
 
@@ -38,22 +39,31 @@ REPOSITORY = Path(__file__).parents[1]
 TIME = "%Y-%m-%d %H:%M:%S"
 
 DATA = {
-    "denoise": "CBSD432: 432 photographs of the Berkeley Segmentation Data Set 500 (Arbeláez et al., 2011; for "
+    "denoise": "CBSD432: 432 photographs of the Berkeley Segmentation Data Set 500 (Arbeláez et "
+    "al., 2011; for "
     "non-commercial research and education), with Gaussian noise added to each crop",
-    "derain": "the 200 training pairs of Rain100L (Yang et al., 2017; no licence stated, for research), whose clean "
+    "derain": "the 200 training pairs of Rain100L (Yang et al., 2017; no licence stated, for "
+    "research), whose clean "
     "images are of the Berkeley Segmentation Data Set",
-    "dehaze": "28 of the rooms of RESIDE SOTS indoor in 5 densities of haze each (Li et al., 2019; no licence stated, "
-    "for research), other rooms than it is tested on, and as often the photographs of CBSD432 with haze added to each "
+    "dehaze": "28 of the rooms of RESIDE SOTS indoor in 5 densities of haze each (Li et al., "
+    "2019; no licence stated, "
+    "for research), other rooms than it is tested on, and as often the photographs of CBSD432 "
+    "with haze added to each "
     "crop",
 }
 FAILURES = {
-    "denoise": "Made for noise that is Gaussian and independent for each pixel and channel. Noise that a camera has "
+    "denoise": "Made for noise that is Gaussian and independent for each pixel and channel. Noise "
+    "that a camera has "
     "processed, or that JPEG has compressed, is coarser and is left in part.",
-    "derain": "Has seen the light, near-vertical, synthetic streaks of Rain100L alone. Streaks of another make are "
-    "taken for brighter than they are and leave dark traces; heavy rain, drops on the lens and mist of distant rain "
+    "derain": "Has seen the light, near-vertical, synthetic streaks of Rain100L alone. Streaks of "
+    "another make are "
+    "taken for brighter than they are and leave dark traces; heavy rain, drops on the lens and "
+    "mist of distant rain "
     "stay.",
-    "dehaze": "Has seen the synthetic haze of 28 rooms and haze over invented depths. Outdoors, under another light, "
-    "colours may shift, and dense haze far away is thinned in part. Thin haze may be taken for thicker.",
+    "dehaze": "Has seen the synthetic haze of 28 rooms and haze over invented depths. Outdoors, "
+    "under another light, "
+    "colours may shift, and dense haze far away is thinned in part. Thin haze may be taken for "
+    "thicker.",
 }
 """What is known to go wrong."""
 
@@ -74,7 +84,8 @@ PICTURES: dict[str, tuple[Callable[[], Any], Degradation]] = {
     "derain": (data.chelsea, Rain(density=0.004, length=20, angle=-8, brightness=0.5)),
     "dehaze": (data.astronaut, Haze(beta=1.2, airlight=0.85)),
 }
-"""The photographs of scikit-image that show what the networks do, and what is done to them before."""
+"""The photographs of scikit-image that show what the networks do, and what is done to them
+before."""
 MARKS = "<!-- trained -->\n", "<!-- /trained -->\n"
 """Begin and end README's table."""
 MEGAPIXEL = (1, 3, 1000, 1000)
@@ -83,17 +94,25 @@ ROUNDS = 5
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("name", choices=TRAINED)
     parser.add_argument("--training", type=Path, required=True, help="the experiment's folder")
-    parser.add_argument("--tlc", type=int, metavar="WINDOW", help="note this window of local statistics, in pixels")
+    parser.add_argument(
+        "--tlc", type=int, metavar="WINDOW", help="note this window of local statistics, in pixels"
+    )
     parser.add_argument("--commit", required=True, help="of the code that trained it")
-    parser.add_argument("--machine", default="one core of a processor with AMX", help="that trained it")
+    parser.add_argument(
+        "--machine", default="one core of a processor with AMX", help="that trained it"
+    )
     args = parser.parse_args()
     take_in(args.name, args.training, args.tlc)
     test = REPOSITORY / "options" / "test" / f"trained_{args.name}.yml"
     subprocess.run([sys.executable, "-m", "constyle_arch", "test", "-opt", str(test)], check=True)
-    results = json.loads(Path("results", f"trained_{args.name}", "results.json").read_text(encoding="utf-8"))
+    results = json.loads(
+        Path("results", f"trained_{args.name}", "results.json").read_text(encoding="utf-8")
+    )
     card = model_card(args.name, args.training, results, args.commit, args.machine)
     (FOLDER / f"{args.name}.md").write_text(card, encoding="utf-8")
     measured = json.loads(MEASURED.read_text(encoding="utf-8")) if MEASURED.is_file() else {}
@@ -132,16 +151,26 @@ def with_table(readme: str, measured: dict[str, Any]) -> str:
                 ]
             )
     header = ["network", "test set", "input", "restored", "published"]
-    return before + MARKS[0] + markdown_table(header, rows) + "\n" + MARKS[1] + rest.split(MARKS[1])[1]
+    return (
+        before + MARKS[0] + markdown_table(header, rows) + "\n" + MARKS[1] + rest.split(MARKS[1])[1]
+    )
 
 
 def picture(name: str) -> bytes:
-    """A photograph of `PICTURES` as degraded here, restored by the network, and clean, side by side: a JPEG."""
+    """A photograph of `PICTURES` as degraded here, restored by the network, and clean, side by
+    side: a JPEG.
+    """
     photograph, degradation = PICTURES[name]
     clean = to_float(np.asarray(photograph()))
     degraded = np.clip(degradation(clean, RandomState(0)), 0, 1)
-    labelled = {"input": degraded, "restored": restore(load_network(name), degraded), "clean": clean}
-    shown = {label: np.ascontiguousarray(to_8_bit(image)[..., ::-1]) for label, image in labelled.items()}
+    labelled = {
+        "input": degraded,
+        "restored": restore(load_network(name), degraded),
+        "clean": clean,
+    }
+    shown = {
+        label: np.ascontiguousarray(to_8_bit(image)[..., ::-1]) for label, image in labelled.items()
+    }
     return encoded(comparison(shown, panel=300), ".jpg")
 
 
@@ -158,39 +187,65 @@ def seconds_a_megapixel(name: str) -> float:
 
 
 def take_in(name: str, training: Path, tlc: int | None) -> None:
-    """Write the averaged weights of a training into the package, in half precision, and their checksum."""
+    """Write the averaged weights of a training into the package, in half precision, and their
+    checksum.
+    """
     weights = read_state_dict(training / "models" / "net_g_latest.pth", "params_ema")
-    halves = {key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in weights.items()}
+    halves = {
+        key: tensor.half() if tensor.is_floating_point() else tensor
+        for key, tensor in weights.items()
+    }
     file = FOLDER / f"{name}.safetensors"
     metadata = {"format": "pt"} | ({WINDOW: str(tlc)} if tlc else {})
     file.write_bytes(save({key: tensor.contiguous() for key, tensor in halves.items()}, metadata))
     lines = CHECKSUMS.read_text(encoding="ascii").splitlines() if CHECKSUMS.is_file() else []
     others = [line for line in lines if not line.endswith(f"  {file.name}")]
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    CHECKSUMS.write_text("".join(f"{line}\n" for line in sorted([*others, f"{digest}  {file.name}"], key=_file_of)))
+    CHECKSUMS.write_text(
+        "".join(f"{line}\n" for line in sorted([*others, f"{digest}  {file.name}"], key=_file_of))
+    )
 
 
 def _file_of(line: str) -> str:
     return line.split()[1]
 
 
-def model_card(name: str, training: Path, results: dict[str, Any], commit: str, machine: str) -> str:
-    """The model card: what the network is for, its scores, how it was trained and where it fails."""
+def model_card(
+    name: str, training: Path, results: dict[str, Any], commit: str, machine: str
+) -> str:
+    """The model card: what the network is for, its scores, how it was trained and where it
+    fails.
+    """
     options = read_option_file(str(next(training.glob("*.yml"))))
     log = read_training_log(training)
-    accuracy = [value for step, value in log.values["contrast_acc"].items() if step > 0.8 * max(log.learning_rate)]
+    accuracy = [
+        value
+        for step, value in log.values["contrast_acc"].items()
+        if step > 0.8 * max(log.learning_rate)
+    ]
     metrics = results["metrics"]
     scores = [
         [benchmark, str(result["images"])]
-        + [f"{result['scores'][key]['value']:.4f}" for metric in metrics for key in (f"input_{metric}", metric)]
+        + [
+            f"{result['scores'][key]['value']:.4f}"
+            for metric in metrics
+            for key in (f"input_{metric}", metric)
+        ]
         for benchmark, result in results["benchmarks"].items()
     ]
-    header = ["benchmark", "images", *(title for metric in metrics for title in (f"{metric}, input", metric))]
+    header = [
+        "benchmark",
+        "images",
+        *(title for metric in metrics for title in (f"{metric}, input", metric)),
+    ]
     facts = {
-        "network": f"{results['network']}, {results['parameters'] / 1e6:.3f} M parameters, {results['gmacs']:.1f} "
-        f"GMACs for {results['gmacs_image_side']}×{results['gmacs_image_side']} pixels; weights in float16",
+        "network": f"{results['network']}, {results['parameters'] / 1e6:.3f} M parameters, "
+        f"{results['gmacs']:.1f} "
+        f"GMACs for {results['gmacs_image_side']}×{results['gmacs_image_side']} pixels; weights "
+        "in float16",
         "data": DATA[name],
-        "recipe": f"`options/trained_{name}.yml`: {options['train']['total_iter']} iterations, seed "
+        "recipe": f"`options/trained_{name}.yml`: {options['train']['total_iter']} iterations, "
+        "seed "
         f"{options['manual_seed']}",
         "time": f"{60 * hours(training):.0f} minutes on {machine}, which other work shared",
         "contrast": f"`contrast_acc` {fmean(accuracy):.2f} over the last fifth of the training",
@@ -198,7 +253,8 @@ def model_card(name: str, training: Path, results: dict[str, Any], commit: str, 
     }
     if window := noted_window(located(name)):
         facts["statistics"] = (
-            f"of windows of {window} pixels instead of the whole image (TLC), as the file notes; `--tlc off` goes "
+            f"of windows of {window} pixels instead of the whole image (TLC), as the file notes; "
+            "`--tlc off` goes "
             "without"
         )
     return (
@@ -215,7 +271,11 @@ def hours(training: Path) -> float:
     """How long a training ran, its interruptions not counted."""
     seconds = 0.0
     for log in training.glob("train_*.log"):
-        lines = [line[:19] for line in log.read_text(encoding="utf-8").splitlines() if "iter:" in line[:200]]
+        lines = [
+            line[:19]
+            for line in log.read_text(encoding="utf-8").splitlines()
+            if "iter:" in line[:200]
+        ]
         times = [datetime.strptime(line, TIME) for line in lines if line[:2] == "20"]
         seconds += (times[-1] - times[0]).total_seconds() if times else 0.0
     return seconds / 3600

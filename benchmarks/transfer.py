@@ -1,4 +1,5 @@
-"""Draws docs/assets/transfer.jpg: noise, rain and haze, each taken from one photograph and given to another.
+"""Draws docs/assets/transfer.jpg: noise, rain and haze, each taken from one photograph and given to
+another.
 
   python -m benchmarks.transfer
 
@@ -42,13 +43,17 @@ def main() -> None:
             "clean": coffee,
             "degraded alike": transferred(coffee, degraded, restored, RandomState(0)),
         }
-        rows.append(comparison({label: _shown(image) for label, image in images.items()}, panel=200))
+        rows.append(
+            comparison({label: _shown(image) for label, image in images.items()}, panel=200)
+        )
     PICTURE.write_bytes(encoded(stacked(rows), ".jpg"))
 
 
 def _reduced(photograph: Image) -> FloatImage:
     scale = max(HEIGHT / photograph.shape[0], WIDTH / photograph.shape[1])
-    reduced = cv2.resize(to_float(photograph), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    reduced = cv2.resize(
+        to_float(photograph), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA
+    )
     return np.asarray(reduced[:HEIGHT, :WIDTH], np.float32)
 
 

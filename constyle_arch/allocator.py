@@ -13,7 +13,9 @@ M_MMAP_MAX_BY_DEFAULT, TRIM_THRESHOLD_BY_DEFAULT = 65536, 128 * 2**10
 
 
 def give_freed_memory_back() -> None:
-    """Give back what `keep_freed_memory` had the process keep, and keep no more: memory has run out."""
+    """Give back what `keep_freed_memory` had the process keep, and keep no more: memory has run
+    out.
+    """
     if platform.libc_ver()[0] == "glibc":
         library = ctypes.CDLL(None)
         library.mallopt(M_MMAP_MAX, M_MMAP_MAX_BY_DEFAULT)
@@ -22,11 +24,14 @@ def give_freed_memory_back() -> None:
 
 
 def keep_freed_memory() -> bool:
-    """Have the process keep the memory that it frees, for its next tensors; whether that was possible.
+    """Have the process keep the memory that it frees, for its next tensors; whether that was
+    possible.
 
-    By default glibc gives large blocks back to the system at once. The system hands out empty pages for the next
-    tensor, one page fault for each 4 KiB, which takes longer than most operations on it: see `benchmarks/RESULTS.md`.
-    The process then holds its largest need until it ends. `CONSTYLE_KEEP_MEMORY=0` leaves the default.
+    By default glibc gives large blocks back to the system at once. The system hands out empty pages
+    for the next
+    tensor, one page fault for each 4 KiB, which takes longer than most operations on it: see
+    `benchmarks/RESULTS.md`. The process then holds its largest need until it ends.
+    `CONSTYLE_KEEP_MEMORY=0` leaves the default.
     """
     if platform.libc_ver()[0] != "glibc" or os.environ.get(VARIABLE) == "0":
         return False

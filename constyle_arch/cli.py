@@ -66,7 +66,9 @@ TO_DO = {
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
     parser = _Parser(prog="basicsr", description=DESCRIPTION, epilog=EPILOG)
-    parser.add_argument("--version", action=_Versions, nargs=0, help="print the versions, for a report")
+    parser.add_argument(
+        "--version", action=_Versions, nargs=0, help="print the versions, for a report"
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add_to(commands)
@@ -77,8 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        The exit code: 0; 1 where a part of the work failed, as reported; 2 for what the user can put right; 130 for
-        Ctrl-C; 141 where nobody reads the output any more, as behind `| head`.
+        The exit code: 0; 1 where a part of the work failed, as reported; 2 for what the user can
+        put right; 130 for Ctrl-C; 141 where nobody reads the output any more, as behind `| head`.
     """
     try:
         try:
@@ -89,7 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             print(flush=True)  # or was it another pipe?
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+            # Python flushes once more at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 128 + 13  # as a shell tells of SIGPIPE
         raise
 
@@ -116,12 +119,17 @@ def _main(arguments: Sequence[str] | None) -> int:
             return int(128 + stopped_by)
         rank = os.environ.get("RANK", "0")
         if rank == "0" or not isinstance(error, OptionsError):  # options fail on every rank alike
-            print(f"basicsr: error{'' if rank == '0' else f' (process {rank})'}: {_plain(error)}", file=sys.stderr)
+            print(
+                f"basicsr: error{'' if rank == '0' else f' (process {rank})'}: {_plain(error)}",
+                file=sys.stderr,
+            )
         return 2
 
 
 def _run(parsed: argparse.Namespace) -> int:
-    """Run a command; where it needs what only trainings need, and that is not installed, say what installs it."""
+    """Run a command; where it needs what only trainings need, and that is not installed, say what
+    installs it.
+    """
     try:
         return parsed.run(parsed) or 0
     except ModuleNotFoundError as error:
@@ -129,7 +137,9 @@ def _run(parsed: argparse.Namespace) -> int:
             raise
         from constyle_arch.registry import INSTALL
 
-        raise RunError(f"`basicsr {parsed.command}` needs {error.name}, which is not installed: {INSTALL}") from error
+        raise RunError(
+            f"`basicsr {parsed.command}` needs {error.name}, which is not installed: {INSTALL}"
+        ) from error
 
 
 def _plain(error: UserError) -> str:
@@ -154,7 +164,10 @@ class _Versions(argparse.Action):
             basicsr = version("basicsr")
         except PackageNotFoundError:
             basicsr = "none"
-        print(f"constyle-arch {__version__}\nbasicsr {basicsr}\ntorch {torch.__version__}\nCUDA {cuda}")
+        print(
+            f"constyle-arch {__version__}\nbasicsr {basicsr}\ntorch {torch.__version__}\nCUDA "
+            f"{cuda}"
+        )
         parser.exit()
 
 

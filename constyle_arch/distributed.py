@@ -38,7 +38,9 @@ def max_over_ranks(numbers: Iterable[float], device: torch.device) -> list[float
     numbers = list(numbers)
     if ranks()[0] == 1:
         return numbers
-    tensor = torch.tensor(numbers, dtype=torch.float64 if device.type == "cpu" else torch.float32, device=device)
+    tensor = torch.tensor(
+        numbers, dtype=torch.float64 if device.type == "cpu" else torch.float32, device=device
+    )
     return [float(number) for number in all_reduce_max(tensor).tolist()]
 
 

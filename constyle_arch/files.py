@@ -13,12 +13,13 @@ SUFFIX = ".unfinished"
 
 
 def save_atomically(content: object, path: Path) -> None:
-    """Write `content` with `torch.save`; the file appears under its name once it is complete and on disk.
+    """Write `content` with `torch.save`; the file appears under its name once it is complete and on
+    disk.
 
     Processes that write one file at a time do not mix: the last one's is left.
 
-    Raises:
-        RunError: the file cannot be written (disk full, no permission); what was there before is untouched.
+    Raises: RunError: the file cannot be written (disk full, no permission); what was there before
+        is untouched.
     """
     import torch  # which commands without a network are faster without
 
@@ -48,7 +49,8 @@ def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
         _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
         raise RunError(
-            f"The file {path} cannot be written: {_cause(error)}. What was there before is untouched."
+            f"The file {path} cannot be written: {_cause(error)}. What was there before is "
+            "untouched."
         ) from error
     finally:  # an interruption, too, leaves nothing half-written
         with contextlib.suppress(OSError):

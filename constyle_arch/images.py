@@ -1,4 +1,6 @@
-"""Images as arrays: the forms in which they are handed around, and how a file's content becomes one."""
+"""Images as arrays: the forms in which they are handed around, and how a file's content becomes
+one.
+"""
 
 import io
 import re
@@ -30,7 +32,8 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm"}
 
 
 MAX_PIXELS = 200_000_000
-"""An image of more is not decoded: cameras have 150 million at most, and a small file may claim any number."""
+"""An image of more is not decoded: cameras have 150 million at most, and a small file may claim any
+number."""
 
 _pillows_limit = threading.Lock()
 
@@ -38,15 +41,15 @@ _pillows_limit = threading.Lock()
 def decode(content: bytes | None, source: object) -> Image:
     """Decode a file's content to three channels at the depth it has.
 
-    Gray, palette and CMYK images become colour images; alpha is left out; an EXIF orientation is applied.
+    Gray, palette and CMYK images become colour images; alpha is left out; an EXIF orientation is
+    applied.
 
     Args:
         content: of an image file, encoded.
         source: where it was read, for the error.
 
-    Raises:
-        DataError: the content is no image, damaged, has more than `MAX_PIXELS`, or holds numbers other than 8- or
-            16-bit integers.
+    Raises: DataError: the content is no image, damaged, has more than `MAX_PIXELS`, or holds
+        numbers other than 8- or 16-bit integers.
     """
     if content and (size := size_in_header(content)):
         check_size(size, source, MAX_PIXELS, "reduce it, or cut it into smaller ones")
@@ -63,7 +66,8 @@ def decode_with_alpha(content: bytes, source: object) -> NDArray[np.uint8] | NDA
 
 @contextmanager
 def opened(content: bytes) -> Iterator[PIL.Image.Image]:
-    """A file's content as Pillow opens it: its header is read and nothing decoded, so any size will do.
+    """A file's content as Pillow opens it: its header is read and nothing decoded, so any size will
+    do.
 
     Raises:
         Exception: one of a dozen types, where the content is no image.
@@ -93,13 +97,16 @@ def check_size(size: tuple[int, int], source: object, most: float, advice: str) 
     width, height = size
     if width * height > most:
         raise DataError(
-            f"{source} is {width}×{height} pixels, and images of more than {most / 1e6:g} million are not read; "
+            f"{source} is {width}×{height} pixels, and images of more than {most / 1e6:g} million "
+            "are not read; "
             f"{advice}."
         )
 
 
 def size_in_header(content: bytes) -> tuple[int, int] | None:
-    """Width and height in pixels, of a file's content; None where neither Pillow nor tifffile knows the header."""
+    """Width and height in pixels, of a file's content; None where neither Pillow nor tifffile knows
+    the header.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of odd metadata
         try:
@@ -120,14 +127,19 @@ def _decode(content: bytes | None, source: object, flags: int) -> Image:
     if content and not _is_cut_off(content):
         try:
             image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
-        except cv2.error:  # beyond OpenCV's own limit, 2**30 pixels, where no other reader knows the header
+        # beyond OpenCV's own limit, 2**30 pixels, where no other reader knows the header
+        except cv2.error:
             image = None
     if image is None:
         raise DataError(
-            f"{source} cannot be decoded as an image; it is damaged, or of a kind that OpenCV does not read."
+            f"{source} cannot be decoded as an image; it is damaged, or of a kind that OpenCV "
+            "does not read."
         )
     if image.dtype not in (np.uint8, np.uint16):
-        raise DataError(f"{source} holds {image.dtype} values of unknown range; save it with 8 or 16 bits a channel.")
+        raise DataError(
+            f"{source} holds {image.dtype} values of unknown range; save it with 8 or 16 bits a "
+            "channel."
+        )
     return image  # type: ignore[return-value]  # of one of the two types, as was checked
 
 
@@ -137,7 +149,9 @@ AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 
 def _is_cut_off(content: bytes) -> bool:
-    """Whether a JPEG ends before its end marker: OpenCV would fill what is missing with gray and only warn."""
+    """Whether a JPEG ends before its end marker: OpenCV would fill what is missing with gray and
+    only warn.
+    """
     if not content.startswith(JPEG_START):
         return False
     position = len(JPEG_START)
@@ -167,7 +181,9 @@ def in_unit_range(images: "Tensor") -> "Tensor":
 
 
 def to_gray(images: "Tensor") -> "Tensor":
-    """Images (N, 3, H, W), RGB, or (N, 1, H, W), as (N, 1, H, W): their luma, by ITU-R BT.601 as OpenCV has it."""
+    """Images (N, 3, H, W), RGB, or (N, 1, H, W), as (N, 1, H, W): their luma, by ITU-R BT.601 as
+    OpenCV has it.
+    """
     if images.shape[-3] == 1:
         return images
     red, green, blue = images.unbind(-3)

@@ -1,6 +1,8 @@
-"""The registry of architectures: BasicSR's, or where BasicSR is not installed, one that is used alike.
+"""The registry of architectures: BasicSR's, or where BasicSR is not installed, one that is used
+alike.
 
-Restoring needs no more of BasicSR than this. Data sets, losses and models are registered with BasicSR itself.
+Restoring needs no more of BasicSR than this. Data sets, losses and models are registered with
+BasicSR itself.
 """
 
 from collections.abc import Callable, Iterator

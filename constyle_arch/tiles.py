@@ -1,4 +1,6 @@
-"""Cutting an axis of an image into overlapping tiles, and how much each of them counts at every pixel."""
+"""Cutting an axis of an image into overlapping tiles, and how much each of them counts at every
+pixel.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,8 +12,10 @@ LARGE_ENOUGH = 384
 """Pixels; from tiles of this side on, results were measured to be those of whole images, nearly."""
 
 COST = (
-    f"tiles below {LARGE_ENOUGH} pixels can cost quality, as networks take means over a tile instead of the image: a "
-    "trained dehazing network lost 0.3 dB in tiles of 256 pixels, 2.2 in tiles of 128 and 2.5 in tiles of 64"
+    f"tiles below {LARGE_ENOUGH} pixels can cost quality, as networks take means over a tile "
+    "instead of the image: a "
+    "trained dehazing network lost 0.3 dB in tiles of 256 pixels, 2.2 in tiles of 128 and 2.5 in "
+    "tiles of 64"
 )
 """What is said where tiles are smaller; docs/performance.md has the measurements."""
 
@@ -31,13 +35,13 @@ class Tile:
 
 
 def tiles_of(length: int, tile: int, overlap: int, multiple: int) -> list[Tile]:
-    """Tiles of equal length that cover an axis, evenly spread; at each pixel their weights add up to 1.
+    """Tiles of equal length that cover an axis, evenly spread; at each pixel their weights add up
+    to 1.
 
-    Args:
-        length: of the axis, in pixels, a multiple of `multiple`.
-        tile: the length of a tile, rounded up to a multiple of `multiple`; a shorter axis is one tile.
-        overlap: of neighbouring tiles, at least. There a tile's weight rises and falls linearly.
-        multiple: tiles start at multiples of it, so that a network of convolutions sees the same grid in all.
+    Args: length: of the axis, in pixels, a multiple of `multiple`. tile: the length of a tile,
+        rounded up to a multiple of `multiple`; a shorter axis is one tile. overlap: of neighbouring
+        tiles, at least. There a tile's weight rises and falls linearly. multiple: tiles start at
+        multiples of it, so that a network of convolutions sees the same grid in all.
 
     Raises:
         ValueError: the overlap is negative, or leaves no room in a tile.
@@ -47,10 +51,15 @@ def tiles_of(length: int, tile: int, overlap: int, multiple: int) -> list[Tile]:
         return [Tile(0, length, torch.ones(length))]
     most = largest_overlap(tile, multiple)
     if not 0 <= overlap <= most:
-        raise ValueError(f"overlap is {overlap} for tiles of {size} pixels; it must lie in [0, {most}].")
+        raise ValueError(
+            f"overlap is {overlap} for tiles of {size} pixels; it must lie in [0, {most}]."
+        )
     step = (size - overlap) // multiple * multiple
     count = -(-(length - size) // step) + 1
-    starts = [round(number * (length - size) / (count - 1) / multiple) * multiple for number in range(count)]
+    starts = [
+        round(number * (length - size) / (count - 1) / multiple) * multiple
+        for number in range(count)
+    ]
     ramp = torch.arange(1, size + 1).clamp(max=overlap + 1)
     shares = torch.minimum(ramp, ramp.flip(0)).float()
     total = torch.zeros(length)
@@ -60,7 +69,9 @@ def tiles_of(length: int, tile: int, overlap: int, multiple: int) -> list[Tile]:
 
 
 def largest_overlap(tile: int, multiple: int) -> int:
-    """How many pixels neighbouring tiles can share at most, of tiles rounded up to a multiple of `multiple`."""
+    """How many pixels neighbouring tiles can share at most, of tiles rounded up to a multiple of
+    `multiple`.
+    """
     return -(-tile // multiple) * multiple - multiple
 
 
@@ -70,7 +81,8 @@ def multiple_of(network: nn.Module) -> int:
 
 
 def cells_of(length: int, cell: int, margin: int) -> Iterator[tuple[slice, slice]]:
-    """Cells that cover an axis without overlap: for each the pixels to read, and which of them are the cell's own.
+    """Cells that cover an axis without overlap: for each the pixels to read, and which of them are
+    the cell's own.
 
     Args:
         length: of the axis.

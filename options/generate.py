@@ -1,7 +1,8 @@
-"""Writes the option files of this folder, of `test/` and of `ablations/`, and their JSON schema: `make options`.
+"""Writes the option files of this folder, of `test/` and of `ablations/`, and their JSON schema:
+`make options`.
 
-Each file is complete, for a user to copy; what they have in common stands here once. `--check` writes nothing and fails
-where a file is not what this program would write.
+Each file is complete, for a user to copy; what they have in common stands here once. `--check`
+writes nothing and fails where a file is not what this program would write.
 """
 
 import argparse
@@ -24,14 +25,17 @@ SCHEMA = HERE / "schema.json"
 COMMENTS = {
     "gt_size": "side of the crops",
     "num_gpu": "the GPU of each process if there is one, else the CPU; 0 for the CPU",
-    "lq_name": "form of the degraded images' names: `{}` is what a pair has in common, `*` any text",
+    "lq_name": "form of the degraded images' names: `{}` is what a pair has in common, `*` any "
+    "text",
     "weights": "how often each set is drawn, relative to the others",
     "sigma": "standard deviation of the noise in 1/255; [low, high] is a range",
     "batch_size_per_gpu": "of each process; BatchNorm and the style loss see this many",
     "warmup_iter": "no warm-up",
     "periods": "3e-4 throughout the first period, a cosine down to 1e-6 over the second",
-    "normalize": "L2-normalised codes in the contrast; published: false, with encoder_initialization: published",
-    "constyle_iter": "ConStyle trains this many iterations and is frozen then; only the pixel loss remains",
+    "normalize": "L2-normalised codes in the contrast; published: false, with "
+    "encoder_initialization: published",
+    "constyle_iter": "ConStyle trains this many iterations and is frozen then; only the pixel "
+    "loss remains",
     "metrics": "the first one, on the first data set, decides which network net_g_best.pth is",
 }
 """What a line is followed by in a recipe."""
@@ -71,7 +75,9 @@ def recipe(task_name: str, network_name: str, name: str) -> dict[str, Any]:
         train["constyle_iter"] = 0
     elif network.guided:
         whole_run = (task_name, network_name) == ("deblur", "constyle_restormer")
-        train |= {"constyle_iter": task.constyle_iter} if task.constyle_iter and not whole_run else {}
+        train |= (
+            {"constyle_iter": task.constyle_iter} if task.constyle_iter and not whole_run else {}
+        )
         train["contrast"] = CONTRAST
     train |= losses(1 if network.guided and not network.prompted else None)
     batch_size = network.batch_size
@@ -110,7 +116,11 @@ def recipe_files(task_name: str, network_name: str) -> dict[str, str]:
     task, network = TASKS[task_name], NETWORKS[network_name]
     name = f"{task_name}_{network_name}"
     needs = ", ".join(map(str.lower, task.needs))
-    method = "the paper's recipe" if network.guided else "the original network, without ConStyle, in the paper's recipe"
+    method = (
+        "the paper's recipe"
+        if network.guided
+        else "the original network, without ConStyle, in the paper's recipe"
+    )
     if task.guided_only:
         method = "the paper's recipe for one task"
     if network.prompted:
@@ -121,13 +131,16 @@ def recipe_files(task_name: str, network_name: str) -> dict[str, str]:
         *(PROGRESSIVE if network_name == "restormer" else ()),
         "",
         *wrap(
-            f"Trains on {task.train.name}. `basicsr prepare` writes the data sets ({needs}) from their downloads, "
-            "which datasets/README.md describes. Instead of an LMDB a folder of images will do as well.",
+            f"Trains on {task.train.name}. `basicsr prepare` writes the data sets ({needs}) from "
+            "their downloads, "
+            "which datasets/README.md describes. Instead of an LMDB a folder of images will do as "
+            "well.",
             width=108,
         ),
         "",
         f"  one process:   basicsr train -opt options/{name}.yml",
-        f"  four GPUs:     torchrun --nproc-per-node 4 -m constyle_arch train -opt options/{name}.yml",
+        "  four GPUs:     torchrun --nproc-per-node 4 -m constyle_arch train -opt "
+        f"options/{name}.yml",
         "  afterwards:    --auto_resume resumes a run that was interrupted",
         f"  test:          basicsr test -opt options/test/{name}.yml",
         options=recipe(task_name, network_name, name),
@@ -136,7 +149,8 @@ def recipe_files(task_name: str, network_name: str) -> dict[str, str]:
     test_file = file_text(
         f"The benchmarks of {task.title}, for the network that options/{name}.yml trains.",
         f"  basicsr test -opt options/test/{name}.yml",
-        "  basicsr compare results/ONE results/ANOTHER    puts the tables of several networks side by side",
+        "  basicsr compare results/ONE results/ANOTHER    puts the tables of several networks "
+        "side by side",
         options=test(
             name,
             network.options,
@@ -178,7 +192,8 @@ def ablation_file(task_name: str, row: str) -> str:
 
 V2_DEGRADATIONS = keys(
     "type: one_of, weights: [0.4, 0.6], choices: ["
-    "[{type: contrast, factor: {choice: [0.4, 0.3]}}, {type: snow, severity: {choice: [1, 2]}}], [{type: real_esrgan}]]"
+    "[{type: contrast, factor: {choice: [0.4, 0.3]}}, {type: snow, severity: {choice: [1, 2]}}], "
+    "[{type: real_esrgan}]]"
 )
 """Contrast and snow of ImageNet-C's severities 1 and 2, or Real-ESRGAN's chain."""
 
@@ -203,7 +218,10 @@ def prompter_file() -> str:
         {"type": "Prompter", "num_classes": 1000},
         train,
         (val,),
-        keys("num_worker_per_gpu: 8, batch_size_per_gpu: 32, dataset_enlarge_ratio: 1, pin_memory: true"),
+        keys(
+            "num_worker_per_gpu: 8, batch_size_per_gpu: 32, dataset_enlarge_ratio: 1, pin_memory: "
+            "true"
+        ),
         model_type="PrompterModel",
         train={
             "total_iter": 400000,
@@ -220,13 +238,16 @@ def prompter_file() -> str:
         logger=logger(200, "!!float 1e4"),
     )
     return file_text(
-        "The first stage of ConStyle v2 (arXiv 2406.18242): the prompter learns alone, on images with classes.",
+        "The first stage of ConStyle v2 (arXiv 2406.18242): the prompter learns alone, on images "
+        "with classes.",
         "",
-        "datasets/ImageNet/train and datasets/ImageNet/val hold a folder of images for each class. Images of any other",
+        "datasets/ImageNet/train and datasets/ImageNet/val hold a folder of images for each "
+        "class. Images of any other",
         "classes will do: set network_g.num_classes to their number.",
         "",
         "  basicsr train -opt options/prompter.yml",
-        "  basicsr train -opt options/any_v2_conv.yml    the second stage: a network that this prompter guides",
+        "  basicsr train -opt options/any_v2_conv.yml    the second stage: a network that this "
+        "prompter guides",
         options=options,
         comments=OF_THE_PROMPTER,
     )
@@ -240,32 +261,50 @@ def all_files() -> dict[Path, str]:
     files = {"prompter.yml": prompter_file()}
     for task_name, task in TASKS.items():
         for network_name, network in NETWORKS.items():
-            if (network.guided or not task.guided_only) and (task.guided_only or not network.prompted):
+            if (network.guided or not task.guided_only) and (
+                task.guided_only or not network.prompted
+            ):
                 files |= recipe_files(task_name, network_name)
-    files |= {f"ablations/{task}_{row}.yml": ablation_file(task, row) for task in ABLATED for row in ABLATIONS}
+    files |= {
+        f"ablations/{task}_{row}.yml": ablation_file(task, row)
+        for task in ABLATED
+        for row in ABLATIONS
+    }
     for task_name in ("denoise", "deblur", "derain", "dehaze"):
         files |= demo_files(task_name)
     for task_name in TRAINED:
         files |= trained_files(task_name)
     for_editors = "# yaml-language-server: $schema="
     texts = {
-        HERE / name: f"{for_editors}{'../' * name.count('/')}{SCHEMA.name}\n{text}" for name, text in files.items()
+        HERE / name: f"{for_editors}{'../' * name.count('/')}{SCHEMA.name}\n{text}"
+        for name, text in files.items()
     }
     return {SCHEMA: json_schema.text(), **texts}
 
 
 def main() -> int:
     """Write the files, or with `--check` compare them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail where a file differs")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; fail where a file differs"
+    )
     check = parser.parse_args().check
     files = all_files()
     there = {*HERE.rglob("*.yml"), *HERE.glob(SCHEMA.name)}
     stale = sorted(there - set(files))
-    different = [path for path, text in files.items() if path not in there or path.read_text(encoding="utf-8") != text]
+    different = [
+        path
+        for path, text in files.items()
+        if path not in there or path.read_text(encoding="utf-8") != text
+    ]
     if check:
         for path in (*stale, *different):
-            print(f"{path.relative_to(HERE.parent)} is not what options/generate.py writes; run `make options`.")
+            print(
+                f"{path.relative_to(HERE.parent)} is not what options/generate.py writes; run "
+                "`make options`."
+            )
         return 1 if stale or different else 0
     for path in stale:
         path.unlink()

@@ -11,12 +11,10 @@ from writing import keys
 class Network:
     """A network and how it is trained.
 
-    Args:
-        title: what people call it.
-        options: of `network_g`; the defaults, written out.
-        batch_size: of the paper; `batch_size_of` has the tasks where it is another.
-        guided: whether ConStyle guides it, and trains with it.
-        prompted: whether its ConStyle is a trained prompter's and stays as it is, as in ConStyle v2.
+    Args: title: what people call it. options: of `network_g`; the defaults, written out.
+        batch_size: of the paper; `batch_size_of` has the tasks where it is another. guided: whether
+        ConStyle guides it, and trains with it. prompted: whether its ConStyle is a trained
+        prompter's and stays as it is, as in ConStyle v2.
     """
 
     title: str
@@ -27,7 +25,8 @@ class Network:
 
 
 RESTORMER = keys(
-    "num_refinement_blocks: 4, heads: [1, 2, 4, 8], ffn_expansion_factor: 2.66, bias: false, layer_norm_type: WithBias"
+    "num_refinement_blocks: 4, heads: [1, 2, 4, 8], ffn_expansion_factor: 2.66, bias: false, "
+    "layer_norm_type: WithBias"
 )
 
 NETWORKS = {
@@ -59,7 +58,10 @@ NETWORKS = {
     ),
     "nafnet": Network(
         "NAFNet",
-        keys("type: NAFNet, width: 64, enc_blk_nums: [5, 6, 7, 7], middle_blk_num: 7, dec_blk_nums: [5, 6, 7, 7]"),
+        keys(
+            "type: NAFNet, width: 64, enc_blk_nums: [5, 6, 7, 7], middle_blk_num: 7, "
+            "dec_blk_nums: [5, 6, 7, 7]"
+        ),
         guided=False,
     ),
     "maxim": Network(
@@ -81,7 +83,8 @@ DEMO = keys(
     "type: ConStyleRestormer, dim: 16, num_blocks_down: [1, 1, 2], num_blocks_bottleneck: 2, "
     "num_blocks_up: [2, 1, 1], num_refinement_blocks: 1, encoder_initialization: published"
 )
-"""Published initialization and, in `demo_training`, codes as they are: what the demos were measured with."""
+"""Published initialization and, in `demo_training`, codes as they are: what the demos were measured
+with."""
 
 TRAINED = keys(
     "type: ConStyleConv, dim: 32, activation: leaky_relu, num_blocks_down: [2, 2, 1], "
@@ -89,9 +92,11 @@ TRAINED = keys(
 )
 """The network of those that come trained, but for dehazing."""
 TRAINED_DEHAZE = keys(
-    "type: ConStyleNAFNet, dim: 32, num_blocks_down: [1, 2, 2], num_blocks_bottleneck: 2, num_blocks_up: [2, 1, 1]"
+    "type: ConStyleNAFNet, dim: 32, num_blocks_down: [1, 2, 2], num_blocks_bottleneck: 2, "
+    "num_blocks_up: [2, 1, 1]"
 )
-"""Haze is seen in colours and contrast over a wide area, which attention between channels takes in."""
+"""Haze is seen in colours and contrast over a wide area, which attention between channels takes
+in."""
 
 
 @dataclass(frozen=True)
@@ -133,8 +138,12 @@ ABLATIONS = {
     "no_content": Ablation("no content loss", ("content_opt",)),
     "no_style": Ablation("no style loss", ("style_opt",)),
     "infonce": Ablation("InfoNCE alone of ConStyle's losses", ("content_opt", "style_opt")),
-    "no_code": Ablation("ConStyle's features guide the network, its code does not", network={"use_code": False}),
-    "no_features": Ablation("ConStyle's code guides the network, its features do not", network={"use_features": False}),
+    "no_code": Ablation(
+        "ConStyle's features guide the network, its code does not", network={"use_code": False}
+    ),
+    "no_features": Ablation(
+        "ConStyle's code guides the network, its features do not", network={"use_features": False}
+    ),
     "no_guide": Ablation(
         "neither ConStyle's features nor its code guide the network",
         network={"use_features": False, "use_code": False},

@@ -9,8 +9,12 @@ from writing import keys
 ALL_METRICS = "psnr ssim psnr_y ssim_y"
 
 
-def run(name: str, network: Mapping[str, Any], datasets: Mapping[str, Any], **other: Any) -> dict[str, Any]:
-    """The options of a run, section by section; `other` has those from `path` on, and `model_type`."""
+def run(
+    name: str, network: Mapping[str, Any], datasets: Mapping[str, Any], **other: Any
+) -> dict[str, Any]:
+    """The options of a run, section by section; `other` has those from `path` on, and
+    `model_type`.
+    """
     model = other.pop("model_type", "ConStyleModel")
     top = {"name": name, "model_type": model, "scale": 1, "num_gpu": "auto", "manual_seed": 100}
     return {**top, "datasets": datasets, "network_g": network, **other}
@@ -28,12 +32,21 @@ def training(
 ) -> dict[str, Any]:
     """The options of a training; `weights` are those to start from besides the network's."""
     datasets = {"train": {**data.section, **loader}, **sections("val", measured)}
-    path = {"pretrain_network_g": None, **(weights or {}), "strict_load_g": True, "resume_state": None}
+    path = {
+        "pretrain_network_g": None,
+        **(weights or {}),
+        "strict_load_g": True,
+        "resume_state": None,
+    }
     return run(name, network, datasets, path=path, **other)
 
 
 def test(
-    name: str, network: Mapping[str, Any], sets: tuple[DataSet, ...], val: Mapping[str, Any], **other: Any
+    name: str,
+    network: Mapping[str, Any],
+    sets: tuple[DataSet, ...],
+    val: Mapping[str, Any],
+    **other: Any,
 ) -> dict[str, Any]:
     """The options of a test; of an experiment's network unless `weights` names others."""
     weights = other.pop("weights", f"experiments/{name}")
@@ -44,7 +57,12 @@ def test(
 def adamw(rate: str, *periods: int, floors: list[float], beta2: float = 0.999) -> dict[str, Any]:
     """The optimizer with its schedule: a rate for each period, from `rate` down to `floors`."""
     return {
-        "optim_g": {"type": "AdamW", "lr": f"!!float {rate}", "weight_decay": "!!float 1e-4", "betas": [0.9, beta2]},
+        "optim_g": {
+            "type": "AdamW",
+            "lr": f"!!float {rate}",
+            "weight_decay": "!!float 1e-4",
+            "betas": [0.9, beta2],
+        },
         "scheduler": {
             "type": "CosineAnnealingRestartCyclicLR",
             "periods": list(periods),
@@ -70,7 +88,11 @@ def losses(weight: float | None = 1) -> dict[str, Any]:
 def metrics(names: str) -> dict[str, Any]:
     """`val.metrics`, such as psnr and, of the luminance, psnr_y."""
     return {
-        name: {"type": f"calculate_{name[:4]}", "crop_border": 0, "test_y_channel": name.endswith("_y")}
+        name: {
+            "type": f"calculate_{name[:4]}",
+            "crop_border": 0,
+            "test_y_channel": name.endswith("_y"),
+        }
         for name in names.split()
     }
 

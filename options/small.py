@@ -70,7 +70,11 @@ TRAINED = {
             mixed(
                 "SOTS-indoor",
                 pairs("SOTS-indoor", "train"),
-                degraded("CBSD432", clean("CBSD432"), keys("type: haze, beta: [0, 2.5], airlight: [0.7, 1]")),
+                degraded(
+                    "CBSD432",
+                    clean("CBSD432"),
+                    keys("type: haze, beta: [0, 2.5], airlight: [0.7, 1]"),
+                ),
             ),
             val=(pairs("SOTS-indoor", "test"),),
             test=(pairs("SOTS-indoor", "test"),),
@@ -139,7 +143,8 @@ def trained_files(task_name: str) -> dict[str, str]:
     test_file = file_text(
         f"The benchmarks of the network `{task_name}` that comes with the package.",
         f"  basicsr test -opt options/test/{name}.yml",
-        "  basicsr test -opt FILE --force_yml path:pretrain_network_g=WEIGHTS    for a training of one's own",
+        "  basicsr test -opt FILE --force_yml path:pretrain_network_g=WEIGHTS    for a training "
+        "of one's own",
         options=test(name, one.network, one.task.test, val, weights=task_name),
     )
     return {f"{name}.yml": train_file, f"test/{name}.yml": test_file}
@@ -148,7 +153,8 @@ def trained_files(task_name: str) -> dict[str, str]:
 def demo_files(task_name: str) -> dict[str, str]:
     """A small network that learns the sample of a task in minutes on a CPU, and its test."""
     name = f"demo_{task_name}_constyle_restormer"
-    blurred = task_name == "deblur"  # what blur leaves is local: small crops, more of them; and it has a direction
+    # what blur leaves is local: small crops, more of them; and it has a direction
+    blurred = task_name == "deblur"
     total_iter, constant = (900, 300) if blurred else (600, 200)
     crops = (64, False, 8) if blurred else (128, True, 4)
     options = training(
@@ -169,11 +175,13 @@ def demo_files(task_name: str) -> dict[str, str]:
         logger=logger(50, 200),
     )
     train_file = file_text(
-        f"The demo: a small ConStyle-Restormer learns to {task_name} the sample photographs, in minutes, on two cores.",
+        f"The demo: a small ConStyle-Restormer learns to {task_name} the sample photographs, in "
+        "minutes, on two cores.",
         f"  basicsr prepare sample {task_name}",
         f"  basicsr train -opt options/{name}.yml",
         f"  basicsr test -opt options/test/{name}.yml",
-        f"For the paper's recipe see options/{task_name}_constyle_restormer.yml, which also explains the options.",
+        f"For the paper's recipe see options/{task_name}_constyle_restormer.yml, which also "
+        "explains the options.",
         options=options,
     )
     val = {"save_img": True, "save_comparison": True, "metrics": metrics(ALL_METRICS)}

@@ -73,7 +73,10 @@ def sample(task: str, part: str) -> DataSet:
     """The sample photographs of a task."""
     home, name = f"datasets/sample/{task}", f"sample-{task}"
     train = part == "train"
-    gt, lq = (f"{home}/prepared/train/{side}.lmdb" if train else f"{home}/test/{side}" for side in ("gt", "lq"))
+    gt, lq = (
+        f"{home}/prepared/train/{side}.lmdb" if train else f"{home}/test/{side}"
+        for side in ("gt", "lq")
+    )
     if task == "denoise":
         return noisy(name, [gt], 25)
     return paired(name, gt, lq, "{}_*_*" if task == "dehaze" else "{}_*")
@@ -165,7 +168,10 @@ BLURRED = ("GoPro", "HIDE", "RealBlur-R", "RealBlur-J")
 
 TASKS = {
     "denoise": _denoise("blind denoising (σ from 0 to 50)", [0, 50], (15, 25, 50), 25),
-    **{f"denoise{sigma}": _denoise(f"denoising (σ {sigma})", sigma, (sigma,), sigma) for sigma in (15, 25, 50)},
+    **{
+        f"denoise{sigma}": _denoise(f"denoising (σ {sigma})", sigma, (sigma,), sigma)
+        for sigma in (15, 25, 50)
+    },
     "deblur": Task(
         "deblurring",
         pairs("GoPro", "train"),

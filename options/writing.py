@@ -12,7 +12,9 @@ def keys(text: str) -> dict[str, Any]:
     return read
 
 
-def file_text(*header: str, options: Mapping[str, Any], comments: Mapping[str, str] | None = None) -> str:
+def file_text(
+    *header: str, options: Mapping[str, Any], comments: Mapping[str, str] | None = None
+) -> str:
     """The text of an option file.
 
     Args:
@@ -21,7 +23,8 @@ def file_text(*header: str, options: Mapping[str, Any], comments: Mapping[str, s
         comments: what a key's line is followed by.
     """
     lines = [
-        f"# {line}".rstrip() for line in (*header, "", "Written by options/generate.py; copy it and change the copy.")
+        f"# {line}".rstrip()
+        for line in (*header, "", "Written by options/generate.py; copy it and change the copy.")
     ]
     lines.append("")
     for key, value in options.items():
@@ -48,7 +51,9 @@ def _items(values: list[Any], comments: Mapping[str, str]) -> list[str]:
     lines = []
     for item in values:
         if isinstance(item, Mapping):
-            inner = [line for key, value in item.items() for line in _lines(key, value, 0, comments)]
+            inner = [
+                line for key, value in item.items() for line in _lines(key, value, 0, comments)
+            ]
         else:
             inner = _items(item, comments) if isinstance(item, list) else [item]
         lines += [f"{'  ' if number else '- '}{line}" for number, line in enumerate(inner)]

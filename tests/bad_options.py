@@ -22,7 +22,8 @@ MESSAGES = Path(__file__).parent / "golden" / "bad_options.txt"
 
 
 def broken(options, path, value):
-    """`options` with the value at `path` (keys joined by dots) replaced, or removed for the value `...`."""
+    """`options` with the value at `path` (keys joined by dots) replaced, or removed for the value
+    `...`."""
     options = copy.deepcopy(options)
     *parents, last = path.split(".")
     place = options
@@ -43,7 +44,11 @@ BROKEN: list[tuple[str, Any, str]] = [
     ("train", ..., "train is missing"),
     ("datasets", ..., "datasets is missing"),
     ("datasets.train", ..., "datasets.train is missing"),
-    ("network_g.type", "ConStyleRestorme", "network_g.type is 'ConStyleRestorme', which is not registered"),
+    (
+        "network_g.type",
+        "ConStyleRestorme",
+        "network_g.type is 'ConStyleRestorme', which is not registered",
+    ),
     ("network_g.dim", 7, "dim is 7"),
     ("network_g.dmi", 8, "unexpected keyword argument 'dmi'"),
     ("model_type", "NoModel", "model_type is 'NoModel'"),
@@ -65,18 +70,34 @@ BROKEN: list[tuple[str, Any, str]] = [
         "queue_sise is not an option that is read; did you mean queue_size?",
     ),
     ("train.contrast", {"positive": "dirty"}, "train.contrast.positive is 'dirty'"),
-    ("train.contrast", {"enqueue": "keys"}, "train.contrast.enqueue is 'keys'; it must be query or key, or left out"),
+    (
+        "train.contrast",
+        {"enqueue": "keys"},
+        "train.contrast.enqueue is 'keys'; it must be query or key, or left out",
+    ),
     ("train.contrast", {"positive": "degraded"}, "needs datasets.train.second_crop"),
     ("train.contrast", {"momentum": 3}, "momentum is 3"),
     ("train.mixing_augs", {"mixup": True, "beta": 1}, "train.mixing_augs.beta is not an option"),
-    ("network_g", {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3}, "train it with model_type RestorationModel"),
+    (
+        "network_g",
+        {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3},
+        "train it with model_type RestorationModel",
+    ),
     ("datasets.train", [1], "datasets.train is [1]; it must be a section"),
     ("datasets", [1], "datasets is [1]; it must be a section"),
     ("datasets.train.batch_size_per_gpu", 4.0, "without a decimal point"),
     ("datasets.train.dataset_enlarge_ratio", 0, "dataset_enlarge_ratio is 0"),
-    ("datasets.train.dataset_enlarge_ratio", 1e8, "their order is drawn at once, so it must be at most 5000000"),
+    (
+        "datasets.train.dataset_enlarge_ratio",
+        1e8,
+        "their order is drawn at once, so it must be at most 5000000",
+    ),
     ("datasets.train.prefetch_mode", "gpu", "prefetch_mode is 'gpu'"),
-    ("datasets.val_2", {"name": "pairs", "type": "PairedImageDataset"}, "two sets to measure on called 'pairs'"),
+    (
+        "datasets.val_2",
+        {"name": "pairs", "type": "PairedImageDataset"},
+        "two sets to measure on called 'pairs'",
+    ),
     ("manual_seed", "x", "manual_seed is 'x'"),
     ("train.ema_decay", "x", "train.ema_decay is 'x'"),
     ("train.constyle_iter", "abc", "train.constyle_iter is 'abc'"),
@@ -110,14 +131,22 @@ BROKEN: list[tuple[str, Any, str]] = [
     ("datasets.train.lq_name", "rain", "must hold the same number of {}"),
     ("datasets.train.dataroot_lq", ["a"], "dataroot_lq is ['a']; it must be text"),
     ("datasets.train.dataroot_lq", "a", "dataroot_lq: the folder a does not exist"),
-    ("datasets.val.dataroot_gt", "datasets/GoPro/prepared/test/gt.lmdb", "`basicsr prepare gopro` writes it"),
+    (
+        "datasets.val.dataroot_gt",
+        "datasets/GoPro/prepared/test/gt.lmdb",
+        "`basicsr prepare gopro` writes it",
+    ),
     ("train.mixing_augs", {"mixup": "false"}, "train.mixing_augs.mixup is 'false'"),
     ("train.pixel_opt", None, "no loss of the restored image"),
     ("train", {"pixel_opt": None, "constyle_iter": 0}, "no loss of the restored image"),
     ("val.metrics.psnr", "calculate_psnr", "val.metrics.psnr is 'calculate_psnr'"),
     ("val.metrics.psnr.crop_border", ..., "crop_border"),
     ("val.metrics.psnr.crop_border", 10000, "leaves nothing of images of 48×40 pixels"),
-    ("val.metrics.psnr", {"type": "calculate_niqe", "crop_border": 0}, "it cannot score images of 48×40 pixels"),
+    (
+        "val.metrics.psnr",
+        {"type": "calculate_niqe", "crop_border": 0},
+        "it cannot score images of 48×40 pixels",
+    ),
     ("path.pretrain_network_g", 5, "path.pretrain_network_g is 5"),
     ("name", "../precious", "name is '../precious'; it must be a folder's name"),
     ("name", "", "name is ''"),
@@ -150,12 +179,22 @@ BROKEN: list[tuple[str, Any, str]] = [
 
 NAMES = {"MultiStepLR": "MultiStepRestartLR", "StepLR": "StepLR"}  # what BasicSR makes of them
 for scheduler in NAMES:
-    value = {"type": scheduler, **({"milestones": [2]} if scheduler == "MultiStepLR" else {"step_size": 2})}
-    BROKEN.append(("train", {"scheduler": value, "warmup_iter": 2}, f"train.warmup_iter is 2, but {NAMES[scheduler]}"))
+    value = {
+        "type": scheduler,
+        **({"milestones": [2]} if scheduler == "MultiStepLR" else {"step_size": 2}),
+    }
+    BROKEN.append(
+        (
+            "train",
+            {"scheduler": value, "warmup_iter": 2},
+            f"train.warmup_iter is 2, but {NAMES[scheduler]}",
+        )
+    )
 
 
 def report_of(pairs: Path, path: str, value: Any) -> str:
-    """The problems that preflight finds with one option of a valid file replaced, without its first line."""
+    """The problems that preflight finds with one option of a valid file replaced, without its first
+    line."""
     options = training_options(pairs, pairs, constyle_iter=2)
     if isinstance(value, dict) and path == "train":
         value = {**options["train"], **value}
@@ -165,7 +204,12 @@ def report_of(pairs: Path, path: str, value: Any) -> str:
     try:
         check_options(options)
     except OptionsError as error:
-        return str(error).split("\n", 1)[1].replace(str(pairs), "mine").replace(torch.__version__, "2.13")
+        return (
+            str(error)
+            .split("\n", 1)[1]
+            .replace(str(pairs), "mine")
+            .replace(torch.__version__, "2.13")
+        )
     raise AssertionError(f"{path}: {value} can be run")
 
 
@@ -180,7 +224,9 @@ def main() -> None:
     constyle_arch.register()
     with tempfile.TemporaryDirectory() as folder:
         pairs = write_pairs(Path(folder) / "pairs", 10)
-        entries = [entry_of(path, value, report_of(pairs, path, value)) for path, value, _ in BROKEN]
+        entries = [
+            entry_of(path, value, report_of(pairs, path, value)) for path, value, _ in BROKEN
+        ]
     MESSAGES.write_text("".join(entries), encoding="utf-8")
     print(f"{len(entries)} messages written.")
 

@@ -38,8 +38,18 @@ def make_model(ten_pairs: Path, tmp_path: Path) -> Callable[..., Any]:
 
         options = training_options(ten_pairs, **train_options)
         options["network_g"] = network_g or options["network_g"]
-        options |= {"is_train": True, "dist": False, "rank": 0, "world_size": 1, "model_type": model_type}
-        options["path"] |= {**(path or {}), "models": str(tmp_path), "training_states": str(tmp_path)}
+        options |= {
+            "is_train": True,
+            "dist": False,
+            "rank": 0,
+            "world_size": 1,
+            "model_type": model_type,
+        }
+        options["path"] |= {
+            **(path or {}),
+            "models": str(tmp_path),
+            "training_states": str(tmp_path),
+        }
         torch.manual_seed(seed)
         return build_model(options)
 

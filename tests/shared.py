@@ -38,7 +38,8 @@ REPOSITORY = Path(__file__).parents[1]
 
 
 def write_pairs(folder: Path, count: int, height: int = 40, width: int = 48) -> Path:
-    """Write `count` smooth clean images and paler versions of them below `folder`, as `gt` and `lq`."""
+    """Write `count` smooth clean images and paler versions of them below `folder`, as `gt` and
+    `lq`."""
     rng = np.random.default_rng(0)
     for side in ("gt", "lq"):
         (folder / side).mkdir(parents=True, exist_ok=True)
@@ -55,7 +56,8 @@ def png_claiming(width: int, height: int) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes(100))), (b"IEND", b"")]
     parts = [
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
     ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
@@ -104,7 +106,12 @@ def training_options(train: Path, val: Path | None = None, **train_options: Any)
         "train": {
             "total_iter": 4,
             "ema_decay": 0.9,
-            "optim_g": {"type": "AdamW", "lr": 0.001, "weight_decay": 0.0001, "betas": [0.9, 0.999]},
+            "optim_g": {
+                "type": "AdamW",
+                "lr": 0.001,
+                "weight_decay": 0.0001,
+                "betas": [0.9, 0.999],
+            },
             "scheduler": {
                 "type": "CosineAnnealingRestartCyclicLR",
                 "periods": [50, 50],
@@ -125,7 +132,9 @@ def training_options(train: Path, val: Path | None = None, **train_options: Any)
         options["val"] = {
             "val_freq": 2,
             "save_img": False,
-            "metrics": {"psnr": {"type": "calculate_psnr", "crop_border": 0, "test_y_channel": False}},
+            "metrics": {
+                "psnr": {"type": "calculate_psnr", "crop_border": 0, "test_y_channel": False}
+            },
         }
     return options
 
@@ -138,22 +147,39 @@ def write_options(path: Path, options: dict[str, Any]) -> Path:
 def run_command(
     *arguments: str | Path, cwd: Path, launcher: tuple[str, ...] = (), seconds: float = 300
 ) -> subprocess.CompletedProcess[str]:
-    """Run the `basicsr` command as a user does, in a process of its own; `launcher` starts it instead of Python."""
+    """Run the `basicsr` command as a user does, in a process of its own; `launcher` starts it
+    instead of Python."""
     command = [*(launcher or (sys.executable, "-m", "constyle_arch")), *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=seconds, check=False
+        command,
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
     )
 
 
 COMMAND = (sys.executable, "-m", "constyle_arch")
-TWO_PROCESSES = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *COMMAND[1:])
+TWO_PROCESSES = (
+    sys.executable,
+    "-m",
+    "torch.distributed.run",
+    "--standalone",
+    "--nproc-per-node",
+    "2",
+    *COMMAND[1:],
+)
 
 
 def equal(one, other):
     """Whether two trees of tensors and plain values are the same to the last bit."""
     if isinstance(one, torch.Tensor):
-        return isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
+        return (
+            isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
+        )
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
     if isinstance(one, list | tuple):
@@ -169,7 +195,11 @@ def outcome(cwd):
     home = cwd / "experiments" / "tiny"
     outcome = {
         name: torch.load(home / name, weights_only=True)
-        for name in ("models/net_g_latest.pth", "models/net_g_best.pth", f"training_states/{TOTAL}.state")
+        for name in (
+            "models/net_g_latest.pth",
+            "models/net_g_best.pth",
+            f"training_states/{TOTAL}.state",
+        )
     }
     outcome["history"] = json.loads((home / "models" / "metrics_history.json").read_text())
     return outcome
@@ -184,15 +214,23 @@ def assert_same(one, other):
 
 
 def options_for(folder, workers=0):
-    """Three iterations an epoch, a checkpoint every second, a validation every third, the contrast until seven."""
+    """Three iterations an epoch, a checkpoint every second, a validation every third, the contrast
+    until seven."""
     options = training_options(
-        write_pairs(folder / "train", 10), write_pairs(folder / "val", 3), total_iter=TOTAL, constyle_iter=7
+        write_pairs(folder / "train", 10),
+        write_pairs(folder / "val", 3),
+        total_iter=TOTAL,
+        constyle_iter=7,
     )
     options["train"]["mixing_augs"] = {"mixup": True}
     options["train"]["scheduler"] |= {"periods": [6, 10]}
     options["datasets"]["train"]["num_worker_per_gpu"] = workers
     options["val"] |= {"val_freq": 3}
-    options["val"]["metrics"]["ssim"] = {"type": "calculate_ssim", "crop_border": 0, "test_y_channel": False}
+    options["val"]["metrics"]["ssim"] = {
+        "type": "calculate_ssim",
+        "crop_border": 0,
+        "test_y_channel": False,
+    }
     return options
 
 
@@ -206,7 +244,9 @@ SMALL = {
     "num_refinement_blocks": 1,
     "layer_norm_type": "BiasFree",
 }
-SMALL_NAFNET = {key: SMALL[key] for key in ("dim", "num_blocks_down", "num_blocks_bottleneck", "num_blocks_up")}
+SMALL_NAFNET = {
+    key: SMALL[key] for key in ("dim", "num_blocks_down", "num_blocks_bottleneck", "num_blocks_up")
+}
 NETWORKS = {
     "ConStyleRestormer": ConStyleRestormer,
     "ConStyleRestormer_small": partial(ConStyleRestormer, **SMALL),
@@ -222,7 +262,8 @@ NETWORKS = {
 
 def published_state_dict(name: str) -> dict[str, Tensor]:
     return {
-        tensor: torch.from_numpy(np.asarray(formula_tensor(tensor, shape))) for tensor, shape in SHAPES[name].items()
+        tensor: torch.from_numpy(np.asarray(formula_tensor(tensor, shape)))
+        for tensor, shape in SHAPES[name].items()
     }
 
 
@@ -285,7 +326,10 @@ RANDOM_OPTIONS = {
         "bias": draw.random() < 0.5,
     },
     "ConStyleKBNet": lambda draw: {**_unet(draw), "dim": draw.choice([4, 8, 32])},
-    "ConStyleUformer": lambda draw: {**_unet(draw), "heads": [draw.choice([1, 2, 4]) for _ in range(4)]},
+    "ConStyleUformer": lambda draw: {
+        **_unet(draw),
+        "heads": [draw.choice([1, 2, 4]) for _ in range(4)],
+    },
     "Restormer": lambda draw: {
         "inp_channels": (channels := draw.choice([1, 3])),
         "out_channels": channels,
@@ -359,7 +403,11 @@ def directly_restored(pixels, weights):
     network = constyle_arch.load_network(weights)
     colors = np.dstack([pixels] * 3) if pixels.ndim == 2 else pixels
     with torch.no_grad():
-        result = network(torch.from_numpy(to_float(colors)).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy()
+        result = (
+            network(torch.from_numpy(to_float(colors)).permute(2, 0, 1)[None])[0]
+            .permute(1, 2, 0)
+            .numpy()
+        )
     result = result.mean(axis=2) if pixels.ndim == 2 else result
     most = np.iinfo(pixels.dtype).max
     return np.round(np.clip(result, 0, 1) * most).astype(pixels.dtype)
@@ -386,9 +434,13 @@ def exif(orientation):
 
 def broken_files():
     png = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)).save(png, "PNG")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)).save(
+        png, "PNG"
+    )
     jpeg = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)).save(jpeg, "JPEG")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)).save(
+        jpeg, "JPEG"
+    )
     many = io.BytesIO()
     one = Image.fromarray(picture())
     one.save(many, "TIFF", save_all=True, append_images=[one])

@@ -22,7 +22,9 @@ def sections():
 
 def tree(name):
     """The files that a section shows."""
-    return re.findall(r"^datasets/\S+$", re.search(r"```\n(.*?)```", sections()[name], re.DOTALL)[1], re.MULTILINE)
+    return re.findall(
+        r"^datasets/\S+$", re.search(r"```\n(.*?)```", sections()[name], re.DOTALL)[1], re.MULTILINE
+    )
 
 
 def write_stand_ins(root, names=tuple(DATA_SETS), height=128, width=136):

@@ -34,7 +34,12 @@ def test_half_precision_stays_near_float32_and_keeps_its_state_in_float32(make_m
     for name, value in full.get_current_log().items():
         if name.startswith("l_"):
             assert half.get_current_log()[name] == pytest.approx(value, rel=0.05), name
-    for tensor in (*half.net_g.parameters(), *half.net_g_ema.parameters(), half.contrast.queue, *half.codes[0]):
+    for tensor in (
+        *half.net_g.parameters(),
+        *half.net_g_ema.parameters(),
+        half.contrast.queue,
+        *half.codes[0],
+    ):
         assert tensor.dtype == torch.float32
     assert half.get_current_log()["l_pix"] != full.get_current_log()["l_pix"]
 
@@ -42,7 +47,11 @@ def test_half_precision_stays_near_float32_and_keeps_its_state_in_float32(make_m
 @pytest.mark.parametrize("name", TINY)
 def test_every_network_computes_under_autocast(name):
     torch.manual_seed(0)
-    network, lq = TINY[name]().eval(), torch.rand(2, 3, 64, 64)  # in training, BatchNorm makes signs of two codes
+    # in training, BatchNorm makes signs of two codes
+    network, lq = (
+        TINY[name]().eval(),
+        torch.rand(2, 3, 64, 64),
+    )
     with torch.autocast("cpu", dtype=torch.bfloat16):
         restored = network(lq)
     assert restored.dtype == torch.float32
@@ -55,9 +64,16 @@ def test_unquoted_off_is_what_yaml_makes_of_it(make_model):
 
 def test_acceleration_is_said_in_words():
     assert str(Acceleration()) == "precision float32, layout as built, not compiled"
-    options = {"amp": "bf16", "channels_last": False, "compile": True, "checkpointing": True, "accumulate": 2}
+    options = {
+        "amp": "bf16",
+        "channels_last": False,
+        "compile": True,
+        "checkpointing": True,
+        "accumulate": 2,
+    }
     assert str(Acceleration(**options)) == (
-        "precision bf16, channels first, compiled, blocks recomputed in the backward pass, batches in 2 parts"
+        "precision bf16, channels first, compiled, blocks recomputed in the backward pass, "
+        "batches in 2 parts"
     )
 
 
@@ -70,7 +86,11 @@ def test_batch_in_parts_gives_the_gradients_of_the_whole(make_model):
     whole, *in_parts = (
         [
             torch.tensor(model.get_current_log()["l_pix"]),
-            *(parameter.grad for parameter in model.net_g.parameters() if parameter.grad is not None),
+            *(
+                parameter.grad
+                for parameter in model.net_g.parameters()
+                if parameter.grad is not None
+            ),
         ]
         for model in models
     )
@@ -119,7 +139,9 @@ def test_peak_memory_is_what_lives_at_a_time():
 def test_layout_is_an_option(make_model):
     for options in ({}, {"channels_last": True}, {"channels_last": False}):
         weight = trained(make_model, steps=1, **options).net_g.preprocess.weight
-        assert weight.is_contiguous(memory_format=torch.channels_last) == options.get("channels_last", True)
+        assert weight.is_contiguous(memory_format=torch.channels_last) == options.get(
+            "channels_last", True
+        )
 
 
 LONG_TO_TRACE = ("ConStyleMaxim", "Maxim")
@@ -127,12 +149,18 @@ LONG_TO_TRACE = ("ConStyleMaxim", "Maxim")
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LONG_TO_TRACE else name for name in TINY]
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in LONG_TO_TRACE else name
+        for name in TINY
+    ],
 )
 def test_network_is_one_graph_for_all_sizes(name, training):
-    """No break in the graph; the first size gives one graph, the second one for all sizes, others nothing new.
+    """No break in the graph; the first size gives one graph, the second one for all sizes, others
+    nothing new.
 
-    Sides of up to 64 pixels aside: at 1/8 of their size, MAXIM's groups would have one member, a case of its own.
+    Sides of up to 64 pixels aside: at 1/8 of their size, MAXIM's groups would have one member, a
+    case of its own.
     """
     torch._dynamo.reset()
     graphs = []
@@ -188,7 +216,9 @@ def test_optimizers_are_fused_where_they_can_be_and_skip_alike(make_model, optim
 @pytest.mark.parametrize("optimizer", ["AdamW", "SGD"])
 def test_first_step_that_is_skipped_leaves_no_trace(make_model, optimizer):
     options = {"type": optimizer, "lr": 1e-3, **({"momentum": 0.9} if optimizer == "SGD" else {})}
-    disturbed, other = (make_model(contrast={"queue_size": QUEUE}, optim_g=dict(options)) for _ in range(2))
+    disturbed, other = (
+        make_model(contrast={"queue_size": QUEUE}, optim_g=dict(options)) for _ in range(2)
+    )
     broken = batch(1)
     broken["gt"][0, 0, 0, 0] = float("nan")
     disturbed.feed_data(broken)
@@ -201,7 +231,8 @@ def test_first_step_that_is_skipped_leaves_no_trace(make_model, optimizer):
 
 
 def test_state_of_another_implementation_and_layout_is_gone_on_with(make_model):
-    """As releases before this one wrote it: an optimizer that is not fused, weights that are not channels-last."""
+    """As releases before this one wrote it: an optimizer that is not fused, weights that are not
+    channels-last."""
     optimizers = {"type": "AdamW", "lr": 1e-3, "fused": False}, {"type": "AdamW", "lr": 1e-3}
     before, now = (
         make_model(contrast={"queue_size": QUEUE}, optim_g=optimizer, channels_last=channels_last)
@@ -225,8 +256,12 @@ def test_state_of_another_implementation_and_layout_is_gone_on_with(make_model):
     assert now.optimizer_g.param_groups[0]["fused"]
     for model in (before, now):
         step(model, 4)
-    for (name, tensor), other in zip(now.net_g.named_parameters(), before.net_g.parameters(), strict=True):
-        torch.testing.assert_close(tensor, other, rtol=1e-5, atol=1e-5, msg=lambda text, n=name: f"{n}: {text}")
+    for (name, tensor), other in zip(
+        now.net_g.named_parameters(), before.net_g.parameters(), strict=True
+    ):
+        torch.testing.assert_close(
+            tensor, other, rtol=1e-5, atol=1e-5, msg=lambda text, n=name: f"{n}: {text}"
+        )
 
 
 @pytest.mark.parametrize(("scale", "counted"), [(2.0**16, 0), (1.0, 1)])
@@ -249,7 +284,9 @@ def test_attention_in_fp16_does_not_overflow():
 
 def test_optimizer_that_is_asked_not_to_be_fused_is_not():
     for asked in ({"fused": False}, {"foreach": True}):
-        optimizer = Optimization.get_optimizer(None, "AdamW", [nn.Parameter(torch.zeros(2))], 1e-3, **asked)
+        optimizer = Optimization.get_optimizer(
+            None, "AdamW", [nn.Parameter(torch.zeros(2))], 1e-3, **asked
+        )
         assert not optimizer.param_groups[0]["fused"]
 
 
@@ -288,14 +325,17 @@ def test_scaled_loss_changes_nothing_but_the_way(make_model):
 
 
 def test_stages_hold_every_block_that_checkpointing_recomputes():
-    stages = [module for module in ConStyleNAFNet(**SMALL_NAFNET).modules() if isinstance(module, Stage)]
+    stages = [
+        module for module in ConStyleNAFNet(**SMALL_NAFNET).modules() if isinstance(module, Stage)
+    ]
     blocks = sum(len(stage) for stage in stages)
     assert blocks == sum(SMALL_NAFNET["num_blocks_down"] + SMALL_NAFNET["num_blocks_up"]) + 2
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="page faults are counted on Linux")
 def test_freed_memory_is_kept():
-    """Page faults of allocating and freeing tensors over and over, by the library's defaults and by ours."""
+    """Page faults of allocating and freeing tensors over and over, by the library's defaults and by
+    ours."""
     code = (
         "import resource, sys, torch\n"
         "from constyle_arch.allocator import keep_freed_memory\n"
@@ -308,7 +348,9 @@ def test_freed_memory_is_kept():
         "print(int(kept), resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)\n"
     )
     runs = [
-        subprocess.run([sys.executable, "-c", code, how], capture_output=True, text=True, check=True).stdout.split()
+        subprocess.run(
+            [sys.executable, "-c", code, how], capture_output=True, text=True, check=True
+        ).stdout.split()
         for how in ("default", "kept")
     ]
     (_, default), (kept, ours) = runs

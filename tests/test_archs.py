@@ -39,10 +39,21 @@ from constyle_arch.checkpoints import loading
 from constyle_arch.checkpoints.loading import load_network
 from constyle_arch.checkpoints.published_names import from_published
 from tests.golden.formula_weights import formula_input
-from tests.shared import GOLDEN, NETWORKS, SHAPES, SMALL, SMALL_NAFNET, TINY, assert_agrees, published_state_dict
+from tests.shared import (
+    GOLDEN,
+    NETWORKS,
+    SHAPES,
+    SMALL,
+    SMALL_NAFNET,
+    TINY,
+    assert_agrees,
+    published_state_dict,
+)
 
 
-@pytest.mark.parametrize(("initialization", "low", "high"), [("he", 0.1, 1), ("published", 0, 1e-3)])
+@pytest.mark.parametrize(
+    ("initialization", "low", "high"), [("he", 0.1, 1), ("published", 0, 1e-3)]
+)
 def test_he_initialization_keeps_the_encoders_features_alive(initialization, low, high):
     torch.manual_seed(0)
     encoder = ConStyle(initialization=initialization)
@@ -52,8 +63,11 @@ def test_he_initialization_keeps_the_encoders_features_alive(initialization, low
 
 
 @pytest.mark.parametrize("activation", ["prelu", "leaky_relu"])
-def test_a_new_network_of_convolutions_has_gradients_that_adam_takes_for_more_than_nothing(activation):
-    """With PyTorch's default initialization they lie below Adam's epsilon, 1e-8, and nothing is learnt."""
+def test_a_new_network_of_convolutions_has_gradients_that_adam_takes_for_more_than_nothing(
+    activation,
+):
+    """With PyTorch's default initialization they lie below Adam's epsilon, 1e-8, and nothing is
+    learnt."""
     torch.manual_seed(0)
     network = ConStyleConv(dim=16, activation=activation)
     image = torch.from_numpy(formula_input((2, 3, 64, 64), 7))
@@ -69,7 +83,9 @@ def test_network_agrees_with_golden_data(name, tmp_path):
     torch.save({"params": published_state_dict(name)}, tmp_path / "published.pth")
     network = load_network(tmp_path / "published.pth")
     assert type(network) is type(NETWORKS[name]())
-    lq = torch.from_numpy(formula_input(golden[f"{name}/input_shape"], int(golden[f"{name}/input_seed"])))
+    lq = torch.from_numpy(
+        formula_input(golden[f"{name}/input_shape"], int(golden[f"{name}/input_seed"]))
+    )
     with torch.no_grad():
         assert_agrees(network(lq), golden[f"{name}/output"])
         if f"{name}/code1" not in golden:
@@ -91,24 +107,33 @@ def test_network_agrees_with_golden_data(name, tmp_path):
         (Restormer, 26.127),
         (ConStyleNAFNet, 12.740),
         (NAFNet, 87.404),
-        (ConStyleMaxim, 8.102 - 1.529),  # less what no forward pass of the published network touches
+        (
+            ConStyleMaxim,
+            8.102 - 1.529,
+        ),  # less what no forward pass of the published network touches
     ],
 )
 def test_parameter_counts_are_the_papers(network, millions):
     with torch.device("meta"):
-        assert sum(p.numel() for p in network().parameters()) / 1e6 == pytest.approx(millions, abs=6e-4)
+        assert sum(p.numel() for p in network().parameters()) / 1e6 == pytest.approx(
+            millions, abs=6e-4
+        )
 
 
 @pytest.mark.parametrize("name", ["ConStyleMaxim", "Maxim"])
 def test_maxim_holds_no_parameter_that_its_forward_pass_leaves_out(name):
     network = TINY[name]()
     network(torch.rand(2, 3, 64, 64)).square().mean().backward()
-    assert not [parameter for parameter, tensor in network.named_parameters() if tensor.grad is None]
+    assert not [
+        parameter for parameter, tensor in network.named_parameters() if tensor.grad is None
+    ]
 
 
 def test_network_holds_only_what_inference_needs():
     names = ConStyleRestormer(**SMALL).state_dict()
-    assert not [name for name in names if "queue" in name or "encoder_k" in name or "momentum" in name]
+    assert not [
+        name for name in names if "queue" in name or "encoder_k" in name or "momentum" in name
+    ]
     assert len(names) == len(SHAPES["ConStyleRestormer_small"])
 
 
@@ -116,7 +141,9 @@ def test_momentum_encoder_and_queue_of_published_weights_are_left_out():
     published = published_state_dict("ConStyleRestormer_small")
     extras = {"ConStyle.queue": torch.zeros(128, 8), "ConStyle.queue_ptr": torch.zeros(1)}
     extras |= {
-        name.replace("encoder_q", "encoder_k"): tensor for name, tensor in published.items() if "encoder_q" in name
+        name.replace("encoder_q", "encoder_k"): tensor
+        for name, tensor in published.items()
+        if "encoder_q" in name
     }
     ConStyleRestormer(**SMALL).load_state_dict(from_published({**published, **extras}), strict=True)
 
@@ -149,7 +176,9 @@ def test_network_and_its_gradients_are_those_of_the_papers_equations(name, layou
     torch.testing.assert_close(restored, expected)
     for output in (restored, expected):
         output.square().mean().backward()
-    for (parameter, tensor), other in zip(network.named_parameters(), by_equations.parameters(), strict=True):
+    for (parameter, tensor), other in zip(
+        network.named_parameters(), by_equations.parameters(), strict=True
+    ):
         assert (tensor.grad - other.grad).norm() <= 1e-9 * other.grad.norm(), parameter
 
 
@@ -204,7 +233,9 @@ def test_layers_put_in_the_place_of_others_are_called(name):
                 parameter.data *= 2
             parent, _, child = path.rpartition(".")
             setattr(replaced.get_submodule(parent), child, Doubled(deepcopy(layer)))
-            torch.testing.assert_close(replaced(x), doubled(x), msg=lambda text, path=path: f"{path}: {text}")
+            torch.testing.assert_close(
+                replaced(x), doubled(x), msg=lambda text, path=path: f"{path}: {text}"
+            )
 
 
 @pytest.mark.parametrize("size", [(4, 3), (8, 6), (20, 24)])
@@ -216,7 +247,8 @@ def test_resizing_is_bilinear_and_antialiased(size):
 
 @pytest.mark.parametrize("name", TINY)
 def test_everything_between_convolutions_is_channels_last(name, monkeypatch):
-    """Layer normalisation, which every block begins with, is handed pixels with their channels beside each other."""
+    """Layer normalisation, which every block begins with, is handed pixels with their channels
+    beside each other."""
     network = TINY[name]()
     contiguous = []
 
@@ -239,7 +271,9 @@ def test_any_size_is_trained_on(name, size):
     restored = network(lq)
     assert restored.shape == lq.shape
     restored.square().mean().backward()
-    assert not [parameter for parameter, tensor in network.named_parameters() if tensor.grad is None]
+    assert not [
+        parameter for parameter, tensor in network.named_parameters() if tensor.grad is None
+    ]
 
 
 def test_padding_mirrors_the_border_and_keeps_the_image():
@@ -310,7 +344,9 @@ def test_general_restoration_network_takes_any_operator():
     network = GeneralRestorationNetwork(
         operator, dim=8, num_blocks_down=(1, 1, 2), num_blocks_bottleneck=1, num_blocks_up=(1, 1, 1)
     )
-    assert sorted(levels) == sorted([(8, 0), (16, 1), (24, 2), (24, 2), (32, 3), (32, 2), (24, 1), (16, 0)])
+    assert sorted(levels) == sorted(
+        [(8, 0), (16, 1), (24, 2), (24, 2), (32, 3), (32, 2), (24, 1), (16, 0)]
+    )
     restored = network(torch.rand(2, 3, 20, 24))
     restored.mean().backward()
     unused = [name for name, parameter in network.named_parameters() if parameter.grad is None]
@@ -321,13 +357,21 @@ def test_encoder_code_ignores_image_size_but_features_follow_it():
     encoder = ConStyle().eval()
     codes, features = encoder(torch.rand(2, 3, 64, 48))
     assert codes.c1.shape == codes.c2.shape == (2, 128)
-    assert [tuple(feature.shape) for feature in features] == [(2, 32, 32, 24), (2, 64, 16, 12), (2, 128, 8, 6)]
+    assert [tuple(feature.shape) for feature in features] == [
+        (2, 32, 32, 24),
+        (2, 64, 16, 12),
+        (2, 128, 8, 6),
+    ]
 
 
-@pytest.mark.parametrize("name", sorted({type(make()).__name__ for make in TINY.values()} | {"ConStyleConv"}))
+@pytest.mark.parametrize(
+    "name", sorted({type(make()).__name__ for make in TINY.values()} | {"ConStyleConv"})
+)
 def test_a_misspelt_option_is_reported_with_the_class_that_was_called(name):
     for wrong in ("dmi", "operater", "feature_activations"):
-        with pytest.raises(TypeError, match=rf"^{name}\.__init__\(\) got an unexpected keyword argument '{wrong}'"):
+        with pytest.raises(
+            TypeError, match=rf"^{name}\.__init__\(\) got an unexpected keyword argument '{wrong}'"
+        ):
             ARCH_REGISTRY.get(name)(**{wrong: 8})
 
 
@@ -351,15 +395,23 @@ SIZES = "dim: 8, num_blocks_down: [1, 1, 1], num_blocks_bottleneck: 1, num_block
         (ConStyleNAFNet, "operator: NAFBlock, num_refinement_blocks: 1"),
         (
             ConStyleRestormer,
-            "operator: TransformerBlock, operator_options: {heads: [1, 2, 4, 8], layer_norm_type: BiasFree}, "
+            "operator: TransformerBlock, operator_options: {heads: [1, 2, 4, 8], layer_norm_type: "
+            "BiasFree}, "
             "num_refinement_blocks: 1, feature_activation: prelu",
         ),
     ],
 )
 def test_general_network_of_a_registered_operator_is_the_network_named_after_it(network, options):
-    sizes = {key: list(value) if isinstance(value, tuple) else value for key, value in SMALL_NAFNET.items()}
-    named = network(**SMALL if network is ConStyleRestormer else {**sizes, "num_refinement_blocks": 1})
-    general = from_yaml(f"network_g: {{type: GeneralRestorationNetwork, {options}, {json.dumps(sizes)[1:-1]}}}")
+    sizes = {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in SMALL_NAFNET.items()
+    }
+    named = network(
+        **SMALL if network is ConStyleRestormer else {**sizes, "num_refinement_blocks": 1}
+    )
+    general = from_yaml(
+        f"network_g: {{type: GeneralRestorationNetwork, {options}, {json.dumps(sizes)[1:-1]}}}"
+    )
     general.load_state_dict(named.state_dict(), strict=True)
     lq = torch.rand(2, 3, 20, 24)
     torch.testing.assert_close(general(lq), named(lq), rtol=0, atol=0)
@@ -385,7 +437,9 @@ OPERATORS = {
 
 @pytest.mark.parametrize(("operator", "multiple"), OPERATORS.items())
 def test_registered_operators_restore_any_size(operator, multiple):
-    network = from_yaml(f"network_g: {{type: GeneralRestorationNetwork, operator: {operator}, {SIZES}}}")
+    network = from_yaml(
+        f"network_g: {{type: GeneralRestorationNetwork, operator: {operator}, {SIZES}}}"
+    )
     assert network.multiple == multiple
     lq = torch.rand(2, 3, 17, 31)
     restored = network(lq)
@@ -396,7 +450,9 @@ def test_registered_operators_restore_any_size(operator, multiple):
 
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_registered_operators_are_recognised_by_their_weights(operator, tmp_path):
-    network = from_yaml(f"network_g: {{type: GeneralRestorationNetwork, operator: {operator}, {SIZES}}}").eval()
+    network = from_yaml(
+        f"network_g: {{type: GeneralRestorationNetwork, operator: {operator}, {SIZES}}}"
+    ).eval()
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=0.1)
     torch.save({"params": network.state_dict()}, tmp_path / "network.pth")
@@ -408,12 +464,21 @@ def test_registered_operators_are_recognised_by_their_weights(operator, tmp_path
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"operator": "NAFBlok"}, "operator is 'NAFBlok'; it must be one of ConvBlock, KBBlock, LeWinBlock, Max"),
+        (
+            {"operator": "NAFBlok"},
+            "operator is 'NAFBlok'; it must be one of ConvBlock, KBBlock, LeWinBlock, Max",
+        ),
         ({"operator": 3}, "operator is 3"),
         ({"operator": "TransformerBlock", "operator_options": {"heads": [1, 2]}}, "of four levels"),
         ({"operator_options": 8}, "operator_options is 8"),
-        ({"operator": lambda channels, level: nn.Identity(), "operator_options": {"heads": 1}}, "operator_options"),
-        ({"feature_activation": "relu"}, "feature_activation is 'relu'; it must be prelu or leaky_relu"),
+        (
+            {"operator": lambda channels, level: nn.Identity(), "operator_options": {"heads": 1}},
+            "operator_options",
+        ),
+        (
+            {"feature_activation": "relu"},
+            "feature_activation is 'relu'; it must be prelu or leaky_relu",
+        ),
     ],
 )
 def test_wrong_operators_are_named(options, message):
@@ -423,7 +488,9 @@ def test_wrong_operators_are_named(options, message):
 
 def test_all_three_places_of_figure_2_are_open_as_the_docs_show():
     page = (Path(__file__).parent.parent / "docs" / "networks.md").read_text()
-    (example,) = re.findall(r"```python\n(from constyle_arch\.archs import Gen.*?)```", page, re.DOTALL)
+    (example,) = re.findall(
+        r"```python\n(from constyle_arch\.archs import Gen.*?)```", page, re.DOTALL
+    )
     made: dict[str, GeneralRestorationNetwork] = {}
     exec(example, made)
     network, lq = made["network"].eval(), torch.rand(1, 3, 20, 24)

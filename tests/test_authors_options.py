@@ -1,4 +1,5 @@
-"""Option files of the authors' programs: refused as they are, and translated by `basicsr convert-options`."""
+"""Option files of the authors' programs: refused as they are, and translated by `basicsr
+convert-options`."""
 
 import re
 
@@ -130,7 +131,12 @@ def restormer():
     options["datasets"]["val"] |= {**NOISY, "sigma_test": 25}
     wanted = ("inp_channels", "out_channels", "dim", "heads", "bias", "LayerNorm_type")
     network = {key: options["network_g"][key] for key in wanted}
-    options["network_g"] = {"type": "Restormer", **network, "num_blocks": [4, 6, 6, 8], "dual_pixel_task": False}
+    options["network_g"] = {
+        "type": "Restormer",
+        **network,
+        "num_blocks": [4, 6, 6, 8],
+        "dual_pixel_task": False,
+    }
     options["train"]["use_grad_clip"] = True
     del options["train"]["ConStyle_iter"]
     return options
@@ -147,7 +153,11 @@ def nafnet():
     blocks = {"enc_blk_nums": [1, 1, 1, 28], "middle_blk_num": 1, "dec_blk_nums": [1, 1, 1, 1]}
     options["network_g"] = {"type": "NAFNet", "width": 32, **blocks}
     options["train"]["pixel_opt"] = {"type": "PSNRLoss", "loss_weight": 1, "reduction": "mean"}
-    options["train"]["scheduler"] = {"type": "TrueCosineAnnealingLR", "T_max": 200000, "eta_min": 1e-7}
+    options["train"]["scheduler"] = {
+        "type": "TrueCosineAnnealingLR",
+        "T_max": 200000,
+        "eta_min": 1e-7,
+    }
     options["val"]["grids"] = True
     return options
 
@@ -171,7 +181,13 @@ def test_recipe_in_the_authors_words_becomes_the_recipe_of_this_package(tmp_path
     assert "num_blocks_up: [6, 6, 4]  # right_blk_num, which begins at full resolution" in text
     assert "torchrun --nproc-per-node 4" in text
     said = capsys.readouterr().out
-    for key in ("network_g.Train", "val.window_size", "val.rgb2bgr", "val.use_image", "val.max_minibatch"):
+    for key in (
+        "network_g.Train",
+        "val.window_size",
+        "val.rgb2bgr",
+        "val.use_image",
+        "val.max_minibatch",
+    ):
         assert re.search(rf"^  {re.escape(key)}: \w", said, re.MULTILINE), key
         assert f"#   {key}: " in text
 
@@ -196,12 +212,16 @@ def test_what_was_converted_passes_the_checks(tmp_path, ten_pairs, two_pairs, mo
     complete_datasets(options)
     check_options(options)
     kept = {f"{phase}.{key}" for phase, section in options["datasets"].items() for key in section}
-    assert not {key.rpartition(".")[2] for key in made.left_out} & {key.partition(".")[2] for key in kept} - {"type"}
+    assert not {key.rpartition(".")[2] for key in made.left_out} & {
+        key.partition(".")[2] for key in kept
+    } - {"type"}
 
 
 def test_noise_of_restormers_program_is_noise_here():
     made = convert(restormer())
-    assert made.options["datasets"]["train"]["degradations"] == [{"type": "noise", "sigma": [0, 50]}]
+    assert made.options["datasets"]["train"]["degradations"] == [
+        {"type": "noise", "sigma": [0, 50]}
+    ]
     assert made.options["datasets"]["val"]["degradations"] == [{"type": "noise", "sigma": 25}]
     assert made.options["train"]["grad_clip_norm"] == 0.01
     assert made.options["network_g"]["layer_norm_type"] == "WithBias"
@@ -232,11 +252,16 @@ def test_keys_without_an_equivalent_are_named():
     authors["my_key"] = authors["train"]["my_key"] = authors["network_g"]["my_key"] = 1
     made = convert(authors)
     assert {"my_key", "train.my_key", "network_g.my_key"} <= made.left_out.keys()
-    assert all("my_key" not in section for section in (made.options, made.options["train"], made.options["network_g"]))
+    assert all(
+        "my_key" not in section
+        for section in (made.options, made.options["train"], made.options["network_g"])
+    )
 
 
 @pytest.mark.parametrize("key", ["model_type", "datasets.train.type"])
-def test_file_that_was_not_converted_is_refused_in_a_sentence_that_names_the_command(tmp_path, ten_pairs, key):
+def test_file_that_was_not_converted_is_refused_in_a_sentence_that_names_the_command(
+    tmp_path, ten_pairs, key
+):
     authors = yaml.safe_load(GUIDED)
     if key != "model_type":
         authors["model_type"] = "RestorationModel"
@@ -249,9 +274,13 @@ def test_file_that_was_not_converted_is_refused_in_a_sentence_that_names_the_com
 
 def test_files_that_cannot_be_converted_are_one_clear_error(tmp_path, capsys, ten_pairs):
     authors = yaml.safe_load(GUIDED)
-    with pytest.raises(OptionsError, match="model_type is 'SRModel' and no data set is one of the authors'"):
+    with pytest.raises(
+        OptionsError, match="model_type is 'SRModel' and no data set is one of the authors'"
+    ):
         convert({"model_type": "SRModel"})
-    with pytest.raises(OptionsError, match=r"network_g\.type is 'ConStyleFormer', which is no network here"):
+    with pytest.raises(
+        OptionsError, match=r"network_g\.type is 'ConStyleFormer', which is no network here"
+    ):
         convert(authors | {"network_g": {"type": "ConStyleFormer"}})
     with pytest.raises(OptionsError, match="train is 3; it must be a section"):
         convert(authors | {"train": 3})

@@ -19,7 +19,9 @@ from constyle_arch import archs
 def test_traffic_counts_what_operators_read_and_write():
     convolution = nn.Conv2d(3, 8, 1, bias=False)
     pixels = 2 * 16 * 16
-    assert traffic(nn.Sequential(convolution, nn.ReLU()), batch=2, side=16) == 4 * (pixels * (3 + 8 + 8 + 8) + 24)
+    assert traffic(nn.Sequential(convolution, nn.ReLU()), batch=2, side=16) == 4 * (
+        pixels * (3 + 8 + 8 + 8) + 24
+    )
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
@@ -29,7 +31,10 @@ def test_least_time_of_an_operator_is_what_its_products_or_its_bytes_need(mode):
         torch.nn.functional.conv2d(image, weight).relu()
     pixels = 2 * 16 * 16
     convolution = ledger.spent["convolution, 1×1"]
-    assert (convolution.flop, convolution.bytes) == (2 * pixels * 3 * 8, 4 * (pixels * (3 + 8) + 24))
+    assert (convolution.flop, convolution.bytes) == (
+        2 * pixels * 3 * 8,
+        4 * (pixels * (3 + 8) + 24),
+    )
     assert convolution.least == max(convolution.flop, convolution.bytes) / 1e6
     assert ledger.spent["relu"].least == 4 * pixels * (8 + 8) / 1e6
 
@@ -40,7 +45,9 @@ def test_least_time_of_an_operator_is_what_its_products_or_its_bytes_need(mode):
 def test_backward_pass_of_a_convolution_takes_two_of_its_size(convolution):
     with Ledger() as ledger:
         convolution(torch.rand(2, 8, 6, 6, requires_grad=True)).sum().backward()
-    forward, backward = (one for name, one in ledger.spent.items() if name.startswith("convolution"))
+    forward, backward = (
+        one for name, one in ledger.spent.items() if name.startswith("convolution")
+    )
     assert backward.flop == 2 * forward.flop > 0
 
 
@@ -50,7 +57,8 @@ def test_row_of_the_roofline_lists_the_largest_losses():
         ledger.spent[name] = Spent(calls=3, seconds=seconds, flop=1e9, bytes=1e9, least=0.1)
     text = row("NAFNet", "step", "bf16", ledger)
     assert text.startswith(
-        "| NAFNet | step | bf16 | 4 | 4.0 | 0.40 | 3.70 | 11% | gelu 1.90 s (of 2.00, 3 calls); mm 0.90"
+        "| NAFNet | step | bf16 | 4 | 4.0 | 0.40 | 3.70 | 11% | gelu 1.90 s (of 2.00, 3 calls); "
+        "mm 0.90"
     )
     assert "mul" not in text
 
@@ -78,8 +86,14 @@ def test_variants_are_measured_in_turn_and_plain_by_its_equations(monkeypatch):
             asked.append((self.label, "end"))
 
     monkeypatch.setattr(networks, "Worker", Worker)
-    results = compare([Variant("a", "NAFNet"), Variant("b", "NAFNet")], 2, 16, rounds=3, device="cpu")
-    round_ = [(label, task) for label in "ab" for task in ("forward", "forward", "step", "step", "peak", "end")]
+    results = compare(
+        [Variant("a", "NAFNet"), Variant("b", "NAFNet")], 2, 16, rounds=3, device="cpu"
+    )
+    round_ = [
+        (label, task)
+        for label in "ab"
+        for task in ("forward", "forward", "step", "step", "peak", "end")
+    ]
     assert asked == 3 * round_
     assert results["a"] == Measured(2 + 12, 4 + 12, 5 + 12)
 
@@ -109,9 +123,18 @@ def test_subject_makes_a_step_and_tells_its_memory(plain):
 
 @pytest.mark.parametrize("network", peers.PEERS)
 def test_peers_restore_alike_and_have_the_same_gradients(network):
-    pair, forward, step = Pair(network), Task("forward", KEPT, 1, 24, 16), Task("step", KEPT, 2, 16, 16)
+    pair, forward, step = (
+        Pair(network),
+        Task("forward", KEPT, 1, 24, 16),
+        Task("step", KEPT, 2, 16, 16),
+    )
     restored = pair.subject(forward, True).forward()
-    assert 0 < pair.difference(forward, False) < peers.TOLERANCE < 0.1 * (restored - restored.mean()).abs().max()
+    assert (
+        0
+        < pair.difference(forward, False)
+        < peers.TOLERANCE
+        < 0.1 * (restored - restored.mean()).abs().max()
+    )
     lengths = []
     for peer in (True, False):
         assert pair.seconds(step, peer) > 0
@@ -122,16 +145,26 @@ def test_peers_restore_alike_and_have_the_same_gradients(network):
 
 
 def test_table_has_ratios_of_each_round_and_the_allocators_share():
-    seconds = {KEPT: ([2.0, 4.0, 9.0], [1.0, 1.0, 3.0]), AS_IT_COMES: ([4.0, 10.0, 18.0], [2.0, 2.0, 6.0])}
-    results = {Task("forward", way, 1, 64, 64): Compared(both, (0.0, 0.0), (3.0, 2.0)) for way, both in seconds.items()}
+    seconds = {
+        KEPT: ([2.0, 4.0, 9.0], [1.0, 1.0, 3.0]),
+        AS_IT_COMES: ([4.0, 10.0, 18.0], [2.0, 2.0, 6.0]),
+    }
+    results = {
+        Task("forward", way, 1, 64, 64): Compared(both, (0.0, 0.0), (3.0, 2.0))
+        for way, both in seconds.items()
+    }
     kept, as_it_comes = rows("NAFNet", results)
-    assert kept == "| NAFNet | forward, 1×64×64 | float32 | 4.000 | 1.000 | 3.00 (2.50–3.50) | 3.00 | 2.00 |"
+    assert (
+        kept == "| NAFNet | forward, 1×64×64 | float32 | 4.000 | 1.000 | 3.00 (2.50–3.50) | 3.00 | "
+        "2.00 |"
+    )
     assert "| 10.000 | 2.000 | 3.00 (2.50–4.00) |" in as_it_comes
     assert allocators("NAFNet", results) == ["- NAFNet, forward, 1×64×64: 2.00 (2.00–2.25)"]
 
 
 def test_the_gpus_benchmark_runs_on_the_cpu(tmp_path):
-    """Each way of computing of a network, with the real processes; and what time does not do for is named."""
+    """Each way of computing of a network, with the real processes; and what time does not do for is
+    named."""
     file = tmp_path / "RESULTS.md"
     for minutes, wanted in (
         ("9", "| bf16, channels first |"),
@@ -139,7 +172,18 @@ def test_the_gpus_benchmark_runs_on_the_cpu(tmp_path):
     ):
         file.write_text(f"before\n{gpu.BEGIN}\n{gpu.END}\nafter\n")
         sizes = ["--batch", "2", "--side", "64", "--rounds", "1", "--minutes", minutes]
-        gpu.main(["--device", "cpu", "--eager", "--networks", "ConStyleMaxim", *sizes, "--results", str(file)])
+        gpu.main(
+            [
+                "--device",
+                "cpu",
+                "--eager",
+                "--networks",
+                "ConStyleMaxim",
+                *sizes,
+                "--results",
+                str(file),
+            ]
+        )
         text = file.read_text()
         assert wanted in text
         assert text.startswith("before\n") and text.endswith("\nafter\n")

@@ -20,7 +20,11 @@ from constyle_arch.images import decode
 from tests.shared import REPOSITORY, png_claiming, write_pairs
 
 PAGE = (REPOSITORY / "docs" / "data.md").read_text()
-TABLE = dict(re.findall(r"^\| (.+?) \| (.+?) \|$", PAGE.split("what happens to broken files")[1], re.MULTILINE))
+TABLE = dict(
+    re.findall(
+        r"^\| (.+?) \| (.+?) \|$", PAGE.split("what happens to broken files")[1], re.MULTILINE
+    )
+)
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 48, 3), dtype=np.uint8)
 JPEG = cv2.imencode(".jpg", NOISE)[1].tobytes()
@@ -96,7 +100,10 @@ def lmdb_without_meta_info(folder):
 
 def wrong_key(folder):
     packed = in_lmdb(folder)
-    with lmdb.open(str(packed / "lq.lmdb")) as environment, environment.begin(write=True) as transaction:
+    with (
+        lmdb.open(str(packed / "lq.lmdb")) as environment,
+        environment.begin(write=True) as transaction,
+    ):
         transaction.delete(b"001")
     return read_all(packed, ".lmdb")
 
@@ -125,8 +132,12 @@ ERRORS = {
     "LMDB without meta_info.txt": lmdb_without_meta_info,
     "wrong key": wrong_key,
     "crop larger than the image": lambda folder: read_all(folder, phase="train", gt_size=41),
-    "32-bit float": lambda folder: read_all(replace(folder, encoded(NOISE.astype(np.float32), ".tif"), ".tif")),
-    "more than 200 million pixels": lambda folder: read_all(replace(folder, png_claiming(60_000, 60_000))),
+    "32-bit float": lambda folder: read_all(
+        replace(folder, encoded(NOISE.astype(np.float32), ".tif"), ".tif")
+    ),
+    "more than 200 million pixels": lambda folder: read_all(
+        replace(folder, png_claiming(60_000, 60_000))
+    ),
     "names that differ in their suffix alone": one_name,
     "link to nothing": link_to_nothing,
 }
@@ -138,12 +149,20 @@ def test_broken_data_is_one_clear_error(tmp_path, kind):
         ERRORS[kind](pairs(tmp_path))
     (documented,) = re.findall(r"`(.+?)`", TABLE[kind])
     assert documented in str(error.value)
-    assert "001" in str(error.value) or str(tmp_path) in str(error.value)  # the file or folder is named
+    # the file or folder is named
+    assert "001" in str(error.value) or str(tmp_path) in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_broken_images_are_listed_when_preparing(tmp_path):
-    for kind in ("truncated PNG", "truncated JPEG", "text renamed .png", "empty file", "32-bit float", "size mismatch"):
+    for kind in (
+        "truncated PNG",
+        "truncated JPEG",
+        "text renamed .png",
+        "empty file",
+        "32-bit float",
+        "size mismatch",
+    ):
         folder = pairs(tmp_path / kind)
         with pytest.raises(DataError):
             ERRORS[kind](folder)
@@ -206,7 +225,9 @@ def test_palette_becomes_colour():
 def test_what_follows_a_jpeg_does_not_make_it_damaged():
     for trailer in (b"\xff\xda trailing bytes", b"x" * 10000, JPEG[:300]):
         assert np.array_equal(decode(JPEG + trailer, "x"), decode(JPEG, "x"))
-    progressive = cv2.imencode(".jpg", NOISE, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_RST_INTERVAL, 2])[1]
+    progressive = cv2.imencode(
+        ".jpg", NOISE, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_RST_INTERVAL, 2]
+    )[1]
     content = progressive.tobytes()
     assert decode(content, "x").shape == NOISE.shape
     for share in (0.3, 0.6, 0.9, 0.999):
@@ -237,7 +258,10 @@ def test_exif_orientation_is_applied():
 
     exif = Image.Exif()
     exif[274] = 6  # to be turned clockwise
-    upright, turned = by_pillow("RGB", "JPEG", quality=95), by_pillow("RGB", "JPEG", quality=95, exif=exif)
+    upright, turned = (
+        by_pillow("RGB", "JPEG", quality=95),
+        by_pillow("RGB", "JPEG", quality=95, exif=exif),
+    )
     assert np.array_equal(decode(turned, "x"), np.rot90(decode(upright, "x"), -1))
     assert "EXIF orientation" in TABLE
 
@@ -318,5 +342,8 @@ def test_the_page_has_twenty_kinds_and_each_is_tested():
     here = Path(__file__).read_text() + (REPOSITORY / "tests" / "test_packing.py").read_text()
     kinds = set(TABLE) - {"what", "---"}
     assert len(kinds) >= 20
-    elsewhere = {"disk full while preparing", "an output that is there, or an input"}  # test_packing.py
+    elsewhere = {
+        "disk full while preparing",
+        "an output that is there, or an input",
+    }  # test_packing.py
     assert {kind for kind in kinds - elsewhere if f'"{kind}"' not in here} == set()

@@ -35,7 +35,8 @@ from tests.shared import (
 
 
 class ReferenceTraining:
-    """SPEC in plain tensor arithmetic, sharing with the model under test only the network's forward pass."""
+    """SPEC in plain tensor arithmetic, sharing with the model under test only the network's forward
+    pass."""
 
     def __init__(self, model):
         self.net = deepcopy(model.net_g)
@@ -47,7 +48,9 @@ class ReferenceTraining:
 
     def step(self, lq, gt):
         with torch.no_grad():
-            for key, query in zip(self.key_encoder.parameters(), self.net.encoder.parameters(), strict=True):
+            for key, query in zip(
+                self.key_encoder.parameters(), self.net.encoder.parameters(), strict=True
+            ):
                 key.copy_(0.999 * key + 0.001 * query)
             positive = self.key_encoder(gt).codes.c2
         restored, (c1, c2) = self.net(lq, return_codes=True)
@@ -58,7 +61,9 @@ class ReferenceTraining:
 
         contrastive = 0
         for query, key in zip(c2, positive, strict=True):
-            scores = torch.stack([query @ key, *(query @ self.queue[:, i] for i in range(QUEUE))]) / 0.07
+            scores = (
+                torch.stack([query @ key, *(query @ self.queue[:, i] for i in range(QUEUE))]) / 0.07
+            )
             contrastive = contrastive + (scores.logsumexp(dim=0) - scores[0]) / BATCH
         content = ((c2 - positive) ** 2).sum() / (BATCH * 128)
         style = 0
@@ -88,7 +93,8 @@ class ReferenceTraining:
 def test_training_steps_equal_an_independent_computation(make_model):
     model = make_model(contrast={"queue_size": QUEUE, "normalize": False})
     for module in (model.net_g, model.net_g_ema, model.contrast):
-        module.double()  # AdamW's first steps are signs of gradients: float32 rounding would decide some of them
+        # AdamW's first steps are signs of gradients: float32 rounding would decide some of them
+        module.double()
     reference = ReferenceTraining(model)
     for iteration in range(1, 5):  # 20 codes: once and a half around the queue
         images = {name: image.double() for name, image in batch(iteration).items()}
@@ -144,7 +150,9 @@ def test_mixup_mixes_what_the_step_trains_on(make_model):
     model.optimize_parameters(1)
     assert not torch.equal(model.lq, images["lq"])
     assert not torch.equal(model.gt, images["gt"])
-    assert model.get_current_log()["l_pix"] == pytest.approx((restored[0] - model.gt).abs().mean().item())
+    assert model.get_current_log()["l_pix"] == pytest.approx(
+        (restored[0] - model.gt).abs().mean().item()
+    )
 
 
 def snapshot(module):
@@ -152,7 +160,11 @@ def snapshot(module):
 
 
 def changed(before, module):
-    return {name for name, tensor in module.state_dict().items() if not torch.equal(tensor, before[name])}
+    return {
+        name
+        for name, tensor in module.state_dict().items()
+        if not torch.equal(tensor, before[name])
+    }
 
 
 def test_constyle_is_frozen_after_constyle_iter(make_model):
@@ -209,7 +221,8 @@ def optimized_once(model, **more):
 
 @pytest.mark.parametrize("kind", ["ConStyleRestormer", "ConStyleNAFNet", "ConStyleMaxim"])
 @pytest.mark.parametrize(
-    "ablation", [{"use_code": False}, {"use_features": False}, {"use_code": False, "use_features": False}]
+    "ablation",
+    [{"use_code": False}, {"use_features": False}, {"use_code": False, "use_features": False}],
 )
 def test_network_without_code_or_features_trains(make_model, kind, ablation):
     network = {"type": kind, "dim": 8, "num_blocks_bottleneck": 1, **ablation}
@@ -226,7 +239,9 @@ def test_code_and_features_reach_the_image_only_where_they_are_used():
         network = TINY["ConStyleNAFNet"](**ablation).train()
         image = torch.rand(2, 3, 16, 16)
         assert (
-            torch.autograd.grad(network(image).sum(), network.encoder.stages[0][0].weight, allow_unused=True)[0]
+            torch.autograd.grad(
+                network(image).sum(), network.encoder.stages[0][0].weight, allow_unused=True
+            )[0]
             is not None
         ) == linked
 
@@ -245,7 +260,9 @@ def test_queue_takes_codes_of_queries_or_of_keys(make_model, enqueue):
     optimized_once(model, lq_other=torch.rand(BATCH, 3, 16, 16))
     query, key = model.codes[0].c2, model.positives[0]
     assert not torch.allclose(query, key)
-    torch.testing.assert_close(model.contrast.queue[:, :BATCH].T, key if enqueue == "key" else query)
+    torch.testing.assert_close(
+        model.contrast.queue[:, :BATCH].T, key if enqueue == "key" else query
+    )
 
 
 def test_loss_weights_scale_the_losses():
@@ -283,7 +300,9 @@ def test_any_batch_size_goes_with_any_queue(batch_size):
 def test_normalised_codes_have_unit_length_everywhere():
     contrast = MomentumContrast(ConStyle(), queue_size=6)
     torch.testing.assert_close(contrast.queue.norm(dim=0), torch.ones(6))
-    torch.testing.assert_close(contrast.positive(torch.rand(3, 3, 16, 16)).norm(dim=1), torch.ones(3))
+    torch.testing.assert_close(
+        contrast.positive(torch.rand(3, 3, 16, 16)).norm(dim=1), torch.ones(3)
+    )
     prepared = contrast.prepared(Codes(torch.randn(3, 128), torch.randn(3, 128)))
     torch.testing.assert_close(prepared.c1.norm(dim=1), torch.ones(3))
 
@@ -327,7 +346,11 @@ def test_gradients_are_clipped_to_the_norm_asked_for(make_model):
     model = make_model(grad_clip_norm=1e-3)
     model.feed_data(batch(1))
     model.optimize_parameters(1)
-    gradients = [parameter.grad.norm() for parameter in model.net_g.parameters() if parameter.grad is not None]
+    gradients = [
+        parameter.grad.norm()
+        for parameter in model.net_g.parameters()
+        if parameter.grad is not None
+    ]
     assert torch.stack(gradients).norm() == pytest.approx(1e-3, rel=1e-3)
     assert model.get_current_log()["grad_norm"] > 1e-3
 
@@ -335,7 +358,8 @@ def test_gradients_are_clipped_to_the_norm_asked_for(make_model):
 def test_three_steps_reproduce_the_golden_training(make_model):
     """ConStyle-NAFNet (dim 16) from the formula weights, as the authors' code trained it.
 
-    In float64: AdamW's first steps are signs of small gradients, which float32's rounding turns here and there.
+    In float64: AdamW's first steps are signs of small gradients, which float32's rounding turns
+    here and there.
     """
     golden = np.load(GOLDEN / "golden.npz")
     network = {"type": "ConStyleNAFNet", **SMALL_NAFNET}
@@ -344,20 +368,26 @@ def test_three_steps_reproduce_the_golden_training(make_model):
     model = make_model(network_g=network, optim_g=optimizer, contrast=contrast, grad_clip_norm=1e9)
     published = published_state_dict("ConStyleNAFNet_small_train")
     model.net_g.load_state_dict(from_published(published), strict=True)
-    model.contrast.encoder.load_state_dict(model.net_g.encoder.state_dict())  # the recorded run starts from a copy
+    # the recorded run starts from a copy
+    model.contrast.encoder.load_state_dict(model.net_g.encoder.state_dict())
     model.contrast.queue.copy_(published["ConStyle.queue"])
     for module in (model.net_g, model.net_g_ema, model.contrast):
         module.double()
 
     lq_seed, gt_seed = golden["train/lq_gt_seed"]
     for step, expected in enumerate(golden["train/losses_pix_con_content_style_gradnorm_ptr"]):
-        images = (torch.from_numpy(formula_input((4, 3, 32, 32), seed + step)).double() for seed in (lq_seed, gt_seed))
+        images = (
+            torch.from_numpy(formula_input((4, 3, 32, 32), seed + step)).double()
+            for seed in (lq_seed, gt_seed)
+        )
         model.feed_data(dict(zip(("lq", "gt"), images, strict=True)))
         model.optimize_parameters(step + 1)
         logged = model.get_current_log()
         names = ("l_pix", "l_contrastive", "l_content", "l_style", "grad_norm")
         tolerance = 1e-4 if step == 0 else 2e-3
-        assert [logged[name] for name in names] == pytest.approx(expected[:5].tolist(), rel=tolerance), step
+        assert [logged[name] for name in names] == pytest.approx(
+            expected[:5].tolist(), rel=tolerance
+        ), step
         assert int(model.contrast.pointer) == expected[5]
 
     model.net_g.eval()
@@ -401,11 +431,16 @@ def test_run_stops_after_some_steps_in_a_row_that_are_not_finite(make_model):
         model.feed_data(broken)
         model.optimize_parameters(iteration)
     model.feed_data(broken)
-    with pytest.raises(RunError, match=r"not finite in 3 steps in a row, the last one iteration 3 .*checkpoints saved"):
+    with pytest.raises(
+        RunError,
+        match=r"not finite in 3 steps in a row, the last one iteration 3 .*checkpoints saved",
+    ):
         model.optimize_parameters(3)
 
 
-def test_what_the_last_good_step_left_is_saved_though_later_ones_were_not_finite(make_model, tmp_path):
+def test_what_the_last_good_step_left_is_saved_though_later_ones_were_not_finite(
+    make_model, tmp_path
+):
     model = make_model(contrast={"queue_size": QUEUE}, total_iter=4)
     model.feed_data(batch(1))
     model.optimize_parameters(1)
@@ -417,13 +452,16 @@ def test_what_the_last_good_step_left_is_saved_though_later_ones_were_not_finite
         model.optimize_parameters(iteration)
         if iteration == 2:
             model.save(epoch=0, current_iter=2)
-    with pytest.raises(RunError, match=r"diverged: its last 3 steps were not finite.* iteration 1 left it"):
+    with pytest.raises(
+        RunError, match=r"diverged: its last 3 steps were not finite.* iteration 1 left it"
+    ):
         model.save(epoch=0, current_iter=-1)
     for name in ("net_g_2.pth", "net_g_latest.pth"):
         assert equal(torch.load(tmp_path / name, weights_only=True)["params"], good)
     resumed = make_model(contrast={"queue_size": QUEUE})
     resumed.resume_training(torch.load(tmp_path / "2.state", weights_only=True))
-    assert resumed.non_finite.in_a_row == 1  # so that a resumed run stops where it would have stopped
+    # so that a resumed run stops where it would have stopped
+    assert resumed.non_finite.in_a_row == 1
 
 
 def test_single_step_at_the_end_that_was_not_finite_does_not_fail_the_run(make_model, tmp_path):
@@ -440,12 +478,15 @@ def test_memory_that_runs_out_names_what_to_lower(make_model, monkeypatch):
     model = make_model(contrast={"queue_size": QUEUE})
 
     def without_memory(*_):
-        raise RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 1 bytes.")
+        raise RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 1 bytes."
+        )
 
     monkeypatch.setattr(model, "compute_losses", without_memory)
     model.feed_data(batch(1))
     with pytest.raises(
-        RunError, match=r"iteration 1\. Lower datasets\.train\.batch_size_per_gpu \(4\) or .*gt_size \(16\)"
+        RunError,
+        match=r"iteration 1\. Lower datasets\.train\.batch_size_per_gpu \(4\) or .*gt_size \(16\)",
     ):
         model.optimize_parameters(1)
 
@@ -453,13 +494,21 @@ def test_memory_that_runs_out_names_what_to_lower(make_model, monkeypatch):
 def test_old_checkpoints_are_removed_and_the_newest_can_be_resumed_from(make_model, tmp_path):
     model = make_model()
     model.opt["logger"]["keep_checkpoints"] = 2
-    for name in ("net_g_best.pth", "net_g_latest.pth", "net_g_9.pth", "9.state"):  # 9 is of an earlier, longer run
+    # 9 is of an earlier, longer run
+    for name in (
+        "net_g_best.pth",
+        "net_g_latest.pth",
+        "net_g_9.pth",
+        "9.state",
+    ):
         (tmp_path / name).touch()
     for iteration in (2, 4, 5, 6):
         model.save(0, iteration)
         assert (tmp_path / f"{iteration}.state").is_file()
     kept = {path.name for path in tmp_path.iterdir() if path.is_file()}
-    numbered = {name for iteration in (5, 6, 9) for name in (f"net_g_{iteration}.pth", f"{iteration}.state")}
+    numbered = {
+        name for iteration in (5, 6, 9) for name in (f"net_g_{iteration}.pth", f"{iteration}.state")
+    }
     assert kept == {"net_g_best.pth", "net_g_latest.pth", *numbered}
     assert torch.load(tmp_path / "6.state")["iter"] == 6
 
@@ -484,7 +533,9 @@ def test_model_of_ones_own_has_options_of_its_own(make_model):
     class ModelOfOnesOwn(RestorationModel):
         pass
 
-    model = make_model(model_type="ModelOfOnesOwn", own_gain=2, contrast={"own": 1, "momentum": 0.5})
+    model = make_model(
+        model_type="ModelOfOnesOwn", own_gain=2, contrast={"own": 1, "momentum": 0.5}
+    )
     assert (model.opt["train"]["own_gain"], model.opt["train"]["contrast"]["own"]) == (2, 1)
     assert (model.train.ema_decay, model.train.contrast.momentum) == (0.9, 0.5)
 
@@ -515,12 +566,17 @@ def test_losses_of_a_plugin_are_built_added_and_logged_under_their_names(tmp_pat
     """Whatever they are called; those of the contrast as long as ConStyle trains."""
     (tmp_path / "losses.py").write_text(PLUGIN)
     options = training_options(ten_pairs, total_iter=2, constyle_iter=1)
-    options["train"] |= {"color_opt": {"type": "MeanColorLoss", "loss_weight": 3}, "norm_opt": {"type": "CodeNormLoss"}}
+    options["train"] |= {
+        "color_opt": {"type": "MeanColorLoss", "loss_weight": 3},
+        "norm_opt": {"type": "CodeNormLoss"},
+    }
     file = write_options(tmp_path / "run.yml", options)
     result = run_command("train", "-opt", file, "--plugin", "losses.py", cwd=tmp_path)
     assert result.returncode == 0, result.stderr[-2000:]
     first, second = (
-        set(re.findall(r"(l_\w+): ", line)) for line in result.stderr.splitlines() if re.search(r"iter: +[12],", line)
+        set(re.findall(r"(l_\w+): ", line))
+        for line in result.stderr.splitlines()
+        if re.search(r"iter: +[12],", line)
     )
     assert second == {"l_pix", "l_color"}
     assert first == {"l_pix", "l_contrastive", "l_content", "l_style", "l_color", "l_norm"}
@@ -533,7 +589,10 @@ def test_every_restoration_loss_is_added_to_what_is_minimised(make_model):
         "fft_opt": {"type": "FFTLoss", "loss_weight": 0.1},
     }
     plain, more = make_model(), make_model(**extra)
-    without, with_them = optimized_once(plain)["output.weight"], optimized_once(more)["output.weight"]
+    without, with_them = (
+        optimized_once(plain)["output.weight"],
+        optimized_once(more)["output.weight"],
+    )
     logged = more.get_current_log()
     assert list(logged)[:7] == [
         *("l_pix", "l_contrastive", "l_content", "l_style"),
@@ -545,7 +604,10 @@ def test_every_restoration_loss_is_added_to_what_is_minimised(make_model):
 
 def test_losses_are_their_formulas():
     restored, clean = torch.rand(2, 3, 3, 8, 10)
-    psnr = [10 * np.log10(1 / np.mean((one - other).numpy() ** 2)) for one, other in zip(restored, clean, strict=True)]
+    psnr = [
+        10 * np.log10(1 / np.mean((one - other).numpy() ** 2))
+        for one, other in zip(restored, clean, strict=True)
+    ]
     assert PSNRLoss()(restored, clean).item() == pytest.approx(-np.mean(psnr), rel=1e-5)
     assert PSNRLoss(loss_weight=2)(clean, clean).item() == pytest.approx(-160)
     spectrum = np.fft.rfft2((restored - clean).numpy())

@@ -54,7 +54,12 @@ def test_names_are_matched_by_template(lq, gt, templates, expected):
             "1 of 2 degraded images have no clean partner by lq_name '{}' and gt_name '{}': x",
         ),
         (["a"], ["a"], ("rain-{}", "{}"), "do not have the form of lq_name 'rain-{}': a"),
-        (["1_2"], ["1_x", "1_y"], ("{}_*", "{}_*"), "match gt_name '{}_*' as another one does: 1_y (as 1_x)"),
+        (
+            ["1_2"],
+            ["1_x", "1_y"],
+            ("{}_*", "{}_*"),
+            "match gt_name '{}_*' as another one does: 1_y (as 1_x)",
+        ),
         (["a"], ["a"], ("{}", "a"), "same number of {}"),
         (["a"], ["a"], ("a", "a"), "at least one"),
     ],
@@ -147,7 +152,8 @@ def test_second_crop_is_of_the_same_degraded_image(tmp_path):
     for _ in range(10):
         item = dataset[0]
         found = [
-            [x for x in range(49) if torch.equal(whole[..., x : x + 16], item[side])] for side in ("lq", "lq_other")
+            [x for x in range(49) if torch.equal(whole[..., x : x + 16], item[side])]
+            for side in ("lq", "lq_other")
         ]
         assert all(found)
         places.add(found[0] == found[1])
@@ -158,7 +164,8 @@ def test_workers_of_a_loader_read_an_lmdb_their_parent_has_open(tmp_path):
     write_pairs(tmp_path, 4)
     dataset = PairedRestorationDataset(to_lmdb(tmp_path))
     expected = dataset[0]["lq"]
-    other_dataset = PairedRestorationDataset(to_lmdb_options(tmp_path))  # a second set on the same LMDB
+    # a second set on the same LMDB
+    other_dataset = PairedRestorationDataset(to_lmdb_options(tmp_path))
     assert torch.equal(other_dataset[0]["lq"], expected)
     for item in torch.utils.data.DataLoader(other_dataset, num_workers=2):
         assert item["lq"].shape[1:] == expected.shape
@@ -206,14 +213,19 @@ def test_folder_without_meta_info_is_no_lmdb(tmp_path):
     with pytest.raises(DataError, match=r"no meta_info\.txt"):
         PairedRestorationDataset(
             options(
-                tmp_path, dataroot_lq=str(tmp_path / "x.lmdb"), dataroot_gt=str(tmp_path / "x.lmdb"), io_backend=lmdb
+                tmp_path,
+                dataroot_lq=str(tmp_path / "x.lmdb"),
+                dataroot_gt=str(tmp_path / "x.lmdb"),
+                io_backend=lmdb,
             )
         )
 
 
 def test_io_backend_may_not_contradict_the_folders(tmp_path):
     write_pairs(tmp_path, 1)
-    with pytest.raises(DataError, match=r"io_backend\.type is 'lmdb', but dataroot_lq is disk by its name"):
+    with pytest.raises(
+        DataError, match=r"io_backend\.type is 'lmdb', but dataroot_lq is disk by its name"
+    ):
         PairedRestorationDataset(options(tmp_path, io_backend={"type": "lmdb"}))
 
 
@@ -225,10 +237,13 @@ def test_two_files_of_one_name_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("images", "batch", "ranks", "ratio"), [(10, 16, 1, 1), (10, 4, 1, 1), (1000, 16, 1, 1), (7, 2, 3, 5), (8, 4, 2, 1)]
+    ("images", "batch", "ranks", "ratio"),
+    [(10, 16, 1, 1), (10, 4, 1, 1), (1000, 16, 1, 1), (7, 2, 3, 5), (8, 4, 2, 1)],
 )
 def test_epochs_are_whole_batches_on_every_rank(images, batch, ranks, ratio):
-    samplers = [WholeBatchSampler(images, batch, ranks, rank, ratio, seed=0) for rank in range(ranks)]
+    samplers = [
+        WholeBatchSampler(images, batch, ranks, rank, ratio, seed=0) for rank in range(ranks)
+    ]
     drawn = [list(sampler) for sampler in samplers]
     assert all(
         len(samples) == len(sampler) == sampler.batches * batch
@@ -274,7 +289,9 @@ def test_crops_do_not_depend_on_the_number_of_workers(tmp_path, workers):
     epochs = {}
     for number in (0, workers):
         sampler = WholeBatchSampler(6, 2, 1, 0, 1, seed=5)
-        loader = build_dataloader(dataset, {**opt, "num_worker_per_gpu": number}, num_gpu=0, sampler=sampler)
+        loader = build_dataloader(
+            dataset, {**opt, "num_worker_per_gpu": number}, num_gpu=0, sampler=sampler
+        )
         for epoch in (0, 1):
             sampler.set_epoch(epoch)
             epochs[number, epoch] = torch.cat([batch["lq"] for batch in loader])
@@ -285,14 +302,24 @@ def test_crops_do_not_depend_on_the_number_of_workers(tmp_path, workers):
 
 def test_a_seeded_sample_leaves_the_random_state_alone(tmp_path):
     write_pairs(tmp_path, 1)
-    dataset = SeededDataset(PairedRestorationDataset(options(tmp_path) | {"phase": "train", "gt_size": 16}))
+    dataset = SeededDataset(
+        PairedRestorationDataset(options(tmp_path) | {"phase": "train", "gt_size": 16})
+    )
     states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
     dataset[0, 12345]
-    assert states == (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
+    assert states == (
+        random.getstate(),
+        np.random.get_state()[1].tolist(),
+        torch.get_rng_state().tolist(),
+    )
 
 
 def test_integers_are_the_same_images_in_fewer_bytes(ten_pairs):
-    options = {"dataroot_lq": str(ten_pairs / "lq"), "dataroot_gt": str(ten_pairs / "gt"), "phase": "val"}
+    options = {
+        "dataroot_lq": str(ten_pairs / "lq"),
+        "dataroot_gt": str(ten_pairs / "gt"),
+        "phase": "val",
+    }
     floats, integers = PairedRestorationDataset(options)[3], PairedRestorationDataset(options)
     integers.integers = True
     for side in ("lq", "gt"):
@@ -303,7 +330,9 @@ def test_integers_are_the_same_images_in_fewer_bytes(ten_pairs):
 
 def test_images_of_several_depths_are_one_batch():
     deep, shallow = torch.rand(3, 4, 4), torch.randint(256, (3, 4, 4), dtype=torch.uint8)
-    batch = collate([{"lq": deep, "gt": shallow, "name": "a"}, {"lq": shallow, "gt": shallow, "name": "b"}])
+    batch = collate(
+        [{"lq": deep, "gt": shallow, "name": "a"}, {"lq": shallow, "gt": shallow, "name": "b"}]
+    )
     assert torch.equal(batch["lq"], torch.stack([deep, shallow.float() / 255]))
     assert batch["gt"].dtype == torch.uint8
     assert batch["name"] == ["a", "b"]

@@ -50,11 +50,16 @@ def test_quantities_are_drawn_as_written():
     assert 19.5 < max(ranged) <= 20
     assert np.mean(ranged) == pytest.approx(15, abs=0.5)
     chosen = [Quantity.parse({"choice": [15, 25, 50]}, "x").draw(rng) for _ in range(300)]
-    assert {number: chosen.count(number) > 60 for number in set(chosen)} == {15: True, 25: True, 50: True}
+    assert {number: chosen.count(number) > 60 for number in set(chosen)} == {
+        15: True,
+        25: True,
+        50: True,
+    }
 
 
 @pytest.mark.parametrize(
-    "value", [None, "25", [], [3, 2], [1, 2, 3], {"choice": []}, {"chioce": [1]}, True, [1, "2"], -1]
+    "value",
+    [None, "25", [], [3, 2], [1, 2, 3], {"choice": []}, {"chioce": [1]}, True, [1, "2"], -1],
 )
 def test_quantities_that_are_none_are_refused(value):
     with pytest.raises(ValueError, match="sigma is"):
@@ -66,7 +71,9 @@ def test_haze_follows_the_scattering_model():
     hazy = add_haze(IMAGE, depth, beta=1.5, airlight=0.9)
     for row, column in ((0, 0), (5, 29), (23, 7)):
         t = np.exp(-1.5 * depth[row, column])
-        np.testing.assert_allclose(hazy[row, column], IMAGE[row, column] * t + 0.9 * (1 - t), rtol=1e-5)
+        np.testing.assert_allclose(
+            hazy[row, column], IMAGE[row, column] * t + 0.9 * (1 - t), rtol=1e-5
+        )
     np.testing.assert_array_equal(add_haze(IMAGE, depth, beta=0, airlight=0.9), IMAGE)
 
 
@@ -99,7 +106,8 @@ def test_blur_kernel_is_a_path_of_that_length_and_direction(length, angle, turn)
     assert kernel.min() >= 0
     assert kernel.sum() == pytest.approx(1, abs=1e-5)
     rows, columns = np.indices(kernel.shape) - kernel.shape[0] // 2
-    if turn == 0:  # moments of a straight line: mean 0, variance (length - 1)² / 12 along it, at most a pixel's across
+    if turn == 0:
+        # A straight line's variance is (length - 1)² / 12 along it, and at most a pixel's across.
         direction = np.cos(np.deg2rad(angle)), -np.sin(np.deg2rad(angle))
         along = columns * direction[0] + rows * direction[1]
         across = -columns * direction[1] + rows * direction[0]
@@ -116,7 +124,9 @@ def test_motion_blur_of_an_edge_is_a_ramp_of_the_length():
     assert ramp[25] == pytest.approx(0, abs=1e-6)
     assert ramp[35] == pytest.approx(1, abs=1e-6)
     np.testing.assert_allclose(np.diff(ramp[26:34]), 1 / 8, atol=0.02)
-    np.testing.assert_allclose(MotionBlur(length=9, angle=90)(edge, RandomState(0)), edge, atol=1e-6)
+    np.testing.assert_allclose(
+        MotionBlur(length=9, angle=90)(edge, RandomState(0)), edge, atol=1e-6
+    )
 
 
 def test_rain_falls_along_its_angle_and_only_brightens():
@@ -151,7 +161,8 @@ def photograph(height=160, width=192):
 @pytest.mark.parametrize("color", ["rgb", "gray"])
 def test_poisson_noise_is_basicsrs(color, gray):
     image = photograph() if color == "rgb" else photograph()[..., :1]
-    image_of_basicsr = image[..., ::-1] if gray and color == "rgb" else image  # it takes BGR for the gray version
+    # it takes BGR for the gray version
+    image_of_basicsr = image[..., ::-1] if gray and color == "rgb" else image
     np.random.seed(4)
     noise = basicsrs.generate_poisson_noise(
         np.ascontiguousarray(image_of_basicsr), 1.5, gray_noise=gray and color == "rgb"
@@ -169,7 +180,9 @@ def test_gray_noise_is_one_for_all_channels_of_so_many_images():
     assert Noise(50, clip=True)(IMAGE, rng).min() == 0
 
 
-@pytest.mark.parametrize("options", [{}, {"kernel": "generalized", "beta": 0.7}, {"kernel": "plateau", "beta": 1.5}])
+@pytest.mark.parametrize(
+    "options", [{}, {"kernel": "generalized", "beta": 0.7}, {"kernel": "plateau", "beta": 1.5}]
+)
 @pytest.mark.parametrize("isotropic", [True, False])
 def test_a_point_becomes_the_kernel_of_basicsr(options, isotropic):
     point = np.zeros((21, 21, 3), np.float32)
@@ -200,7 +213,9 @@ def test_sinc_keeps_low_frequencies_takes_high_ones_and_rings():
     waves = {frequency: 0.5 + 0.4 * np.cos(frequency * columns) for frequency in (0.3, 2.5)}
     for frequency, wave in waves.items():
         image = np.broadcast_to(wave[None, :, None], (40, 200, 1)).astype(np.float32)
-        left = Sinc(1.2, radius=10)(image, RandomState(0))[20, 20:180].std() / image[20, 20:180].std()
+        left = (
+            Sinc(1.2, radius=10)(image, RandomState(0))[20, 20:180].std() / image[20, 20:180].std()
+        )
         assert left > 0.9 if frequency < 1.2 else left < 0.1
     edge = np.full((40, 60, 3), 0.2, np.float32)
     edge[:, 30:] = 0.8
@@ -211,7 +226,9 @@ def test_jpeg_is_what_a_file_of_that_quality_holds():
     image = photograph()
     compressed = Jpeg(40)(image, RandomState(0))
     file = io.BytesIO()  # OpenCV and Pillow both write by libjpeg
-    PIL.Image.fromarray(np.round(255 * image).astype(np.uint8)).save(file, "JPEG", quality=40, subsampling="4:2:0")
+    PIL.Image.fromarray(np.round(255 * image).astype(np.uint8)).save(
+        file, "JPEG", quality=40, subsampling="4:2:0"
+    )
     expected = np.asarray(PIL.Image.open(file), np.float32) / 255
     np.testing.assert_allclose(compressed, expected, atol=2 / 255)
     gray = Jpeg(40)(image[..., :1], RandomState(0))
@@ -223,7 +240,9 @@ def test_resize_loses_what_is_finer_than_the_scale():
     image = photograph()
     block = Resize(0.25, "area")(image, RandomState(0))
     small = image.reshape(40, 4, 48, 4, 3).mean(axis=(1, 3))
-    np.testing.assert_allclose(block, cv2.resize(small, (192, 160), interpolation=cv2.INTER_AREA), atol=1e-5)
+    np.testing.assert_allclose(
+        block, cv2.resize(small, (192, 160), interpolation=cv2.INTER_AREA), atol=1e-5
+    )
     np.testing.assert_array_equal(Resize(1, "bicubic")(image, RandomState(0)), image)
 
 
@@ -258,7 +277,11 @@ def test_falling_flakes_are_smeared_by_half_a_gaussian():
 
 
 def test_one_of_draws_by_weight_and_may_do_nothing():
-    options = {"type": "one_of", "choices": [[{"type": "contrast", "factor": 0}], []], "weights": [1, 3]}
+    options = {
+        "type": "one_of",
+        "choices": [[{"type": "contrast", "factor": 0}], []],
+        "weights": [1, 3],
+    }
     one_of, rng = build_degradation(options), RandomState(0)
     clean = [np.array_equal(one_of(IMAGE, rng), IMAGE) for _ in range(300)]
     assert np.mean(clean) == pytest.approx(0.75, abs=0.07)
@@ -299,13 +322,22 @@ def test_every_degradation_keeps_size_and_type_and_depends_on_its_numbers_alone(
     ("options", "message"),
     [
         ({"type": "fog"}, "type is 'fog'; there are haze, rain, snow"),
-        ({"type": "blur", "kernel": "box"}, "kernel is 'box'; it must be gaussian, generalized or plateau"),
-        ({"type": "resize", "interpolation": "nearest"}, "interpolation is 'nearest'; there are area"),
+        (
+            {"type": "blur", "kernel": "box"},
+            "kernel is 'box'; it must be gaussian, generalized or plateau",
+        ),
+        (
+            {"type": "resize", "interpolation": "nearest"},
+            "interpolation is 'nearest'; there are area",
+        ),
         ({"type": "noise", "sigma": 1, "gray": 2}, r"gray is 2; it must be a number in \[0, 1\]"),
         ({"type": "jpeg", "quality": 0}, r"quality is 0; it must lie in \[1, 100\]"),
         ({"type": "snow", "severity": 6}, r"severity is 6; it must lie in \[1, 5\]"),
         ({"type": "one_of", "choices": [{"type": "jpeg"}]}, "choices is .* it must list lists"),
-        ({"type": "one_of", "choices": [[]], "weights": [1, 2]}, r"weights is \[1, 2\]; it must list a number"),
+        (
+            {"type": "one_of", "choices": [[]], "weights": [1, 2]},
+            r"weights is \[1, 2\]; it must list a number",
+        ),
         ({"type": "noise"}, "sigma"),
         ({"type": "noise", "sigma": [50, 0]}, "sigma is"),
         ({"type": "noise", "sigma": 5, "mean": 1}, "mean"),
@@ -319,7 +351,12 @@ def test_degradations_that_do_not_exist_are_explained(options, message):
 
 
 def dataset(folder, *degradations, **options):
-    opt = {"name": "x", "phase": "val", "dataroot_gt": str(folder / "gt"), "degradations": list(degradations)}
+    opt = {
+        "name": "x",
+        "phase": "val",
+        "dataroot_gt": str(folder / "gt"),
+        "degradations": list(degradations),
+    }
     return DegradedImageDataset({**opt, **options})
 
 
@@ -329,7 +366,9 @@ NOISE = {"type": "noise", "sigma": 25}
 def test_test_noise_is_that_of_the_literature(tmp_path):
     write_pairs(tmp_path, 2)
     for index, item in enumerate(dataset(tmp_path, NOISE)):
-        image = cv2.cvtColor(cv2.imread(str(tmp_path / "gt" / f"{index:03}.png")), cv2.COLOR_BGR2RGB)
+        image = cv2.cvtColor(
+            cv2.imread(str(tmp_path / "gt" / f"{index:03}.png")), cv2.COLOR_BGR2RGB
+        )
         expected = np.float32(image) / 255.0
         np.random.seed(seed=0)
         expected += np.random.normal(0, 25 / 255.0, expected.shape)
@@ -436,7 +475,10 @@ def test_clean_images_may_lie_in_several_places(tmp_path):
     [
         ({"degradations": "noise"}, "it must be a list such as"),
         ({"degradations": []}, "it must be a list such as"),
-        ({"degradations": [NOISE, {"type": "noise", "sigma": "x"}]}, "degradations, number 2: sigma is 'x'"),
+        (
+            {"degradations": [NOISE, {"type": "noise", "sigma": "x"}]},
+            "degradations, number 2: sigma is 'x'",
+        ),
         ({"color": "grey"}, "color is 'grey'; it must be rgb or gray"),
         ({"dataroot_gt": None}, "dataroot_gt is missing"),
         ({"dataroot_gt": ["nowhere"]}, "dataroot_gt: the folder nowhere does not exist"),
@@ -469,10 +511,15 @@ class Scramble(Degradation):
 def test_second_crop_is_another_one_of_the_same_degraded_image(tmp_path):
     write_pairs(tmp_path, 1)
     options = {"name": "x", "phase": "train", "gt_size": 16, "use_hflip": False, "use_rot": False}
-    options |= {"dataroot_gt": str(tmp_path / "gt"), "degradations": [{"type": "noise", "sigma": 25}]}
+    options |= {
+        "dataroot_gt": str(tmp_path / "gt"),
+        "degradations": [{"type": "noise", "sigma": 25}],
+    }
     corners = set()
     for seed in range(5):
-        with_other, without = (DegradedImageDataset({**options, "second_crop": other}) for other in (True, False))
+        with_other, without = (
+            DegradedImageDataset({**options, "second_crop": other}) for other in (True, False)
+        )
         with_other.degradations = [Scramble()]
         random.seed(seed)
         item = with_other[0]
@@ -483,5 +530,6 @@ def test_second_crop_is_another_one_of_the_same_degraded_image(tmp_path):
             assert torch.equal(whole[:, row : row + 16, column : column + 16], item[side])
             corners.add((seed, row, column))
         random.seed(seed)
-        assert torch.equal(without[0]["gt"], item["gt"])  # a second crop leaves the first one where it was
+        # a second crop leaves the first one where it was
+        assert torch.equal(without[0]["gt"], item["gt"])
     assert len(corners) == 10

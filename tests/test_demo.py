@@ -15,13 +15,25 @@ def restored_alike(cwd, task, name, rows):
     sample, form = f"datasets/sample/{task}/test", "{}_*_*" if task == "dehaze" else "{}_*"
     names = ("--gt", f"{sample}/gt", "--lq-name", form)
     result = run_command(
-        "restore", "-i", f"{sample}/lq", "-o", "restored", "--weights", f"experiments/{name}", *names, cwd=cwd
+        "restore",
+        "-i",
+        f"{sample}/lq",
+        "-o",
+        "restored",
+        "--weights",
+        f"experiments/{name}",
+        *names,
+        cwd=cwd,
     )
-    return result.returncode == 0 and all(f"{float(row['psnr']):.4f}" in result.stdout for row in rows)
+    return result.returncode == 0 and all(
+        f"{float(row['psnr']):.4f}" in result.stdout for row in rows
+    )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("task", "decibels"), [("dehaze", 5), ("derain", 3), ("deblur", 3), ("denoise", 6)])
+@pytest.mark.parametrize(
+    ("task", "decibels"), [("dehaze", 5), ("derain", 3), ("deblur", 3), ("denoise", 6)]
+)
 def test_demo_gains_on_every_held_out_photograph(tmp_path, task, decibels):
     name = f"demo_{task}_constyle_restormer"
     options = REPOSITORY / "options"
@@ -34,7 +46,9 @@ def test_demo_gains_on_every_held_out_photograph(tmp_path, task, decibels):
         assert result.returncode == 0, result.stderr[-3000:]
     scores = tmp_path / "results" / name / "results.csv"
     rows = [row for row in csv.DictReader(scores.open()) if row["image"] != "mean"]
-    assert {row["image"].split("_")[0] for row in rows} == {name.split(".")[0] for name in TEST_PHOTOGRAPHS}
+    assert {row["image"].split("_")[0] for row in rows} == {
+        name.split(".")[0] for name in TEST_PHOTOGRAPHS
+    }
     assert restored_alike(tmp_path, task, name, rows)
     gains = {row["image"]: float(row["psnr"]) - float(row["input_psnr"]) for row in rows}
     assert min(gains.values()) >= decibels, gains

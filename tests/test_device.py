@@ -1,4 +1,5 @@
-"""The package on the device that a user computes on: `make test-gpu` with a GPU, everything on the CPU without one."""
+"""The package on the device that a user computes on: `make test-gpu` with a GPU, everything on the
+CPU without one."""
 
 import copy
 import os
@@ -50,20 +51,31 @@ def float32_as_it_is():
 def command(cwd, *arguments, launcher=(sys.executable, "-m", "constyle_arch")):
     """Run `basicsr` with the GPU in sight."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
-    environment["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment["PYTHONPATH"] = os.pathsep.join(
+        [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
+    )
     result = subprocess.run(
-        [*launcher, *map(str, arguments)], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+        [*launcher, *map(str, arguments)],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.returncode == 0, result.stderr[-3000:]
     return result
 
 
-@pytest.mark.parametrize("name", [name for name in NETWORKS if "small" in name] if not GPUS else NETWORKS)
+@pytest.mark.parametrize(
+    "name", [name for name in NETWORKS if "small" in name] if not GPUS else NETWORKS
+)
 def test_network_agrees_with_golden_data(name, tmp_path):
     golden = np.load(GOLDEN / "golden.npz")
     torch.save({"params": published_state_dict(name)}, tmp_path / "published.pth")
     network = constyle_arch.load_network(tmp_path / "published.pth").to(DEVICE)
-    lq = torch.from_numpy(formula_input(golden[f"{name}/input_shape"], int(golden[f"{name}/input_seed"])))
+    lq = torch.from_numpy(
+        formula_input(golden[f"{name}/input_shape"], int(golden[f"{name}/input_seed"]))
+    )
     with torch.inference_mode():
         assert_agrees(network(lq.to(DEVICE)).cpu(), golden[f"{name}/output"])
 
@@ -75,8 +87,12 @@ def test_gradients_are_those_of_the_cpu(name):
     other = copy.deepcopy(network).to(DEVICE)
     for one, images in ((network, lq), (other, lq.to(DEVICE))):
         one(images).square().mean().backward()
-    for (parameter, on_cpu), on_device in zip(network.named_parameters(), other.parameters(), strict=True):
-        torch.testing.assert_close(on_device.grad.cpu(), on_cpu.grad, rtol=1e-6, atol=1e-12, msg=parameter)
+    for (parameter, on_cpu), on_device in zip(
+        network.named_parameters(), other.parameters(), strict=True
+    ):
+        torch.testing.assert_close(
+            on_device.grad.cpu(), on_cpu.grad, rtol=1e-6, atol=1e-12, msg=parameter
+        )
 
 
 @pytest.mark.parametrize("amp", PRECISIONS)
@@ -120,15 +136,23 @@ def test_trained_network_gives_the_recorded_result(name):
 
 def test_a_photograph_in_tiles_is_restored_as_on_the_cpu():
     torch.manual_seed(0)
-    network, pixels = TINY["ConStyleNAFNet"]().eval(), formula_input((1, 3, 100, 132), 3)[0].transpose(1, 2, 0)
+    network, pixels = (
+        TINY["ConStyleNAFNet"]().eval(),
+        formula_input((1, 3, 100, 132), 3)[0].transpose(1, 2, 0),
+    )
     on_cpu = restore(network, pixels, tile=64, overlap=16)
-    np.testing.assert_allclose(restore(network.to(DEVICE), pixels, tile=64, overlap=16), on_cpu, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(
+        restore(network.to(DEVICE), pixels, tile=64, overlap=16), on_cpu, rtol=0, atol=1e-4
+    )
 
 
 def test_interrupted_run_ends_as_if_nothing_had_happened(tmp_path):
     """With deterministic kernels, for which a GPU has to be asked."""
     options = options_for(tmp_path) | {"num_gpu": GPUS}
-    options["datasets"]["train"] |= {"num_worker_per_gpu": 2, "prefetch_mode": "cuda" if GPUS else "cpu"}
+    options["datasets"]["train"] |= {
+        "num_worker_per_gpu": 2,
+        "prefetch_mode": "cuda" if GPUS else "cpu",
+    }
     options["datasets"]["train"] |= {"pin_memory": True} if GPUS else {"num_prefetch_queue": 2}
     homes = []
     for name, totals in (("whole", [TOTAL]), ("interrupted", [6, TOTAL])):
@@ -144,7 +168,14 @@ def test_interrupted_run_ends_as_if_nothing_had_happened(tmp_path):
 def test_one_process_of_torchrun_trains(tmp_path):
     """With NCCL, where there is a GPU."""
     options = options_for(tmp_path) | {"num_gpu": GPUS}
-    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "1")
+    torchrun = (
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "1",
+    )
     file = write_options(tmp_path / "run.yml", options)
     command(tmp_path, "train", "-opt", file, launcher=(*torchrun, "-m", "constyle_arch"))
     log = next((tmp_path / "experiments" / "tiny").glob("train_*.log")).read_text()

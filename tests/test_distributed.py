@@ -15,14 +15,23 @@ from torch import nn
 from constyle_arch.archs import ConStyle
 from constyle_arch.errors import OptionsError, RunError
 from constyle_arch.models.synced_batch_norm import SyncedBatchNorm1d, synchronize
-from tests.shared import REPOSITORY, paired_dataset, run_command, training_options, write_options, write_pairs
+from tests.shared import (
+    REPOSITORY,
+    paired_dataset,
+    run_command,
+    training_options,
+    write_options,
+    write_pairs,
+)
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 TWO_PROCESSES = (*TORCHRUN, "-m", "constyle_arch")
 
 
 def trained(options, cwd, *flags, launcher=TWO_PROCESSES):
-    result = run_command("train", "-opt", write_options(cwd / "run.yml", options), *flags, cwd=cwd, launcher=launcher)
+    result = run_command(
+        "train", "-opt", write_options(cwd / "run.yml", options), *flags, cwd=cwd, launcher=launcher
+    )
     assert result.returncode == 0, result.stderr[-3000:]
     return cwd / "experiments" / options["name"]
 
@@ -36,7 +45,8 @@ def test_two_processes_train_and_freeze_together(tmp_path, ten_pairs, two_pairs)
     home = trained(options, tmp_path, "--plugin", REPOSITORY / "tests" / "dump_ranks.py")
     assert "Number of processes: 2" in log_of(home)
     ranks = [torch.load(tmp_path / f"rank{rank}.pth", weights_only=True) for rank in (0, 1)]
-    assert int(ranks[0]["contrast"]["pointer"]) == 16  # two iterations, two processes, four images each
+    # two iterations, two processes, four images each
+    assert int(ranks[0]["contrast"]["pointer"]) == 16
     for part in ("queue", "pointer"):
         assert torch.equal(ranks[0]["contrast"][part], ranks[1]["contrast"][part])
     assert not torch.equal(ranks[0]["codes"], ranks[1]["codes"])
@@ -58,16 +68,25 @@ def test_error_of_any_process_is_shown(tmp_path):
 
 
 def test_shared_validation_gives_the_numbers_of_one_process(tmp_path, ten_pairs):
-    """Measured by two processes while training, and by one and by two with the network that was saved."""
-    val = write_pairs(tmp_path / "val", 5, height=37, width=51)  # an odd number, not dealt out evenly
+    """Measured by two processes while training, and by one and by two with the network that was
+    saved."""
+    # an odd number, not dealt out evenly
+    val = write_pairs(tmp_path / "val", 5, height=37, width=51)
     options = training_options(ten_pairs, val, total_iter=3, constyle_iter=2)
     options["val"] |= {"val_freq": 3, "save_img": True}
-    options["val"]["metrics"]["ssim"] = {"type": "calculate_ssim", "crop_border": 0, "test_y_channel": False}
+    options["val"]["metrics"]["ssim"] = {
+        "type": "calculate_ssim",
+        "crop_border": 0,
+        "test_y_channel": False,
+    }
     home = trained(options, tmp_path)
     (record,) = json.loads((home / "models" / "metrics_history.json").read_text())
     assert len(list((home / "visualization" / "pairs").rglob("*.png"))) == 5
 
-    weights = {"pretrain_network_g": str(home / "models" / "net_g_latest.pth"), "param_key_g": "params_ema"}
+    weights = {
+        "pretrain_network_g": str(home / "models" / "net_g_latest.pth"),
+        "param_key_g": "params_ema",
+    }
     test = {key: options[key] for key in ("model_type", "scale", "num_gpu", "network_g", "val")}
     test |= {"path": weights, "datasets": {"test": paired_dataset(val)}}
     tables = []
@@ -83,17 +102,29 @@ def test_shared_validation_gives_the_numbers_of_one_process(tmp_path, ten_pairs)
 
 
 def test_two_processes_with_half_the_batch_train_as_one_does(tmp_path, ten_pairs):
-    """Without BatchNorm and Gram matrices everything agrees, up to the rounding of sums in another order."""
+    """Without BatchNorm and Gram matrices everything agrees, up to the rounding of sums in another
+    order."""
     options = training_options(ten_pairs, total_iter=4, ema_decay=0)
     options["model_type"] = "RestorationModel"
-    options["network_g"] = {"type": "NAFNet", "width": 4, "enc_blk_nums": [1], "middle_blk_num": 1, "dec_blk_nums": [1]}
+    options["network_g"] = {
+        "type": "NAFNet",
+        "width": 4,
+        "enc_blk_nums": [1],
+        "middle_blk_num": 1,
+        "dec_blk_nums": [1],
+    }
     options["train"]["optim_g"] = {"type": "SGD", "lr": 0.1, "momentum": 0.9}
     weights = []
-    for name, batch, launcher in (("one", 4, (sys.executable, "-m", "constyle_arch")), ("two", 2, TWO_PROCESSES)):
+    for name, batch, launcher in (
+        ("one", 4, (sys.executable, "-m", "constyle_arch")),
+        ("two", 2, TWO_PROCESSES),
+    ):
         (tmp_path / name).mkdir()
         options["datasets"]["train"]["batch_size_per_gpu"] = batch
         home = trained(options, tmp_path / name, launcher=launcher)
-        weights.append(torch.load(home / "models" / "net_g_latest.pth", weights_only=True)["params"])
+        weights.append(
+            torch.load(home / "models" / "net_g_latest.pth", weights_only=True)["params"]
+        )
     start = torch.load(home / "models" / "net_g_2.pth", weights_only=True)["params"]
     moved = max(float((start[name] - weights[1][name]).abs().max()) for name in start)
     assert moved > 1e-4
@@ -102,11 +133,14 @@ def test_two_processes_with_half_the_batch_train_as_one_does(tmp_path, ten_pairs
 
 
 def encode(rank, count, folder):
-    """Write the codes of this process's share of four images, the gradients of all, and BatchNorm's statistics."""
+    """Write the codes of this process's share of four images, the gradients of all, and BatchNorm's
+    statistics."""
     torch.set_num_threads(1)
     if count > 1:
         meeting = f"file://{folder}/meeting"
-        torch.distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=count)
+        torch.distributed.init_process_group(
+            "gloo", init_method=meeting, rank=rank, world_size=count
+        )
     torch.manual_seed(0)
     encoder = ConStyle().double()
     synchronize(encoder)
@@ -117,7 +151,10 @@ def encode(rank, count, folder):
         for gradient in gradients:
             torch.distributed.all_reduce(gradient)
         torch.distributed.destroy_process_group()
-    torch.save({"codes": codes._asdict(), "same": [*gradients, *encoder.buffers()]}, folder / f"{rank}_of_{count}.pth")
+    torch.save(
+        {"codes": codes._asdict(), "same": [*gradients, *encoder.buffers()]},
+        folder / f"{rank}_of_{count}.pth",
+    )
 
 
 def test_synced_batch_norm_of_two_processes_is_that_of_one_with_both_batches(tmp_path):
@@ -154,19 +191,24 @@ def test_worker_that_is_killed_is_restarted_and_goes_on(tmp_path, ten_pairs):
     )
     launcher = (*TORCHRUN, "--max-restarts", "1", "-m", "constyle_arch")
     home = trained(options, tmp_path, "--auto_resume", "--plugin", plugin, launcher=launcher)
-    assert any("Resuming training from epoch: 2, iter: 4" in path.read_text() for path in home.glob("train_*.log"))
+    assert any(
+        "Resuming training from epoch: 2, iter: 4" in path.read_text()
+        for path in home.glob("train_*.log")
+    )
     (tmp_path / "whole").mkdir()
     whole = trained(options, tmp_path / "whole")
     for key in ("params", "params_ema"):
         one, other = (
-            torch.load(folder / "models" / "net_g_latest.pth", weights_only=True)[key] for folder in (home, whole)
+            torch.load(folder / "models" / "net_g_latest.pth", weights_only=True)[key]
+            for folder in (home, whole)
         )
         assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
 @pytest.mark.parametrize("start", [("-m", "constyle_arch", "train"), ("basicsrs_train.py",)])
 def test_launchers_are_called_as_basicsrs_documentation_has_it(tmp_path, ten_pairs, start):
-    """`--launcher pytorch`, by the command and by a file of BasicSR's kind, which is told its `--local_rank`."""
+    """`--launcher pytorch`, by the command and by a file of BasicSR's kind, which is told its
+    `--local_rank`."""
     options = training_options(ten_pairs, total_iter=2)
     write_options(tmp_path / "run.yml", options)
     (tmp_path / "basicsrs_train.py").write_text(
@@ -177,7 +219,9 @@ def test_launchers_are_called_as_basicsrs_documentation_has_it(tmp_path, ten_pai
         "sys.argv.append(f'--local_rank={os.environ[\"LOCAL_RANK\"]}')\n"
         "train_pipeline(os.getcwd())\n"
     )
-    result = run_command(*start, "-opt", "run.yml", "--launcher", "pytorch", cwd=tmp_path, launcher=TORCHRUN)
+    result = run_command(
+        *start, "-opt", "run.yml", "--launcher", "pytorch", cwd=tmp_path, launcher=TORCHRUN
+    )
     assert result.returncode == 0, result.stderr[-3000:]
     assert "Number of processes: 2" in log_of(tmp_path / "experiments" / "tiny")
 
@@ -185,21 +229,40 @@ def test_launchers_are_called_as_basicsrs_documentation_has_it(tmp_path, ten_pai
 def test_slurm_starts_a_training(tmp_path, ten_pairs, monkeypatch):
     """Two tasks, as srun starts them, beside a `scontrol` that names this machine."""
     scontrol = tmp_path / "scontrol"
-    scontrol.write_text('#!/bin/sh\ntest "$*" = "show hostnames node[1-2]" && echo 127.0.0.1 && echo 127.0.0.1\n')
+    scontrol.write_text(
+        '#!/bin/sh\ntest "$*" = "show hostnames node[1-2]" && echo 127.0.0.1 && echo 127.0.0.1\n'
+    )
     scontrol.chmod(0o755)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    options = training_options(ten_pairs, total_iter=2) | {"dist_params": {"backend": "nccl", "port": port}}
+    options = training_options(ten_pairs, total_iter=2) | {
+        "dist_params": {"backend": "nccl", "port": port}
+    }
     write_options(tmp_path / "run.yml", options)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    command = [sys.executable, "-m", "constyle_arch", "train", "-opt", "run.yml", "--launcher", "slurm"]
+    command = [
+        sys.executable,
+        "-m",
+        "constyle_arch",
+        "train",
+        "-opt",
+        "run.yml",
+        "--launcher",
+        "slurm",
+    ]
     slurm = {"SLURM_NTASKS": "2", "SLURM_NODELIST": "node[1-2]"}
     tasks = [
         subprocess.Popen(
             command,
             cwd=tmp_path,
-            env={**os.environ, **slurm, "SLURM_PROCID": rank, "SLURM_LOCALID": "0", "OMP_NUM_THREADS": "1"},
+            env={
+                **os.environ,
+                **slurm,
+                "SLURM_PROCID": rank,
+                "SLURM_LOCALID": "0",
+                "OMP_NUM_THREADS": "1",
+            },
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -221,11 +284,15 @@ def test_what_slurm_lacks_is_one_clear_error(monkeypatch):
 
     monkeypatch.delenv("SLURM_PROCID", raising=False)
     options = str(REPOSITORY / "options" / "derain_nafnet.yml")
-    with pytest.raises(OptionsError, match=r"needs Slurm's SLURM_PROCID, SLURM_NTASKS, SLURM_NODELIST: .* srun"):
+    with pytest.raises(
+        OptionsError, match=r"needs Slurm's SLURM_PROCID, SLURM_NTASKS, SLURM_NODELIST: .* srun"
+    ):
         read_checked_options(["-opt", options, "--launcher", "slurm"])
     monkeypatch.setenv("PATH", "")
     monkeypatch.setenv("SLURM_NODELIST", "node1")
-    with pytest.raises(RunError, match=r"`scontrol show hostnames node1`, which .* fails: .*No such file"):
+    with pytest.raises(
+        RunError, match=r"`scontrol show hostnames node1`, which .* fails: .*No such file"
+    ):
         init_dist("slurm")
 
 
@@ -233,7 +300,11 @@ def test_problem_in_one_process_is_shown_once_and_ends_all(tmp_path, ten_pairs):
     options = training_options(ten_pairs, total_iter=4)
     options["network_g"]["dim"] = 7
     result = run_command(
-        "train", "-opt", write_options(tmp_path / "run.yml", options), cwd=tmp_path, launcher=TWO_PROCESSES
+        "train",
+        "-opt",
+        write_options(tmp_path / "run.yml", options),
+        cwd=tmp_path,
+        launcher=TWO_PROCESSES,
     )
     assert result.returncode != 0
     assert result.stderr.count("These options cannot be run") == 1
@@ -255,11 +326,17 @@ def test_nodes_meet_at_the_rendezvous_of_the_docs(tmp_path, ten_pairs):
 
     page = (REPOSITORY / "docs" / "training.md").read_text().replace("\\\n", "")
     line = re.search(r"^torchrun --nnodes 2 .*$", page, re.MULTILINE)[0]
-    flags = line.replace("HOST:29400", "127.0.0.1:29423").replace("--nproc-per-node 4", "--nproc-per-node 1").split()
+    flags = (
+        line.replace("HOST:29400", "127.0.0.1:29423")
+        .replace("--nproc-per-node 4", "--nproc-per-node 1")
+        .split()
+    )
     options = training_options(ten_pairs, total_iter=2)
     write_options(tmp_path / "my.yml", options)
     command = [sys.executable, "-m", "torch.distributed.run", *flags[1:]]
-    nodes = [subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    nodes = [
+        subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) for _ in range(2)
+    ]
     for node in nodes:
         _, errors = node.communicate(timeout=200)
         assert node.returncode == 0, errors[-2000:]

@@ -1,4 +1,5 @@
-"""Every command and every piece of Python in the documentation is run, here or in the tests named here."""
+"""Every command and every piece of Python in the documentation is run, here or in the tests named
+here."""
 
 import re
 import shlex
@@ -29,17 +30,25 @@ PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 PROGRAMS = ("basicsr", "torchrun", "make", "pip", "python", "source", "tensorboard", "./")
 
 ELSEWHERE = {
-    r"basicsr (train|test) -opt options/(test/)?demo_\w+\.yml": "test_demo_gains_on_every_held_out_photograph",
-    r"basicsr (train|test) -opt options/(test/)?(dehaze|deblur|derain|denoise)_constyle_\w+\.yml": "test_recipes.py",
+    r"basicsr (train|test) -opt options/(test/)?demo_\w+\.yml": (
+        "test_demo_gains_on_every_held_out_photograph"
+    ),
+    r"basicsr (train|test) -opt options/(test/)?(dehaze|deblur|derain|denoise)_constyle_\w+\.yml": (
+        "test_recipes.py"
+    ),
     r"basicsr prepare sample \w+": "test_demo_gains_on_every_held_out_photograph",
-    r"basicsr train -opt my\.yml --plugin my_network\.py": "test_network_of_ones_own_operator_trains_as_the_docs_show",
+    r"basicsr train -opt my\.yml --plugin my_network\.py": (
+        "test_network_of_ones_own_operator_trains_as_the_docs_show"
+    ),
     r"basicsr (init|train -opt (rain|haze)\.yml).*": "test_five_commands_lead_to_a_restored_folder",
     r"torchrun .*-m constyle_arch train .*": "test_distributed.py",
     r"make (setup|test|demo( TASK=\w+)?)": "the Makefile's, by which the tests run",
     r"source \.venv/bin/activate": "the shell's",
     r"pip install .*": "make setup",
     r"basicsr web": "test_a_photograph_goes_through_a_real_browser",
-    r"tensorboard --logdir tb_logger": "test_validation_pictures_are_in_the_folder_and_in_tensorboard",
+    r"tensorboard --logdir tb_logger": (
+        "test_validation_pictures_are_in_the_folder_and_in_tensorboard"
+    ),
 }
 
 
@@ -55,7 +64,9 @@ def joined(block):
 
 def commands():
     """The commands in blocks of no language, each once, without what is said about them."""
-    lines = [line for page in PAGES for block in blocks(page, "") for line in joined(block).splitlines()]
+    lines = [
+        line for page in PAGES for block in blocks(page, "") for line in joined(block).splitlines()
+    ]
     lines = [line.removeprefix(".venv/bin/") for line in lines]
     found = [re.sub(r"\s{2,}#.*", "", line) for line in lines if line.startswith(PROGRAMS)]
     return list(dict.fromkeys(found))
@@ -83,25 +94,39 @@ def world(tmp_path_factory):
     tested["datasets"] = {"test": options["datasets"]["val"]}
     tested["path"] = {"pretrain_network_g": "experiments/tiny"}
     for command, written in (("train", options), ("test", tested)):
-        result = run_command(command, "-opt", write_options(world / f"{command}.yml", written), cwd=world)
+        result = run_command(
+            command, "-opt", write_options(world / f"{command}.yml", written), cwd=world
+        )
         assert result.returncode == 0, result.stderr[-2000:]
-    for name in ("dehaze_nafnet", "dehaze_constyle_nafnet", "deblur_nafnet", "deblur_constyle_nafnet"):
+    for name in (
+        "dehaze_nafnet",
+        "dehaze_constyle_nafnet",
+        "deblur_nafnet",
+        "deblur_constyle_nafnet",
+    ):
         shutil.copytree(world / "experiments" / "tiny", world / "experiments" / name)
         shutil.copytree(world / "results" / "tiny", world / "results" / name)
     for name in ("rain", "haze"):
         shutil.copytree(world / "experiments" / "tiny", world / "experiments" / name)
     for task in ("dehaze", "derain", "deblur", "denoise"):
-        shutil.copytree(world / "experiments" / "tiny", world / "experiments" / f"demo_{task}_constyle_restormer")
+        shutil.copytree(
+            world / "experiments" / "tiny",
+            world / "experiments" / f"demo_{task}_constyle_restormer",
+        )
         write_pairs(world / "datasets" / "sample" / task / "train", 2, height=128, width=128)
     prepare_sample(world)
-    weights = ARCH_REGISTRY.get("ConStyleRestormer")(**{k: v for k, v in small_network().items() if k != "type"})
+    weights = ARCH_REGISTRY.get("ConStyleRestormer")(
+        **{k: v for k, v in small_network().items() if k != "type"}
+    )
     torch.save({"params": weights.state_dict()}, world / "net_g_latest.pth")
     for name in ("hazy.jpg", "hazy.png", "my_photograph.jpg", "photo.jpg"):
         Image.fromarray(picture(90, 120)).save(world / name)
     for folder in ("photos", "my_photographs", "clean", "data/hazy", "data/rainy", "data/clean"):
         (world / folder / "below").mkdir(parents=True)
         for number, name in enumerate(("a.jpg", "below/b.jpg")):
-            Image.fromarray(np.roll(picture(90, 120), 20 * number, axis=0)).save(world / folder / name)
+            Image.fromarray(np.roll(picture(90, 120), 20 * number, axis=0)).save(
+                world / folder / name
+            )
     return world
 
 
@@ -113,8 +138,28 @@ def prepare_sample(world):
         name.rename(name.with_name(f"{name.stem}_0.8_{number}.png"))
     for name in sorted((sample / "test" / "lq").iterdir()):
         name.rename(name.with_name(f"{name.stem}_0.8_1.png"))
-    arguments = ["--gt", str(sample / "train" / "gt"), "--lq", str(sample / "train" / "lq"), "--lq-name", "{}_*_*"]
-    assert cli.main(["prepare", "folders", *arguments, "-o", str(sample / "prepared" / "train"), "--workers", "0"]) == 0
+    arguments = [
+        "--gt",
+        str(sample / "train" / "gt"),
+        "--lq",
+        str(sample / "train" / "lq"),
+        "--lq-name",
+        "{}_*_*",
+    ]
+    assert (
+        cli.main(
+            [
+                "prepare",
+                "folders",
+                *arguments,
+                "-o",
+                str(sample / "prepared" / "train"),
+                "--workers",
+                "0",
+            ]
+        )
+        == 0
+    )
 
 
 @pytest.mark.parametrize("command", RUN_HERE)
@@ -143,7 +188,9 @@ def test_command_runs(world, monkeypatch, command):
 
 def test_commands_said_to_be_run_elsewhere_are():
     for pattern, place in ELSEWHERE.items():
-        assert [command for command in commands() if re.fullmatch(pattern, command)], f"{pattern} is in no page"
+        assert [command for command in commands() if re.fullmatch(pattern, command)], (
+            f"{pattern} is in no page"
+        )
         name = place.removesuffix(".py")
         assert not name.startswith("test_") or [
             file
@@ -158,13 +205,17 @@ def test_commands_said_to_be_run_elsewhere_are():
 
 def test_commands_in_sentences_and_help_are_understood(capsys):
     texts = [page.read_text() for page in [*PAGES, REPOSITORY / "datasets" / "README.md"]]
-    in_sentences = [command for text in texts for command in re.findall(r"`(basicsr [^`\n]+)`", text)]
+    in_sentences = [
+        command for text in texts for command in re.findall(r"`(basicsr [^`\n]+)`", text)
+    ]
     parser = cli.build_parser()
     helps = [parser.format_help()] + [
         command.format_help() for command in parser._subparsers._group_actions[0].choices.values()
     ]
     in_help = [
-        re.sub(r"\s{3,}.*", "", line.strip()) for text in helps for line in re.findall(r"^  (basicsr .*)", text, re.M)
+        re.sub(r"\s{3,}.*", "", line.strip())
+        for text in helps
+        for line in re.findall(r"^  (basicsr .*)", text, re.M)
     ]
     assert len(in_sentences) > 20
     assert len(in_help) > 15
@@ -191,7 +242,9 @@ def test_commands_in_sentences_and_help_are_understood(capsys):
 def test_python_runs(world, monkeypatch, page, number, code):
     monkeypatch.chdir(world)
     if "dehaze.onnx" in code and not (world / "dehaze.onnx").exists():
-        assert cli.main(["export", "experiments/demo_dehaze_constyle_restormer", "dehaze.onnx"]) == 0
+        assert (
+            cli.main(["export", "experiments/demo_dehaze_constyle_restormer", "dehaze.onnx"]) == 0
+        )
     (world / "restored.png").unlink(missing_ok=True)
     network = constyle_arch.load_network("net_g_latest.pth")
     names = {"constyle_arch": constyle_arch, "network": network, "image": picture(90, 120)}
@@ -203,14 +256,22 @@ def test_python_runs(world, monkeypatch, page, number, code):
 
 
 def test_errors_in_the_faq_are_those_that_are_said():
-    """What stands in code marks at the beginning of an answer is found in the code, or is pip's or Python's."""
-    source = "".join(file.read_text() for file in sorted((REPOSITORY / "constyle_arch").rglob("*.py")))
+    """What stands in code marks at the beginning of an answer is found in the code, or is pip's or
+    Python's."""
+    source = "".join(
+        file.read_text() for file in sorted((REPOSITORY / "constyle_arch").rglob("*.py"))
+    )
     source += (REPOSITORY / "Makefile").read_text() + MESSAGES.read_text(encoding="utf-8")
     of_others = ("ModuleNotFoundError", "No module named")
-    headings = re.findall(r"^\*\*(.*?)\*\*", (REPOSITORY / "docs" / "faq.md").read_text(), re.MULTILINE)
+    headings = re.findall(
+        r"^\*\*(.*?)\*\*", (REPOSITORY / "docs" / "faq.md").read_text(), re.MULTILINE
+    )
     messages = [message for heading in headings for message in re.findall(r"`([^`]+)`", heading)]
     assert len(messages) > 10
     for message in messages:
-        parts = [part.strip() for part in re.split(r"…|\?|python3|'params_ema'|2\.13|ConStyleNAFNet", message)]
+        parts = [
+            part.strip()
+            for part in re.split(r"…|\?|python3|'params_ema'|2\.13|ConStyleNAFNet", message)
+        ]
         if not message.startswith(of_others):
             assert all(part in source for part in parts), message

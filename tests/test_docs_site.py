@@ -1,4 +1,5 @@
-"""The site of the documentation: it builds, its links lead somewhere, and its reference tells what the code has."""
+"""The site of the documentation: it builds, its links lead somewhere, and its reference tells what
+the code has."""
 
 import argparse
 import json
@@ -56,12 +57,18 @@ def prose_of(path):
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
     build_site(REPOSITORY, folder)
-    return {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()
+    }
 
 
 @pytest.fixture(scope="module")
 def pages(site):
-    return {name: Page(path) for name, path in site.items() if name.endswith(".html") and name != "404.html"}
+    return {
+        name: Page(path)
+        for name, path in site.items()
+        if name.endswith(".html") and name != "404.html"
+    }
 
 
 @pytest.fixture
@@ -83,7 +90,9 @@ def nav_entries(nav):
 
 def site_path(path):
     """Where a page of the repository stands on the site."""
-    return str(Path(path.removeprefix("docs/").replace("README.md", "index.md")).with_suffix(".html"))
+    return str(
+        Path(path.removeprefix("docs/").replace("README.md", "index.md")).with_suffix(".html")
+    )
 
 
 def test_every_page_of_the_nav_is_there(site):
@@ -93,7 +102,9 @@ def test_every_page_of_the_nav_is_there(site):
 
 
 def test_files_to_download_are_those_of_the_repository(site):
-    recipes = [path.relative_to(REPOSITORY).as_posix() for path in REPOSITORY.glob("options/**/*.yml")]
+    recipes = [
+        path.relative_to(REPOSITORY).as_posix() for path in REPOSITORY.glob("options/**/*.yml")
+    ]
     assert len(recipes) > 50
     for path in (*recipes, "LICENSE", "CITATION.cff", "benchmarks/growth.svg"):
         assert site[path].read_bytes() == (REPOSITORY / path).read_bytes()
@@ -107,7 +118,11 @@ def test_every_link_leads_to_a_place_on_the_site(site, pages):
                 assert link.startswith(("http://", "https://"))
                 continue
             path, anchor = urldefrag(link)
-            target = (Path("/") / name).parent.joinpath(unquote(path)).resolve() if path else Path("/") / name
+            target = (
+                (Path("/") / name).parent.joinpath(unquote(path)).resolve()
+                if path
+                else Path("/") / name
+            )
             target = str(target).lstrip("/")
             assert target in site, f"{name} links to {link}"
             assert not anchor or anchor in pages[target].anchors, f"{name} links to {link}"
@@ -116,7 +131,9 @@ def test_every_link_leads_to_a_place_on_the_site(site, pages):
 def test_nothing_is_loaded_from_elsewhere(site):
     for path in site.values():
         if path.suffix in (".html", ".css"):
-            assert not re.search(r"""(src=|url\(|<link[^>]*href=)["']?(https?:)?//""", path.read_text())
+            assert not re.search(
+                r"""(src=|url\(|<link[^>]*href=)["']?(https?:)?//""", path.read_text()
+            )
 
 
 def test_markdown_leaves_no_marks_in_the_text(site, pages):
@@ -163,20 +180,31 @@ def commands(parser):
 
 
 def test_every_command_has_a_section_with_its_arguments(pages):
-    sections = dict(re.findall(r"^##+ (basicsr .*)\n((?:(?!^##+ basicsr ).*\n?)*)", commands_page(), re.MULTILINE))
+    sections = dict(
+        re.findall(
+            r"^##+ (basicsr .*)\n((?:(?!^##+ basicsr ).*\n?)*)", commands_page(), re.MULTILINE
+        )
+    )
     found = list(commands(build_parser()))
     assert {command.prog for command in found} == set(sections)
     for command in found:
         assert slug(command.prog) in pages["reference/commands.html"].anchors
         for flag in (flag for action in command._actions for flag in action.option_strings):
-            assert flag in ("-h", "--help", "--local_rank", "--local-rank") or f"`{flag}`" in sections[command.prog]
+            assert (
+                flag in ("-h", "--help", "--local_rank", "--local-rank")
+                or f"`{flag}`" in sections[command.prog]
+            )
 
 
-@pytest.mark.parametrize("registry", [ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, MODEL_REGISTRY])
+@pytest.mark.parametrize(
+    "registry", [ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, MODEL_REGISTRY]
+)
 def test_everything_registered_has_a_section(pages, registry):
     names = own(registry)
     assert names
-    assert {slug(name) for name in (*names, *DEGRADATIONS)} <= pages["reference/options.html"].anchors
+    assert {slug(name) for name in (*names, *DEGRADATIONS)} <= pages[
+        "reference/options.html"
+    ].anchors
 
 
 @pytest.mark.parametrize("name", sorted(own(ARCH_REGISTRY)))
@@ -260,7 +288,13 @@ def test_table_without_rows_is_nothing():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(True, "true"), (None, "~"), ((1, 2.5), "[1, 2.5]"), ("WithBias", "WithBias"), (65_760, "65760")],
+    [
+        (True, "true"),
+        (None, "~"),
+        ((1, 2.5), "[1, 2.5]"),
+        ("WithBias", "WithBias"),
+        (65_760, "65760"),
+    ],
 )
 def test_defaults_are_written_as_in_option_files(value, text):
     assert as_yaml(value) == text
@@ -268,12 +302,19 @@ def test_defaults_are_written_as_in_option_files(value, text):
 
 def test_search_knows_every_page_of_the_nav(site):
     found = {
-        entry["location"].split("#")[0] for entry in json.loads(site["search/search_index.json"].read_text())["docs"]
+        entry["location"].split("#")[0]
+        for entry in json.loads(site["search/search_index.json"].read_text())["docs"]
     }
     nav = list(nav_entries(yaml.safe_load((REPOSITORY / "mkdocs.yml").read_text())["nav"]))
     assert {site_path(path) for path in nav} <= found
 
 
 def test_pages_are_light_or_dark_as_the_reader_has_it(site):
-    schemes = re.findall(r'data-md-color-media="([^"]*)" data-md-color-scheme="(\w+)"', site["index.html"].read_text())
-    assert dict(schemes) == {"(prefers-color-scheme: light)": "default", "(prefers-color-scheme: dark)": "slate"}
+    schemes = re.findall(
+        r'data-md-color-media="([^"]*)" data-md-color-scheme="(\w+)"',
+        site["index.html"].read_text(),
+    )
+    assert dict(schemes) == {
+        "(prefers-color-scheme: light)": "default",
+        "(prefers-color-scheme: dark)": "slate",
+    }

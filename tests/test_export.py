@@ -62,7 +62,11 @@ NETWORKS = {
     "ConStyleUformer": lambda: ConStyleUformer(dim=8, **BLOCKS),
     "ConStyleMaxim": lambda: shortened(ConStyleMaxim(dim=4, num_blocks_bottleneck=1)),
     "Restormer": partial(
-        Restormer, dim=8, num_blocks=(1, 0, 0, 1), num_refinement_blocks=0, layer_norm_type="BiasFree"
+        Restormer,
+        dim=8,
+        num_blocks=(1, 0, 0, 1),
+        num_refinement_blocks=0,
+        layer_norm_type="BiasFree",
     ),
     "NAFNet": partial(NAFNet, width=8, enc_blk_nums=(1, 1), middle_blk_num=1, dec_blk_nums=(1, 1)),
     "NAFNet-Baseline": partial(
@@ -81,7 +85,8 @@ TOLERANCE = 2e-5
 
 
 def randomised(network):
-    """Weights of a size that keeps values in range, and no zeros: β and γ of a new NAFNet would hide its blocks."""
+    """Weights of a size that keeps values in range, and no zeros: β and γ of a new NAFNet would
+    hide its blocks."""
     torch.manual_seed(0)
     for name, parameter in network.named_parameters():
         if parameter.dim() < 2 or name.endswith(("beta", "gamma")):
@@ -161,7 +166,9 @@ def test_any_network_that_keeps_an_images_size_is_exported(tmp_path):
         ("net.onnx", {"opset": 17}, "opset is 17; it must be one from 18 to 23"),
     ],
 )
-def test_export_that_cannot_be_done_is_refused_and_writes_nothing(tmp_path, tiny, name, options, message):
+def test_export_that_cannot_be_done_is_refused_and_writes_nothing(
+    tmp_path, tiny, name, options, message
+):
     (tmp_path / "there.onnx").write_text("precious")
     with pytest.raises(UserError, match=message):
         export_onnx(tiny, tmp_path / name, **options)
@@ -177,12 +184,16 @@ def test_file_that_is_there_is_replaced_on_demand(tmp_path, tiny):
 
 def test_local_statistics_need_a_tile(tmp_path, tiny):
     use_local_statistics(tiny, 16)
-    with pytest.raises(UserError, match=r"windows of 16 pixels, which .* every size cannot say; give a tile"):
+    with pytest.raises(
+        UserError, match=r"windows of 16 pixels, which .* every size cannot say; give a tile"
+    ):
         export_onnx(tiny, tmp_path / "net.onnx")
     export_onnx(tiny, tmp_path / "net.onnx", tile=32)
     lq = torch.rand(1, 3, 32, 32)
     with torch.no_grad():
-        torch.testing.assert_close(run_tile(tmp_path / "net.onnx", lq), tiny(lq), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            run_tile(tmp_path / "net.onnx", lq), tiny(lq), rtol=1e-4, atol=1e-4
+        )
     metadata = {entry.key: entry.value for entry in onnx.load(tmp_path / "net.onnx").metadata_props}
     assert (metadata["tile"], metadata["tlc"]) == ("32", "16")
 
@@ -228,7 +239,9 @@ def test_tiles_that_cannot_be_are_refused(tmp_path, tiny, options, message):
 
 def test_network_that_onnxruntime_restores_otherwise_is_not_written(tmp_path, tiny, monkeypatch):
     monkeypatch.setattr(onnx_export, "TOLERANCE", -1.0)
-    with pytest.raises(UserError, match=r"The exported NAFNet differs from PyTorch's by .* nothing was written"):
+    with pytest.raises(
+        UserError, match=r"The exported NAFNet differs from PyTorch's by .* nothing was written"
+    ):
         export_onnx(tiny, tmp_path / "net.onnx")
     assert not list(tmp_path.iterdir())
 
@@ -236,7 +249,9 @@ def test_network_that_onnxruntime_restores_otherwise_is_not_written(tmp_path, ti
 @pytest.mark.parametrize("library", ["onnx", "onnxscript"])
 def test_without_the_extra_the_message_says_how_to_install_it(tmp_path, tiny, monkeypatch, library):
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(UserError, match=rf'{library} cannot be imported; .*pip install "constyle-arch\[onnx\]"'):
+    with pytest.raises(
+        UserError, match=rf'{library} cannot be imported; .*pip install "constyle-arch\[onnx\]"'
+    ):
         export_onnx(tiny, tmp_path / "net.onnx")
 
 
@@ -249,7 +264,15 @@ def test_command_exports_the_network_of_a_checkpoint(tmp_path, tiny, capsys):
     save_atomically({"params": tiny.state_dict()}, tmp_path / "w.pth")
     parser = argparse.ArgumentParser()
     export.add_to(parser.add_subparsers())
-    assert export.run(parser.parse_args(["export", str(tmp_path / "w.pth"), str(tmp_path / "net.onnx")])) == 0
+    assert (
+        export.run(
+            parser.parse_args(["export", str(tmp_path / "w.pth"), str(tmp_path / "net.onnx")])
+        )
+        == 0
+    )
     said = capsys.readouterr().out
-    assert f"NAFNet of {tmp_path / 'w.pth'} [params], 0.0 MB, opset 18.\nonnxruntime and PyTorch differ by " in said
+    assert (
+        f"NAFNet of {tmp_path / 'w.pth'} [params], 0.0 MB, opset 18.\nonnxruntime and PyTorch "
+        "differ by " in said
+    )
     assert_restores_every_size(tmp_path / "net.onnx", tiny)

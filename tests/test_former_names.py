@@ -14,14 +14,16 @@ from tests.shared import GOLDEN, assert_agrees
 
 FORMER = dict(np.load(GOLDEN / "former_names.npz"))
 SHAPES = json.loads(str(FORMER.pop("shapes")))
-"""What the tensors were called; beside them is what it made of formula weights under these names."""
+"""What the tensors were called; beside them is what it made of formula weights under these
+names."""
 
 
 @pytest.fixture(params=SHAPES)
 def former(request, tmp_path):
     """A network's name and its checkpoint."""
     weights = {
-        name: torch.from_numpy(np.asarray(formula_tensor(name, shape))) for name, shape in SHAPES[request.param].items()
+        name: torch.from_numpy(np.asarray(formula_tensor(name, shape)))
+        for name, shape in SHAPES[request.param].items()
     }
     torch.save({"params": weights}, tmp_path / "former.pth")
     return request.param, tmp_path / "former.pth"

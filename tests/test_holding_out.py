@@ -21,10 +21,18 @@ def folder(tmp_path_factory):
 
 
 def data_set(folder, phase, **options):
-    options = {"name": "x", "phase": phase, "gt_size": 16, "dataroot_gt": str(folder / "gt"), **options}
+    options = {
+        "name": "x",
+        "phase": phase,
+        "gt_size": 16,
+        "dataroot_gt": str(folder / "gt"),
+        **options,
+    }
     if "degradations" in options:
         return DegradedImageDataset(options)
-    return PairedRestorationDataset({**options, "dataroot_lq": str(folder / "lq"), "lq_name": "{}_*"})
+    return PairedRestorationDataset(
+        {**options, "dataroot_lq": str(folder / "lq"), "lq_name": "{}_*"}
+    )
 
 
 @pytest.mark.parametrize("options", [{}, {"degradations": [{"type": "noise", "sigma": 25}]}])
@@ -33,7 +41,11 @@ def test_phases_share_no_clean_image_and_miss_none(folder, options):
         items = data_set(folder, phase, **options, **more)
         return [items[number]["gt_path"] for number in range(len(items))]
 
-    trained, validated, all_of_them = clean("train", hold_out=3), clean("val", hold_out=3), clean("val")
+    trained, validated, all_of_them = (
+        clean("train", hold_out=3),
+        clean("val", hold_out=3),
+        clean("val"),
+    )
     assert set(validated) == {str(folder / "gt" / f"{number}.png") for number in ("002", "005")}
     assert sorted(trained + validated) == sorted(all_of_them)
     assert not set(trained) & set(validated)

@@ -1,4 +1,5 @@
-"""Networks written for the Hugging Face Hub come back as they were, and their cards tell what is known."""
+"""Networks written for the Hugging Face Hub come back as they were, and their cards tell what is
+known."""
 
 import inspect
 import json
@@ -18,7 +19,8 @@ from constyle_arch.training.metrics_history import MetricsHistory
 from tests.shared import small_network, training_options, write_options
 
 NETWORKS = {
-    "ConStyleRestormer": {k: v for k, v in small_network().items() if k != "type"} | {"use_code": False},
+    "ConStyleRestormer": {k: v for k, v in small_network().items() if k != "type"}
+    | {"use_code": False},
     "ConStyleConv": {"dim": 8},
     "NAFNet": {"width": 8, "enc_blk_nums": [1, 2], "middle_blk_num": 1, "dec_blk_nums": [1, 1]},
 }
@@ -41,7 +43,9 @@ def test_the_config_builds_the_network_without_its_weights(tmp_path):
     save_pretrained(network, tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     built = ARCH_REGISTRY.get(config["architecture"])(**config["options"])
-    assert {k: v.shape for k, v in built.state_dict().items()} == {k: v.shape for k, v in network.state_dict().items()}
+    assert {k: v.shape for k, v in built.state_dict().items()} == {
+        k: v.shape for k, v in network.state_dict().items()
+    }
 
 
 def front_matter(folder):
@@ -77,7 +81,10 @@ def test_a_trained_network_keeps_its_card(tmp_path):
     assert "license" not in facts
     assert "## Where it fails" in body
     again = from_pretrained(tmp_path).state_dict()
-    assert all(torch.equal(again[name], tensor) for name, tensor in load_network("derain").state_dict().items())
+    assert all(
+        torch.equal(again[name], tensor)
+        for name, tensor in load_network("derain").state_dict().items()
+    )
 
 
 def test_what_is_no_network_of_this_package_is_refused(tmp_path):
@@ -90,7 +97,9 @@ def test_what_is_no_network_of_this_package_is_refused(tmp_path):
 def test_a_folder_without_a_config_is_refused(tmp_path, config):
     if config is not None:
         (tmp_path / "config.json").write_text(config)
-    with pytest.raises(CheckpointError, match=r"config\.json cannot be read .* wanted what save_pretrained wrote"):
+    with pytest.raises(
+        CheckpointError, match=r"config\.json cannot be read .* wanted what save_pretrained wrote"
+    ):
         from_pretrained(tmp_path)
 
 

@@ -51,7 +51,9 @@ def test_codes_computed_in_cells_are_those_of_the_whole_image(size):
     encoder = ConStyle().double().eval()
     image = torch.rand(2, 3, *size, dtype=torch.double)
     with torch.no_grad():
-        torch.testing.assert_close(codes_of(encoder, image, cell=40), encoder(image).codes, rtol=1e-6, atol=1e-7)
+        torch.testing.assert_close(
+            codes_of(encoder, image, cell=40), encoder(image).codes, rtol=1e-6, atol=1e-7
+        )
 
 
 class Sharpen(nn.Module):
@@ -73,7 +75,10 @@ def test_tiles_of_a_network_without_statistics_differ_where_they_are_cut_alone()
     network, lq = Sharpen(), torch.rand(1, 3, 150, 93)
     whole, tiled = restore(network, lq), restore(network, lq, tile=40, overlap=16)
     difference = (whole - tiled).abs().amax(dim=(0, 1))
-    cuts = [[cut for tile in tiles_of(length, 40, 16, 4) for cut in (tile.start, tile.stop)] for length in (152, 96)]
+    cuts = [
+        [cut for tile in tiles_of(length, 40, 16, 4) for cut in (tile.start, tile.stop)]
+        for length in (152, 96)
+    ]
     pixels = torch.meshgrid(torch.arange(150), torch.arange(93), indexing="ij")
     near_cuts = torch.zeros_like(difference, dtype=torch.bool)
     for along, positions in zip(pixels, cuts, strict=True):
@@ -86,7 +91,9 @@ def test_tiles_of_a_network_without_statistics_differ_where_they_are_cut_alone()
 @pytest.mark.parametrize("name", TINY)
 def test_image_of_one_tile_is_restored_as_a_whole(name):
     network, lq = TINY[name]().eval(), torch.rand(1, 3, 70, 90)
-    torch.testing.assert_close(restore(network, lq, tile=128), restore(network, lq), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        restore(network, lq, tile=128), restore(network, lq), rtol=1e-4, atol=1e-5
+    )
     with torch.no_grad():
         assert torch.equal(restore(network, lq), network(lq))
 
@@ -154,11 +161,19 @@ def test_local_statistics_of_a_large_image_are_those_of_its_surroundings():
     pool.window = 16
     local = pool(x)
     torch.testing.assert_close(local[:, :, 19, 19], x[:, :, 12:28, 12:28].mean(dim=(2, 3)))
-    torch.testing.assert_close(pool(x[..., :16, :16]), x[..., :16, :16].mean(dim=(2, 3), keepdim=True))
+    torch.testing.assert_close(
+        pool(x[..., :16, :16]), x[..., :16, :16].mean(dim=(2, 3), keepdim=True)
+    )
 
 
 @pytest.mark.parametrize(
-    "network", [partial(ConStyleNAFNet, **SMALL_NAFNET), TINY["ConStyleMaxim"], TINY["NAFNet"], TINY["Restormer"]]
+    "network",
+    [
+        partial(ConStyleNAFNet, **SMALL_NAFNET),
+        TINY["ConStyleMaxim"],
+        TINY["NAFNet"],
+        TINY["Restormer"],
+    ],
 )
 def test_local_statistics_leave_images_of_the_windows_size_alone_and_can_be_undone(network):
     network = network().eval()
@@ -199,7 +214,10 @@ def test_tensors_of_other_types_are_restored_in_float32(dtype):
 
 
 def test_arrays_of_another_byte_order_or_layout_are_restored_alike():
-    network, image = TINY["ConStyleNAFNet"](), np.random.default_rng(0).integers(0, 65536, (40, 50, 3), np.uint16)
+    network, image = (
+        TINY["ConStyleNAFNet"](),
+        np.random.default_rng(0).integers(0, 65536, (40, 50, 3), np.uint16),
+    )
     wanted = restore(network, image)
     assert np.array_equal(restore(network, image.astype(">u2")), wanted)
     assert np.array_equal(restore(network, np.asfortranarray(image)), wanted)
@@ -210,7 +228,9 @@ def test_self_ensemble_of_a_network_that_turns_with_its_image_changes_nothing():
     network, lq = Sharpen(), torch.rand(2, 3, 72, 96)
     turned = sum(network.weight.data.rot90(turns, (2, 3)) for turns in range(4))
     network.weight.data = turned + turned.flip(3)
-    torch.testing.assert_close(restore(network, lq, self_ensemble=True), restore(network, lq), rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        restore(network, lq, self_ensemble=True), restore(network, lq), rtol=0, atol=1e-4
+    )
 
 
 def test_self_ensemble_in_tiles_is_the_mean_of_the_views_in_tiles():
@@ -229,10 +249,18 @@ def test_wrong_arguments_are_named():
     network = ConStyleMaxim(dim=8, num_blocks_bottleneck=1)
     with pytest.raises(ValueError, match="tile is 0; it must be at least 1"):
         restore(network, torch.rand(1, 3, 8, 8), tile=0)
-    with pytest.raises(ValueError, match=r"overlap is 100 for tiles of 128 pixels; it must lie in \[0, 64\]"):
+    with pytest.raises(
+        ValueError, match=r"overlap is 100 for tiles of 128 pixels; it must lie in \[0, 64\]"
+    ):
         restore(network, torch.rand(1, 3, 200, 200), tile=100, overlap=100)
-    for wrong in (torch.rand(1, 8, 8), torch.rand(1, 4, 8, 8), torch.zeros(3, 8, 8, dtype=torch.uint8)):
-        with pytest.raises(ValueError, match=r"The images are torch\.\w+ of shape .* wanted floating-point numbers"):
+    for wrong in (
+        torch.rand(1, 8, 8),
+        torch.rand(1, 4, 8, 8),
+        torch.zeros(3, 8, 8, dtype=torch.uint8),
+    ):
+        with pytest.raises(
+            ValueError, match=r"The images are torch\.\w+ of shape .* wanted floating-point numbers"
+        ):
             restore(network, wrong)
     for wrong in (
         np.zeros((0, 8, 3), np.uint8),
@@ -241,11 +269,17 @@ def test_wrong_arguments_are_named():
         np.zeros((8, 8, 3), np.int64),
         np.zeros(8),
     ):
-        with pytest.raises(ValueError, match=r"The image is \w+ of shape .* wanted \(H, W, 3\), RGB"):
+        with pytest.raises(
+            ValueError, match=r"The image is \w+ of shape .* wanted \(H, W, 3\), RGB"
+        ):
             restore(network, wrong)
-    with pytest.raises(ValueError, match="The image is a list; wanted an array of NumPy or a tensor of torch"):
+    with pytest.raises(
+        ValueError, match="The image is a list; wanted an array of NumPy or a tensor of torch"
+    ):
         restore(network, [[0]])
-    with pytest.raises(ValueError, match=r"precision is torch\.int8; it must be one of torch\.float32"):
+    with pytest.raises(
+        ValueError, match=r"precision is torch\.int8; it must be one of torch\.float32"
+    ):
         restore(network, torch.rand(3, 8, 8), precision=torch.int8)
     with pytest.raises(ValueError, match="window is 0; it must be at least 1"):
         use_local_statistics(network, 0)
@@ -256,8 +290,12 @@ def test_estimating_memory_copies_no_weights(monkeypatch):
     network = TINY["ConStyleRestormer"]()
     copied = []
     copy_of = torch.Tensor.__deepcopy__
-    monkeypatch.setattr(nn.Parameter, "__deepcopy__", lambda self, memo: copied.append(self) or copy_of(self, memo))
-    monkeypatch.setattr(torch.Tensor, "__deepcopy__", lambda self, memo: copied.append(self) or copy_of(self, memo))
+    monkeypatch.setattr(
+        nn.Parameter, "__deepcopy__", lambda self, memo: copied.append(self) or copy_of(self, memo)
+    )
+    monkeypatch.setattr(
+        torch.Tensor, "__deepcopy__", lambda self, memo: copied.append(self) or copy_of(self, memo)
+    )
     monkeypatch.setattr(memory, "free_memory", lambda device: 0)
     assert memory.fitting_tile(network, 512, 512) == 64
     assert count_gmacs(network, 64) > 0

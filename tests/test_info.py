@@ -41,18 +41,27 @@ def test_checkpoint_tells_its_network_and_keys(tmp_path, capsys):
     encoder = sum(parameter.numel() for parameter in network.encoder.parameters())
     assert told["network"] == "ConStyleRestormer"
     assert "dim 8" in told["options"]
-    assert told["parameters"] == f"{parameters / 1e6:.3f} M, {encoder / 1e6:.3f} M of them ConStyle's"
-    assert told["keys"] == f"params ({len(state)} tensors), params_ema ({len(state)} tensors, described here)"
+    assert (
+        told["parameters"] == f"{parameters / 1e6:.3f} M, {encoder / 1e6:.3f} M of them ConStyle's"
+    )
+    assert (
+        told["keys"]
+        == f"params ({len(state)} tensors), params_ema ({len(state)} tensors, described here)"
+    )
     assert told["iteration"] == "1200"
     assert told["computations"].endswith("GMACs for 64×64 pixels")
-    small, large = (float(facts(capsys, path, "--size", size)["computations"].split()[0]) for size in (256, 512))
+    small, large = (
+        float(facts(capsys, path, "--size", size)["computations"].split()[0]) for size in (256, 512)
+    )
     assert large / small == pytest.approx(4, rel=0.01)
     assert told["encoder.stages.0.0.weight"] == "float32 (16, 3, 3, 3)"
     assert "iteration" in facts(capsys, path, "--key", "params")
 
 
 def test_published_names_are_told(tmp_path, capsys):
-    torch.save({"params": published_state_dict("ConStyleRestormer_small")}, tmp_path / "release.pth")
+    torch.save(
+        {"params": published_state_dict("ConStyleRestormer_small")}, tmp_path / "release.pth"
+    )
     told = facts(capsys, tmp_path / "release.pth")
     assert told["tensors"] == "names of the publication"
     assert told["network"] == "ConStyleRestormer"
@@ -66,17 +75,22 @@ def test_weights_of_no_network_here_are_described_by_their_size(tmp_path, capsys
     assert told["parameters"] == "1.000 M"
 
 
-def test_experiment_tells_the_iteration_of_its_best_and_its_last_network(tmp_path, capsys, ten_pairs):
+def test_experiment_tells_the_iteration_of_its_best_and_its_last_network(
+    tmp_path, capsys, ten_pairs
+):
     models = tmp_path / "models"
     models.mkdir()
     options = training_options(ten_pairs, ten_pairs, total_iter=700)
     (tmp_path / "run.yml").write_text(yaml.safe_dump(options))
     records = [
-        {"dataset": "pairs", "iter": i, "scores": {"psnr": s}} for i, s in ((200, 20.0), (400, 22.0), (600, 21.0))
+        {"dataset": "pairs", "iter": i, "scores": {"psnr": s}}
+        for i, s in ((200, 20.0), (400, 22.0), (600, 21.0))
     ]
     (models / "metrics_history.json").write_text(json.dumps(records))
     for version in ("best", "latest"):
-        torch.save({"params": built(options["network_g"]).state_dict()}, models / f"net_g_{version}.pth")
+        torch.save(
+            {"params": built(options["network_g"]).state_dict()}, models / f"net_g_{version}.pth"
+        )
     assert facts(capsys, tmp_path)["iteration"] == "400"
     assert facts(capsys, models / "net_g_latest.pth")["iteration"] == "700"
 
@@ -88,7 +102,9 @@ def test_training_state_is_told_from_weights(tmp_path, capsys):
     assert told["holds"].startswith("a training state")
 
 
-@pytest.mark.parametrize("file", sorted((REPOSITORY / "options").rglob("dehaze_*.yml")), ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file", sorted((REPOSITORY / "options").rglob("dehaze_*.yml")), ids=lambda file: file.stem
+)
 def test_option_files_are_described(capsys, file):
     options = yaml.safe_load(file.read_text())
     told = facts(capsys, file, "--size", "64")
@@ -132,5 +148,7 @@ def test_output_that_nobody_reads_is_no_traceback(unbuffered):
         {**os.environ, "PYTHONUNBUFFERED": unbuffered},
     )
     with os.fdopen(write, "w") as output:
-        ended = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, env=environment, check=False)
+        ended = subprocess.run(
+            command, stdout=output, stderr=subprocess.PIPE, env=environment, check=False
+        )
     assert (ended.returncode, ended.stderr) == (141, b"")

@@ -1,4 +1,5 @@
-"""`basicsr init`: from a folder of pairs to a restored photograph without an option file of one's own."""
+"""`basicsr init`: from a folder of pairs to a restored photograph without an option file of one's
+own."""
 
 import json
 import math
@@ -58,7 +59,9 @@ def test_five_commands_lead_to_a_restored_folder(tmp_path):
     run("restore", "--weights", "experiments/my", "-i", "mine/lq", "-o", "restored")
     assert cv2.imread(str(tmp_path / "restored" / "rain-003.png")).shape == (48, 64, 3)
     best = yaml.safe_load((tmp_path / "my.yml").read_text())["val"]["val_freq"]
-    history = json.loads((tmp_path / "experiments" / "my" / "models" / "metrics_history.json").read_text())
+    history = json.loads(
+        (tmp_path / "experiments" / "my" / "models" / "metrics_history.json").read_text()
+    )
     assert [record["iter"] for record in history] == list(range(best, 21, best))
 
 
@@ -69,7 +72,11 @@ def rows(file):
 
 @pytest.mark.parametrize(
     ("task", "paired", "size"),
-    [("derain", True, "small"), ("dehaze", True, "base"), *((task, False, "tiny") for task in own_options.TASKS)],
+    [
+        ("derain", True, "small"),
+        ("dehaze", True, "base"),
+        *((task, False, "tiny") for task in own_options.TASKS),
+    ],
 )
 def test_files_pass_the_checks_of_a_training(tmp_path, monkeypatch, ten_pairs, task, paired, size):
     monkeypatch.chdir(tmp_path)
@@ -80,7 +87,9 @@ def test_files_pass_the_checks_of_a_training(tmp_path, monkeypatch, ten_pairs, t
     assert options["train"]["total_iter"] == sum(options["train"]["scheduler"]["periods"])
     assert not list(cautions(options, None, math.inf))
     del options["datasets"]["val"]["hold_out"]
-    assert [text for text in cautions(options, None, math.inf) if "images that are trained on" in text]
+    assert [
+        text for text in cautions(options, None, math.inf) if "images that are trained on" in text
+    ]
 
 
 @pytest.mark.parametrize(
@@ -108,14 +117,22 @@ def test_what_is_wrong_with_the_images_is_said_before_anything_is_timed(tmp_path
         look_at(gt, lq)
     (folder / "lq" / "other.png").unlink()
     cv2.imwrite(str(folder / "lq" / "001.png"), np.zeros((40, 47, 3), np.uint8))
-    with pytest.raises(DataError, match=r"lq/001\.png is 47×40 but its clean partner .*gt/001\.png is 48×40"):
+    with pytest.raises(
+        DataError, match=r"lq/001\.png is 47×40 but its clean partner .*gt/001\.png is 48×40"
+    ):
         look_at(gt, lq)
     (folder / "gt" / "001.png").write_bytes(b"none")
     with pytest.raises(DataError, match=r"gt/001\.png is no image"):
         look_at(gt, None)
     for data, message in (
-        (OwnData("gt", None, "{}", "{}", clean=1, pairs=1, shortest=99, pixels=9801), "has 1 image"),
-        (OwnData("gt", None, "{}", "{}", clean=9, pairs=9, shortest=31, pixels=961), "shortest side .* is 31"),
+        (
+            OwnData("gt", None, "{}", "{}", clean=1, pairs=1, shortest=99, pixels=9801),
+            "has 1 image",
+        ),
+        (
+            OwnData("gt", None, "{}", "{}", clean=9, pairs=9, shortest=31, pixels=961),
+            "shortest side .* is 31",
+        ),
     ):
         with pytest.raises(DataError, match=message):
             fitting.fit("mine", "denoise", data, iterations=10)
@@ -123,7 +140,9 @@ def test_what_is_wrong_with_the_images_is_said_before_anything_is_timed(tmp_path
 
 def test_iterations_fill_the_time_and_validations_do_not_eat_it_up():
     data = OwnData("gt", "lq", "{}", "{}", clean=100, pairs=100, shortest=300, pixels=10**6)
-    fast, slow = (Timing(step=0.5, megapixel=seconds, parameters=1, device="") for seconds in (0.1, 20.0))
+    fast, slow = (
+        Timing(step=0.5, megapixel=seconds, parameters=1, device="") for seconds in (0.1, 20.0)
+    )
     for timing, validations in ((fast, fitting.VALIDATIONS), (slow, fitting.VALIDATIONS_LEAST)):
         fitted = fitting._in_time(settings(data, hold_out=10), timing, minutes=60, iterations=None)
         assert fitted.validations == validations
@@ -135,7 +154,11 @@ def test_iterations_fill_the_time_and_validations_do_not_eat_it_up():
 
 def test_nothing_is_written_over(tmp_path, ten_pairs):
     (tmp_path / "my.yml").write_text("mine")
-    for output, message in (("my.yml", "already exists"), ("my.txt", "must end in .yml"), ("no/my.yml", "no folder")):
+    for output, message in (
+        ("my.yml", "already exists"),
+        ("my.txt", "must end in .yml"),
+        ("no/my.yml", "no folder"),
+    ):
         with pytest.raises(OptionsError, match=re.escape(message)):
             init("denoise", "--gt", ten_pairs / "gt", "-o", tmp_path / output)
     assert (tmp_path / "my.yml").read_text() == "mine"

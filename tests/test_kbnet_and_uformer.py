@@ -1,4 +1,5 @@
-"""KBNet's and Uformer's operators by others' networks, and the ConStyle networks with them by golden data."""
+"""KBNet's and Uformer's operators by others' networks, and the ConStyle networks with them by
+golden data."""
 
 import numpy as np
 import pytest
@@ -21,12 +22,16 @@ from tests.shared import GOLDEN, assert_agrees
 def released(network):
     """The release's names with formula weights; whole numbers are the network's own."""
     return {
-        name: torch.from_numpy(np.asarray(formula_tensor(name, tensor.shape))) if tensor.is_floating_point() else tensor
+        name: torch.from_numpy(np.asarray(formula_tensor(name, tensor.shape)))
+        if tensor.is_floating_point()
+        else tensor
         for name, tensor in to_published(network.state_dict(), type(network).__name__).items()
     }
 
 
-@pytest.mark.parametrize(("make", "parameters"), [(ConStyleKBNet, 5_074_928), (ConStyleUformer, 4_142_893)])
+@pytest.mark.parametrize(
+    ("make", "parameters"), [(ConStyleKBNet, 5_074_928), (ConStyleUformer, 4_142_893)]
+)
 def test_network_agrees_with_the_release_and_goes_back_into_it(tmp_path, make, parameters):
     golden = np.load(GOLDEN / "kbnet_and_uformer.npz")
     published = released(make())
@@ -37,7 +42,8 @@ def test_network_agrees_with_the_release_and_goes_back_into_it(tmp_path, make, p
     size = golden[make.__name__].shape[-1] * 2  # every second pixel is stored
     with torch.no_grad():
         assert_agrees(
-            network(torch.from_numpy(formula_input((1, 3, size, size), 7)))[..., ::2, ::2], golden[make.__name__]
+            network(torch.from_numpy(formula_input((1, 3, size, size), 7)))[..., ::2, ::2],
+            golden[make.__name__],
         )
     convert(str(tmp_path / "release.pth"), str(tmp_path / "own.safetensors"), key="params")
     convert(str(tmp_path / "own.safetensors"), str(tmp_path / "back.pth"), names="published")
@@ -47,7 +53,8 @@ def test_network_agrees_with_the_release_and_goes_back_into_it(tmp_path, make, p
 
 
 def assert_same_values_and_gradients(block, other, x, flatten):
-    """`other` takes what `flatten` makes of an image; it has the tensors of `block`, by their names."""
+    """`other` takes what `flatten` makes of an image; it has the tensors of `block`, by their
+    names."""
     for parameter in block.parameters():
         nn.init.normal_(parameter, std=0.3)
     other.load_state_dict(block.state_dict())
@@ -64,7 +71,9 @@ def assert_same_values_and_gradients(block, other, x, flatten):
 def test_kbnets_block_is_that_of_its_authors(channels):
     torch.manual_seed(0)
     x = torch.rand(2, channels, 6, 9, dtype=torch.double)
-    assert_same_values_and_gradients(KBBlock(channels).double(), KBBlock_s(channels).double(), x, lambda x: x)
+    assert_same_values_and_gradients(
+        KBBlock(channels).double(), KBBlock_s(channels).double(), x, lambda x: x
+    )
 
 
 @pytest.mark.parametrize("modulator", [False, True])
@@ -73,7 +82,9 @@ def test_uformers_block_is_that_of_its_authors(shifted, modulator):
     torch.manual_seed(0)
     block = LeWinBlock(8, heads=2, modulator=modulator).double()
     block.shifted = shifted
-    other = LeWinTransformerBlock(8, (24, 24), 2, shift_size=4 * shifted, modulator=modulator).double()
+    other = LeWinTransformerBlock(
+        8, (24, 24), 2, shift_size=4 * shifted, modulator=modulator
+    ).double()
     x = torch.rand(2, 8, 24, 24, dtype=torch.double)
     assert_same_values_and_gradients(block, other, x, lambda x: x.flatten(2).mT)
 
@@ -97,7 +108,10 @@ def test_shifted_windows_do_not_reach_across_the_border(height, width):
     ("make", "message"),
     [
         (lambda: ConStyleKBNet(dim=48), "A KBBlock has 48 channels"),
-        (lambda: ConStyleUformer(heads=(1, 2)), r"heads is \[1, 2\]; it must list those of four widths"),
+        (
+            lambda: ConStyleUformer(heads=(1, 2)),
+            r"heads is \[1, 2\]; it must list those of four widths",
+        ),
         (lambda: ConStyleUformer(heads=(1, 3, 4, 8)), "heads is 3 on a level of 64 channels"),
     ],
 )

@@ -1,4 +1,5 @@
-"""`basicsr latents`: ConStyle's codes of images, how well they separate, and the picture of them."""
+"""`basicsr latents`: ConStyle's codes of images, how well they separate, and the picture of
+them."""
 
 import math
 import sys
@@ -22,7 +23,13 @@ from constyle_arch.reporting.latents.collecting import (
 )
 from constyle_arch.reporting.latents.drawing import draw
 from constyle_arch.reporting.latents.embedding import embed
-from constyle_arch.reporting.latents.scores import distances_of, neighbors_of_own_group, separation, silhouette, table
+from constyle_arch.reporting.latents.scores import (
+    distances_of,
+    neighbors_of_own_group,
+    separation,
+    silhouette,
+    table,
+)
 from tests.shared import small_network
 
 
@@ -43,8 +50,11 @@ def photographs(tmp_path_factory):
 
 
 def network_seeing_brightness():
-    """A network whose encoder passes an image's mean brightness on, as the first entry of its codes."""
-    network = ConStyleRestormer(**{name: value for name, value in small_network().items() if name != "type"}).eval()
+    """A network whose encoder passes an image's mean brightness on, as the first entry of its
+    codes."""
+    network = ConStyleRestormer(
+        **{name: value for name, value in small_network().items() if name != "type"}
+    ).eval()
     with torch.no_grad():
         for parameter in network.encoder.parameters():
             parameter.zero_()
@@ -69,16 +79,32 @@ def command(photographs, weights, output, *more, lq=None):
     return cli.main(["latents", "--weights", str(weights), *where, *more])
 
 
-def test_encoder_that_sees_brightness_separates_bright_from_dark(photographs, weights, tmp_path, capsys):
+def test_encoder_that_sees_brightness_separates_bright_from_dark(
+    photographs, weights, tmp_path, capsys
+):
     assert command(photographs, weights, tmp_path / "codes.svg") == 0
     printed = capsys.readouterr().out
-    rows = {line[:60].strip(): line.split()[-2:] for line in printed.splitlines() if "silhouette" in line}
+    rows = {
+        line[:60].strip(): line.split()[-2:]
+        for line in printed.splitlines()
+        if "silhouette" in line
+    }
     assert float(rows["silhouette of degradation types"][1]) > 0.9
     assert "100%" in printed and "(by chance 45%)" in printed
     text = (tmp_path / "codes.svg").read_text()
-    for shown in ("before training", "after training", "dark", "bright", "clean", "component 1, 100% of the variance"):
+    for shown in (
+        "before training",
+        "after training",
+        "dark",
+        "bright",
+        "clean",
+        "component 1, 100% of the variance",
+    ):
         assert f">{shown}<" in text
-    silhouettes = (rows["silhouette of degraded and clean images"], rows["silhouette of degradation types"])
+    silhouettes = (
+        rows["silhouette of degraded and clean images"],
+        rows["silhouette of degradation types"],
+    )
     for clean, types in zip(*silhouettes, strict=True):
         assert f"degraded and clean {clean}, types {types}" in text
     assert command(photographs, weights, tmp_path / "codes.png") == 0
@@ -87,11 +113,18 @@ def test_encoder_that_sees_brightness_separates_bright_from_dark(photographs, we
 
 def latents_of(photographs, network):
     encoders = {"before": untrained_encoder(), "after": network.encoder}
-    return encode(encoders, network.multiple, clean_images([photographs / "gt"]), degraded_images([photographs / "lq"]))
+    return encode(
+        encoders,
+        network.multiple,
+        clean_images([photographs / "gt"]),
+        degraded_images([photographs / "lq"]),
+    )
 
 
 def test_codes_are_those_the_network_computes(photographs):
-    network = ConStyleRestormer(**{name: value for name, value in small_network().items() if name != "type"}).eval()
+    network = ConStyleRestormer(
+        **{name: value for name, value in small_network().items() if name != "type"}
+    ).eval()
     latents = latents_of(photographs, network)
     assert latents.groups == ["clean", "bright", "dark"]
     assert latents.labels.tolist() == [0] * 6 + [1] * 6 + [2] * 6
@@ -130,7 +163,9 @@ def test_large_images_are_read_in_pieces(tmp_path):
     sizes = []
     encoder = untrained_encoder()
     encoder.stages[0].register_forward_pre_hook(lambda _, images: sizes.append(images[0].shape[2:]))
-    latents = encode({"one": encoder}, 8, clean_images([tmp_path / "gt"]), degraded_images([tmp_path / "lq"]))
+    latents = encode(
+        {"one": encoder}, 8, clean_images([tmp_path / "gt"]), degraded_images([tmp_path / "lq"])
+    )
     assert len(sizes) == 6 + 1
     assert max(max(size) for size in sizes) <= CELL + 2 * 32
     assert latents.codes["one"].shape == (2, 128)
@@ -139,12 +174,21 @@ def test_large_images_are_read_in_pieces(tmp_path):
 def test_types_are_named_by_their_folders(photographs, tmp_path):
     for path in ("haze/lq/1.png", "haze/lq/deep/2.png", "rain/lq/1.png"):
         write_image(tmp_path / path, 100)
-    sizes = {name: len(images) for name, images in degraded_images([str(tmp_path / "haze" / "lq")]).items()}
+    sizes = {
+        name: len(images)
+        for name, images in degraded_images([str(tmp_path / "haze" / "lq")]).items()
+    }
     assert sizes == {"lq": 2}
     both = [str(tmp_path / "haze" / "lq"), str(tmp_path / "rain" / "lq")]
-    assert {name: len(images) for name, images in degraded_images(both).items()} == {"haze/lq": 2, "rain/lq": 1}
+    assert {name: len(images) for name, images in degraded_images(both).items()} == {
+        "haze/lq": 2,
+        "rain/lq": 1,
+    }
     for root in (tmp_path, tmp_path / "*" / "lq"):
-        assert {name: len(images) for name, images in degraded_images([str(root)]).items()} == {"haze": 2, "rain": 1}
+        assert {name: len(images) for name, images in degraded_images([str(root)]).items()} == {
+            "haze": 2,
+            "rain": 1,
+        }
 
 
 def plain_silhouette(codes, labels):
@@ -153,7 +197,11 @@ def plain_silhouette(codes, labels):
     for index, (code, label) in enumerate(zip(codes, labels, strict=True)):
         means = {}
         for group in set(labels):
-            others = [np.linalg.norm(code - codes[i]) for i in range(len(codes)) if labels[i] == group and i != index]
+            others = [
+                np.linalg.norm(code - codes[i])
+                for i in range(len(codes))
+                if labels[i] == group and i != index
+            ]
             means[group] = np.mean(others) if others else None
         own, nearest = means.pop(label), min(means.values())
         coefficients.append(0.0 if own is None else (nearest - own) / max(nearest, own))
@@ -164,7 +212,8 @@ def plain_silhouette(codes, labels):
 def test_silhouette_follows_its_definition(groups):
     rng = np.random.default_rng(groups)
     labels = [3, *rng.integers(0, groups, 30).tolist(), *range(groups)]
-    labels = [label if index else groups for index, label in enumerate(labels)]  # the first is alone in its group
+    # the first is alone in its group
+    labels = [label if index else groups for index, label in enumerate(labels)]
     codes = rng.normal(size=(len(labels), 128)) + 0.2 * np.array(labels)[:, None]
     measured = silhouette(distances_of(torch.tensor(codes)), torch.tensor(labels))
     assert measured == pytest.approx(plain_silhouette(codes, labels), abs=1e-12)
@@ -175,7 +224,9 @@ def test_silhouette_is_that_of_scikit_learn():
     labels = torch.arange(50) % 4
     codes = torch.randn(50, 128, generator=torch.Generator().manual_seed(1)) + labels[:, None]
     measured = silhouette(distances_of(codes), labels)
-    assert measured == pytest.approx(float(metrics.silhouette_score(codes.double().numpy(), labels.numpy())), abs=1e-9)
+    assert measured == pytest.approx(
+        float(metrics.silhouette_score(codes.double().numpy(), labels.numpy())), abs=1e-9
+    )
 
 
 def test_groups_far_apart_score_one_and_mixed_ones_zero():
@@ -195,7 +246,11 @@ def test_scores_of_few_or_equal_codes():
     assert silhouette(distances_of(torch.ones(4, 128)), torch.tensor([0, 0, 1, 1])) == 0
     measured = separation(torch.rand(2, 128), torch.tensor([0, 1]))
     assert measured.clean == 0
-    assert math.isnan(measured.types) and math.isnan(measured.neighbors) and math.isnan(measured.chance)
+    assert (
+        math.isnan(measured.types)
+        and math.isnan(measured.neighbors)
+        and math.isnan(measured.chance)
+    )
     assert "–" in table({"before": measured})
     measured = separation(torch.rand(5, 128), torch.tensor([0, 1, 1, 1, 2]))
     assert measured.chance == pytest.approx(6 / 12)
@@ -208,8 +263,11 @@ def test_principal_components_are_those_of_numpy():
     _, _, directions = np.linalg.svd(centered, full_matrices=False)
     expected = centered @ directions[:2].T
     assert np.allclose(np.abs(points), np.abs(expected))
-    assert np.allclose(embed(torch.tensor(-codes), "pca").points.numpy(), -points)  # the sign is that of a rule
-    assert torch.equal(embed(torch.ones(3, 128), "pca").points, torch.zeros(3, 2, dtype=torch.float64))
+    # the sign is that of a rule
+    assert np.allclose(embed(torch.tensor(-codes), "pca").points.numpy(), -points)
+    assert torch.equal(
+        embed(torch.ones(3, 128), "pca").points, torch.zeros(3, 2, dtype=torch.float64)
+    )
 
 
 def test_two_networks_are_drawn_beside_each_other(photographs, weights, tmp_path, capsys):
@@ -217,16 +275,27 @@ def test_two_networks_are_drawn_beside_each_other(photographs, weights, tmp_path
         (tmp_path / name).mkdir()
         (tmp_path / name / "net.pth").write_bytes(weights.read_bytes())
     both = [str(tmp_path / name / "net.pth") for name in ("one", "two")]
-    where = ["--lq", str(photographs / "lq"), "--gt", str(photographs / "gt"), "-o", str(tmp_path / "codes.svg")]
+    where = [
+        "--lq",
+        str(photographs / "lq"),
+        "--gt",
+        str(photographs / "gt"),
+        "-o",
+        str(tmp_path / "codes.svg"),
+    ]
     assert cli.main(["latents", "--weights", *both, *where]) == 0
-    types = next(line for line in capsys.readouterr().out.splitlines() if "degradation types" in line).split()
+    types = next(
+        line for line in capsys.readouterr().out.splitlines() if "degradation types" in line
+    ).split()
     assert types[-1] == types[-2] != types[-3]
     text = (tmp_path / "codes.svg").read_text()
     assert ">before training<" in text
     assert text.count("net<") + text.count("net.pth<") == 2
 
 
-def test_images_that_cannot_be_decoded_are_named_and_left_out(photographs, weights, tmp_path, capsys):
+def test_images_that_cannot_be_decoded_are_named_and_left_out(
+    photographs, weights, tmp_path, capsys
+):
     for number in range(3):
         write_image(tmp_path / "rain" / f"{number}.png", 70, seed=number)
     (tmp_path / "rain" / "1.png").write_bytes(b"broken")
@@ -238,7 +307,9 @@ def test_images_that_cannot_be_decoded_are_named_and_left_out(photographs, weigh
     assert cv2.imread(str(tmp_path / "codes.png")) is not None
 
 
-def test_what_cannot_be_done_is_told_and_leaves_the_picture(photographs, weights, tmp_path, capsys, monkeypatch):
+def test_what_cannot_be_done_is_told_and_leaves_the_picture(
+    photographs, weights, tmp_path, capsys, monkeypatch
+):
     output = tmp_path / "codes.png"
     output.write_bytes(b"before, by constyle-arch")
     plain, spoilt, broken = tmp_path / "nafnet.pth", tmp_path / "spoilt.pth", tmp_path / "broken"
@@ -276,7 +347,8 @@ def test_tsne_keeps_groups_apart(photographs, weights, tmp_path):
     pytest.importorskip("sklearn.manifold")
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(40) % 2
-    codes = 1e-9 * (torch.randn(40, 128, generator=generator) + 100 * labels[:, None])  # as of a collapsed encoder
+    # as of a collapsed encoder
+    codes = 1e-9 * (torch.randn(40, 128, generator=generator) + 100 * labels[:, None])
     points = embed(codes, "tsne").points
     assert neighbors_of_own_group(distances_of(points), labels) == 1
     assert torch.equal(points, embed(codes, "tsne").points)

@@ -1,4 +1,5 @@
-"""Statistics of windows instead of the whole image (TLC): what they are, and every way to ask for them."""
+"""Statistics of windows instead of the whole image (TLC): what they are, and every way to ask for
+them."""
 
 import json
 from functools import partial
@@ -31,7 +32,9 @@ from tests.shared import (
 
 SHALLOW = {
     "NAFNet": partial(NAFNet, width=8, enc_blk_nums=(1,), middle_blk_num=0, dec_blk_nums=(0,)),
-    "Restormer": partial(Restormer, dim=8, num_blocks=(1, 0, 0, 0), num_refinement_blocks=0, heads=(2, 2, 2, 2)),
+    "Restormer": partial(
+        Restormer, dim=8, num_blocks=(1, 0, 0, 0), num_refinement_blocks=0, heads=(2, 2, 2, 2)
+    ),
 }
 """With one block, whose attention is the only one."""
 REACH = 24
@@ -47,7 +50,8 @@ def randomised(network, std=0.2):
 
 @pytest.mark.parametrize("fused", [True, False])
 def test_attention_is_that_of_the_image_where_all_windows_have_its_statistics(fused):
-    """An image that repeats itself every 8 pixels has the same sums of products in all windows of 16."""
+    """An image that repeats itself every 8 pixels has the same sums of products in all windows of
+    16."""
     attention = randomised(TransposedAttention(12, heads=3, bias=True), std=0.5)
     attention.fused = fused
     taps = torch.zeros(3, 3)
@@ -98,7 +102,9 @@ def test_tiles_come_closer_to_the_whole_image():
     for window in (None, 64):
         use_local_statistics(network, window)
         whole = restore(network, image)
-        differences.append(float((restore(network, image, tile=128) - whole).square().mean().sqrt()))
+        differences.append(
+            float((restore(network, image, tile=128) - whole).square().mean().sqrt())
+        )
     assert differences[1] < 0.3 * differences[0]
 
 
@@ -115,10 +121,22 @@ def test_what_tiles_cost_is_known_of_each_network():
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Weights of one network, as a .pth and as .safetensors that notes a window of 16 pixels, and a photograph."""
+    """Weights of one network, as a .pth and as .safetensors that notes a window of 16 pixels, and a
+    photograph."""
     folder = tmp_path_factory.mktemp("weights")
-    torch.save({"params": randomised(ConStyleNAFNet(**SMALL_NAFNET), std=0.1).state_dict()}, folder / "net.pth")
-    convert = ["convert", str(folder / "net.pth"), str(folder / "net.safetensors"), "--key", "params", "--tlc", "16"]
+    torch.save(
+        {"params": randomised(ConStyleNAFNet(**SMALL_NAFNET), std=0.1).state_dict()},
+        folder / "net.pth",
+    )
+    convert = [
+        "convert",
+        str(folder / "net.pth"),
+        str(folder / "net.safetensors"),
+        "--key",
+        "params",
+        "--tlc",
+        "16",
+    ]
     assert cli.main(convert) == 0
     Image.fromarray(picture(60, 70)).save(folder / "a.png")
     return folder
@@ -131,7 +149,9 @@ def test_file_notes_its_window_and_an_argument_overrules_it(files):
     assert local_window(constyle_arch.load_network(noting, tlc=0)) is None
     assert local_window(constyle_arch.load_network(noting, tlc=32)) == 32
     assert local_window(constyle_arch.load_network(files / "net.pth")) is None
-    with pytest.raises(CheckpointError, match=r"net\.pth does not tell what crops .* 192 for crops of 128"):
+    with pytest.raises(
+        CheckpointError, match=r"net\.pth does not tell what crops .* 192 for crops of 128"
+    ):
         constyle_arch.load_network(files / "net.pth", tlc="auto")
 
 
@@ -151,10 +171,19 @@ def test_command_restores_with_the_window_asked_for_or_noted(files, tmp_path, ca
         ("off", "net.safetensors", ("--tlc", "off")),
     ):
         target = tmp_path / f"{name}.png"
-        assert restore_command("-i", files / "a.png", "-o", target, "--weights", files / weights, *flags) == 0
-        assert ("statistics are those of windows of 16 pixels" in capsys.readouterr().out) == (name in "asked noted")
+        assert (
+            restore_command(
+                "-i", files / "a.png", "-o", target, "--weights", files / weights, *flags
+            )
+            == 0
+        )
+        assert ("statistics are those of windows of 16 pixels" in capsys.readouterr().out) == (
+            name in "asked noted"
+        )
         results[name] = np.asarray(Image.open(target))
-    np.testing.assert_array_equal(results["noted"], directly_restored(picture(60, 70), files / "net.safetensors"))
+    np.testing.assert_array_equal(
+        results["noted"], directly_restored(picture(60, 70), files / "net.safetensors")
+    )
     np.testing.assert_array_equal(results["asked"], results["noted"])
     np.testing.assert_array_equal(results["off"], results["whole"])
     assert not np.array_equal(results["noted"], results["whole"])
@@ -163,14 +192,20 @@ def test_command_restores_with_the_window_asked_for_or_noted(files, tmp_path, ca
 def test_network_without_such_statistics_says_so(files, tmp_path, capsys):
     flags = ("--weights", "denoise", "--tlc", "64")
     assert restore_command("-i", files / "a.png", "-o", tmp_path / "b.png", *flags) == 0
-    assert "--tlc 64: ConStyleConv takes no statistics over images; nothing changes." in capsys.readouterr().out
+    assert (
+        "--tlc 64: ConStyleConv takes no statistics over images; nothing changes."
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize("value", ["0", "-5", "12.5", "whole"])
 def test_other_windows_are_refused(files, tmp_path, capsys, value):
     flags = ("--weights", files / "net.pth", f"--tlc={value}")
     assert restore_command("-i", files / "a.png", "-o", tmp_path / "b.png", *flags) == 2
-    assert f"--tlc is '{value}'; it must be a number of pixels, auto or off." in capsys.readouterr().err
+    assert (
+        f"--tlc is '{value}'; it must be a number of pixels, auto or off."
+        in capsys.readouterr().err
+    )
 
 
 def test_window_is_told_kept_and_not_lost(files, tmp_path, capsys):
@@ -180,7 +215,10 @@ def test_window_is_told_kept_and_not_lost(files, tmp_path, capsys):
     assert cli.main(["convert", noting, str(tmp_path / "copy.safetensors")]) == 0
     assert window_of(tmp_path / "copy.safetensors") == 16
     assert cli.main(["convert", noting, str(tmp_path / "copy.pth")]) == 2
-    assert "cannot note the window of 16 pixels; write a .safetensors, or add --tlc off" in capsys.readouterr().err
+    assert (
+        "cannot note the window of 16 pixels; write a .safetensors, or add --tlc off"
+        in capsys.readouterr().err
+    )
     assert cli.main(["convert", noting, str(tmp_path / "copy.pth"), "--tlc", "off"]) == 0
     save_pretrained(noting, tmp_path / "hub")
     assert local_window(from_pretrained(tmp_path / "hub")) == 16
@@ -212,5 +250,7 @@ def test_training_validates_with_the_window_and_trains_without(make_model):
     model.use_windows()
     assert local_window(model.net_g) == local_window(model.net_g_ema) == 24
     assert not torch.allclose(model.net_g(image), whole)
-    attention = next(module for module in model.net_g.modules() if isinstance(module, TransposedAttention))
+    attention = next(
+        module for module in model.net_g.modules() if isinstance(module, TransposedAttention)
+    )
     assert not attention.train().is_local(torch.rand(1, 8, 48, 56))

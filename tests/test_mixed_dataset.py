@@ -16,11 +16,15 @@ from constyle_arch.errors import DataError
 
 @pytest.fixture
 def options(tmp_path):
-    """Two sets, told apart by the brightness of their images: pairs below 100, clean images from 100 on."""
+    """Two sets, told apart by the brightness of their images: pairs below 100, clean images from
+    100 on."""
     for folder, brightness in (("lq", 20), ("gt", 40), ("clean", 100)):
         (tmp_path / folder).mkdir()
         for number in range(5):
-            cv2.imwrite(str(tmp_path / folder / f"{number}.png"), np.full((40, 48, 3), brightness + number, np.uint8))
+            cv2.imwrite(
+                str(tmp_path / folder / f"{number}.png"),
+                np.full((40, 48, 3), brightness + number, np.uint8),
+            )
     pairs = {
         "name": "pairs",
         "type": "PairedRestorationDataset",
@@ -44,7 +48,10 @@ def options(tmp_path):
 
 
 def brightness(image):
-    return round(float(np.asarray(image, np.float32).mean()) * (1 if image.dtype.is_floating_point is False else 255))
+    return round(
+        float(np.asarray(image, np.float32).mean())
+        * (1 if image.dtype.is_floating_point is False else 255)
+    )
 
 
 def test_samples_are_their_sets_and_say_which(options):
@@ -74,14 +81,20 @@ def test_a_sample_follows_from_its_seed_alone(options):
 
 
 def test_balanced_batches_hold_each_sets_share(options):
-    dataset = SeededDataset(MixedDataset({**options, "weights": [3, 1], "balanced": True, "batch_size_per_gpu": 8}))
+    dataset = SeededDataset(
+        MixedDataset({**options, "weights": [3, 1], "balanced": True, "batch_size_per_gpu": 8})
+    )
     for rank in range(2):
-        sampler = WholeBatchSampler(len(dataset), 8, 2, rank, 5, seed=0, batch=dataset.dataset.batch_of_sets)
+        sampler = WholeBatchSampler(
+            len(dataset), 8, 2, rank, 5, seed=0, batch=dataset.dataset.batch_of_sets
+        )
         samples = list(sampler)
         names = [dataset[sample]["set"] for sample in samples]
         batches = [names[start : start + 8] for start in range(0, len(names), 8)]
         assert [batch.count("noise") for batch in batches] == [2] * 4
-        assert [batch[:4].count("noise") for batch in batches] == [1] * 4  # gradients of half a batch, added up
+        assert [batch[:4].count("noise") for batch in batches] == [
+            1
+        ] * 4  # gradients of half a batch, added up
         sampler.done = 3
         assert list(sampler) == samples[24:]
     assert len({dataset[sample]["lq_path"] for sample in samples}) > 5
@@ -89,8 +102,17 @@ def test_balanced_batches_hold_each_sets_share(options):
 
 def test_a_training_reads_balanced_batches(options):
     train = {**options, "balanced": True, "batch_size_per_gpu": 4, "num_worker_per_gpu": 0}
-    run = {"world_size": 1, "rank": 0, "num_gpu": 0, "dist": False, "manual_seed": 0, "train": {"total_iter": 3}}
-    loader, *_ = create_train_val_dataloader({**run, "datasets": {"train": train}}, logging.getLogger())
+    run = {
+        "world_size": 1,
+        "rank": 0,
+        "num_gpu": 0,
+        "dist": False,
+        "manual_seed": 0,
+        "train": {"total_iter": 3},
+    }
+    loader, *_ = create_train_val_dataloader(
+        {**run, "datasets": {"train": train}}, logging.getLogger()
+    )
     assert [Counter(batch["set"]) for batch in loader] == [{"pairs": 2, "noise": 2}] * 3
 
 
@@ -105,9 +127,15 @@ def test_second_crops_are_of_the_same_image(options):
     [
         ({"sets": []}, r"sets is \[\]; it must list"),
         ({"sets": [{"name": "x"}]}, "each with a type"),
-        ({"weights": [1]}, r"weights is \[1\]; it must list a number above 0 for each of the 2 sets"),
+        (
+            {"weights": [1]},
+            r"weights is \[1\]; it must list a number above 0 for each of the 2 sets",
+        ),
         ({"weights": [1, 0]}, "above 0"),
-        ({"weights": [1, 2], "balanced": True, "batch_size_per_gpu": 4}, "would hold 1.333, 2.667 samples"),
+        (
+            {"weights": [1, 2], "balanced": True, "batch_size_per_gpu": 4},
+            "would hold 1.333, 2.667 samples",
+        ),
         ({"phase": "val"}, "list its sets apart"),
         ({"gt_size": 64}, "smaller than the crops"),
     ],

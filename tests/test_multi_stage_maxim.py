@@ -1,4 +1,5 @@
-"""MAXIM-2S and -3S against golden data of Google's release, in its own names, layouts and padding."""
+"""MAXIM-2S and -3S against golden data of Google's release, in its own names, layouts and
+padding."""
 
 import gzip
 import json
@@ -23,8 +24,12 @@ SHAPES = json.loads(gzip.decompress((GOLDEN / "maxim_jax_shapes.json.gz").read_b
 
 
 def write_release(path, stages):
-    """A file as Google's, with formula weights; and with what the optimizer left there, which nobody asks for."""
-    arrays = {"opt/state/step": np.int64(7), "opt/state/param_states/stage_0_input_conv_0/kernel/v": np.zeros(3)}
+    """A file as Google's, with formula weights; and with what the optimizer left there, which
+    nobody asks for."""
+    arrays = {
+        "opt/state/step": np.int64(7),
+        "opt/state/param_states/stage_0_input_conv_0/kernel/v": np.zeros(3),
+    }
     for name, shape in SHAPES[f"S-{stages}"].items():
         value = formula_tensor(name + ".weight" * name.endswith("scale"), shape[::-1]).T
         arrays[name] = value * np.float32(0.6 if name.endswith("kernel") else 1)
@@ -75,7 +80,9 @@ def test_images_are_extended_as_the_release_does(size):
     image = np.random.default_rng(0).random((*size, 3), dtype=np.float32)
     even = np.pad(image, [(0, size[0] % 2), (0, size[1] % 2), (0, 0)], mode="reflect")
     missing = [(64 - length % 64) % 64 for length in even.shape[:2]]
-    expected = np.pad(even, [(number // 2, number // 2) for number in missing] + [(0, 0)], mode="reflect")
+    expected = np.pad(
+        even, [(number // 2, number // 2) for number in missing] + [(0, 0)], mode="reflect"
+    )
     lq = torch.from_numpy(image).permute(2, 0, 1)[None]
     padded = pad_both_sides(lq, 64)
     np.testing.assert_array_equal(padded[0].permute(1, 2, 0).numpy(), expected)
@@ -105,7 +112,9 @@ def test_gradients_reach_all_that_is_trained():
 
 def test_gelu_is_computed_by_tanh():
     network = MultiStageMaxim(num_stages=2, dim=4, num_blocks_bottleneck=1)
-    assert {module.approximate for module in network.modules() if isinstance(module, nn.GELU)} == {"tanh"}
+    assert {module.approximate for module in network.modules() if isinstance(module, nn.GELU)} == {
+        "tanh"
+    }
 
 
 def test_one_stage_is_the_other_network():
@@ -115,7 +124,9 @@ def test_one_stage_is_the_other_network():
 
 def test_other_npz_files_are_refused(tmp_path, two_stages):
     np.savez(tmp_path / "other.npz", conv=np.zeros((3, 3)))
-    with pytest.raises(CheckpointError, match=r"other\.npz .*no release of MAXIM: none of its 1 names begins"):
+    with pytest.raises(
+        CheckpointError, match=r"other\.npz .*no release of MAXIM: none of its 1 names begins"
+    ):
         load_network(tmp_path / "other.npz")
     np.savez(tmp_path / "objects.npz", **{"opt/target/a/kernel": np.array([{}], dtype=object)})
     with pytest.raises(CheckpointError, match=r"objects\.npz cannot be read"):

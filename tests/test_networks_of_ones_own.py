@@ -33,11 +33,15 @@ class OneConvolution(nn.Module):
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory, ten_pairs):
-    """Experiments with BasicSR's MSRResNet at scale 1, and with a network of a plugin; a photograph."""
+    """Experiments with BasicSR's MSRResNet at scale 1, and with a network of a plugin; a
+    photograph."""
     home = tmp_path_factory.mktemp("own")
     (home / "one_convolution.py").write_text(PLUGIN)
     cv2.imwrite(str(home / "photo.png"), picture(37, 50))
-    for name, network in (("srresnet", SRRESNET), ("plugin", {"type": "OneConvolution", "kernel_size": 5})):
+    for name, network in (
+        ("srresnet", SRRESNET),
+        ("plugin", {"type": "OneConvolution", "kernel_size": 5}),
+    ):
         options = training_options(ten_pairs, ten_pairs)
         options |= {"name": name, "model_type": "RestorationModel", "network_g": network}
         for key in ("contrast", "contrastive_opt", "content_opt", "style_opt"):
@@ -51,7 +55,17 @@ def home(tmp_path_factory, ten_pairs):
 
 def restored(home, *arguments):
     target = home / "restored.png"
-    command = ["restore", "-i", home / "photo.png", "-o", target, "--overwrite", "--device", "cpu", *arguments]
+    command = [
+        "restore",
+        "-i",
+        home / "photo.png",
+        "-o",
+        target,
+        "--overwrite",
+        "--device",
+        "cpu",
+        *arguments,
+    ]
     assert cli.main([*map(str, command)]) == 0
     return cv2.imread(str(target))
 
@@ -60,7 +74,9 @@ def expected(home, name, network):
     """By the network's own call."""
     options = dict(network)
     built = ARCH_REGISTRY.get(options.pop("type"))(**options).eval()
-    weights = torch.load(home / "experiments" / name / "models" / "net_g_best.pth", weights_only=True)
+    weights = torch.load(
+        home / "experiments" / name / "models" / "net_g_best.pth", weights_only=True
+    )
     built.load_state_dict(weights["params_ema"])
     photograph = cv2.imread(str(home / "photo.png"))[..., ::-1] / np.float32(255)
     with torch.no_grad():
@@ -90,9 +106,13 @@ def test_network_of_a_plugin_is_known_to_every_command(home):
     plugin = ["--plugin", str(home / "one_convolution.py")]
     own = run_command("restore", "-i", "photo.png", "-o", "no.png", "--weights", weights, cwd=home)
     assert own.returncode == 2
-    assert "Its experiment's is OneConvolution; name the file that has it by --plugin." in own.stderr
+    assert (
+        "Its experiment's is OneConvolution; name the file that has it by --plugin." in own.stderr
+    )
     result = restored(home, "--weights", weights, *plugin)
-    np.testing.assert_array_equal(result, expected(home, "plugin", {"type": "OneConvolution", "kernel_size": 5}))
+    np.testing.assert_array_equal(
+        result, expected(home, "plugin", {"type": "OneConvolution", "kernel_size": 5})
+    )
     told = run_command("info", weights, *plugin, cwd=home).stdout
     assert re.search(r"^network +OneConvolution$", told, re.M)
     assert re.search(r"^options +kernel_size 5$", told, re.M)
@@ -102,12 +122,23 @@ def test_network_options_that_cannot_be_used_are_refused(home):
     for entry, message in (("num_block", "must be KEY=VALUE"), ("num_block=[", "cannot be read")):
         with pytest.raises(OptionsError, match=message):
             cli_restore_with(home, "--network-option", entry)
-    with pytest.raises(CheckpointError, match=r"There is no architecture 'Nothing'; there are .*MSRResNet"):
+    with pytest.raises(
+        CheckpointError, match=r"There is no architecture 'Nothing'; there are .*MSRResNet"
+    ):
         cli_restore_with(home, "--type", "Nothing")
 
 
 def cli_restore_with(home, *flags):
-    command = ["restore", "-i", home / "photo.png", "-o", home / "no.png", "--weights", "denoise", *flags]
+    command = [
+        "restore",
+        "-i",
+        home / "photo.png",
+        "-o",
+        home / "no.png",
+        "--weights",
+        "denoise",
+        *flags,
+    ]
     parsed = cli.build_parser().parse_args([*map(str, command)])
     parsed.run(parsed)
 

@@ -24,14 +24,21 @@ from constyle_arch.options import data_sets, schema
 from constyle_arch.options.cautions import GIGABYTE, cautions
 from constyle_arch.options.combinations import check_folders
 from constyle_arch.options.preflight import check_options, fill_gaps
-from constyle_arch.options.reading import complete_datasets, force_options, read_checked_options, read_option_file
+from constyle_arch.options.reading import (
+    complete_datasets,
+    force_options,
+    read_checked_options,
+    read_option_file,
+)
 from constyle_arch.options.scaling import scale_iterations
 from constyle_arch.options.structure import check_structure
 from constyle_arch.training.step_costs import Disk, Step, disk_of
 from tests.bad_options import BROKEN, MESSAGES, broken, entry_of, report_of
 from tests.shared import REPOSITORY, run_command, training_options, write_options, write_pairs
 
-BOMB = "a0: &a0 [1, 1]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9))
+BOMB = "a0: &a0 [1, 1]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9)
+)
 """Each value is nine times the one before."""
 
 
@@ -93,8 +100,15 @@ def test_missing_file_is_named(tmp_path):
 
 def test_forced_options_replace_those_of_the_file(capsys):
     options = {"train": {"lr": 1.0, "betas": [0.9]}, "name": "x", "flag": True}
-    force_options(options, ["train:lr=1e-4", "train:betas=[0.9, 0.99]", "name=none", "flag=false", "train:new=a{}"])
-    assert options == {"train": {"lr": 1e-4, "betas": [0.9, 0.99], "new": "a{}"}, "name": None, "flag": False}
+    force_options(
+        options,
+        ["train:lr=1e-4", "train:betas=[0.9, 0.99]", "name=none", "flag=false", "train:new=a{}"],
+    )
+    assert options == {
+        "train": {"lr": 1e-4, "betas": [0.9, 0.99], "new": "a{}"},
+        "name": None,
+        "flag": False,
+    }
     assert "adds train:new" in capsys.readouterr().out
 
 
@@ -114,7 +128,9 @@ def test_gpus_are_counted_whichever_way_auto_is_written(tmp_path, ten_pairs, mon
 def test_niqe_passes_on_images_it_can_score(tmp_path):
     data = write_pairs(tmp_path / "data", 4, 200, 210)
     options = training_options(data, data)
-    options["val"]["metrics"] = {"niqe": {"type": "calculate_niqe", "crop_border": 0, "better": "lower"}}
+    options["val"]["metrics"] = {
+        "niqe": {"type": "calculate_niqe", "crop_border": 0, "better": "lower"}
+    }
     options |= {"is_train": True, "dist": False, "auto_resume": False}
     complete_datasets(options)
     check_options(options)
@@ -124,13 +140,24 @@ def test_niqe_passes_on_images_it_can_score(tmp_path):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda folder: folder.symlink_to("gone"), "is a link to gone, which is not there; create that folder"),
+        (
+            lambda folder: folder.symlink_to("gone"),
+            "is a link to gone, which is not there; create that folder",
+        ),
         (lambda folder: folder.write_text(""), "is there and is no folder; rename it"),
-        (lambda folder: folder.mkdir(), "cannot be written to; change its permissions, or start elsewhere"),
-        (lambda folder: None, "cannot be created in .*, which cannot be written to; start elsewhere"),
+        (
+            lambda folder: folder.mkdir(),
+            "cannot be written to; change its permissions, or start elsewhere",
+        ),
+        (
+            lambda folder: None,
+            "cannot be created in .*, which cannot be written to; start elsewhere",
+        ),
     ],
 )
-def test_folders_that_cannot_be_written_are_named(tmp_path, ten_pairs, monkeypatch, make, message, is_train):
+def test_folders_that_cannot_be_written_are_named(
+    tmp_path, ten_pairs, monkeypatch, make, message, is_train
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(os, "access", lambda *_: False)
     make(tmp_path / ("experiments" if is_train else "results"))
@@ -149,7 +176,9 @@ def test_forced_options_run_no_code(tmp_path):
     marker = tmp_path / "marker"
     injection = f'name"]=1;__import__("pathlib").Path("{marker}").touch()#'
     options = {"name": "x"}
-    force_options(options, [f"{injection}=1", f"name=[__import__('pathlib').Path('{marker}').touch()]"])
+    force_options(
+        options, [f"{injection}=1", f"name=[__import__('pathlib').Path('{marker}').touch()]"]
+    )
     assert not marker.exists()
 
 
@@ -164,13 +193,18 @@ def test_defaults_described_are_those_of_the_code():
     assert described(schema.Contrast, names) == {name: contrast[name].default for name in names}
     assert described(schema.Validation, ["tile_overlap"]) == {"tile_overlap": OVERLAP}
     crop = TrainingCrop(1)
-    assert described(data_sets.Crops, ["use_hflip", "use_rot"]) == {"use_hflip": crop.flips, "use_rot": crop.rotations}
+    assert described(data_sets.Crops, ["use_hflip", "use_rot"]) == {
+        "use_hflip": crop.flips,
+        "use_rot": crop.rotations,
+    }
 
 
 @pytest.fixture(scope="module")
 def editor():
     """What an editor says of options, by their places."""
-    validator = jsonschema.Draft7Validator(json.loads((REPOSITORY / "options" / "schema.json").read_text()))
+    validator = jsonschema.Draft7Validator(
+        json.loads((REPOSITORY / "options" / "schema.json").read_text())
+    )
 
     def marked(errors):
         for error in errors:
@@ -197,7 +231,12 @@ def test_editors_find_nothing_wrong_with_the_recipes(editor):
         ("trian", {}, "", "'trian' was unexpected"),
         ("train.ema_deacy", 0.9, "train", "'ema_deacy'"),
         ("train.total_iter", "many", "train.total_iter", "not of type 'integer'"),
-        ("train.contrast.momentum", 3, "train.contrast.momentum", "3 is greater than the maximum of 1"),
+        (
+            "train.contrast.momentum",
+            3,
+            "train.contrast.momentum",
+            "3 is greater than the maximum of 1",
+        ),
         ("train.my_opt", {"weight": 1}, "train.my_opt", "'type' is a required property"),
         ("datasets.train.use_hfilp", True, "datasets.train", "'use_hfilp' was unexpected"),
         ("datasets.train.gt_size", ..., "datasets.train", "'gt_size' is a required property"),
@@ -216,7 +255,11 @@ def test_options_of_other_models_pass_editors_as_they_are(editor, ten_pairs):
     options |= {"model_type": "SRModel", "mine": {}}
     assert editor(options) == {}
     options = training_options(ten_pairs)
-    options["datasets"]["train"] |= {"type": "PairedImageDataset", "filename_tmpl": "{}", "use_shuffle": True}
+    options["datasets"]["train"] |= {
+        "type": "PairedImageDataset",
+        "filename_tmpl": "{}",
+        "use_shuffle": True,
+    }
     assert editor(options) == {}
 
 
@@ -224,7 +267,11 @@ def test_empty_keys_stay_where_another_model_reads_them(ten_pairs):
     options = training_options(ten_pairs, ten_pairs)
     options["val"] |= {"suffix": None, "pbar": None}
     options["train"]["mixing_augs"] = {"mixup": None}
-    options["datasets"]["train"] |= {"type": "PairedImageDataset", "mean": None, "dataset_enlarge_ratio": None}
+    options["datasets"]["train"] |= {
+        "type": "PairedImageDataset",
+        "mean": None,
+        "dataset_enlarge_ratio": None,
+    }
     mine, basicsrs = deepcopy(options), deepcopy(options) | {"model_type": "SRModel"}
     fill_gaps(mine)
     fill_gaps(basicsrs)
@@ -269,9 +316,21 @@ def test_options_that_are_meant_raise_no_doubts(ten_pairs, two_pairs):
             "is 5 and the run has 4 iterations, so ConStyle is never frozen",
         ),
         ("train.scheduler.periods", [4, 4], "the first period, 4 iterations, outlasts the run's 4"),
-        ("datasets.train.num_worker_per_gpu", 10_000, "num_worker_per_gpu is 10000, and this process has"),
-        ("datasets.val.dataroot_lq", "{two}/gt", "datasets.val: dataroot_lq and dataroot_gt are one place"),
-        ("datasets.val.dataroot_gt", "{ten}/lq/../gt/", "datasets.val measures on images that are trained on"),
+        (
+            "datasets.train.num_worker_per_gpu",
+            10_000,
+            "num_worker_per_gpu is 10000, and this process has",
+        ),
+        (
+            "datasets.val.dataroot_lq",
+            "{two}/gt",
+            "datasets.val: dataroot_lq and dataroot_gt are one place",
+        ),
+        (
+            "datasets.val.dataroot_gt",
+            "{ten}/lq/../gt/",
+            "datasets.val measures on images that are trained on",
+        ),
     ],
 )
 def test_options_hardly_meant_raise_doubts(ten_pairs, two_pairs, path, value, doubt):
@@ -289,7 +348,11 @@ def test_step_that_memory_does_not_hold_is_computed_in_as_few_parts_as_fit(ten_p
     assert "about 62.0 GiB and 20.0 GiB are free; set train.accumulate: 4 at the same rate" in found
     assert replace(step, parts=4).memory <= 20 * GIGABYTE < replace(step, parts=2).memory
     (found,) = cautions(options, step, 5 * GIGABYTE)  # eight parts of two images take more
-    assert "accumulate" not in found and "batch_size" not in found and "train.checkpointing: true" in found
+    assert (
+        "accumulate" not in found
+        and "batch_size" not in found
+        and "train.checkpointing: true" in found
+    )
     assert list(cautions(options, step, 62 * GIGABYTE)) == []
 
 
@@ -303,17 +366,26 @@ def test_batch_that_memory_does_not_hold_may_be_smaller_with_another_rate_and_mo
     options["train"]["optim_g"] |= {"type": optimizer, "lr": 0.001}
     step = Step(fixed=2 * GIGABYTE, computed=60 * GIGABYTE, parts=1, seconds=None)
     (found,) = cautions(options, step, 18 * GIGABYTE)
-    assert f"batch_size_per_gpu: 4 with train.optim_g.lr: {rate} and --total-iter 16, as many images" in found
+    assert (
+        f"batch_size_per_gpu: 4 with train.optim_g.lr: {rate} and --total-iter 16, as many images"
+        in found
+    )
     assert "torchrun" not in found
     options |= {"num_gpu": 1, "dist": False}
     (found,) = cautions(options, step, 18 * GIGABYTE, gpus=4)
-    assert "set batch_size_per_gpu: 4 for 4 processes (torchrun --nproc-per-node 4), or train.accumulate: 4" in found
+    assert (
+        "set batch_size_per_gpu: 4 for 4 processes (torchrun --nproc-per-node 4), or "
+        "train.accumulate: 4" in found
+    )
 
 
 def test_disk_that_will_be_full_is_doubted(ten_pairs):
     disk = Disk(network=2 * GIGABYTE, state=3 * GIGABYTE, count=10, free=50 * GIGABYTE)
     (found,) = cautions(checked(ten_pairs), None, 0, disk)
-    assert "10 checkpoints take about 54.0 GiB and 50.0 GiB are free here; raise logger.save_checkpoint_freq" in found
+    assert (
+        "10 checkpoints take about 54.0 GiB and 50.0 GiB are free here; raise "
+        "logger.save_checkpoint_freq" in found
+    )
     assert list(cautions(checked(ten_pairs), None, 0, replace(disk, free=54 * GIGABYTE))) == []
 
 
@@ -346,7 +418,9 @@ def test_run_of_another_length_follows_the_same_curve(total_iter):
     assert len(changed) == 3
     assert scaled["total_iter"] == sum(scaled["scheduler"]["periods"]) == total_iter
     before, after = recipe["total_iter"], scaled["total_iter"]
-    assert scaled["constyle_iter"] / after == pytest.approx(recipe["constyle_iter"] / before, abs=1 / after)
+    assert scaled["constyle_iter"] / after == pytest.approx(
+        recipe["constyle_iter"] / before, abs=1 / after
+    )
 
     def rate(train_opt, share):
         optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=3e-4)
@@ -360,12 +434,22 @@ def test_run_of_another_length_follows_the_same_curve(total_iter):
 
 
 def test_every_count_of_a_schedule_is_scaled():
-    train_opt = {"total_iter": 1000, "warmup_iter": 100, "scheduler": {"milestones": [500, 900], "T_max": 1000}}
+    train_opt = {
+        "total_iter": 1000,
+        "warmup_iter": 100,
+        "scheduler": {"milestones": [500, 900], "T_max": 1000},
+    }
     scale_iterations({"train": train_opt}, 100)
-    assert train_opt == {"total_iter": 100, "warmup_iter": 10, "scheduler": {"milestones": [50, 90], "T_max": 100}}
+    assert train_opt == {
+        "total_iter": 100,
+        "warmup_iter": 10,
+        "scheduler": {"milestones": [50, 90], "T_max": 100},
+    }
 
 
-@pytest.mark.parametrize("options", [{}, {"train": [1]}, {"train": {"total_iter": "many", "scheduler": None}}])
+@pytest.mark.parametrize(
+    "options", [{}, {"train": [1]}, {"train": {"total_iter": "many", "scheduler": None}}]
+)
 def test_what_has_no_length_is_left_to_the_check(options):
     before = deepcopy(options)
     assert scale_iterations(options, 10) == []
@@ -374,17 +458,22 @@ def test_what_has_no_length_is_left_to_the_check(options):
 
 def test_run_takes_its_length_from_the_command_line(tmp_path, ten_pairs, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    write_options(tmp_path / "run.yml", training_options(ten_pairs, total_iter=100, constyle_iter=50))
+    write_options(
+        tmp_path / "run.yml", training_options(ten_pairs, total_iter=100, constyle_iter=50)
+    )
     options, _ = read_checked_options(["-opt", "run.yml", "--total-iter", "20"])
     assert options["train"]["total_iter"] == 20 and options["train"]["constyle_iter"] == 10
-    assert "--total-iter 20: train.scheduler.periods: [50, 50] → [10, 10]\n" in capsys.readouterr().out
+    assert (
+        "--total-iter 20: train.scheduler.periods: [50, 50] → [10, 10]\n" in capsys.readouterr().out
+    )
     for number in ("0", "many"):
         with pytest.raises(SystemExit):
             read_checked_options(["-opt", "run.yml", "--total-iter", number])
 
 
 def check(tmp_path, options):
-    """Run the command, expecting a refusal that leaves the directory as it was; returns what it printed."""
+    """Run the command, expecting a refusal that leaves the directory as it was; returns what it
+    printed."""
     file = write_options(tmp_path / "run.yml", options)
     before = sorted(tmp_path.rglob("*"))
     result = run_command("train", "-opt", file, cwd=tmp_path)
@@ -394,7 +483,9 @@ def check(tmp_path, options):
     return result.stderr
 
 
-@pytest.mark.parametrize(("path", "value", "message"), BROKEN, ids=[f"{path}={value}" for path, value, _ in BROKEN])
+@pytest.mark.parametrize(
+    ("path", "value", "message"), BROKEN, ids=[f"{path}={value}" for path, value, _ in BROKEN]
+)
 def test_options_that_cannot_run_are_reported_word_for_word(ten_pairs, path, value, message):
     reported = report_of(ten_pairs, path, value)
     assert message in reported
@@ -423,7 +514,10 @@ def test_missing_data_set_names_folder_option_and_section_and_keeps_the_old_expe
         ("SOTS", "datasets.val: dataroot_gt", "SOTS/prepared/test/gt.lmdb"),
     ):
         assert f"{option}: the folder datasets/{folder} does not exist" in report
-        assert f'`basicsr prepare {name.lower()}` writes it; see datasets/README.md, section "{name}"' in report
+        assert (
+            f'`basicsr prepare {name.lower()}` writes it; see datasets/README.md, section "{name}"'
+            in report
+        )
         assert f"\n## {name}\n" in (REPOSITORY / "datasets" / "README.md").read_text()
 
 
@@ -435,7 +529,8 @@ def test_damaged_training_image_is_reported_before_the_run(tmp_path):
 
 
 def test_messages_are_printed_whole(capsys, monkeypatch):
-    """Also one that quotes its own class; of a loader's worker, the message without the traceback."""
+    """Also one that quotes its own class; of a loader's worker, the message without the
+    traceback."""
 
     def failing(message):
         def run(_):
@@ -445,8 +540,10 @@ def test_messages_are_printed_whole(capsys, monkeypatch):
 
     said = "x.yml: a DataError: is quoted"
     worker = (
-        "Caught DataError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
-        f'  File "x.py", line 1, in f\n    raise DataError(message)\nconstyle_arch.errors.DataError: {said}\n'
+        "Caught DataError in DataLoader worker process 0.\nOriginal Traceback (most recent call "
+        "last):\n"
+        '  File "x.py", line 1, in f\n    raise DataError(message)\n'
+        f"constyle_arch.errors.DataError: {said}\n"
     )
     for message in (said, worker):
         monkeypatch.setattr(cli.info, "run", failing(message))

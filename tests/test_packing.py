@@ -39,8 +39,15 @@ def test_whole_images_are_stored_byte_for_byte(tmp_path):
     for side in ("lq", "gt"):
         expected = {path.stem: path.read_bytes() for path in (tmp_path / side).iterdir()}
         assert contents(tmp_path / "out" / f"{side}.lmdb") == expected
-        assert {path.name for path in (tmp_path / "out" / f"{side}.lmdb").iterdir()} == {"data.mdb", "meta_info.txt"}
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"lq.lmdb", "gt.lmdb", "report.txt"}
+        assert {path.name for path in (tmp_path / "out" / f"{side}.lmdb").iterdir()} == {
+            "data.mdb",
+            "meta_info.txt",
+        }
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "lq.lmdb",
+        "gt.lmdb",
+        "report.txt",
+    }
     assert [path.name for path in tmp_path.iterdir() if "unfinished" in path.name] == []
 
 
@@ -50,13 +57,17 @@ def test_lmdbs_are_read_by_basicsrs_own_data_set(tmp_path):
     write_pairs(tmp_path, 3)
     pack(Plan(gt=str(tmp_path / "gt"), lq=str(tmp_path / "lq")), tmp_path / "out", workers=0)
     roots = {f"dataroot_{side}": str(tmp_path / "out" / f"{side}.lmdb") for side in ("lq", "gt")}
-    theirs = PairedImageDataset({**roots, "io_backend": {"type": "lmdb"}, "phase": "val", "scale": 1})
+    theirs = PairedImageDataset(
+        {**roots, "io_backend": {"type": "lmdb"}, "phase": "val", "scale": 1}
+    )
     ours = PairedRestorationDataset({**roots, "phase": "val"})
     for index in range(3):
         assert torch.equal(theirs[index]["lq"], ours[index]["lq"])
 
 
-@pytest.mark.parametrize(("height", "width", "size", "overlap"), [(40, 48, 16, 4), (33, 50, 16, 0), (16, 64, 16, 15)])
+@pytest.mark.parametrize(
+    ("height", "width", "size", "overlap"), [(40, 48, 16, 4), (33, 50, 16, 0), (16, 64, 16, 15)]
+)
 def test_sub_images_cover_the_image_and_overlap(tmp_path, height, width, size, overlap):
     write_pairs(tmp_path, 2, height, width)
     plan = Plan(gt=str(tmp_path / "gt"), lq=str(tmp_path / "lq"), sub_image=size, overlap=overlap)
@@ -83,7 +94,8 @@ def test_sub_images_cover_the_image_and_overlap(tmp_path, height, width, size, o
                 starts = sorted({corner[axis] for corner in corners})
                 assert all(b - a <= size - overlap for a, b in itertools.pairwise(starts))
     dataset = PairedRestorationDataset(
-        {f"dataroot_{side}": str(tmp_path / "out" / f"{side}.lmdb") for side in ("lq", "gt")} | {"phase": "val"}
+        {f"dataroot_{side}": str(tmp_path / "out" / f"{side}.lmdb") for side in ("lq", "gt")}
+        | {"phase": "val"}
     )
     assert len(dataset) == len(contents(tmp_path / "out" / "lq.lmdb"))
 
@@ -93,12 +105,27 @@ def test_sub_images_of_many_to_one_names_are_matched_as_printed(tmp_path, capsys
     write_stand_ins(tmp_path, ["OTS"], height=40, width=60)
     sizes = ("--sub-image", "32", "--overlap", "8")
     prepare(
-        "folders", "--gt", "datasets/OTS/clear", "--lq", "datasets/OTS/hazy", "--lq-name", "{}_*_*", *sizes, "-o", "x"
+        "folders",
+        "--gt",
+        "datasets/OTS/clear",
+        "--lq",
+        "datasets/OTS/hazy",
+        "--lq-name",
+        "{}_*_*",
+        *sizes,
+        "-o",
+        "x",
     )
-    options = dict(line.strip().split(": ") for line in capsys.readouterr().out.splitlines() if line.startswith("  "))
+    options = dict(
+        line.strip().split(": ")
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith("  ")
+    )
     options = {key: value.strip("'") for key, value in options.items()}
     dataset = PairedRestorationDataset({**options, "phase": "val"})
-    assert [pair[0] for pair in dataset.pairs] == [f"0001_0.8_0.2_s{number:03}" for number in range(1, 7)]
+    assert [pair[0] for pair in dataset.pairs] == [
+        f"0001_0.8_0.2_s{number:03}" for number in range(1, 7)
+    ]
     assert [pair[1] for pair in dataset.pairs] == [f"0001_s{number:03}" for number in range(1, 7)]
     assert options["packed as sub-images"] == "6 degraded, 6 clean"
     assert "\n  packed as sub-images: 6 degraded, 6 clean\n" in Path("x/report.txt").read_text()
@@ -165,7 +192,9 @@ def test_every_problem_is_listed_by_name_and_nothing_is_dropped_silently(tmp_pat
     for side in ("lq", "gt"):
         kept = set(contents(tmp_path / "out" / f"{side}.lmdb"))
         assert kept >= {"000", "001", "002", "003", "004", "005"}
-        assert not kept & {"text", "missing", "link", "clean_broken"} - ({"text"} if side == "gt" else set())
+        assert not kept & {"text", "missing", "link", "clean_broken"} - (
+            {"text"} if side == "gt" else set()
+        )
 
 
 def test_files_put_right_are_taken_up_by_the_same_command(tmp_path):
@@ -211,7 +240,9 @@ def test_image_left_out_once_is_taken_up_when_it_is_put_right(tmp_path, monkeypa
     good = (tmp_path / "gt" / "001.png").read_bytes()
     (tmp_path / "gt" / "001.png").write_bytes(b"junk")
     plan = Plan(gt=str(tmp_path / "gt"))
-    monkeypatch.setattr(unfinished.UnfinishedFolder, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(
+        unfinished.UnfinishedFolder, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+    )
     with pytest.raises(KeyboardInterrupt):
         pack(plan, tmp_path / "out", workers=0, leave_out=True)
     monkeypatch.undo()
@@ -222,20 +253,26 @@ def test_image_left_out_once_is_taken_up_when_it_is_put_right(tmp_path, monkeypa
 
 def test_what_a_kill_left_beside_the_journal_is_removed(tmp_path):
     write_pairs(tmp_path, 2)
-    folder = unfinished.UnfinishedFolder(tmp_path / "out", asdict(Plan(gt=str(tmp_path / "gt")).at_home()), ["gt"])
+    folder = unfinished.UnfinishedFolder(
+        tmp_path / "out", asdict(Plan(gt=str(tmp_path / "gt")).at_home()), ["gt"]
+    )
     unfinished._put(folder._environment("gt"), {b"stray": b"committed, but not in the journal"})
     folder.close()
     pack(Plan(gt=str(tmp_path / "gt")), tmp_path / "out", workers=0)
     assert set(contents(tmp_path / "out" / "gt.lmdb")) == {"000", "001"}
 
 
-@pytest.mark.parametrize("forms", [("{}_hazy", "{}"), ("{}_*", "{}"), ("a{}", "b{}"), ("{}x", "{}y")])
+@pytest.mark.parametrize(
+    "forms", [("{}_hazy", "{}"), ("{}_*", "{}"), ("a{}", "b{}"), ("{}x", "{}y")]
+)
 def test_forms_printed_for_sub_images_fit_the_keys(tmp_path, forms):
     for side, form in zip(("lq", "gt"), forms, strict=True):
         (tmp_path / side).mkdir()
         for number in range(2):
             name = form.replace("{}", str(number)).replace("*", "9")
-            cv2.imwrite(str(tmp_path / side / f"{name}.png"), np.full((40, 40, 3), number, np.uint8))
+            cv2.imwrite(
+                str(tmp_path / side / f"{name}.png"), np.full((40, 40, 3), number, np.uint8)
+            )
     plan = Plan(gt=str(tmp_path / "gt"), lq=str(tmp_path / "lq"), names=forms, sub_image=24)
     pack(plan, tmp_path / "out", workers=0)
     roots = {f"dataroot_{side}": str(tmp_path / "out" / f"{side}.lmdb") for side in ("lq", "gt")}
@@ -247,12 +284,17 @@ def test_files_of_one_content_and_files_that_are_no_images_are_noted(tmp_path):
     write_pairs(tmp_path, 3)
     (tmp_path / "gt" / "003.png").write_bytes((tmp_path / "gt" / "001.png").read_bytes())
     (tmp_path / "gt" / "Thumbs.db").write_text("")
-    report = pack(Plan(gt=str(tmp_path / "gt"), lq=str(tmp_path / "lq")), tmp_path / "out", workers=0).lines()
-    assert f"{tmp_path / 'gt' / '001.png'}" not in report  # 003 has no degraded image and is not packed
+    report = pack(
+        Plan(gt=str(tmp_path / "gt"), lq=str(tmp_path / "lq")), tmp_path / "out", workers=0
+    ).lines()
+    # 003 has no degraded image and is not packed
+    assert f"{tmp_path / 'gt' / '001.png'}" not in report
     assert "1 clean images have no degraded one and are not packed: 003" in report
     assert "Thumbs.db" in report
     report = pack(Plan(gt=str(tmp_path / "gt")), tmp_path / "clean", workers=0).lines()
-    assert f"the same content: {tmp_path / 'gt' / '001.png'} = {tmp_path / 'gt' / '003.png'}" in report
+    assert (
+        f"the same content: {tmp_path / 'gt' / '001.png'} = {tmp_path / 'gt' / '003.png'}" in report
+    )
 
 
 def test_names_that_cannot_be_keys_are_reported(tmp_path):
@@ -295,16 +337,32 @@ def test_twenty_thousand_images_are_packed(tmp_path):
     for index in range(20_000):
         coarse = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
         image = cv2.resize(coarse, (160, 160), interpolation=cv2.INTER_CUBIC)
-        cv2.imwrite(str(tmp_path / "gt" / f"{index:05}.png"), image, [cv2.IMWRITE_PNG_COMPRESSION, 0])
+        cv2.imwrite(
+            str(tmp_path / "gt" / f"{index:05}.png"), image, [cv2.IMWRITE_PNG_COMPRESSION, 0]
+        )
     pack(Plan(gt=str(tmp_path / "gt")), tmp_path / "out")
     store = ImageLmdb(tmp_path / "out" / "gt.lmdb")
     assert len(store.names) == 20_000
-    assert (tmp_path / "out" / "gt.lmdb" / "data.mdb").stat().st_size > 1.4 * 2**30  # beyond the first map
+    assert (
+        tmp_path / "out" / "gt.lmdb" / "data.mdb"
+    ).stat().st_size > 1.4 * 2**30  # beyond the first map
     for name in store.names[::997]:
         assert store.read(name) == (tmp_path / "gt" / f"{name}.png").read_bytes()
 
 
-COMMAND = (sys.executable, "-m", "constyle_arch", "prepare", "folders", "--gt", "gt", "--lq", "lq", "-o", "out")
+COMMAND = (
+    sys.executable,
+    "-m",
+    "constyle_arch",
+    "prepare",
+    "folders",
+    "--gt",
+    "gt",
+    "--lq",
+    "lq",
+    "-o",
+    "out",
+)
 
 
 def working_directories():
@@ -324,7 +382,8 @@ def test_killed_it_leaves_no_half_data_set_and_goes_on(tmp_path):
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
     deadline = time.monotonic() + 20
-    while any(str(tmp_path) in link for link in working_directories()):  # its workers do not outlive it
+    # its workers do not outlive it
+    while any(str(tmp_path) in link for link in working_directories()):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert not (tmp_path / "out").exists()
@@ -336,11 +395,18 @@ def test_killed_it_leaves_no_half_data_set_and_goes_on(tmp_path):
     assert result.returncode == 0, result.stderr
     assert "out.unfinished is there: resuming." in result.stdout
     pack(
-        Plan(gt=str(tmp_path / "gt"), lq=str(tmp_path / "lq"), sub_image=64, overlap=16), tmp_path / "whole", workers=0
+        Plan(gt=str(tmp_path / "gt"), lq=str(tmp_path / "lq"), sub_image=64, overlap=16),
+        tmp_path / "whole",
+        workers=0,
     )
     for side in ("lq", "gt"):
-        assert contents(tmp_path / "out" / f"{side}.lmdb") == contents(tmp_path / "whole" / f"{side}.lmdb")
-        metas = [(tmp_path / folder / f"{side}.lmdb" / "meta_info.txt").read_text() for folder in ("out", "whole")]
+        assert contents(tmp_path / "out" / f"{side}.lmdb") == contents(
+            tmp_path / "whole" / f"{side}.lmdb"
+        )
+        metas = [
+            (tmp_path / folder / f"{side}.lmdb" / "meta_info.txt").read_text()
+            for folder in ("out", "whole")
+        ]
         assert metas[0] == metas[1]
     assert len({path.name for path in tmp_path.iterdir()} - {"gt", "lq", "out", "whole"}) == 0
 
@@ -356,7 +422,14 @@ def test_killed_it_leaves_no_half_data_set_and_goes_on(tmp_path):
 )
 def test_plans_that_cannot_be_are_refused(tmp_path, capsys, flags, message):
     write_pairs(tmp_path, 1)
-    roots = ("--gt", str(tmp_path / "gt"), "--lq", str(tmp_path / "lq"), "-o", str(tmp_path / "out"))
+    roots = (
+        "--gt",
+        str(tmp_path / "gt"),
+        "--lq",
+        str(tmp_path / "lq"),
+        "-o",
+        str(tmp_path / "out"),
+    )
     assert cli.main(["prepare", "folders", *roots, *flags]) == 2
     assert message in capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} == {"gt", "lq"}
@@ -372,7 +445,10 @@ def test_plans_that_cannot_be_are_refused(tmp_path, capsys, flags, message):
         ("mine/lq/out", "mine/lq/out lies in the input mine/lq"),
         ("photographs", "photographs already exists, not written by this command"),
         ("nowhere", "nowhere already exists"),
-        ("other", "other.unfinished, which would be used meanwhile, was not written by this command"),
+        (
+            "other",
+            "other.unfinished, which would be used meanwhile, was not written by this command",
+        ),
         ("packed", "packed already exists, prepared before"),
     ],
 )
@@ -400,7 +476,10 @@ def test_part_of_a_data_set_does_not_take_the_place_of_the_download(tmp_path, mo
     write_stand_ins(tmp_path, ["GoPro"])
     assert cli.main(["prepare", "gopro", "-o", "datasets/GoPro"]) == 2
     error = capsys.readouterr().err
-    assert "datasets/GoPro/train is the input datasets/GoPro/train/*/sharp; choose another folder" in error
+    assert (
+        "datasets/GoPro/train is the input datasets/GoPro/train/*/sharp; choose another folder"
+        in error
+    )
     assert not list(tmp_path.rglob("*.unfinished"))
 
 
@@ -409,7 +488,9 @@ def test_sub_images_of_a_public_data_set_can_be_chosen(tmp_path, monkeypatch):
     write_stand_ins(tmp_path, ["GoPro"])
     prepare("gopro", "--sub-image", "128", "--overlap", "120")
     prepared = tmp_path / "datasets" / "GoPro" / "prepared"
-    assert set(contents(prepared / "train" / "gt.lmdb")) == {f"GOPR0372_07_00/sharp/000047_s00{i}" for i in (1, 2)}
+    assert set(contents(prepared / "train" / "gt.lmdb")) == {
+        f"GOPR0372_07_00/sharp/000047_s00{i}" for i in (1, 2)
+    }
     assert set(contents(prepared / "test" / "gt.lmdb")) == {"GOPR0384_11_00/sharp/000001"}
 
 
@@ -430,9 +511,12 @@ def test_two_processes_do_not_write_one_folder(tmp_path):
     holder = (
         "import time; from pathlib import Path\n"
         "from constyle_arch.data.preparation.unfinished import UnfinishedFolder\n"
-        f"folder = UnfinishedFolder(Path({str(output)!r}), {{}}, ['gt']); print('held', flush=True); time.sleep(60)"
+        f"folder = UnfinishedFolder(Path({str(output)!r}), {{}}, ['gt']); print('held', "
+        "flush=True); time.sleep(60)"
     )
-    with subprocess.Popen([sys.executable, "-c", holder], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", holder], stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout.readline() == "held\n"
         with pytest.raises(DataError, match="Another process is writing"):
             pack(Plan(gt=str(tmp_path / "gt")), tmp_path / "out", workers=0)
@@ -450,7 +534,9 @@ def test_full_disk_is_said_and_what_is_done_is_kept(tmp_path):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (40 * 10**6, 40 * 10**6))
 
-    result = subprocess.run(command, cwd=tmp_path, preexec_fn=no_large_files, capture_output=True, text=True)
+    result = subprocess.run(
+        command, cwd=tmp_path, preexec_fn=no_large_files, capture_output=True, text=True
+    )
     assert result.returncode == 2, result.stderr
     assert "cannot be written" in result.stderr
     assert "the same command resumes from there" in result.stderr
@@ -461,7 +547,9 @@ def test_full_disk_is_said_and_what_is_done_is_kept(tmp_path):
     assert len(contents(tmp_path / "out" / "gt.lmdb")) == 40
 
 
-def test_a_part_that_is_not_there_is_left_out_and_a_missing_download_explained(tmp_path, monkeypatch, capsys):
+def test_a_part_that_is_not_there_is_left_out_and_a_missing_download_explained(
+    tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     assert cli.main(["prepare", "gopro"]) == 2
     assert "datasets/README.md, section GoPro" in capsys.readouterr().err

@@ -36,7 +36,8 @@ def test_eight_bits_come_back_as_another_library_reads_them(tmp_path, suffix, gr
         pixels, other = np.dstack([pixels] * 3), np.dstack([other] * 3)
     lossless = suffix[1:4] in LOSSLESS
     assert back.pixels.shape == pixels.shape
-    assert np.abs(back.pixels.astype(int) - other).max() <= (0 if lossless else 8)  # decoders round differently
+    # decoders round differently
+    assert np.abs(back.pixels.astype(int) - other).max() <= (0 if lossless else 8)
     assert np.abs(back.pixels.astype(int) - pixels).mean() <= (0 if lossless else 2)
     assert back.alpha is None
 
@@ -44,14 +45,18 @@ def test_eight_bits_come_back_as_another_library_reads_them(tmp_path, suffix, gr
 def test_size_is_limited_before_anything_is_decoded(tmp_path):
     limit = Image.MAX_IMAGE_PIXELS
     (tmp_path / "bomb.png").write_bytes(png_claiming(60_000, 60_000))
-    with pytest.raises(DataError, match=r"bomb\.png is 60000×60000 pixels, and images of more than 200 million"):
+    with pytest.raises(
+        DataError, match=r"bomb\.png is 60000×60000 pixels, and images of more than 200 million"
+    ):
         read_photograph(tmp_path / "bomb.png")
-    with pytest.raises(DataError, match=r"bomb\.png cannot be read"):  # tried, as it has but few bytes
+    # tried, as it has but few bytes
+    with pytest.raises(DataError, match=r"bomb\.png cannot be read"):
         read_photograph(tmp_path / "bomb.png", max_pixels=4e9)
     write_photograph(Photograph(picture()), tmp_path / "a.png")
     for path in tmp_path.iterdir():
         with pytest.raises(
-            DataError, match=r"more than 0\.001 million are not read; --max-megapixels raises the limit"
+            DataError,
+            match=r"more than 0\.001 million are not read; --max-megapixels raises the limit",
         ):
             read_photograph(path, max_pixels=1000)
     assert limit is not None  # of Pillow, which programs that import this package rely on
@@ -85,7 +90,9 @@ def test_alpha_is_kept(tmp_path, suffix, bits, gray):
         assert np.abs(back.alpha.astype(int) - alpha).max() <= 1
     else:
         assert np.array_equal(back.alpha, alpha)
-        assert np.array_equal(back.pixels if back.pixels.ndim == pixels.ndim else back.pixels[..., 0], pixels)
+        assert np.array_equal(
+            back.pixels if back.pixels.ndim == pixels.ndim else back.pixels[..., 0], pixels
+        )
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "tiff"])
@@ -206,15 +213,29 @@ def test_sixteen_bit_tiff_of_white_zero_is_read_as_it_looks(tmp_path):
 @pytest.mark.parametrize(
     "options",
     [
-        {"data": picture(bits=16).transpose(2, 0, 1), "photometric": "rgb", "planarconfig": "separate"},
-        {"data": picture(channels=4, bits=16), "photometric": "rgb", "extrasamples": ["assocalpha"]},
-        {"data": picture(channels=4, bits=16)[..., :2], "photometric": "minisblack", "extrasamples": ["unassalpha"]},
+        {
+            "data": picture(bits=16).transpose(2, 0, 1),
+            "photometric": "rgb",
+            "planarconfig": "separate",
+        },
+        {
+            "data": picture(channels=4, bits=16),
+            "photometric": "rgb",
+            "extrasamples": ["assocalpha"],
+        },
+        {
+            "data": picture(channels=4, bits=16)[..., :2],
+            "photometric": "minisblack",
+            "extrasamples": ["unassalpha"],
+        },
         {"data": picture().astype(np.float32), "photometric": "rgb"},
     ],
 )
 def test_tiffs_of_unusual_kinds_are_refused_as_such(tmp_path, options):
     tifffile.imwrite(tmp_path / "a.tif", **options)
-    with pytest.raises(DataError, match=r"a\.tif cannot be read: it is a TIFF of an unusual kind; save it"):
+    with pytest.raises(
+        DataError, match=r"a\.tif cannot be read: it is a TIFF of an unusual kind; save it"
+    ):
         read_photograph(tmp_path / "a.tif")
 
 

@@ -1,4 +1,5 @@
-"""What runs where Linux's own modules are missing, on macOS and Windows, and where BasicSR is not installed."""
+"""What runs where Linux's own modules are missing, on macOS and Windows, and where BasicSR is not
+installed."""
 
 import subprocess
 import sys
@@ -87,16 +88,22 @@ def test_what_needs_basicsr_says_what_installs_it(tmp_path):
     cv2.imwrite(str(tmp_path / "photo.png"), np.zeros((48, 48, 3), np.uint8))
     (tmp_path / "o.yml").write_text("name: mine\ntrain: {}\n")
     commands = [command.split() for command in REFUSALS]
-    result = run(f"{WITHOUT_BASICSR}\nprint([cli.main(command) for command in {commands}])", tmp_path)
+    result = run(
+        f"{WITHOUT_BASICSR}\nprint([cli.main(command) for command in {commands}])", tmp_path
+    )
     assert result.stdout.endswith(f"{[2] * len(REFUSALS)}\n"), result.stdout + result.stderr
     errors = [line for line in result.stderr.splitlines() if line.startswith("basicsr: error: ")]
     for error, refusal in zip(errors, REFUSALS.values(), strict=True):
-        assert refusal in error and error.endswith('pip install --no-build-isolation "constyle-arch[train]"')
+        assert refusal in error and error.endswith(
+            'pip install --no-build-isolation "constyle-arch[train]"'
+        )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["o.yml", "photo.png"]
 
 
 def test_versions_are_told_without_basicsr(monkeypatch, capsys):
-    monkeypatch.setattr(cli, "version", lambda name: (_ for _ in ()).throw(cli.PackageNotFoundError(name)))
+    monkeypatch.setattr(
+        cli, "version", lambda name: (_ for _ in ()).throw(cli.PackageNotFoundError(name))
+    )
     with pytest.raises(SystemExit):
         cli.main(["--version"])
     assert "basicsr none\n" in capsys.readouterr().out

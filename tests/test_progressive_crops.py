@@ -16,7 +16,12 @@ def options_of(pairs, **changes):
     """A run of Restormer alone, with the option names of its own files."""
     options = training_options(pairs)
     options["model_type"] = "RestorationModel"
-    options["network_g"] = {"type": "Restormer", "dim": 8, "num_blocks": [1] * 4, "num_refinement_blocks": 0}
+    options["network_g"] = {
+        "type": "Restormer",
+        "dim": 8,
+        "num_blocks": [1] * 4,
+        "num_refinement_blocks": 0,
+    }
     for loss in ("contrast", "contrastive_opt", "content_opt", "style_opt"):
         del options["train"][loss]
     options["datasets"]["train"] |= {**SCHEDULE, **changes}
@@ -47,18 +52,30 @@ def test_pairs_stay_pairs_and_depend_on_seed_process_and_iteration_alone():
         assert (rows == 16).all() and (columns == 1).all()  # a window of one image
         again = ProgressiveCrops([8, 4], [3, 2], [5, 5], seed=3).take([numbers], iteration)[0]
         assert torch.equal(again, lq)
-    drawn = {float(one.take([numbers], iteration)[0].sum()) for one in (crops,) for iteration in range(6, 16)}
+    drawn = {
+        float(one.take([numbers], iteration)[0].sum())
+        for one in (crops,)
+        for iteration in range(6, 16)
+    }
     assert len(drawn) > 5
-    assert not torch.equal(ProgressiveCrops([8, 4], [3, 2], [5, 5], 3, rank=1).take([numbers], 6)[0], lq)
+    assert not torch.equal(
+        ProgressiveCrops([8, 4], [3, 2], [5, 5], 3, rank=1).take([numbers], 6)[0], lq
+    )
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"iters": None}, r"iters None; they must be lists of whole numbers, at least 1, of one length"),
+        (
+            {"iters": None},
+            r"iters None; they must be lists of whole numbers, at least 1, of one length",
+        ),
         ({"iters": [2]}, "of one length"),
         ({"gt_sizes": [8, 32]}, r"gt_size is 16 and gt_sizes \[8, 32\]; it must be at least 32"),
-        ({"mini_batch_sizes": [8, 2]}, r"batch_size_per_gpu is 4 and mini_batch_sizes \[8, 2\]; it must be at least 8"),
+        (
+            {"mini_batch_sizes": [8, 2]},
+            r"batch_size_per_gpu is 4 and mini_batch_sizes \[8, 2\]; it must be at least 8",
+        ),
     ],
 )
 def test_schedule_that_does_not_fit_is_refused(ten_pairs, changes, message):

@@ -18,17 +18,33 @@ from constyle_arch.errors import CheckpointError, DataError, OptionsError
 from constyle_arch.losses import ClassDistanceLoss, ClassLoss
 from constyle_arch.models.constyle_model import encoder_weights
 from tests.golden.formula_weights import formula_input, formula_tensor
-from tests.shared import GOLDEN, TWO_PROCESSES, assert_agrees, assert_same, run_command, training_options, write_options
+from tests.shared import (
+    GOLDEN,
+    TWO_PROCESSES,
+    assert_agrees,
+    assert_same,
+    run_command,
+    training_options,
+    write_options,
+)
 
 CLASSES = 3
-DEGRADATIONS = [{"type": "one_of", "choices": [[{"type": "noise", "sigma": [5, 50]}], [{"type": "jpeg"}]]}]
+DEGRADATIONS = [
+    {"type": "one_of", "choices": [[{"type": "noise", "sigma": [5, 50]}], [{"type": "jpeg"}]]}
+]
 
 
 def published(num_classes=1000):
-    shapes = {name: tensor.shape for name, tensor in to_published(Prompter().state_dict(), "Prompter").items()}
+    shapes = {
+        name: tensor.shape
+        for name, tensor in to_published(Prompter().state_dict(), "Prompter").items()
+    }
     shapes["encoder_q.classifier.3.weight"] = (num_classes, 512)
     shapes["encoder_q.classifier.3.bias"] = (num_classes,)
-    return {name: torch.from_numpy(np.asarray(formula_tensor(name, shape))) for name, shape in shapes.items()}
+    return {
+        name: torch.from_numpy(np.asarray(formula_tensor(name, shape)))
+        for name, shape in shapes.items()
+    }
 
 
 def test_prompter_agrees_with_the_release():
@@ -42,7 +58,9 @@ def test_prompter_agrees_with_the_release():
     for actual, name in ((codes.c1, "0_0"), (codes.c2, "0_1"), (scores, "2_0")):
         assert_agrees(actual, golden[f"encoder_q_{name}"])
     for number, feature in enumerate(features):
-        np.testing.assert_allclose([feature.mean(), feature.std()], golden[f"encoder_q_1_{number}"], rtol=1e-4)
+        np.testing.assert_allclose(
+            [feature.mean(), feature.std()], golden[f"encoder_q_1_{number}"], rtol=1e-4
+        )
     assert sum(parameter.numel() for parameter in network.parameters()) == 1_835_416
 
 
@@ -60,7 +78,11 @@ def test_origin_conv_agrees_with_the_release(tmp_path):
 
 
 def test_losses_of_classes_follow_their_equations():
-    scores, clean, classes = torch.randn(5, 4), torch.randn(5, 4, requires_grad=True), torch.tensor([0, 3, 1, 1, 2])
+    scores, clean, classes = (
+        torch.randn(5, 4),
+        torch.randn(5, 4, requires_grad=True),
+        torch.tensor([0, 3, 1, 1, 2]),
+    )
     p, q = clean.softmax(1), scores.softmax(1)
     expected = -sum(q[row, number].log() for row, number in enumerate(classes)) / 5
     torch.testing.assert_close(ClassLoss()(scores, classes), expected)
@@ -86,7 +108,12 @@ def images(tmp_path_factory):
 
 
 def dataset_options(images, phase):
-    options = {"name": phase, "type": "ClassifiedImageDataset", "dataroot_gt": str(images), "gt_size": 32}
+    options = {
+        "name": phase,
+        "type": "ClassifiedImageDataset",
+        "dataroot_gt": str(images),
+        "gt_size": 32,
+    }
     return {**options, "degradations": DEGRADATIONS}
 
 
@@ -102,7 +129,10 @@ def test_samples_are_independent_parts_of_an_image_with_its_class(images):
         assert sample["name"] == f"class{index // 4}/{index % 4}"
         assert sample["lq"].shape == sample["gt"].shape == (3, 32, 32)
         assert sample["gt"].mean(dim=(1, 2)).argmax() == 2 - sample["class"]  # RGB, written as BGR
-        details = [(sample[side] - sample[side].mean(dim=(1, 2), keepdim=True)).ravel() for side in ("lq", "gt")]
+        details = [
+            (sample[side] - sample[side].mean(dim=(1, 2), keepdim=True)).ravel()
+            for side in ("lq", "gt")
+        ]
         assert np.corrcoef(*details)[0, 1] < 0.5
         random.seed(index)
         torch.manual_seed(index)
@@ -110,13 +140,19 @@ def test_samples_are_independent_parts_of_an_image_with_its_class(images):
 
 
 def test_measured_parts_are_the_middle_degraded_alike(images):
-    options = {**dataset_options(images, "val"), "phase": "val", "degradations": [{"type": "noise", "sigma": 5}]}
+    options = {
+        **dataset_options(images, "val"),
+        "phase": "val",
+        "degradations": [{"type": "noise", "sigma": 5}],
+    }
     dataset = ClassifiedImageDataset(options)
     first, again = dataset[0], dataset[0]
     assert torch.equal(first["lq"], again["lq"])
     assert float((first["lq"] - first["gt"]).std()) * 255 == pytest.approx(5, rel=0.1)
     image = cv2.imread(str(images / "class0" / "0.png"))[..., ::-1]  # 60×80; 32 are cut out of 37
-    middle = cv2.resize(np.ascontiguousarray(image), (49, 37), interpolation=cv2.INTER_AREA)[2:34, 8:40]
+    middle = cv2.resize(np.ascontiguousarray(image), (49, 37), interpolation=cv2.INTER_AREA)[
+        2:34, 8:40
+    ]
     np.testing.assert_allclose(first["gt"].permute(1, 2, 0).numpy(), middle / 255, atol=1e-6)
 
 
@@ -128,11 +164,20 @@ def test_images_in_no_class_are_refused(tmp_path):
 
 def first_stage(images, **train):
     options = training_options(images, total_iter=6, **train)
-    options |= {"model_type": "PrompterModel", "network_g": {"type": "Prompter", "num_classes": CLASSES}}
+    options |= {
+        "model_type": "PrompterModel",
+        "network_g": {"type": "Prompter", "num_classes": CLASSES},
+    }
     loader = {"num_worker_per_gpu": 0, "batch_size_per_gpu": 4}
-    options["datasets"] = {"train": dataset_options(images, "train") | loader, "val": dataset_options(images, "val")}
+    options["datasets"] = {
+        "train": dataset_options(images, "train") | loader,
+        "val": dataset_options(images, "val"),
+    }
     del options["train"]["pixel_opt"]
-    options["train"] |= {"class_opt": {"type": "ClassLoss"}, "kl_opt": {"type": "ClassDistanceLoss"}}
+    options["train"] |= {
+        "class_opt": {"type": "ClassLoss"},
+        "kl_opt": {"type": "ClassDistanceLoss"},
+    }
     options["val"] = {"val_freq": 3, "save_img": False}
     return options
 
@@ -145,7 +190,9 @@ LOSSES |= {"kl_opt": {"type": "ClassDistanceLoss"}}
 def prompter_model(make_model):
     def make(**train):
         network = {"type": "Prompter", "num_classes": CLASSES}
-        model = make_model(network_g=network, model_type="PrompterModel", pixel_opt=None, **{**LOSSES, **train})
+        model = make_model(
+            network_g=network, model_type="PrompterModel", pixel_opt=None, **{**LOSSES, **train}
+        )
         for module in (*model.net_g.modules(), *model.contrast.encoder.modules()):
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0
@@ -160,7 +207,11 @@ def test_a_step_computes_the_papers_losses_until_their_iterations(prompter_model
         net, key = deepcopy(model.net_g), deepcopy(model.contrast.encoder)
         for k, q in zip(key.parameters(), net.parameters(), strict=True):
             k.data = 0.999 * k.data + 0.001 * q.data
-        lq, gt, classes = torch.rand(4, 3, 32, 32), torch.rand(4, 3, 32, 32), torch.tensor([0, 2, 1, 1])
+        lq, gt, classes = (
+            torch.rand(4, 3, 32, 32),
+            torch.rand(4, 3, 32, 32),
+            torch.tensor([0, 2, 1, 1]),
+        )
         queue = model.contrast.queue.clone()
         model.feed_data({"lq": lq, "gt": gt, "class": classes})
         model.optimize_parameters(iteration)
@@ -171,12 +222,18 @@ def test_a_step_computes_the_papers_losses_until_their_iterations(prompter_model
             "l_contrastive": F.cross_entropy(logits, torch.zeros(4, dtype=torch.long)),
             "l_content": F.mse_loss(c2, k2),
             "l_class": F.cross_entropy(prompt.scores, classes),
-            "l_kl": (clean.scores.softmax(1) * (clean.scores.log_softmax(1) - prompt.scores.log_softmax(1))).sum() / 4,
+            "l_kl": (
+                clean.scores.softmax(1)
+                * (clean.scores.log_softmax(1) - prompt.scores.log_softmax(1))
+            ).sum()
+            / 4,
         }
         logged = {name for name in model.get_current_log() if name.startswith("l_")}
         assert ("l_class" in logged, "l_kl" in logged) == (iteration <= 1, iteration <= 2)
         for name in logged & expected.keys():
-            assert model.get_current_log()[name] == pytest.approx(expected[name].item(), rel=1e-3, abs=1e-6), name
+            assert model.get_current_log()[name] == pytest.approx(
+                expected[name].item(), rel=1e-3, abs=1e-6
+            ), name
 
 
 def test_classes_the_network_does_not_know_are_refused(prompter_model):
@@ -188,18 +245,24 @@ def test_classes_the_network_does_not_know_are_refused(prompter_model):
 
 
 def trained(cwd, options, *flags, **more):
-    result = run_command("train", "-opt", write_options(cwd / "run.yml", options), *flags, cwd=cwd, **more)
+    result = run_command(
+        "train", "-opt", write_options(cwd / "run.yml", options), *flags, cwd=cwd, **more
+    )
     assert result.returncode == 0, result.stderr[-3000:]
     return cwd / "experiments" / options["name"]
 
 
 def outcome(home):
-    files = [*sorted((home / "models").glob("net_g_[bl]*.pth")), home / "training_states" / "6.state"]
+    files = [
+        *sorted((home / "models").glob("net_g_[bl]*.pth")),
+        home / "training_states" / "6.state",
+    ]
     return {file.name: torch.load(file, weights_only=True) for file in files}
 
 
 def trained_and_resumed(cwd, options, launcher):
-    """Train six iterations, then the last two again, as if the run had been cut off: both end alike."""
+    """Train six iterations, then the last two again, as if the run had been cut off: both end
+    alike."""
     cwd.mkdir()
     home = trained(cwd, options, launcher=launcher)
     whole = outcome(home)
@@ -226,16 +289,25 @@ def test_both_stages_train_and_resume_exactly(images, ten_pairs, tmp_path, launc
     second = trained_and_resumed(tmp_path / "second", options, launcher)
     weights = torch.load(second / "models" / "net_g_latest.pth", weights_only=True)["params_ema"]
     of_prompter = torch.load(prompter, weights_only=True)["params_ema"]
-    encoder = {name.removeprefix("encoder."): one for name, one in weights.items() if name.startswith("encoder.")}
-    assert {name.partition(".")[0] for name in of_prompter.keys() - encoder.keys()} == {"classifier"}
+    encoder = {
+        name.removeprefix("encoder."): one
+        for name, one in weights.items()
+        if name.startswith("encoder.")
+    }
+    assert {name.partition(".")[0] for name in of_prompter.keys() - encoder.keys()} == {
+        "classifier"
+    }
     for name, tensor in encoder.items():
         torch.testing.assert_close(tensor, of_prompter[name])
-    assert of_prompter["projections.0.1.running_mean"].abs().max() > 0  # averaged, not those of a new network
+    # averaged, not those of a new network
+    assert of_prompter["projections.0.1.running_mean"].abs().max() > 0
 
 
 def test_constyle_is_taken_from_a_release_and_from_a_guided_network(make_model, tmp_path):
     torch.save({"params_ema": published()}, tmp_path / "release.pth")
-    model = make_model(path={"pretrain_network_constyle": str(tmp_path / "release.pth")}, constyle_iter=0)
+    model = make_model(
+        path={"pretrain_network_constyle": str(tmp_path / "release.pth")}, constyle_iter=0
+    )
     expected = published()["encoder_q.stage2.1.0.weight"]
     for network in (model.net_g, model.net_g_ema):
         assert torch.equal(network.encoder.stages[1][2].weight, expected)

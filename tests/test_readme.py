@@ -40,7 +40,11 @@ def test_table_of_trained_networks_is_what_was_measured():
 
 
 def test_python_example_restores_a_photograph(tmp_path):
-    cv2.imwrite(str(tmp_path / "photo.jpg"), np.random.default_rng(0).integers(0, 256, (37, 50, 3), np.uint8))
+    cv2.imwrite(
+        str(tmp_path / "photo.jpg"),
+        np.random.default_rng(0).integers(0, 256, (37, 50, 3), np.uint8),
+    )
     example = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]
-    subprocess.run([sys.executable, "-c", example], cwd=tmp_path, check=True)  # where nothing is imported yet
+    # where nothing is imported yet
+    subprocess.run([sys.executable, "-c", example], cwd=tmp_path, check=True)
     assert cv2.imread(str(tmp_path / "restored.png")).shape == (37, 50, 3)

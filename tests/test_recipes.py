@@ -1,4 +1,5 @@
-"""The option files of `options/`, on stand-ins for the data sets laid out as `datasets/README.md` shows."""
+"""The option files of `options/`, on stand-ins for the data sets laid out as `datasets/README.md`
+shows."""
 
 import csv
 import inspect
@@ -22,7 +23,14 @@ from tests.shared import ABLATIONS, FILES, OPTIONS, RECIPES, REPOSITORY, run_com
 from tests.stand_ins import prepare, sections, tree, write_stand_ins
 
 TASKS = ("denoise", "denoise15", "denoise25", "denoise50", "deblur", "derain", "dehaze")
-NETWORKS = ("constyle_restormer", "constyle_nafnet", "constyle_maxim", "restormer", "nafnet", "maxim")
+NETWORKS = (
+    "constyle_restormer",
+    "constyle_nafnet",
+    "constyle_maxim",
+    "restormer",
+    "nafnet",
+    "maxim",
+)
 
 
 @pytest.fixture(scope="module")
@@ -52,15 +60,32 @@ def write_sample(folder, task):
     source = folder.parents[1] / "OTS"
     lq = "a_0.8_1.png" if task == "dehaze" else "a_1.png"
     for part in ("train", "test"):
-        for side, name, file in (("gt", "a.png", "clear/0001.jpg"), ("lq", lq, "hazy/0001_0.8_0.2.jpg")):
+        for side, name, file in (
+            ("gt", "a.png", "clear/0001.jpg"),
+            ("lq", lq, "hazy/0001_0.8_0.2.jpg"),
+        ):
             (folder / part / side).mkdir(parents=True)
             shutil.copy(source / file, folder / part / side / name)
-    names = ("--lq", str(folder / "train" / "lq"), "--lq-name", "{}_*_*" if task == "dehaze" else "{}_*")
-    prepare("folders", "--gt", str(folder / "train" / "gt"), *names, "-o", str(folder / "prepared" / "train"))
+    names = (
+        "--lq",
+        str(folder / "train" / "lq"),
+        "--lq-name",
+        "{}_*_*" if task == "dehaze" else "{}_*",
+    )
+    prepare(
+        "folders",
+        "--gt",
+        str(folder / "train" / "gt"),
+        *names,
+        "-o",
+        str(folder / "prepared" / "train"),
+    )
 
 
 def test_files_are_what_the_generator_writes():
-    result = subprocess.run([sys.executable, OPTIONS / "generate.py", "--check"], capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, OPTIONS / "generate.py", "--check"], capture_output=True, text=True
+    )
     assert result.returncode == 0, result.stdout
 
 
@@ -77,9 +102,17 @@ def test_generator_notices_a_file_changed_by_hand(tmp_path):
 
 
 def test_every_task_and_network_has_a_file_to_train_and_one_to_test():
-    wanted = {f"{folder}{task}_{network}.yml" for folder in ("", "test/") for task in TASKS for network in NETWORKS}
+    wanted = {
+        f"{folder}{task}_{network}.yml"
+        for folder in ("", "test/")
+        for task in TASKS
+        for network in NETWORKS
+    }
     wanted |= {
-        f"{folder}any_{network}.yml" for folder in ("", "test/") for network in NETWORKS if "constyle" in network
+        f"{folder}any_{network}.yml"
+        for folder in ("", "test/")
+        for network in NETWORKS
+        if "constyle" in network
     }
     wanted |= {"prompter.yml", "any_v2_conv.yml", "test/any_v2_conv.yml"}
     wanted |= {f"{folder}trained_{name}.yml" for folder in ("", "test/") for name in TRAINED}
@@ -94,27 +127,37 @@ def test_recipes_have_the_values_that_are_said_to_differ_from_the_authors():
     for file in (f"{task}_{network}.yml" for task in TASKS for network in NETWORKS):
         options = read_option_file(OPTIONS / file)
         defaults = inspect.signature(ARCH_REGISTRY.get(options["network_g"]["type"])).parameters
-        options["network_g"] = {key: one.default for key, one in defaults.items()} | options["network_g"]
+        options["network_g"] = {key: one.default for key, one in defaults.items()} | options[
+            "network_g"
+        ]
         for path, value in rows:
             found = options
             for key in path.split("."):
                 found = found.get(key, ...) if found is not ... else ...
             guided = path in ("network_g.encoder_initialization", "train.contrast.normalize")
-            assert found == yaml.safe_load(value) or (found is ... and guided and "constyle" not in file), (file, path)
+            assert found == yaml.safe_load(value) or (
+                found is ... and guided and "constyle" not in file
+            ), (file, path)
 
 
 def test_every_ablation_differs_from_the_recipe_in_what_it_is_named_for():
     assert len(ABLATIONS) == 22
     for file in ABLATIONS:
         task, _, row = Path(file).stem.partition("_")
-        recipe, options = (read_option_file(OPTIONS / one) for one in (f"{task}_constyle_nafnet.yml", file))
+        recipe, options = (
+            read_option_file(OPTIONS / one) for one in (f"{task}_constyle_nafnet.yml", file)
+        )
         train, of_recipe = options.pop("train"), recipe.pop("train")
         lacking = {key.removesuffix("_opt") for key in of_recipe.keys() - train.keys()}
         usual = row in ("moco", "dasr", "airnet")
         losses = {"pixel": {"contrastive", "content", "style"}, "infonce": {"content", "style"}}
         losses |= {f"no_{loss}": {loss} for loss in losses["pixel"]}
         assert lacking == (losses["infonce"] if usual else losses.get(row, set()))
-        guides = {"no_code": {"use_code"}, "no_features": {"use_features"}, "no_guide": {"use_code", "use_features"}}
+        guides = {
+            "no_code": {"use_code"},
+            "no_features": {"use_features"},
+            "no_guide": {"use_code", "use_features"},
+        }
         network = options.pop("network_g")
         off = {key for key in network if network[key] is False and key.startswith("use_")}
         assert off == ({"use_features"} if usual else guides.get(row, set()))
@@ -130,7 +173,9 @@ def test_benchmarks_of_a_network_are_the_papers_nineteen():
         benchmarks = {
             (task, dataset["name"])
             for task in TASKS
-            for dataset in read_option_file(OPTIONS / "test" / f"{task}_{network}.yml")["datasets"].values()
+            for dataset in read_option_file(OPTIONS / "test" / f"{task}_{network}.yml")[
+                "datasets"
+            ].values()
         }
         assert len(benchmarks) == 19
         assert len([1 for task, _ in benchmarks if task.startswith("denoise")]) == 12
@@ -176,9 +221,15 @@ def test_page_names_command_and_number_of_images_of_every_data_set():
 
 def train_shortly(home, name, *forced):
     """Two iterations of a recipe, with fewer and smaller crops."""
-    small = ["datasets:train:gt_size=64", "datasets:train:batch_size_per_gpu=2", "datasets:train:num_worker_per_gpu=0"]
+    small = [
+        "datasets:train:gt_size=64",
+        "datasets:train:batch_size_per_gpu=2",
+        "datasets:train:num_worker_per_gpu=0",
+    ]
     shorter = ["train:total_iter=2", "val:val_freq=2", "logger:print_freq=1"]
-    result = run_command("train", "-opt", OPTIONS / f"{name}.yml", "--force_yml", *small, *shorter, *forced, cwd=home)
+    result = run_command(
+        "train", "-opt", OPTIONS / f"{name}.yml", "--force_yml", *small, *shorter, *forced, cwd=home
+    )
     assert result.returncode == 0, result.stderr[-3000:]
 
 
@@ -188,7 +239,10 @@ def run_recipe(home, name, monkeypatch):
     train_shortly(home, name)
     result = run_command("test", "-opt", OPTIONS / "test" / f"{name}.yml", cwd=home)
     assert result.returncode == 0, result.stderr[-3000:]
-    benchmarks = [one["name"] for one in read_option_file(OPTIONS / "test" / f"{name}.yml")["datasets"].values()]
+    benchmarks = [
+        one["name"]
+        for one in read_option_file(OPTIONS / "test" / f"{name}.yml")["datasets"].values()
+    ]
     results = home / "results" / name
     content = json.loads((results / "results.json").read_text())
     assert list(content["benchmarks"]) == benchmarks
@@ -198,12 +252,16 @@ def run_recipe(home, name, monkeypatch):
         assert len(images) == content["benchmarks"][benchmark]["images"] > 0
         for metric in ("psnr", "ssim", "psnr_y", "ssim_y"):
             mean = sum(float(row[metric]) for row in images) / len(images)
-            assert content["benchmarks"][benchmark]["scores"][metric]["value"] == pytest.approx(mean)
+            assert content["benchmarks"][benchmark]["scores"][metric]["value"] == pytest.approx(
+                mean
+            )
     assert (results / "results.md").read_text().count("\n| ") == 1 + len(benchmarks)
     return home / "experiments" / name
 
 
-@pytest.mark.parametrize("name", ["denoise_constyle_maxim", "deblur_constyle_nafnet", "derain_constyle_maxim"])
+@pytest.mark.parametrize(
+    "name", ["denoise_constyle_maxim", "deblur_constyle_nafnet", "derain_constyle_maxim"]
+)
 def test_recipe_trains_and_tests(home, monkeypatch, name):
     run_recipe(home, name, monkeypatch)
 
@@ -216,12 +274,20 @@ def test_dehazing_recipe_trains_and_tests_at_full_size(home, monkeypatch):
     assert "Validation SOTS" in log
 
 
-PAPERS_OTHER_ROWS = [file.removesuffix(".yml") for file in FILES if file.startswith(("ablations/", "any_", "prompter"))]
+PAPERS_OTHER_ROWS = [
+    file.removesuffix(".yml")
+    for file in FILES
+    if file.startswith(("ablations/", "any_", "prompter"))
+]
 QUICK = ("prompter", "any_v2_conv", "ablations/derain_moco")
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in PAPERS_OTHER_ROWS]
+    "name",
+    [
+        pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)
+        for name in PAPERS_OTHER_ROWS
+    ],
 )
 def test_other_rows_of_the_papers_tables_train(home, name):
     run = f"{Path(name).name}_shortly"  # the home has a prompter already
@@ -231,7 +297,9 @@ def test_other_rows_of_the_papers_tables_train(home, name):
 
 def test_recipes_in_the_papers_tables_are_there():
     page = (REPOSITORY / "docs" / "how-it-works.md").read_text()
-    named = [one for pattern in re.findall(r"options/([^`\s]+\.yml)", page) for one in expanded(pattern)]
+    named = [
+        one for pattern in re.findall(r"options/([^`\s]+\.yml)", page) for one in expanded(pattern)
+    ]
     assert set(named) > {*ABLATIONS, "prompter.yml"}
     assert set(named) <= set(FILES)
 
@@ -242,7 +310,11 @@ def expanded(pattern):
         pattern = pattern.replace(word, "{" + ",".join(names) + "}")
     before, opened, rest = pattern.partition("{")
     choices, _, after = rest.partition("}")
-    return [name for one in choices.split(",") for name in expanded(before + one + after)] if opened else [pattern]
+    return (
+        [name for one in choices.split(",") for name in expanded(before + one + after)]
+        if opened
+        else [pattern]
+    )
 
 
 @pytest.mark.slow
@@ -270,7 +342,10 @@ def test_folders_can_stand_where_the_lmdbs_do(home, monkeypatch):
             continue
         names = {"phase": "val", "lq_name": split.plan.names[0], "gt_name": split.plan.names[1]}
         roots = [
-            {f"dataroot_{side}": f"{data_set.source}/{getattr(split.plan, side)}" for side in ("lq", "gt")},
+            {
+                f"dataroot_{side}": f"{data_set.source}/{getattr(split.plan, side)}"
+                for side in ("lq", "gt")
+            },
             {f"dataroot_{side}": data_set.lmdb("test", side) for side in ("lq", "gt")},
         ]
         folder, lmdb = (PairedRestorationDataset(names | root) for root in roots)

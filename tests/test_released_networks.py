@@ -1,4 +1,5 @@
-"""Releases of Restormer and NAFNet in all their forms: their names, their padding and windows, by others' networks."""
+"""Releases of Restormer and NAFNet in all their forms: their names, their padding and windows, by
+others' networks."""
 
 import numpy as np
 import pytest
@@ -16,7 +17,12 @@ from constyle_arch.checkpoints.detection import detect_network
 from constyle_arch.checkpoints.loading import load_network, own_names
 from constyle_arch.inference import restore, use_local_statistics
 
-SMALL_RESTORMER = {"dim": 8, "num_blocks": [1, 2, 1, 1], "num_refinement_blocks": 1, "heads": [1, 2, 2, 4]}
+SMALL_RESTORMER = {
+    "dim": 8,
+    "num_blocks": [1, 2, 1, 1],
+    "num_refinement_blocks": 1,
+    "heads": [1, 2, 2, 4],
+}
 
 
 def randomised(network):
@@ -50,12 +56,16 @@ def test_restormer_restores_as_its_release(tmp_path, options):
     lq = torch.rand(2, options.get("inp_channels", 3), 24, 40)
     with torch.no_grad():
         expected = official(lq)
-        torch.testing.assert_close(network(lq), expected, rtol=1e-4, atol=1e-4 * float(expected.std()))
+        torch.testing.assert_close(
+            network(lq), expected, rtol=1e-4, atol=1e-4 * float(expected.std())
+        )
     assert restore(network, lq[0], tile=16, overlap=4).shape == (3 if len(lq[0]) > 1 else 1, 24, 40)
 
 
 def test_restormer_adds_the_result_to_the_input_only_where_their_channels_agree():
-    with pytest.raises(ValueError, match=r"inp_channels is 6 and out_channels 3; .* unless dual_pixel_task is true"):
+    with pytest.raises(
+        ValueError, match=r"inp_channels is 6 and out_channels 3; .* unless dual_pixel_task is true"
+    ):
         Restormer(**SMALL_RESTORMER, inp_channels=6)
 
 
@@ -68,7 +78,9 @@ def test_nafnet_restores_as_its_release_zeros_at_the_end_included(tmp_path, chan
     lq = torch.rand(2, channels, *size)
     with torch.no_grad():
         expected = official(lq)
-        torch.testing.assert_close(network(lq), expected, rtol=1e-4, atol=1e-4 * float(expected.std()))
+        torch.testing.assert_close(
+            network(lq), expected, rtol=1e-4, atol=1e-4 * float(expected.std())
+        )
     convert(str(tmp_path / "release.pth"), str(tmp_path / "own.safetensors"), key="params")
     assert torch.equal(load_network(tmp_path / "own.safetensors")(lq), network(lq))
 
@@ -77,13 +89,19 @@ def test_nafnet_restores_as_its_release_zeros_at_the_end_included(tmp_path, chan
     "blocks",
     [
         {"enc_blk_nums": [2, 2, 4, 8], "middle_blk_num": 12, "dec_blk_nums": [2, 2, 2, 2]},  # SIDD
-        {"enc_blk_nums": [1, 1, 1, 28], "middle_blk_num": 1, "dec_blk_nums": [1, 1, 1, 1]},  # GoPro and REDS
+        {
+            "enc_blk_nums": [1, 1, 1, 28],
+            "middle_blk_num": 1,
+            "dec_blk_nums": [1, 1, 1, 1],
+        },  # GoPro and REDS
     ],
 )
 @pytest.mark.parametrize("width", [32, 64])
 def test_numbers_of_blocks_of_the_releases_are_worked_out(width, blocks):
     with torch.device("meta"):
-        name, options = detect_network(own_names(SpandrelNAFNet(width=width, **blocks).state_dict()))
+        name, options = detect_network(
+            own_names(SpandrelNAFNet(width=width, **blocks).state_dict())
+        )
     assert name == "NAFNet"
     assert options == {**blocks, "width": width, "img_channel": 3, "block": "NAF"}
 
@@ -93,7 +111,10 @@ def test_numbers_of_blocks_of_the_releases_are_worked_out(width, blocks):
     [
         (Restormer(**SMALL_RESTORMER, bias=True), EXTRA_REGISTRY),
         (Restormer(**SMALL_RESTORMER, layer_norm_type="BiasFree"), EXTRA_REGISTRY),
-        (NAFNet(width=8, enc_blk_nums=[1, 2], middle_blk_num=1, dec_blk_nums=[1, 1]), MAIN_REGISTRY.copy()),
+        (
+            NAFNet(width=8, enc_blk_nums=[1, 2], middle_blk_num=1, dec_blk_nums=[1, 1]),
+            MAIN_REGISTRY.copy(),
+        ),
     ],
 )
 def test_what_is_saved_here_is_restored_with_elsewhere(network, registry):
@@ -102,7 +123,9 @@ def test_what_is_saved_here_is_restored_with_elsewhere(network, registry):
     lq = torch.rand(2, 3, 24, 40)
     with torch.no_grad():
         expected = official(lq)
-        torch.testing.assert_close(network(lq), expected, rtol=1e-4, atol=1e-4 * float(expected.std()))
+        torch.testing.assert_close(
+            network(lq), expected, rtol=1e-4, atol=1e-4 * float(expected.std())
+        )
 
 
 class OfficialBaselineBlock(nn.Module):
@@ -127,7 +150,9 @@ class OfficialBaselineBlock(nn.Module):
 
     def normalised(self, x: Tensor, norm: nn.GroupNorm) -> Tensor:
         variance, mean = torch.var_mean(x, 1, correction=0, keepdim=True)
-        return (x - mean) / (variance + 1e-6).sqrt() * norm.weight[:, None, None] + norm.bias[:, None, None]
+        return (x - mean) / (variance + 1e-6).sqrt() * norm.weight[:, None, None] + norm.bias[
+            :, None, None
+        ]
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.gelu(self.conv2(self.conv1(self.normalised(x, self.norm1))))
@@ -146,11 +171,14 @@ def test_baseline_restores_as_its_release(tmp_path):
     lq = torch.rand(2, 3, 19, 33)
     with torch.no_grad():
         expected = official(lq)
-        torch.testing.assert_close(network(lq), expected, rtol=1e-4, atol=1e-4 * float(expected.std()))
+        torch.testing.assert_close(
+            network(lq), expected, rtol=1e-4, atol=1e-4 * float(expected.std())
+        )
 
 
 class OfficialLocalPool(nn.Module):
-    """TLC's pooling as NAFNetLocal has it, by windows instead of sums: (k−1)//2 pixels come before the middle one."""
+    """TLC's pooling as NAFNetLocal has it, by windows instead of sums: (k−1)//2 pixels come before
+    the middle one."""
 
     def __init__(self, train_size: int, base_size: int) -> None:
         super().__init__()
@@ -170,7 +198,8 @@ class OfficialLocalPool(nn.Module):
 
 @pytest.mark.parametrize("size", [(64, 96), (50, 70), (24, 64), (40, 40)])
 def test_local_statistics_are_those_of_nafnetlocal(tmp_path, size):
-    """With a window of one and a half crops: for crops of 256, as the releases for GoPro and SIDD have them, 384."""
+    """With a window of one and a half crops: for crops of 256, as the releases for GoPro and SIDD
+    have them, 384."""
     crop, window = 32, 48
     official = SpandrelNAFNet(width=8, enc_blk_nums=[1, 1], middle_blk_num=1, dec_blk_nums=[1, 1])
     network = released(randomised(official), tmp_path)
@@ -182,7 +211,9 @@ def test_local_statistics_are_those_of_nafnetlocal(tmp_path, size):
     with torch.no_grad():
         official(torch.rand(1, 3, crop, crop))
         expected = official(lq)
-        torch.testing.assert_close(network(lq), expected, rtol=1e-4, atol=1e-4 * float(expected.std()))
+        torch.testing.assert_close(
+            network(lq), expected, rtol=1e-4, atol=1e-4 * float(expected.std())
+        )
 
 
 @pytest.mark.parametrize("shape", [(20, 28), (20, 28, 3)])
@@ -193,7 +224,9 @@ def test_gray_network_takes_gray_images_alone(shape):
         assert restore(network, image).shape == shape
         assert restore(network, image, tile=16, overlap=4).shape == shape
     else:
-        with pytest.raises(ValueError, match=r"shape \(20, 28, 3\), and the network restores images of 1 channels"):
+        with pytest.raises(
+            ValueError, match=r"shape \(20, 28, 3\), and the network restores images of 1 channels"
+        ):
             restore(network, image)
 
 

@@ -27,7 +27,9 @@ from tests.shared import REPOSITORY, run_command, training_options, write_option
 
 def test_page_has_every_fault_and_every_test_it_names_exists():
     faults = (REPOSITORY / "docs" / "basicsr-faults.md").read_text()
-    assert [int(number) for number in re.findall(r"^\| (\d+) ", faults, re.MULTILINE)] == list(range(2, 31))
+    assert [int(number) for number in re.findall(r"^\| (\d+) ", faults, re.MULTILINE)] == list(
+        range(2, 31)
+    )
     tests = "".join(path.read_text() for path in (REPOSITORY / "tests").glob("test_*.py"))
     for name in re.findall(r"`(test_\w+)`", faults):
         assert f"def {name}(" in tests, name
@@ -48,7 +50,13 @@ def test_malicious_files_run_nothing(tmp_path, kind):
     marker = tmp_path / "marker"
     states = tmp_path / "training_states"
     states.mkdir()
-    content = {"iter": 3, "epoch": 0, "optimizers": [], "schedulers": [], "params": Malicious(marker)}
+    content = {
+        "iter": 3,
+        "epoch": 0,
+        "optimizers": [],
+        "schedulers": [],
+        "params": Malicious(marker),
+    }
     if kind == "torch":
         torch.save(content, states / "3.state")
     else:
@@ -90,7 +98,10 @@ def test_flags_of_old_launchers_are_understood(tmp_path):
     parser = argparse.ArgumentParser()
     add_run_arguments(parser)
     for flag in ("--local-rank", "--local_rank"):
-        assert parser.parse_args(["-opt", "x.yml", f"{flag}=3", "--launcher", "pytorch"]).local_rank == 3
+        assert (
+            parser.parse_args(["-opt", "x.yml", f"{flag}=3", "--launcher", "pytorch"]).local_rank
+            == 3
+        )
 
 
 def test_restored_image_that_is_not_finite_scores_nothing(tmp_path):
@@ -98,20 +109,33 @@ def test_restored_image_that_is_not_finite_scores_nothing(tmp_path):
 
     folder = write_pairs(tmp_path, 2)
     roots = {f"dataroot_{side}": str(folder / side) for side in ("lq", "gt")}
-    loader = torch.utils.data.DataLoader(PairedRestorationDataset({"name": "x", "phase": "val", **roots}))
+    loader = torch.utils.data.DataLoader(
+        PairedRestorationDataset({"name": "x", "phase": "val", **roots})
+    )
 
     def restore(sample):
-        broken = torch.full_like(sample["lq"], float("nan")) if sample["name"] == ["001"] else sample["lq"]
+        broken = (
+            torch.full_like(sample["lq"], float("nan"))
+            if sample["name"] == ["001"]
+            else sample["lq"]
+        )
         return {"input": sample["lq"], "restored": broken, "clean": sample["gt"]}
 
     metrics = {"psnr": {"type": "calculate_psnr", "crop_border": 0}}
-    rows = [one.row for one in measure(restore, loader, metrics, score_input=False, pictures_of=(), progress=False)]
+    rows = [
+        one.row
+        for one in measure(
+            restore, loader, metrics, score_input=False, pictures_of=(), progress=False
+        )
+    ]
     mean = Mean.of(row["psnr"] for row in rows)
     assert (mean.count, mean.not_finite, mean.undefined) == (2, 1, 0)
     assert mean.value == rows[0]["psnr"]
 
 
-def test_check_says_what_a_run_would_do_and_creates_nothing(tmp_path, ten_pairs, two_pairs, monkeypatch, capsys):
+def test_check_says_what_a_run_would_do_and_creates_nothing(
+    tmp_path, ten_pairs, two_pairs, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     options = training_options(ten_pairs, two_pairs, total_iter=12)
     write_options(tmp_path / "run.yml", options)
@@ -127,7 +151,12 @@ def test_check_says_what_a_run_would_do_and_creates_nothing(tmp_path, ten_pairs,
         "GMACs for 256×256 pixels",
     ):
         assert line in text
-    assert cli.main(["check", "-opt", "run.yml", "--force_yml", "network_g:dim=7", "train:ema_decay=2"]) == 2
+    assert (
+        cli.main(
+            ["check", "-opt", "run.yml", "--force_yml", "network_g:dim=7", "train:ema_decay=2"]
+        )
+        == 2
+    )
     errors = capsys.readouterr().err
     assert "train.ema_decay is 2" in errors
     assert sorted(tmp_path.rglob("*")) == before
@@ -146,21 +175,31 @@ def test_options_of_basicsr_and_other_projects_still_check(tmp_path, ten_pairs):
     options = training_options(ten_pairs)
     options["model_type"] = "SRModel"
     options["network_g"] = {"type": "SRVGGNetCompact", "num_feat": 8, "num_conv": 1, "upscale": 1}
-    options["datasets"]["train"] |= {"type": "PairedImageDataset", "filename_tmpl": "{}", "use_shuffle": True}
-    options["train"] = {key: options["train"][key] for key in ("total_iter", "optim_g", "scheduler", "pixel_opt")}
+    options["datasets"]["train"] |= {
+        "type": "PairedImageDataset",
+        "filename_tmpl": "{}",
+        "use_shuffle": True,
+    }
+    options["train"] = {
+        key: options["train"][key] for key in ("total_iter", "optim_g", "scheduler", "pixel_opt")
+    }
     options |= {"is_train": True, "dist": False, "auto_resume": False}
     complete_datasets(options)
     check_options(options)
 
 
-@pytest.mark.parametrize(("number", "advice"), [(28, "make room on the disk"), (30, "start elsewhere")])
+@pytest.mark.parametrize(
+    ("number", "advice"), [(28, "make room on the disk"), (30, "start elsewhere")]
+)
 def test_errors_of_the_disk_are_one_line(monkeypatch, capsys, number, advice):
     def fails(parsed):
         raise OSError(number, "it cannot be", "place")
 
     monkeypatch.setattr(cli.convert, "run", fails)
     assert cli.main(["convert", "a", "b"]) == 2
-    assert re.fullmatch(rf"basicsr: error: place: it cannot be; .*{advice}.*\.\n", capsys.readouterr().err)
+    assert re.fullmatch(
+        rf"basicsr: error: place: it cannot be; .*{advice}.*\.\n", capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(
@@ -186,7 +225,9 @@ VALUES = st.recursive(
     | st.sampled_from([float("nan"), float("inf"), 1e-9])
     | st.text(max_size=6)
     | st.sampled_from(["AdamW", "ConStyleNAFNet", "NAFNet", "L1Loss", "../x", "~", "1e-3", "{}_*"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=4,
 )
 

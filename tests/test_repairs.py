@@ -44,7 +44,9 @@ def test_cyclic_schedule_is_constant_then_a_cosine():
 def test_cyclic_schedule_with_one_floor_is_basicsrs():
     optimizers = sgd(0.1), sgd(0.1)
     ours = CosineAnnealingRestartCyclicLR(optimizers[0], [5, 7, 9], [1, 0.5, 0.25], [1e-3] * 3)
-    basicsrs = basicsr_schedulers.CosineAnnealingRestartLR(optimizers[1], [5, 7, 9], [1, 0.5, 0.25], 1e-3)
+    basicsrs = basicsr_schedulers.CosineAnnealingRestartLR(
+        optimizers[1], [5, 7, 9], [1, 0.5, 0.25], 1e-3
+    )
     assert rates(ours, optimizers[0], 21) == pytest.approx(rates(basicsrs, optimizers[1], 21))
 
 
@@ -63,14 +65,16 @@ def test_any_optimizer_and_schedule_is_found():
 def test_ema_follows_its_formula_for_parameters_and_buffers(make_model):
     model = make_model(ema_decay=0.75)
     assert all(
-        torch.equal(average, model.net_g.state_dict()[name]) for name, average in model.net_g_ema.state_dict().items()
+        torch.equal(average, model.net_g.state_dict()[name])
+        for name, average in model.net_g_ema.state_dict().items()
     )
     before = {name: tensor.clone() for name, tensor in model.net_g_ema.state_dict().items()}
     model.feed_data({"lq": torch.rand(4, 3, 16, 16), "gt": torch.rand(4, 3, 16, 16)})
     model.optimize_parameters(1)
     after = model.net_g.state_dict()
     assert not torch.equal(
-        before["encoder.projections.0.1.running_mean"], after["encoder.projections.0.1.running_mean"]
+        before["encoder.projections.0.1.running_mean"],
+        after["encoder.projections.0.1.running_mean"],
     )
     for name, average in model.net_g_ema.state_dict().items():
         if average.is_floating_point():
@@ -87,7 +91,9 @@ def test_end_of_a_run_that_is_too_short_is_an_error(make_model, tmp_path):
     assert not list(tmp_path.glob("*.pth"))
 
 
-def test_checkpoint_that_cannot_be_written_is_an_error_and_keeps_the_old_one(make_model, tmp_path, monkeypatch):
+def test_checkpoint_that_cannot_be_written_is_an_error_and_keeps_the_old_one(
+    make_model, tmp_path, monkeypatch
+):
     model = make_model()
     model.save(epoch=0, current_iter=2)
     before = (tmp_path / "net_g_2.pth").read_bytes()
@@ -108,13 +114,16 @@ def test_full_disk_is_told_and_not_torchs_position_in_the_file(tmp_path):
     import resource
 
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # as a full disk does, writing fails midway
+    # as a full disk does, writing fails midway
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     try:
         with pytest.raises(RunError) as error:
             save_atomically({"params": torch.zeros(100_000)}, tmp_path / "net.pth")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert str(error.value).endswith("net.pth cannot be written: File too large. What was there before is untouched.")
+    assert str(error.value).endswith(
+        "net.pth cannot be written: File too large. What was there before is untouched."
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -127,7 +136,9 @@ def test_mixup_blends_both_images_alike():
     for i in range(6):
         for j in range(6):
             if i != j:
-                weight = ((mixed_lq[i] - lq[j]) * (lq[i] - lq[j])).sum() / (lq[i] - lq[j]).square().sum()
+                weight = ((mixed_lq[i] - lq[j]) * (lq[i] - lq[j])).sum() / (
+                    lq[i] - lq[j]
+                ).square().sum()
                 if torch.allclose(mixed_lq[i], lq[j].lerp(lq[i], weight), atol=1e-6):
                     torch.testing.assert_close(mixed_gt[i], gt[j].lerp(gt[i], weight))
                     solved += 1
@@ -148,12 +159,15 @@ def test_basicsr_imports_without_functional_tensor_and_operators():
 
 
 def test_importing_the_package_is_cheap():
-    program = "import sys, constyle_arch.cli; assert not {'torch', 'basicsr', 'cv2'} & set(sys.modules)"
+    program = (
+        "import sys, constyle_arch.cli; assert not {'torch', 'basicsr', 'cv2'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_errors_and_commands_without_a_network_do_not_wait_for_torch(tmp_path):
-    """A second or more, each time a name is mistyped; matplotlib and OpenCV stay where they are needed."""
+    """A second or more, each time a name is mistyped; matplotlib and OpenCV stay where they are
+    needed."""
     commands = [
         "train -opt gone.yml",
         "check -opt gone.yml",

@@ -27,7 +27,15 @@ from constyle_arch.inference.photographs.finding import find_jobs, find_truths
 from constyle_arch.inference.photographs.photograph import Photograph, read_photograph, readable
 from constyle_arch.inference.photographs.restorer import Restorer, restore_photographs
 from constyle_arch.tiles import COST
-from tests.shared import PROFILE, broken_files, directly_restored, exif, picture, random_network, restore_command
+from tests.shared import (
+    PROFILE,
+    broken_files,
+    directly_restored,
+    exif,
+    picture,
+    random_network,
+    restore_command,
+)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +49,12 @@ def write_all_kinds(folder):
     """Twenty images of all kinds in a tree, three of them broken; names of the broken ones."""
     (folder / "holiday" / "day one").mkdir(parents=True)
     (folder / ".thumbnails").mkdir()
-    rgb, rgba, deep, deep4 = picture(), picture(channels=4), picture(bits=16), picture(channels=4, bits=16)
+    rgb, rgba, deep, deep4 = (
+        picture(),
+        picture(channels=4),
+        picture(bits=16),
+        picture(channels=4, bits=16),
+    )
     cmyk_profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
     Image.fromarray(rgb).save(folder / "colour.png")
     Image.fromarray(rgb).save(folder / "colour.JPG", quality=98)
@@ -53,12 +66,21 @@ def write_all_kinds(folder):
     Image.fromarray(rgb[..., 0]).save(folder / "gray.tiff", compression="tiff_lzw")
     Image.fromarray(rgba).save(folder / "holiday" / "alpha.png")
     Image.fromarray(rgba).save(folder / "holiday" / "alpha.webp", lossless=True)
-    Image.fromarray(rgb).save(folder / "holiday" / "turned.jpg", exif=exif(6), icc_profile=PROFILE, quality=98)
+    Image.fromarray(rgb).save(
+        folder / "holiday" / "turned.jpg", exif=exif(6), icc_profile=PROFILE, quality=98
+    )
     Image.fromarray(rgb).save(folder / "holiday" / "profile.png", icc_profile=PROFILE)
-    Image.fromarray(rgb).convert("CMYK").save(folder / "holiday" / "print.jpg", icc_profile=cmyk_profile)
+    Image.fromarray(rgb).convert("CMYK").save(
+        folder / "holiday" / "print.jpg", icc_profile=cmyk_profile
+    )
     Image.fromarray(rgb).convert("P").save(folder / "holiday" / "day one" / "palette.png")
     cv2.imwrite(str(folder / "holiday" / "day one" / "deep.png"), deep[..., ::-1])
-    tifffile.imwrite(folder / "holiday" / "day one" / "deep.alpha.tif", deep4, photometric="rgb", extrasamples=[2])
+    tifffile.imwrite(
+        folder / "holiday" / "day one" / "deep.alpha.tif",
+        deep4,
+        photometric="rgb",
+        extrasamples=[2],
+    )
     cv2.imwrite(str(folder / "holiday" / "day one" / "deep gray.png"), deep[..., 0])
     for name in ("cut.png", "cut.jpg", "text.jpg"):
         (folder / "holiday" / name).write_bytes(broken_files()[name][0])
@@ -105,7 +127,15 @@ def test_second_run_skips_what_is_there_and_says_what_is_older(tmp_path, weights
     own = shutil.copy(weights, tmp_path / "own.pth")
     for name in ("a.png", "b.png"):
         Image.fromarray(picture()).save(tmp_path / name)
-    arguments = ("-i", tmp_path / "a.png", tmp_path / "b.png", "-o", tmp_path / "out", "--weights", own)
+    arguments = (
+        "-i",
+        tmp_path / "a.png",
+        tmp_path / "b.png",
+        "-o",
+        tmp_path / "out",
+        "--weights",
+        own,
+    )
     assert restore_command(*arguments) == 0
     (tmp_path / "out" / "b.png").unlink()
     first = (tmp_path / "out" / "a.png").stat().st_mtime_ns
@@ -125,7 +155,11 @@ def test_second_run_skips_what_is_there_and_says_what_is_older(tmp_path, weights
 def test_next_photograph_is_read_and_the_last_written_while_one_is_restored(tmp_path, monkeypatch):
     for number in range(3):
         cv2.imwrite(str(tmp_path / f"{number}.png"), picture(8, 12))
-    reached = {(what, str(number)): threading.Event() for what in ("read", "written") for number in range(3)}
+    reached = {
+        (what, str(number)): threading.Event()
+        for what in ("read", "written")
+        for number in range(3)
+    }
     read, write = restoring_photographs.read_photograph, restoring_photographs.write_photograph
 
     def reading(path, *args):
@@ -140,7 +174,10 @@ def test_next_photograph_is_read_and_the_last_written_while_one_is_restored(tmp_
         number = 0
 
         def restored(self, photograph):
-            beside = {("read", str(self.number + 1)), ("written", str(self.number - 1))} & reached.keys()
+            beside = {
+                ("read", str(self.number + 1)),
+                ("written", str(self.number - 1)),
+            } & reached.keys()
             assert all(reached[one].wait(20) for one in beside)
             self.number += 1
             return photograph
@@ -160,7 +197,9 @@ def test_no_input_is_ever_overwritten(tmp_path, weights, capsys):
     for output in (tmp_path, path, tmp_path / "link"):
         assert restore_command("-i", path, "-o", output, "--weights", weights, "--overwrite") == 2
         assert "would be overwritten; name another folder" in capsys.readouterr().err
-    assert restore_command("-i", path, "-o", tmp_path, "--weights", weights, "--suffix", "_clean") == 0
+    assert (
+        restore_command("-i", path, "-o", tmp_path, "--weights", weights, "--suffix", "_clean") == 0
+    )
     assert path.read_bytes() == before
     assert files_in(tmp_path) >= {"a.png", "a_clean.png"}
 
@@ -168,7 +207,12 @@ def test_no_input_is_ever_overwritten(tmp_path, weights, capsys):
 def test_output_below_the_input_is_not_restored_again(tmp_path, weights):
     Image.fromarray(picture()).save(tmp_path / "a.png")
     for _ in range(2):
-        assert restore_command("-i", tmp_path, "-o", tmp_path / "out", "--weights", weights, "--compare") == 0
+        assert (
+            restore_command(
+                "-i", tmp_path, "-o", tmp_path / "out", "--weights", weights, "--compare"
+            )
+            == 0
+        )
         assert files_in(tmp_path) == {"a.png", "out/a.png", "out/a_comparison.jpg"}
 
 
@@ -189,11 +233,23 @@ def test_nothing_else_is_overwritten_either(tmp_path, weights, capsys):
     flags = ("--weights", weights, "--overwrite")
     assert restore_command("-i", tmp_path / "in", "-o", tmp_path / "out", *flags, "--compare") == 2
     assert "x_comparison.jpg would both become" in capsys.readouterr().err
-    assert restore_command("-i", tmp_path / "in" / "x.jpg", "-o", tmp_path / "gt", *flags, "--gt", tmp_path / "gt") == 2
+    assert (
+        restore_command(
+            "-i", tmp_path / "in" / "x.jpg", "-o", tmp_path / "gt", *flags, "--gt", tmp_path / "gt"
+        )
+        == 2
+    )
     assert "gt/x.jpg would be overwritten" in capsys.readouterr().err
-    assert restore_command("-i", tmp_path / "twins", "-o", tmp_path / "out", *flags, "--compare") == 0
+    assert (
+        restore_command("-i", tmp_path / "twins", "-o", tmp_path / "out", *flags, "--compare") == 0
+    )
     assert {name: (tmp_path / name).read_bytes() for name in before} == before
-    assert files_in(tmp_path / "out") == {"a.jpg", "a.png", "a_jpg_comparison.jpg", "a_png_comparison.jpg"}
+    assert files_in(tmp_path / "out") == {
+        "a.jpg",
+        "a.png",
+        "a_jpg_comparison.jpg",
+        "a_png_comparison.jpg",
+    }
 
 
 @pytest.mark.parametrize("size", [(3, 600), (600, 3), (1, 1), (20, 300)])
@@ -226,8 +282,23 @@ def test_two_processes_may_write_one_folder(tmp_path, weights):
     (tmp_path / "in").mkdir()
     for number in range(6):
         Image.fromarray(picture()).save(tmp_path / "in" / f"{number}.png")
-    command = [sys.executable, "-m", "constyle_arch", "restore", "-i", "in", "-o", "out", "--weights", str(weights)]
-    options = {"cwd": tmp_path, "env": {**os.environ, "OMP_NUM_THREADS": "1"}, "stdout": subprocess.DEVNULL}
+    command = [
+        sys.executable,
+        "-m",
+        "constyle_arch",
+        "restore",
+        "-i",
+        "in",
+        "-o",
+        "out",
+        "--weights",
+        str(weights),
+    ]
+    options = {
+        "cwd": tmp_path,
+        "env": {**os.environ, "OMP_NUM_THREADS": "1"},
+        "stdout": subprocess.DEVNULL,
+    }
     processes = [subprocess.Popen([*command, "--overwrite"], **options) for _ in range(2)]
     assert [process.wait() for process in processes] == [0, 0]
     wanted = directly_restored(picture(), weights)
@@ -237,7 +308,14 @@ def test_two_processes_may_write_one_folder(tmp_path, weights):
 
 
 def test_names_of_files_folders_and_patterns(tmp_path):
-    for name in ("a.png", "tree/b.JPG", "tree/deep/c.v1.tif", "tree/deep/c.v1.jpg", "tree/.hidden.png", "tree/d.txt"):
+    for name in (
+        "a.png",
+        "tree/b.JPG",
+        "tree/deep/c.v1.tif",
+        "tree/deep/c.v1.jpg",
+        "tree/.hidden.png",
+        "tree/d.txt",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
 
@@ -246,24 +324,37 @@ def test_names_of_files_folders_and_patterns(tmp_path):
         return sorted(job.target.as_posix() for job in jobs)
 
     assert targets("tree") == ["out/b.JPG", "out/deep/c.v1.jpg", "out/deep/c.v1.tif"]
-    assert targets("a.png", "tree") == ["out/a.png", "out/b.JPG", "out/deep/c.v1.jpg", "out/deep/c.v1.tif"]
+    assert targets("a.png", "tree") == [
+        "out/a.png",
+        "out/b.JPG",
+        "out/deep/c.v1.jpg",
+        "out/deep/c.v1.tif",
+    ]
     assert targets("tree/**/*.tif") == ["out/deep/c.v1.tif"]
     assert targets("*/b.*") == ["out/tree/b.JPG"]
     assert targets("tre?") == ["out/tree/b.JPG", "out/tree/deep/c.v1.jpg", "out/tree/deep/c.v1.tif"]
     assert targets("a.png", suffix="_x", extension=".jpg") == ["out/a_x.jpg"]
     [job] = find_jobs([str(tmp_path / "a.png")], "some/where.webp")
     assert job.target.as_posix() == "some/where.webp"
-    with pytest.raises(DataError, match=r"c\.v1\.jpg and .*c\.v1\.tif would both become out/deep/c\.v1\.png"):
+    with pytest.raises(
+        DataError, match=r"c\.v1\.jpg and .*c\.v1\.tif would both become out/deep/c\.v1\.png"
+    ):
         targets("tree", extension=".png")
-    with pytest.raises(DataError, match="nowhere does not exist; name an image, a folder, or a pattern"):
+    with pytest.raises(
+        DataError, match="nowhere does not exist; name an image, a folder, or a pattern"
+    ):
         targets("nowhere")
-    with pytest.raises(DataError, match=r"d\.txt is no image by its name; wanted a file ending in .*\.bmp, .*\.jpeg"):
+    with pytest.raises(
+        DataError,
+        match=r"d\.txt is no image by its name; wanted a file ending in .*\.bmp, .*\.jpeg",
+    ):
         targets("tree/d.txt")
     with pytest.raises(DataError, match="no images are there"):
         targets("tree/*.gif")
     with pytest.raises(DataError, match="is a file; name a folder"):
         find_jobs([str(tmp_path / "tree")], str(tmp_path / "a.png"))
-    [job] = find_jobs([str(tmp_path / "a.*"), str(tmp_path / "a.png")], "one.png")  # one image, however it is named
+    # one image, however it is named
+    [job] = find_jobs([str(tmp_path / "a.*"), str(tmp_path / "a.png")], "one.png")
     assert job.target.as_posix() == "one.png"
     with pytest.raises(OptionsError, match="names the file to write; leave --suffix and --ext out"):
         find_jobs([str(tmp_path / "a.png")], "one.png", suffix="_x")
@@ -278,9 +369,13 @@ def test_names_of_files_folders_and_patterns(tmp_path):
 def test_name_of_a_file_does_not_become_a_folder(tmp_path):
     for name in ("a.png", "b.png"):
         (tmp_path / name).touch()
-    with pytest.raises(OptionsError, match=r"-o x\.gif: such files are not written; end the name in one of \.bmp,"):
+    with pytest.raises(
+        OptionsError, match=r"-o x\.gif: such files are not written; end the name in one of \.bmp,"
+    ):
         find_jobs([str(tmp_path / "a.png")], "x.gif")
-    with pytest.raises(OptionsError, match=r"-o x\.png is the name of one file, but there are 2 images"):
+    with pytest.raises(
+        OptionsError, match=r"-o x\.png is the name of one file, but there are 2 images"
+    ):
         find_jobs([str(tmp_path)], "x.png")
     (tmp_path / "x.gif").mkdir()
     assert len(find_jobs([str(tmp_path)], str(tmp_path / "x.gif"))) == 2
@@ -305,10 +400,18 @@ def test_averaged_weights_are_preferred(tmp_path):
     networks = [random_network(seed) for seed in (0, 1)]
     models = tmp_path / "experiment" / "models"
     models.mkdir(parents=True)
-    torch.save({"params": networks[0].state_dict(), "params_ema": networks[1].state_dict()}, models / "net_g_best.pth")
+    torch.save(
+        {"params": networks[0].state_dict(), "params_ema": networks[1].state_dict()},
+        models / "net_g_best.pth",
+    )
     torch.save({"params": networks[1].state_dict()}, tmp_path / "averaged.pth")
     Image.fromarray(picture()).save(tmp_path / "a.png")
-    assert restore_command("-i", tmp_path / "a.png", "-o", tmp_path / "b.png", "--weights", models.parent) == 0
+    assert (
+        restore_command(
+            "-i", tmp_path / "a.png", "-o", tmp_path / "b.png", "--weights", models.parent
+        )
+        == 0
+    )
     wanted = directly_restored(picture(), tmp_path / "averaged.pth")
     assert np.array_equal(read_photograph(tmp_path / "b.png").pixels, wanted)
 
@@ -327,7 +430,8 @@ def test_comparison_with_the_truth_is_scored(tmp_path, weights, capsys):
     assert re.search(r"Not scored 1 without a clean image of their name.*\n.*alone\.png", output)
     assert (tmp_path / "out" / "alone.png").exists()
     degraded, restored, truth = (
-        read_photograph(tmp_path / name).pixels.astype(float) for name in ("lq/a.png", "out/a.png", "gt/a.jpg")
+        read_photograph(tmp_path / name).pixels.astype(float)
+        for name in ("lq/a.png", "out/a.png", "gt/a.jpg")
     )
     for image in (degraded, restored):
         psnr = 10 * np.log10(255**2 / np.mean((image - truth) ** 2))
@@ -338,15 +442,29 @@ def test_comparison_with_the_truth_is_scored(tmp_path, weights, capsys):
 
 
 def test_truths_are_found_by_the_form_of_their_names(tmp_path):
-    for name in ("lq/rain-1.png", "lq/deep/rain-2.png", "gt/norain-1.jpg", "gt/deep/norain-2.bmp", "gt/norain-3.png"):
+    for name in (
+        "lq/rain-1.png",
+        "lq/deep/rain-2.png",
+        "gt/norain-1.jpg",
+        "gt/deep/norain-2.bmp",
+        "gt/norain-3.png",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     jobs = find_jobs([str(tmp_path / "lq")], "out", suffix="_restored")
     truths = find_truths(jobs, str(tmp_path / "gt"), "{}rain-{}", "{}norain-{}")
-    assert {source.name: clean.name for source, clean in truths.items()} == {"rain-2.png": "norain-2.bmp"}
+    assert {source.name: clean.name for source, clean in truths.items()} == {
+        "rain-2.png": "norain-2.bmp"
+    }
     one = find_jobs([str(tmp_path / "lq" / "rain-1.png")], "out")
-    assert find_truths(one, str(tmp_path / "gt"), "rain-{}", "norain-{}")[one[0].source].name == "norain-1.jpg"
-    assert find_truths(one, str(tmp_path / "gt" / "norain-3.png"))[one[0].source].name == "norain-3.png"
+    assert (
+        find_truths(one, str(tmp_path / "gt"), "rain-{}", "norain-{}")[one[0].source].name
+        == "norain-1.jpg"
+    )
+    assert (
+        find_truths(one, str(tmp_path / "gt" / "norain-3.png"))[one[0].source].name
+        == "norain-3.png"
+    )
     assert find_truths(one, str(tmp_path / "gt")) == {}
     with pytest.raises(DataError, match="is one image, but there are 2 to restore; name a folder"):
         find_truths(jobs, str(tmp_path / "gt" / "norain-3.png"))
@@ -358,8 +476,15 @@ def test_truths_are_found_by_the_form_of_their_names(tmp_path):
 @pytest.mark.parametrize("flag", ["--bf16", "--half"])
 def test_half_precision_restores_about_the_same(tmp_path, weights, flag):
     Image.fromarray(picture()).save(tmp_path / "a.png")
-    assert restore_command("-i", tmp_path / "a.png", "-o", tmp_path / "b.png", "--weights", weights, flag) == 0
-    difference = read_photograph(tmp_path / "b.png").pixels.astype(int) - directly_restored(picture(), weights)
+    assert (
+        restore_command(
+            "-i", tmp_path / "a.png", "-o", tmp_path / "b.png", "--weights", weights, flag
+        )
+        == 0
+    )
+    difference = read_photograph(tmp_path / "b.png").pixels.astype(int) - directly_restored(
+        picture(), weights
+    )
     assert np.abs(difference).mean() < 2
 
 
@@ -367,7 +492,10 @@ def test_self_ensemble_is_the_mean_of_eight_views(tmp_path, weights):
     Image.fromarray(picture()).save(tmp_path / "a.png")
     flags = ("--weights", weights, "--self-ensemble")
     assert restore_command("-i", tmp_path / "a.png", "-o", tmp_path / "b.png", *flags) == 0
-    network, image = constyle_arch.load_network(weights), torch.from_numpy(to_float(picture())).permute(2, 0, 1)[None]
+    network, image = (
+        constyle_arch.load_network(weights),
+        torch.from_numpy(to_float(picture())).permute(2, 0, 1)[None],
+    )
     with torch.no_grad():
         views = []
         for transposed in (False, True):
@@ -375,14 +503,24 @@ def test_self_ensemble_is_the_mean_of_eight_views(tmp_path, weights):
                 view = (image.transpose(2, 3) if transposed else image).flip(axes)
                 view = network(view).flip(axes)
                 views.append(view.transpose(2, 3) if transposed else view)
-    wanted = torch.stack(views).mean(dim=0)[0].permute(1, 2, 0).clamp(0, 1).mul(255).round().byte().numpy()
+    wanted = (
+        torch.stack(views)
+        .mean(dim=0)[0]
+        .permute(1, 2, 0)
+        .clamp(0, 1)
+        .mul(255)
+        .round()
+        .byte()
+        .numpy()
+    )
     got = read_photograph(tmp_path / "b.png").pixels
     assert np.abs(got.astype(int) - wanted).max() <= 1
     assert not np.array_equal(got, directly_restored(picture(), weights))
 
 
 class Overflowing(torch.nn.Module):
-    """Brightens by 0.1; in half precision its result is not finite, or has lost its colour, as `made` says."""
+    """Brightens by 0.1; in half precision its result is not finite, or has lost its colour, as
+    `made` says."""
 
     def __init__(self, made):
         super().__init__()
@@ -390,17 +528,26 @@ class Overflowing(torch.nn.Module):
         self.made = made
 
     def forward(self, image):
-        return torch.full_like(image, self.made) if torch.is_autocast_enabled("cpu") else image + 0.1 * self.weight
+        return (
+            torch.full_like(image, self.made)
+            if torch.is_autocast_enabled("cpu")
+            else image + 0.1 * self.weight
+        )
 
 
 @pytest.mark.parametrize(
     ("made", "what"),
-    [(np.inf, "the result holds numbers that are not finite"), (0.95, "the mean colour moves from (51, 51, 51) to")],
+    [
+        (np.inf, "the result holds numbers that are not finite"),
+        (0.95, "the mean colour moves from (51, 51, 51) to"),
+    ],
 )
 @pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
 def test_what_half_precision_spoils_is_restored_again_in_float32(made, what, precision):
     said, photograph = [], Photograph(np.full((20, 24, 3), 51, np.uint8))
-    restored = Restorer(Overflowing(made), precision=precision, say=said.append).restored(photograph)
+    restored = Restorer(Overflowing(made), precision=precision, say=said.append).restored(
+        photograph
+    )
     np.testing.assert_array_equal(restored.pixels, np.full((20, 24, 3), round(51 + 25.5), np.uint8))
     assert len(said) == 1
     assert what in said[0]
@@ -413,7 +560,10 @@ def test_strength_blends_with_the_input(tmp_path, weights):
     for strength in ("0", "0.25", "1"):
         target = tmp_path / f"{strength}.png"
         assert (
-            restore_command("-i", tmp_path / "a.png", "-o", target, "--weights", weights, "--strength", strength) == 0
+            restore_command(
+                "-i", tmp_path / "a.png", "-o", target, "--weights", weights, "--strength", strength
+            )
+            == 0
         )
         results[strength] = cv2.imread(str(target)).astype(float)
     np.testing.assert_array_equal(results["0"], cv2.imread(str(tmp_path / "a.png")))
@@ -439,7 +589,9 @@ def test_tiles_are_halved_when_memory_runs_out(monkeypatch):
     restorer.restored(photograph)
     restorer.restored(photograph)
     assert asked == [(None, 32), (350, 32), (175, 32), (87, 32), (87, 32)]  # it is remembered
-    assert said == [f"Memory ran out; continuing in tiles of {tile} ({COST})." for tile in (350, 175, 87)]
+    assert said == [
+        f"Memory ran out; continuing in tiles of {tile} ({COST})." for tile in (350, 175, 87)
+    ]
     with pytest.raises(RunError, match="memory ran out, in tiles of 101 pixels too"):
         Restorer(random_network(), tile=101, say=said.append).restored(photograph)
 
@@ -457,7 +609,9 @@ def test_tiles_are_chosen_by_the_memory_there_is(monkeypatch):
     assert memory.memory_of(network, 256, 256) < whole / 4
     monkeypatch.setattr(memory, "free_memory", lambda device: 0)
     Restorer(network, say=said.append).restored(Photograph(np.zeros((80, 100, 3), np.uint8)))
-    assert said == [f"Images of 100×80 pixels are restored in tiles of 64: memory would not do ({COST})."]
+    assert said == [
+        f"Images of 100×80 pixels are restored in tiles of 64: memory would not do ({COST})."
+    ]
 
 
 def test_estimate_of_memory_is_what_is_allocated():
@@ -516,9 +670,22 @@ def test_killed_in_the_middle_a_second_run_completes_the_folder(tmp_path, weight
     images = {f"{number:02d}.png" for number in range(40)}
     for name in images:
         Image.fromarray(picture()).save(tmp_path / "in" / name)
-    command = [sys.executable, "-m", "constyle_arch", "restore", "-i", "in", "-o", "out", "--weights", str(weights)]
+    command = [
+        sys.executable,
+        "-m",
+        "constyle_arch",
+        "restore",
+        "-i",
+        "in",
+        "-o",
+        "out",
+        "--weights",
+        str(weights),
+    ]
     options = {"cwd": tmp_path, "env": {**os.environ, "OMP_NUM_THREADS": "1"}}
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options
+    )
     while len(list((tmp_path / "out").glob("*.png"))) < 3:
         assert process.poll() is None
         time.sleep(0.005)
@@ -541,7 +708,10 @@ def test_killed_in_the_middle_a_second_run_completes_the_folder(tmp_path, weight
         (["--strength", "1.5"], r"--strength is 1\.5; it must lie in \[0, 1\]"),
         (["--strength", "nan"], "--strength is nan"),
         (["--tile", "0"], "--tile is 0; it must be at least 1 pixel"),
-        (["--tile", "64", "--tile-overlap", "60"], r"--tile-overlap is 60 with --tile 64; it must lie in \[0, 56\]"),
+        (
+            ["--tile", "64", "--tile-overlap", "60"],
+            r"--tile-overlap is 60 with --tile 64; it must lie in \[0, 56\]",
+        ),
         (["--weights", "none.pth"], "none.pth does not exist"),
         (["--gt", "none"], "--gt: the folder none does not exist"),
         (["--device", "quantum"], "--device is quantum; it must be one of cpu, cuda, mps, xpu"),
@@ -556,7 +726,12 @@ def test_killed_in_the_middle_a_second_run_completes_the_folder(tmp_path, weight
 )
 def test_wrong_flags_are_one_clear_error(tmp_path, weights, capsys, flags, message):
     Image.fromarray(picture()).save(tmp_path / "a.png")
-    assert restore_command("-i", tmp_path / "a.png", "-o", tmp_path / "out", "--weights", weights, *flags) == 2
+    assert (
+        restore_command(
+            "-i", tmp_path / "a.png", "-o", tmp_path / "out", "--weights", weights, *flags
+        )
+        == 2
+    )
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert re.search(message, error)
@@ -582,7 +757,10 @@ def test_files_that_are_no_images_are_counted_by_suffix(tmp_path, weights, capsy
         (tmp_path / name).touch()
     flags = ("-o", tmp_path / "out", "--weights", weights)
     assert restore_command("-i", tmp_path, tmp_path / "*", *flags) == 0
-    assert "Not read, for their names: 2 .cr2, 1 without a suffix, 1 .mp4.\n" in capsys.readouterr().out
+    assert (
+        "Not read, for their names: 2 .cr2, 1 without a suffix, 1 .mp4.\n"
+        in capsys.readouterr().out
+    )
     assert restore_command("-i", tmp_path / "deep", *flags) == 2
     assert "deep: no images are there, but 1 .cr2; wanted are " in capsys.readouterr().err
 
@@ -595,7 +773,9 @@ def without_heif(monkeypatch):
     readable.cache_clear()
 
 
-def test_without_the_extra_heic_is_named_with_what_it_needs(tmp_path, weights, capsys, without_heif):
+def test_without_the_extra_heic_is_named_with_what_it_needs(
+    tmp_path, weights, capsys, without_heif
+):
     Image.fromarray(picture()).save(tmp_path / "a.png")
     (tmp_path / "b.HEIC").touch()
     flags = ("-o", tmp_path / "out", "--weights", weights)
@@ -623,14 +803,24 @@ def test_photographs_of_phones_are_read_and_written_as_png(tmp_path, weights, su
     assert np.abs(given.pixels.astype(int) - picture()).mean() < 12
     assert given.profile == PROFILE
     assert restore_command("-i", source.parent, "-o", target.parent, "--weights", weights) == 0
-    np.testing.assert_array_equal(read_photograph(target).pixels, directly_restored(given.pixels, weights))
+    np.testing.assert_array_equal(
+        read_photograph(target).pixels, directly_restored(given.pixels, weights)
+    )
     assert Image.open(target).getexif()[0x010F] == "a camera"
 
 
 def test_what_is_skipped_is_scored_all_the_same(tmp_path, weights, capsys):
     for name in ("a", "b"):
         Image.fromarray(picture(30, 40 + len(name))).save(tmp_path / f"{name}.png")
-    flags = ("-i", tmp_path / "a.png", tmp_path / "b.png", "-o", tmp_path / "out", "--weights", weights)
+    flags = (
+        "-i",
+        tmp_path / "a.png",
+        tmp_path / "b.png",
+        "-o",
+        tmp_path / "out",
+        "--weights",
+        weights,
+    )
     tables = []
     for _ in range(2):
         assert restore_command(*flags, "--gt", tmp_path) == 0
@@ -640,14 +830,27 @@ def test_what_is_skipped_is_scored_all_the_same(tmp_path, weights, capsys):
     assert tables[0] == tables[1]
     Image.fromarray(picture(8, 8)).save(tmp_path / "out" / "a.png")
     assert restore_command(*flags, "--gt", tmp_path) == 1
-    assert re.search(r"a\.png: is 41×30 pixels and .*a\.png, not of it, 8×8\.", capsys.readouterr().out)
+    assert re.search(
+        r"a\.png: is 41×30 pixels and .*a\.png, not of it, 8×8\.", capsys.readouterr().out
+    )
 
 
 def test_limit_of_pixels_is_raised_by_a_flag(tmp_path, weights, capsys):
     Image.fromarray(picture(50, 70)).save(tmp_path / "a.png")
-    flags = ("-i", tmp_path / "a.png", "-o", tmp_path / "b.png", "--weights", weights, "--max-megapixels")
+    flags = (
+        "-i",
+        tmp_path / "a.png",
+        "-o",
+        tmp_path / "b.png",
+        "--weights",
+        weights,
+        "--max-megapixels",
+    )
     assert restore_command(*flags, "0.003") == 1
-    assert "is 70×50 pixels, and images of more than 0.003 million are not read" in capsys.readouterr().out
+    assert (
+        "is 70×50 pixels, and images of more than 0.003 million are not read"
+        in capsys.readouterr().out
+    )
     assert restore_command(*flags, "0.0035") == 0
 
 
@@ -658,5 +861,8 @@ def test_numbers_that_are_not_finite_are_not_written(tmp_path, capsys):
     Image.fromarray(picture()).save(tmp_path / "a.png")
     flags = ("-i", tmp_path / "a.png", "-o", tmp_path / "out", "--weights", tmp_path / "nan.pth")
     assert restore_command(*flags) == 1
-    assert "not finite; so do the weights, in output.weight: take an earlier" in capsys.readouterr().out
+    assert (
+        "not finite; so do the weights, in output.weight: take an earlier"
+        in capsys.readouterr().out
+    )
     assert not (tmp_path / "out").exists()

@@ -22,14 +22,24 @@ from tests.shared import paired_dataset, run_command, small_network, write_optio
 
 def report(name="one", gain=1.0, benchmarks=("A", "B"), **more):
     rows = [{"image": str(i), "input_psnr": 20.0 + i, "psnr": 20.0 + i + gain} for i in range(3)]
-    content = {"name": name, "network": "Net", "weights": "net.pth", "parameters": 1234567, "gmacs": 3.5, **more}
+    content = {
+        "name": name,
+        "network": "Net",
+        "weights": "net.pth",
+        "parameters": 1234567,
+        "gmacs": 3.5,
+        **more,
+    }
     return Report(**content, metrics=["psnr"], benchmarks=dict.fromkeys(benchmarks, rows))
 
 
 def test_infinite_and_undefined_scores_are_told_and_not_averaged():
     mean = Mean.of([10.0, math.inf, 20.0, math.nan, math.inf])
     assert (mean.value, mean.count, mean.infinite, mean.undefined) == (15.0, 5, 2, 1)
-    assert mean.remark() == "2 infinite (equal images) and 1 undefined (images too small) of 5 not averaged"
+    assert (
+        mean.remark()
+        == "2 infinite (equal images) and 1 undefined (images too small) of 5 not averaged"
+    )
     assert Mean.of([math.inf]).value is None
     assert Mean.of([1.0]).remark() == ""
     spoilt = Mean.of([None, 1.0, None])
@@ -43,9 +53,13 @@ def test_infinite_and_undefined_scores_are_told_and_not_averaged():
 
 def test_the_three_files_say_the_same(tmp_path):
     one = report()
-    one.benchmarks["B"] = [*one.benchmarks["B"], {"image": "same", "input_psnr": math.inf, "psnr": math.inf}]
+    one.benchmarks["B"] = [
+        *one.benchmarks["B"],
+        {"image": "same", "input_psnr": math.inf, "psnr": math.inf},
+    ]
     one.write(tmp_path)
-    content = json.loads((tmp_path / "results.json").read_text(), parse_constant=pytest.fail)  # strict JSON
+    # strict JSON
+    content = json.loads((tmp_path / "results.json").read_text(), parse_constant=pytest.fail)
     assert content["benchmarks"]["A"]["scores"]["psnr"] == {
         "value": 22,
         "count": 3,
@@ -86,9 +100,11 @@ RESTORMER_BLOCKS = (  # number, channels, heads, side in pixels
 
 
 def test_gmacs_of_restormer_by_its_equations_are_the_published_ones_and_those_of_its_attention():
-    """Published are 140.99 for 256×256 pixels, which are its convolutions; attention's products come on top."""
+    """Published are 140.99 for 256×256 pixels, which are its convolutions; attention's products
+    come on top."""
     attention = sum(  # q·kᵀ and its product with v, channels² / heads for each pixel
-        blocks * 2 * channels**2 / heads * side**2 for blocks, channels, heads, side in RESTORMER_BLOCKS
+        blocks * 2 * channels**2 / heads * side**2
+        for blocks, channels, heads, side in RESTORMER_BLOCKS
     )
     restormer = ARCH_REGISTRY.get("Restormer")()
     use_fused(restormer, False)
@@ -96,7 +112,8 @@ def test_gmacs_of_restormer_by_its_equations_are_the_published_ones_and_those_of
 
 
 def test_gmacs_of_restormer_are_those_of_its_equations_less_what_is_folded():
-    """The product with v is that of the projection; hidden channels are computed in multiples of 16."""
+    """The product with v is that of the projection; hidden channels are computed in multiples of
+    16."""
     saved = sum(
         blocks * (channels**2 / heads * side**2 - channels**3 / heads)
         for blocks, channels, heads, side in RESTORMER_BLOCKS
@@ -200,7 +217,9 @@ def test_identical_images_do_not_spoil_a_tests_mean(tmp_path):
     data = write_pairs(tmp_path / "data", 2)
     for side in ("lq", "gt"):
         (data / side / "000.png").write_bytes((data / "gt" / "001.png").read_bytes())
-    network = ARCH_REGISTRY.get("ConStyleRestormer")(**{k: v for k, v in small_network().items() if k != "type"})
+    network = ARCH_REGISTRY.get("ConStyleRestormer")(
+        **{k: v for k, v in small_network().items() if k != "type"}
+    )
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if name.startswith("output"):
@@ -215,9 +234,14 @@ def test_identical_images_do_not_spoil_a_tests_mean(tmp_path):
         "datasets": {"test": paired_dataset(data)},
         "network_g": small_network(),
         "path": {"pretrain_network_g": "net.pth"},
-        "val": {"save_img": False, "metrics": {"psnr": {"type": "calculate_psnr", "crop_border": 0}}},
+        "val": {
+            "save_img": False,
+            "metrics": {"psnr": {"type": "calculate_psnr", "crop_border": 0}},
+        },
     }
-    result = run_command("test", "-opt", write_options(tmp_path / "test.yml", options), cwd=tmp_path)
+    result = run_command(
+        "test", "-opt", write_options(tmp_path / "test.yml", options), cwd=tmp_path
+    )
     assert result.returncode == 0, result.stderr[-3000:]
     text = (tmp_path / "results" / "same" / "results.csv").read_text()
     rows = {row["image"]: row for row in csv.DictReader(io.StringIO(text))}
@@ -228,7 +252,9 @@ def test_identical_images_do_not_spoil_a_tests_mean(tmp_path):
 
 def test_weights_that_are_not_finite_are_blamed_and_fail_the_test(tmp_path):
     data = write_pairs(tmp_path / "data", 2)
-    network = ARCH_REGISTRY.get("ConStyleRestormer")(**{k: v for k, v in small_network().items() if k != "type"})
+    network = ARCH_REGISTRY.get("ConStyleRestormer")(
+        **{k: v for k, v in small_network().items() if k != "type"}
+    )
     network.output.weight.data[0] = math.nan
     torch.save({"params": network.state_dict()}, tmp_path / "net.pth")
     options = {
@@ -238,9 +264,14 @@ def test_weights_that_are_not_finite_are_blamed_and_fail_the_test(tmp_path):
         "datasets": {"test": paired_dataset(data)},
         "network_g": small_network(),
         "path": {"pretrain_network_g": "net.pth"},
-        "val": {"save_img": True, "metrics": {"psnr": {"type": "calculate_psnr", "crop_border": 0}}},
+        "val": {
+            "save_img": True,
+            "metrics": {"psnr": {"type": "calculate_psnr", "crop_border": 0}},
+        },
     }
-    result = run_command("test", "-opt", write_options(tmp_path / "test.yml", options), cwd=tmp_path)
+    result = run_command(
+        "test", "-opt", write_options(tmp_path / "test.yml", options), cwd=tmp_path
+    )
     assert result.returncode == 2
     assert "2 of 2 images of pairs were restored to NaN or infinite numbers" in result.stderr
     assert "The weights net.pth [params] hold such numbers, in output.weight" in result.stderr

@@ -45,7 +45,8 @@ def uninterrupted(tmp_path_factory):
 
 
 def killed_again_and_again(cwd, options, kills, seed, launcher=COMMAND):
-    """Kill the run at random moments, resume each time, and let it finish at last; returns how often it was killed."""
+    """Kill the run at random moments, resume each time, and let it finish at last; returns how
+    often it was killed."""
     rng = random.Random(seed)
     write_options(cwd / "run.yml", options)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -53,13 +54,28 @@ def killed_again_and_again(cwd, options, kills, seed, launcher=COMMAND):
     done = 0
     for _ in range(kills):
         before = {path.name for path in states.glob("*.state")}
-        command = [*launcher, "train", "-opt", "run.yml", "--auto_resume", "--plugin", REPOSITORY / "tests" / "slow.py"]
+        command = [
+            *launcher,
+            "train",
+            "-opt",
+            "run.yml",
+            "--auto_resume",
+            "--plugin",
+            REPOSITORY / "tests" / "slow.py",
+        ]
         with subprocess.Popen(
-            command, cwd=cwd, env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            command,
+            cwd=cwd,
+            env=environment,
+            start_new_session=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         ) as process:
             deadline = time.monotonic() + 120
             # until it has done something, or is done
-            while process.poll() is None and {path.name for path in states.glob("*.state")} == before:
+            while (
+                process.poll() is None and {path.name for path in states.glob("*.state")} == before
+            ):
                 assert time.monotonic() < deadline, process.stdout.read().decode()[-2000:]
                 time.sleep(0.01)
             time.sleep(rng.uniform(0, 0.6))
@@ -85,7 +101,9 @@ def test_what_a_killed_run_left_half_written_is_removed_when_it_goes_on(make_mod
         (home / place / ".0123.unfinished").write_bytes(b"half")
     (tmp_path / "2.state").rename(home / "training_states" / "2.state")
     (tmp_path / "net_g_2.pth").rename(home / "models" / "net_g_2.pth")
-    path = {place: str(home / place) for place in ("models", "training_states")} | {"experiments_root": str(home)}
+    path = {place: str(home / place) for place in ("models", "training_states")} | {
+        "experiments_root": str(home)
+    }
     opt = {**model.opt, "path": path, "rank": 0, "auto_resume": True}
     opt["train"]["optim_g"]["type"] = "AdamW"  # which BasicSR takes out as it builds the optimizer
     assert load_resume_state(opt)["iter"] == 2
@@ -113,12 +131,19 @@ def test_two_processes_killed_end_as_if_nothing_had_happened(tmp_path, uninterru
     (tmp_path / "whole").mkdir()
     (tmp_path / "killed").mkdir()
     finished(tmp_path / "whole", options, launcher=TWO_PROCESSES)
-    assert killed_again_and_again(tmp_path / "killed", options, kills=3, seed=5, launcher=TWO_PROCESSES) == 3
+    assert (
+        killed_again_and_again(
+            tmp_path / "killed", options, kills=3, seed=5, launcher=TWO_PROCESSES
+        )
+        == 3
+    )
     assert_same(outcome(tmp_path / "killed"), outcome(tmp_path / "whole"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_run_that_is_stopped_saves_says_how_to_go_on_and_ends_the_same(tmp_path, uninterrupted, number):
+def test_run_that_is_stopped_saves_says_how_to_go_on_and_ends_the_same(
+    tmp_path, uninterrupted, number
+):
     cwd, options = uninterrupted
     options = options | {"logger": {**options["logger"], "save_checkpoint_freq": TOTAL}}
     write_options(tmp_path / "run.yml", options)
@@ -126,7 +151,12 @@ def test_run_that_is_stopped_saves_says_how_to_go_on_and_ends_the_same(tmp_path,
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     home = tmp_path / "experiments" / "tiny"
     with subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         for line in process.stderr:
             if "iter:       4" in line:
@@ -134,7 +164,11 @@ def test_run_that_is_stopped_saves_says_how_to_go_on_and_ends_the_same(tmp_path,
                 break
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + number
-    iteration = int(re.search(r"stopped after iteration (\d+), which is saved; --auto_resume resumes", errors)[1])
+    iteration = int(
+        re.search(r"stopped after iteration (\d+), which is saved; --auto_resume resumes", errors)[
+            1
+        ]
+    )
     assert 4 <= iteration < TOTAL
     assert "Traceback" not in errors
     assert {path.name for path in (home / "training_states").iterdir()} == {f"{iteration}.state"}
@@ -155,7 +189,9 @@ def test_damaged_newest_state_is_passed_over(tmp_path, uninterrupted):
     result = finished(tmp_path, options, "--auto_resume")
     assert "The state of iteration 6 cannot be used" in result.stdout
     assert "The state of iteration 4 cannot be used" in result.stdout
-    assert "iter: 2." in next(path.read_text() for path in home.glob("train_*.log") if "Resuming" in path.read_text())
+    assert "iter: 2." in next(
+        path.read_text() for path in home.glob("train_*.log") if "Resuming" in path.read_text()
+    )
     assert_same(outcome(tmp_path), outcome(cwd))
 
 
@@ -169,7 +205,9 @@ def six_iterations(tmp_path, uninterrupted):
 
 
 def resumed(cwd, options, *flags):
-    return run_command("train", "-opt", write_options(cwd / "run.yml", options), "--auto_resume", *flags, cwd=cwd)
+    return run_command(
+        "train", "-opt", write_options(cwd / "run.yml", options), "--auto_resume", *flags, cwd=cwd
+    )
 
 
 @pytest.mark.parametrize(
@@ -189,11 +227,19 @@ def test_changes_that_break_a_resume_are_refused(six_iterations, tmp_path, path,
         place = place[key]
     before = place[last]
     place[last] = value
-    files = {file: file.stat().st_mtime_ns for file in (tmp_path / "experiments").rglob("*") if file.is_file()}
+    files = {
+        file: file.stat().st_mtime_ns
+        for file in (tmp_path / "experiments").rglob("*")
+        if file.is_file()
+    }
     result = resumed(tmp_path, six_iterations)
     assert result.returncode == 2
     assert f"{path}: {before!r} → {value!r}" in result.stderr
-    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "experiments").rglob("*") if file.is_file()} == files
+    assert {
+        file: file.stat().st_mtime_ns
+        for file in (tmp_path / "experiments").rglob("*")
+        if file.is_file()
+    } == files
 
 
 def test_other_changes_are_listed_and_applied(six_iterations, tmp_path):
@@ -210,7 +256,9 @@ def test_other_changes_are_listed_and_applied(six_iterations, tmp_path):
         "train.scheduler.eta_mins: [0.001, 1e-05] → [0.01, 0.01]",
     ):
         assert line in result.stdout
-    state = torch.load(tmp_path / "experiments" / "tiny" / "training_states" / "8.state", weights_only=True)
+    state = torch.load(
+        tmp_path / "experiments" / "tiny" / "training_states" / "8.state", weights_only=True
+    )
     (group,) = state["optimizers"][0]["param_groups"]
     assert group["lr"] == pytest.approx(0.01)
     assert group["weight_decay"] == 0.3
@@ -218,12 +266,19 @@ def test_other_changes_are_listed_and_applied(six_iterations, tmp_path):
 
 def test_state_of_another_experiment_brings_its_own_weights(six_iterations, tmp_path):
     state = tmp_path / "experiments" / "tiny" / "training_states" / "6.state"
-    options = six_iterations | {"name": "other", "path": {**six_iterations["path"], "resume_state": str(state)}}
+    options = six_iterations | {
+        "name": "other",
+        "path": {**six_iterations["path"], "resume_state": str(state)},
+    }
     options["train"] = {**options["train"], "total_iter": 6}
-    result = run_command("train", "-opt", write_options(tmp_path / "other.yml", options), cwd=tmp_path)
+    result = run_command(
+        "train", "-opt", write_options(tmp_path / "other.yml", options), cwd=tmp_path
+    )
     assert result.returncode == 0, result.stderr[-2000:]
     weights = [
-        torch.load(tmp_path / "experiments" / name / "models" / "net_g_latest.pth", weights_only=True)
+        torch.load(
+            tmp_path / "experiments" / name / "models" / "net_g_latest.pth", weights_only=True
+        )
         for name in ("tiny", "other")
     ]
     assert equal(*weights)
@@ -232,7 +287,9 @@ def test_state_of_another_experiment_brings_its_own_weights(six_iterations, tmp_
 def test_experiment_that_is_there_is_neither_archived_nor_overwritten(six_iterations, tmp_path):
     result = run_command("train", "-opt", "run.yml", cwd=tmp_path)
     assert result.returncode == 2
-    assert "the experiment experiments/tiny already exists; --auto_resume resumes it" in result.stderr
+    assert (
+        "the experiment experiments/tiny already exists; --auto_resume resumes it" in result.stderr
+    )
     assert experiments_in(tmp_path) == ["tiny"]
     for state in (tmp_path / "experiments" / "tiny" / "training_states").iterdir():
         state.unlink()
@@ -247,7 +304,9 @@ def test_experiment_that_is_there_is_neither_archived_nor_overwritten(six_iterat
 
 
 @pytest.mark.parametrize("end", ["os.kill(os.getpid(), signal.SIGKILL)", "1 / 0"])
-def test_run_that_ends_at_its_first_iteration_is_not_in_the_way_of_the_corrected_command(tmp_path, ten_pairs, end):
+def test_run_that_ends_at_its_first_iteration_is_not_in_the_way_of_the_corrected_command(
+    tmp_path, ten_pairs, end
+):
     (tmp_path / "ends.py").write_text(
         "import os, signal\n"
         "from constyle_arch.models.restoration_model import RestorationModel\n"
@@ -265,7 +324,9 @@ def test_run_that_ends_at_its_first_iteration_is_not_in_the_way_of_the_corrected
 
 
 def experiments_in(cwd):
-    return sorted(path.name for path in (cwd / "experiments").iterdir() if not path.name.startswith("."))
+    return sorted(
+        path.name for path in (cwd / "experiments").iterdir() if not path.name.startswith(".")
+    )
 
 
 @pytest.mark.parametrize("flag", ["--auto_resume", "--archive"])
@@ -277,7 +338,9 @@ def test_two_runs_do_not_train_one_experiment(tmp_path, uninterrupted, flag):
     write_options(tmp_path / "run.yml", options)
     command = [*COMMAND, "train", "-opt", "run.yml", "--plugin", REPOSITORY / "tests" / "slow.py"]
     home = tmp_path / "experiments" / "tiny"
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    ) as process:
         while not (home / "training_states" / "2.state").is_file():
             assert process.poll() is None
             time.sleep(0.05)
@@ -296,7 +359,9 @@ def test_state_of_another_experiment_does_not_write_over_this_one(six_iterations
     finished(tmp_path, six_iterations)
     state = tmp_path / "experiments" / "other" / "training_states" / "4.state"
     options = six_iterations | {"path": {**six_iterations["path"], "resume_state": str(state)}}
-    result = run_command("train", "-opt", write_options(tmp_path / "run.yml", options), cwd=tmp_path)
+    result = run_command(
+        "train", "-opt", write_options(tmp_path / "run.yml", options), cwd=tmp_path
+    )
     assert result.returncode == 2
     assert "the experiment experiments/tiny already exists" in result.stderr
 
@@ -305,9 +370,14 @@ def test_going_back_to_an_older_state_sets_aside_what_came_after(six_iterations,
     home = tmp_path / "experiments" / "tiny"
     expected = outcome_at(home, 6)
     options = six_iterations | {
-        "path": {**six_iterations["path"], "resume_state": str(home / "training_states" / "2.state")}
+        "path": {
+            **six_iterations["path"],
+            "resume_state": str(home / "training_states" / "2.state"),
+        }
     }
-    result = run_command("train", "-opt", write_options(tmp_path / "run.yml", options), cwd=tmp_path)
+    result = run_command(
+        "train", "-opt", write_options(tmp_path / "run.yml", options), cwd=tmp_path
+    )
     assert result.returncode == 0, result.stderr[-2000:]
     assert "Going back to iteration 2: what came after it is in" in result.stdout
     (aside,) = home.glob("abandoned_*")
@@ -319,7 +389,11 @@ def test_going_back_to_an_older_state_sets_aside_what_came_after(six_iterations,
 
 
 def outcome_at(home, iteration):
-    names = ("models/net_g_best.pth", f"models/net_g_{iteration}.pth", f"training_states/{iteration}.state")
+    names = (
+        "models/net_g_best.pth",
+        f"models/net_g_{iteration}.pth",
+        f"training_states/{iteration}.state",
+    )
     return [torch.load(home / name, weights_only=True) for name in names]
 
 
@@ -361,7 +435,9 @@ def test_run_stopped_while_it_validates_makes_up_for_it(tmp_path, uninterrupted)
     result = run_command("train", "-opt", "run.yml", "--plugin", plugin, cwd=tmp_path)
     assert result.returncode == 128 + signal.SIGTERM
     assert "stopped after iteration 6, which is saved" in result.stderr
-    history = json.loads((tmp_path / "experiments" / "tiny" / "models" / "metrics_history.json").read_text())
+    history = json.loads(
+        (tmp_path / "experiments" / "tiny" / "models" / "metrics_history.json").read_text()
+    )
     assert [record["iter"] for record in history] == [3]
     finished(tmp_path, options, "--auto_resume")
     assert_same(outcome(tmp_path), outcome(cwd))
@@ -384,7 +460,9 @@ def test_seed_that_was_drawn_is_kept(tmp_path, uninterrupted):
     options["train"]["total_iter"] = 4
     finished(tmp_path, options, "--auto_resume")
     states = [
-        torch.load(tmp_path / "experiments" / "tiny" / "training_states" / f"{i}.state", weights_only=True)
+        torch.load(
+            tmp_path / "experiments" / "tiny" / "training_states" / f"{i}.state", weights_only=True
+        )
         for i in (2, 4)
     ]
     assert states[0]["options"]["manual_seed"] == states[1]["options"]["manual_seed"]

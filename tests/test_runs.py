@@ -15,7 +15,14 @@ import yaml
 
 from constyle_arch.models.restoration_model import RestorationModel
 from constyle_arch.training.runner import run_pipeline
-from tests.shared import REPOSITORY, paired_dataset, run_command, training_options, write_options, write_pairs
+from tests.shared import (
+    REPOSITORY,
+    paired_dataset,
+    run_command,
+    training_options,
+    write_options,
+    write_pairs,
+)
 
 
 def log_of(home):
@@ -23,7 +30,9 @@ def log_of(home):
 
 
 def trained(options, cwd, *flags, launcher=()):
-    result = run_command("train", "-opt", write_options(cwd / "run.yml", options), *flags, cwd=cwd, launcher=launcher)
+    result = run_command(
+        "train", "-opt", write_options(cwd / "run.yml", options), *flags, cwd=cwd, launcher=launcher
+    )
     assert result.returncode == 0, result.stderr[-3000:]
     return cwd / "experiments" / options["name"]
 
@@ -37,7 +46,9 @@ def test_twenty_iterations_on_ten_images_with_batch_sixteen(tmp_path, ten_pairs)
     assert [f"iter:{i:8,d}" in log for i in (1, 19, 20, 21)] == [True, True, True, False]
     state = torch.load(home / "training_states" / "20.state", weights_only=True)
     assert state["iter"] == 20
-    assert {float(moments["step"]) for moments in state["optimizers"][0]["state"].values()} == {20.0}
+    assert {float(moments["step"]) for moments in state["optimizers"][0]["state"].values()} == {
+        20.0
+    }
 
 
 def test_a_script_of_ones_own_trains_with_basicsrs_pipeline(tmp_path, ten_pairs, two_pairs):
@@ -49,7 +60,9 @@ def test_a_script_of_ones_own_trains_with_basicsrs_pipeline(tmp_path, ten_pairs,
     homes = []
     for name, launcher in (("script", (sys.executable, "train.py")), ("command", ())):
         file = write_options(tmp_path / f"{name}.yml", options | {"name": name})
-        result = run_command(*(["train"] if not launcher else []), "-opt", file, cwd=tmp_path, launcher=launcher)
+        result = run_command(
+            *(["train"] if not launcher else []), "-opt", file, cwd=tmp_path, launcher=launcher
+        )
         assert result.returncode == 0, result.stderr[-3000:]
         models = tmp_path / "experiments" / name / "models"
         homes.append(torch.load(models / "net_g_latest.pth", weights_only=True)["params_ema"])
@@ -78,12 +91,22 @@ def test_training_leaves_checkpoints_and_logs_below_the_working_directory(finish
     }
     assert list((cwd / "tb_logger" / "tiny").iterdir())
     log = log_of(home)
-    for key in ("l_pix", "l_contrastive", "l_content", "l_style", "cos_positive", "cos_negatives", "code_std"):
+    for key in (
+        "l_pix",
+        "l_contrastive",
+        "l_content",
+        "l_style",
+        "cos_positive",
+        "cos_negatives",
+        "code_std",
+    ):
         assert f"{key}: " in log
     assert "ConStyle is frozen" in log
     assert log.count("Validation pairs") == 3  # at 2, at 4, at the end
     shown = home / "visualization" / "pairs"
-    assert {path.name for path in shown.glob("*.jpg")} == {f"validation_{i:06d}.jpg" for i in (2, 4, 5)}
+    assert {path.name for path in shown.glob("*.jpg")} == {
+        f"validation_{i:06d}.jpg" for i in (2, 4, 5)
+    }
     assert {path.name for path in (shown / "000").iterdir()} == {
         f"000_{i}{suffix}.png" for i in (2, 4, 5) for suffix in ("", "_comparison")
     }
@@ -98,7 +121,9 @@ def test_validation_pictures_are_in_the_folder_and_in_tensorboard(finished_run):
     shown = events.Images("validation/pairs")
     assert [image.step for image in shown] == [2, 4, 5]
     for image in shown:
-        picture = cv2.imread(str(home / "visualization" / "pairs" / f"validation_{image.step:06d}.jpg"))
+        picture = cv2.imread(
+            str(home / "visualization" / "pairs" / f"validation_{image.step:06d}.jpg")
+        )
         assert picture.shape == (image.height, image.width, 3)
         logged = cv2.imdecode(np.frombuffer(image.encoded_image_string, np.uint8), cv2.IMREAD_COLOR)
         assert np.abs(logged.astype(int) - picture).mean() < 8  # JPEG changes small letters
@@ -111,7 +136,9 @@ def test_terminal_shows_one_line_and_a_file_none(tmp_path, ten_pairs, two_pairs)
     import pty
     import termios
 
-    options = write_options(tmp_path / "run.yml", training_options(ten_pairs, two_pairs, total_iter=4))
+    options = write_options(
+        tmp_path / "run.yml", training_options(ten_pairs, two_pairs, total_iter=4)
+    )
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (50, 200))
     process = subprocess.Popen(
@@ -146,7 +173,9 @@ def test_terminal_shows_one_line_and_a_file_none(tmp_path, ten_pairs, two_pairs)
     assert "\r" not in quiet.stdout + quiet.stderr
     start = quiet.stderr.split("[epoch:")[0].splitlines()
     assert len(start) <= 15
-    assert start[0].endswith(f"are in {next((tmp_path / 'experiments' / 'tiny').glob('train_*.log'))}.")
+    assert start[0].endswith(
+        f"are in {next((tmp_path / 'experiments' / 'tiny').glob('train_*.log'))}."
+    )
     assert "PyTorch: " in log
     assert "  total_iter: 4\n" in log
 
@@ -177,9 +206,15 @@ def test_trained_network_is_tested_on_whole_images(finished_run, two_pairs):
         clean, lq = (cv2.imread(str(two_pairs / side / f"{name}.png")) for side in ("gt", "lq"))
         restored = cv2.imread(str(results / "visualization" / "pairs" / f"{name}_tiny.png"))
         assert restored.shape == clean.shape == (37, 51, 3)
-        assert float(rows[name]["psnr"]) == pytest.approx(peak_signal_noise_ratio(clean, restored), abs=1e-6)
-        assert float(rows[name]["input_psnr"]) == pytest.approx(peak_signal_noise_ratio(clean, lq), abs=1e-6)
-    assert float(rows["mean"]["psnr"]) == pytest.approx((float(rows["000"]["psnr"]) + float(rows["001"]["psnr"])) / 2)
+        assert float(rows[name]["psnr"]) == pytest.approx(
+            peak_signal_noise_ratio(clean, restored), abs=1e-6
+        )
+        assert float(rows[name]["input_psnr"]) == pytest.approx(
+            peak_signal_noise_ratio(clean, lq), abs=1e-6
+        )
+    assert float(rows["mean"]["psnr"]) == pytest.approx(
+        (float(rows["000"]["psnr"]) + float(rows["001"]["psnr"])) / 2
+    )
 
 
 def test_best_checkpoint_is_the_network_of_the_best_validation(finished_run):
@@ -188,7 +223,8 @@ def test_best_checkpoint_is_the_network_of_the_best_validation(finished_run):
     best = int(log.rsplit("Best: ", 1)[1].split("@ ")[1].split()[0])
     name = "latest" if best == 5 else str(best)
     stored = [
-        torch.load(home / "models" / f"net_g_{version}.pth", weights_only=True)["params"] for version in ("best", name)
+        torch.load(home / "models" / f"net_g_{version}.pth", weights_only=True)["params"]
+        for version in ("best", name)
     ]
     assert all(torch.equal(tensor, stored[1][key]) for key, tensor in stored[0].items())
 
@@ -198,7 +234,10 @@ def test_validation_shows_the_inputs_score_and_the_gain(finished_run, two_pairs)
     from skimage.metrics import peak_signal_noise_ratio
 
     _, home = finished_run
-    pairs = [[cv2.imread(str(two_pairs / side / f"{name}.png")) for side in ("gt", "lq")] for name in ("000", "001")]
+    pairs = [
+        [cv2.imread(str(two_pairs / side / f"{name}.png")) for side in ("gt", "lq")]
+        for name in ("000", "001")
+    ]
     before = np.mean([peak_signal_noise_ratio(clean, degraded) for clean, degraded in pairs])
     lines = re.findall(r"# psnr: ([\d.]+)\tinput ([\d.]+), gain ([-+][\d.]+)\t", log_of(home))
     history = json.loads((home / "models" / "metrics_history.json").read_text())
@@ -217,13 +256,20 @@ def test_run_goes_on_where_it_was(tmp_path, ten_pairs, two_pairs):
     home = trained(training_options(ten_pairs, two_pairs, total_iter=4), tmp_path)
     history = json.loads((home / "models" / "metrics_history.json").read_text())
     before = {key: weights_of(home, 4, key) for key in ("params", "params_ema")}
-    trained(training_options(ten_pairs, two_pairs, total_iter=4), tmp_path, "--auto_resume")  # nothing left to do
+    # nothing left to do
+    trained(training_options(ten_pairs, two_pairs, total_iter=4), tmp_path, "--auto_resume")
     for key, weights in before.items():
-        assert all(torch.equal(tensor, weights[name]) for name, tensor in weights_of(home, "latest", key).items())
+        assert all(
+            torch.equal(tensor, weights[name])
+            for name, tensor in weights_of(home, "latest", key).items()
+        )
 
     trained(training_options(ten_pairs, two_pairs, total_iter=7), tmp_path, "--auto_resume")
     assert [path.name for path in (tmp_path / "experiments").iterdir() if path.is_dir()] == ["tiny"]
-    assert any("Resuming training from epoch: 1, iter: 4" in path.read_text() for path in home.glob("train_*.log"))
+    assert any(
+        "Resuming training from epoch: 1, iter: 4" in path.read_text()
+        for path in home.glob("train_*.log")
+    )
     state = torch.load(home / "training_states" / "6.state", weights_only=True)
     assert int(state["contrast"]["pointer"]) == 6 * 4 % 24
     assert {float(moments["step"]) for moments in state["optimizers"][0]["state"].values()} == {6.0}
@@ -232,7 +278,9 @@ def test_run_goes_on_where_it_was(tmp_path, ten_pairs, two_pairs):
     assert [record["iter"] for record in after] == [2, 4, 6, 7]
 
     options = training_options(ten_pairs, total_iter=9, contrast={"queue_size": 12})
-    result = run_command("train", "-opt", write_options(tmp_path / "x.yml", options), "--auto_resume", cwd=tmp_path)
+    result = run_command(
+        "train", "-opt", write_options(tmp_path / "x.yml", options), "--auto_resume", cwd=tmp_path
+    )
     assert result.returncode == 2
     assert "train.contrast.queue_size: 24 → 12" in result.stderr
 
@@ -248,18 +296,28 @@ def test_image_that_breaks_while_training_is_named_without_a_traceback(tmp_path)
     (data / "lq" / "003.png").write_bytes(b"broken")
     options = training_options(data, total_iter=9)
     options["datasets"]["train"]["num_worker_per_gpu"] = 1
-    result = run_command("train", "-opt", write_options(tmp_path / "run.yml", options), cwd=tmp_path)
+    result = run_command(
+        "train", "-opt", write_options(tmp_path / "run.yml", options), cwd=tmp_path
+    )
     assert result.returncode == 2
     assert result.stderr.splitlines()[-1].startswith("basicsr: error: ")
     assert "003.png cannot be decoded" in result.stderr
     assert "Traceback" not in result.stderr
-    assert not (tmp_path / "experiments" / "tiny").exists()  # the command, corrected, is not refused
+    assert not (
+        tmp_path / "experiments" / "tiny"
+    ).exists()  # the command, corrected, is not refused
 
 
 def test_plain_restoration_network_trains_without_ema(tmp_path, ten_pairs, two_pairs):
     options = training_options(ten_pairs, two_pairs, total_iter=3, ema_decay=0)
     options["model_type"] = "RestorationModel"
-    options["network_g"] = {"type": "NAFNet", "width": 4, "enc_blk_nums": [1], "middle_blk_num": 1, "dec_blk_nums": [1]}
+    options["network_g"] = {
+        "type": "NAFNet",
+        "width": 4,
+        "enc_blk_nums": [1],
+        "middle_blk_num": 1,
+        "dec_blk_nums": [1],
+    }
     home = trained(options, tmp_path)
     assert set(torch.load(home / "models" / "net_g_latest.pth", weights_only=True)) == {"params"}
     assert "l_contrastive" not in log_of(home)
@@ -267,7 +325,9 @@ def test_plain_restoration_network_trains_without_ema(tmp_path, ten_pairs, two_p
 
 def test_network_of_ones_own_operator_trains_as_the_docs_show(tmp_path, ten_pairs):
     page = (REPOSITORY / "docs" / "networks.md").read_text()
-    (tmp_path / "my_network.py").write_text(page.split("```python\n# my_network.py")[1].split("```")[0])
+    (tmp_path / "my_network.py").write_text(
+        page.split("```python\n# my_network.py")[1].split("```")[0]
+    )
     options = training_options(ten_pairs, total_iter=6)
     options |= yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])
     home = trained(options, tmp_path, "--plugin", "my_network.py")
@@ -299,12 +359,16 @@ def test_signal_handlers_are_put_back_after_a_training(tmp_path, ten_pairs, monk
     assert [signal.getsignal(number) for number in heard] == before
 
 
-def test_training_that_diverges_says_so_keeps_no_best_network_and_fails(tmp_path, ten_pairs, two_pairs):
+def test_training_that_diverges_says_so_keeps_no_best_network_and_fails(
+    tmp_path, ten_pairs, two_pairs
+):
     """With too few steps for train.max_skipped_steps to end it."""
     options = training_options(ten_pairs, two_pairs, total_iter=4)
     options["train"]["optim_g"]["lr"] = 1e17
     options["train"]["scheduler"]["eta_mins"] = [1e17, 1e17]
-    result = run_command("train", "-opt", write_options(tmp_path / "run.yml", options), cwd=tmp_path)
+    result = run_command(
+        "train", "-opt", write_options(tmp_path / "run.yml", options), cwd=tmp_path
+    )
     assert result.returncode == 2
     last = result.stderr.splitlines()[-1]
     assert "The training has diverged: its last 3 steps were not finite" in last
@@ -314,4 +378,8 @@ def test_training_that_diverges_says_so_keeps_no_best_network_and_fails(tmp_path
     for wrong in ("too small", "-inf", "@ -1 iter"):
         assert wrong not in result.stdout + result.stderr
     models = tmp_path / "experiments" / "tiny" / "models"
-    assert {path.name for path in models.glob("*.pth")} == {"net_g_2.pth", "net_g_4.pth", "net_g_latest.pth"}
+    assert {path.name for path in models.glob("*.pth")} == {
+        "net_g_2.pth",
+        "net_g_4.pth",
+        "net_g_latest.pth",
+    }

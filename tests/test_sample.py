@@ -21,17 +21,27 @@ def two_photographs(monkeypatch):
 
 def test_train_and_test_photographs_are_apart():
     assert not set(sample.TRAIN_PHOTOGRAPHS) & set(sample.TEST_PHOTOGRAPHS)
-    assert set(sample.STEREO_PAIR) <= set(sample.TRAIN_PHOTOGRAPHS)  # one scene, so both on one side
+    # one scene, so both on one side
+    assert set(sample.STEREO_PAIR) <= set(sample.TRAIN_PHOTOGRAPHS)
 
 
 def test_samples_can_be_trained_on_from_folders_and_lmdb(tmp_path, two_photographs, capsys):
     assert cli.main(["prepare", "sample", "-o", str(tmp_path)]) == 0
     for task in TASKS[:3]:
         home = tmp_path / task
-        names = {"name": "sample", "phase": "val", "lq_name": "{}_*_*" if task == "dehaze" else "{}_*"}
+        names = {
+            "name": "sample",
+            "phase": "val",
+            "lq_name": "{}_*_*" if task == "dehaze" else "{}_*",
+        }
         folders, lmdb = (
-            PairedRestorationDataset({**names, "dataroot_lq": str(home / lq), "dataroot_gt": str(home / gt)})
-            for lq, gt in (("train/lq", "train/gt"), ("prepared/train/lq.lmdb", "prepared/train/gt.lmdb"))
+            PairedRestorationDataset(
+                {**names, "dataroot_lq": str(home / lq), "dataroot_gt": str(home / gt)}
+            )
+            for lq, gt in (
+                ("train/lq", "train/gt"),
+                ("prepared/train/lq.lmdb", "prepared/train/gt.lmdb"),
+            )
         )
         assert len(folders) == len(lmdb) == 8
         for index in range(8):
@@ -57,7 +67,8 @@ def test_hazy_photographs_follow_the_scattering_model(tmp_path, two_photographs)
         contrast = clean - float(airlight)
         pixels = np.abs(contrast).min(axis=2) > 0.2
         transmission = (image - float(airlight))[pixels] / contrast[pixels]
-        assert np.median(np.ptp(transmission, axis=1)) < 0.03  # one transmission for the three channels of a pixel
+        # one transmission for the three channels of a pixel
+        assert np.median(np.ptp(transmission, axis=1)) < 0.03
         assert 0.1 < np.median(transmission) < 0.8
 
 
@@ -65,7 +76,10 @@ def test_samples_are_the_same_every_time(tmp_path, two_photographs):
     for run in ("a", "b"):
         sample.prepare_sample(str(tmp_path / run), ["dehaze", "derain", "deblur"])
     files = [
-        {path.relative_to(tmp_path / run): path.read_bytes() for path in (tmp_path / run).rglob("*.png")}
+        {
+            path.relative_to(tmp_path / run): path.read_bytes()
+            for path in (tmp_path / run).rglob("*.png")
+        }
         for run in ("a", "b")
     ]
     assert len(files[0]) == 3 * (4 + 8 + 2 + 6)
@@ -73,7 +87,9 @@ def test_samples_are_the_same_every_time(tmp_path, two_photographs):
 
 
 def test_unfinished_sample_is_not_taken_for_a_finished_one(tmp_path, two_photographs, monkeypatch):
-    monkeypatch.setattr(sample, "pack", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(
+        sample, "pack", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
     with pytest.raises(UserError, match="No space left"):
         sample.prepare_sample(str(tmp_path), ["derain"])
     assert not (tmp_path / "derain").exists()
@@ -88,7 +104,9 @@ def test_folders_of_a_samples_name_are_left_alone(tmp_path, two_photographs):
     for folder in ("derain", "dehaze.unfinished"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "holiday.jpg").write_bytes(b"precious")
-    with pytest.raises(DataError, match=r"derain already exists, not written by this command; choose another"):
+    with pytest.raises(
+        DataError, match=r"derain already exists, not written by this command; choose another"
+    ):
         sample.prepare_sample(str(tmp_path), ["dehaze", "derain"])
     assert not (tmp_path / "dehaze").exists()
     sample.prepare_sample(str(tmp_path), ["dehaze"])
@@ -110,4 +128,6 @@ def test_unwritable_output_is_named(tmp_path):
 
 def test_task_that_does_not_exist_is_refused(tmp_path, capsys):
     assert cli.main(["prepare", "sample", "desnow", "-o", str(tmp_path)]) == 2
-    assert "no sample for desnow; there are dehaze, derain, deblur, denoise" in capsys.readouterr().err
+    assert (
+        "no sample for desnow; there are dehaze, derain, deblur, denoise" in capsys.readouterr().err
+    )

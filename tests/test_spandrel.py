@@ -7,7 +7,13 @@ import pytest
 import safetensors.torch
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
-from spandrel import MAIN_REGISTRY, ImageModelDescriptor, ModelLoader, ModelTiling, UnsupportedDtypeError
+from spandrel import (
+    MAIN_REGISTRY,
+    ImageModelDescriptor,
+    ModelLoader,
+    ModelTiling,
+    UnsupportedDtypeError,
+)
 from spandrel.architectures.Compact import Compact
 from spandrel.architectures.DnCNN import DnCNN
 from spandrel.architectures.ESRGAN import ESRGAN
@@ -42,7 +48,9 @@ def randomised(network):
 
 def save(weights, path):
     if path.suffix == ".safetensors":
-        safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in weights.items()}, path)
+        safetensors.torch.save_file(
+            {name: tensor.contiguous() for name, tensor in weights.items()}, path
+        )
     else:
         torch.save({"params": weights}, path)
     return path
@@ -70,12 +78,22 @@ def test_spandrel_restores_as_the_network_loaded_directly(loader, tmp_path, name
         assert torch.equal(model(image), expected.clamp(0, 1))
 
 
-@pytest.mark.parametrize("sections", [("params",), ("params", "params_ema"), ("params_ema",), ("state_dict",)])
+@pytest.mark.parametrize(
+    "sections", [("params",), ("params", "params_ema"), ("params_ema",), ("state_dict",)]
+)
 def test_sections_of_a_checkpoint_are_found_as_directly(loader, tmp_path, sections):
-    contents = {section: randomised(TINY["ConStyleRestormer"]()).state_dict() for section in sections}
+    contents = {
+        section: randomised(TINY["ConStyleRestormer"]()).state_dict() for section in sections
+    }
     torch.save(contents, tmp_path / "w.pth")
-    model, network = loader.load_from_file(tmp_path / "w.pth"), constyle_arch.load_network(tmp_path / "w.pth")
-    assert all(torch.equal(tensor, network.state_dict()[name]) for name, tensor in model.model.state_dict().items())
+    model, network = (
+        loader.load_from_file(tmp_path / "w.pth"),
+        constyle_arch.load_network(tmp_path / "w.pth"),
+    )
+    assert all(
+        torch.equal(tensor, network.state_dict()[name])
+        for name, tensor in model.model.state_dict().items()
+    )
 
 
 def test_training_extras_of_a_release_are_left_out(loader):
@@ -86,10 +104,17 @@ def test_training_extras_of_a_release_are_left_out(loader):
 @pytest.mark.parametrize("name", TINY)
 def test_model_is_described_truly(loader, name):
     model = loader.load_from_state_dict(randomised(TINY[name]()).state_dict())
-    assert (model.purpose, model.scale, model.input_channels, model.output_channels) == ("Restoration", 1, 3, 3)
+    assert (model.purpose, model.scale, model.input_channels, model.output_channels) == (
+        "Restoration",
+        1,
+        3,
+        3,
+    )
     assert model.size_requirements.none
     assert model.tiling is ModelTiling.DISCOURAGED
-    assert model.tags == ["8dim" if name in ("Restormer", "NAFNet", "Maxim", "ConStyleMaxim") else "16dim"]
+    assert model.tags == [
+        "8dim" if name in ("Restormer", "NAFNet", "Maxim", "ConStyleMaxim") else "16dim"
+    ]
 
 
 def test_tags_name_what_an_ablation_leaves_out(loader):
@@ -163,7 +188,9 @@ def test_weights_that_do_not_fit_to_the_last_tensor_are_left_to_others(change):
     assert not any(architecture.detect(weights) for architecture in ARCHITECTURES)
 
 
-@pytest.mark.parametrize("removed", ["fuse.weight", "encoder.stages.0.0.weight", "bottleneck.0.attn.temperature"])
+@pytest.mark.parametrize(
+    "removed", ["fuse.weight", "encoder.stages.0.0.weight", "bottleneck.0.attn.temperature"]
+)
 def test_weights_that_lack_a_tensor_are_left_to_others(removed):
     weights = TINY["ConStyleRestormer"]().state_dict()
     del weights[removed]

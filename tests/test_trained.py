@@ -52,13 +52,18 @@ def test_name_loads_a_network_ready_to_call(name):
 def test_weights_are_small_and_those_of_the_checksums(name):
     content = located(name).read_bytes()
     assert len(content) <= 8e6
-    assert f"{hashlib.sha256(content).hexdigest()}  {name}.safetensors" in CHECKSUMS.read_text().splitlines()
+    assert (
+        f"{hashlib.sha256(content).hexdigest()}  {name}.safetensors"
+        in CHECKSUMS.read_text().splitlines()
+    )
 
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_result_is_the_recorded_one(name):
     with torch.inference_mode():
-        result = constyle_arch.load_network(name)(torch.from_numpy(formula_input((1, 3, 40, 48), 7)))
+        result = constyle_arch.load_network(name)(
+            torch.from_numpy(formula_input((1, 3, 40, 48), 7))
+        )
     assert np.abs(result.numpy() - np.load(RECORDED)[name]).max() < 1e-4
 
 
@@ -74,7 +79,9 @@ def test_card_says_how_it_was_trained_and_where_it_fails(name):
 @pytest.mark.parametrize(("sigma", "gain"), [(15, 5), (25, 7), (50, 9)])
 def test_noise_is_removed(sigma, gain):
     clean = photograph()
-    noisy = (clean + np.random.RandomState(0).normal(0, sigma / 255, clean.shape)).astype(np.float32)
+    noisy = (clean + np.random.RandomState(0).normal(0, sigma / 255, clean.shape)).astype(
+        np.float32
+    )
     assert psnr(restored("denoise", noisy), clean) > psnr(noisy, clean) + gain
 
 
@@ -103,7 +110,9 @@ def test_damaged_weights_are_refused(tmp_path, monkeypatch):
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
     for _ in range(2):
-        with pytest.raises(CheckpointError, match=r"denoise.*is missing or damaged; install the package again"):
+        with pytest.raises(
+            CheckpointError, match=r"denoise.*is missing or damaged; install the package again"
+        ):
             constyle_arch.load_network("denoise")
         file.unlink(missing_ok=True)
 
@@ -113,17 +122,24 @@ def test_a_file_of_ones_own_is_named_by_a_path(tmp_path, monkeypatch):
     torch.save({"params": {"mine": torch.ones(1)}}, "denoise")
     assert "mine" in read_checkpoint("./denoise")["params"]
     assert "mine" not in read_checkpoint("denoise")
-    assert located(located("./denoise")) == located(str(located("./denoise"))) == tmp_path / "denoise"
+    assert (
+        located(located("./denoise")) == located(str(located("./denoise"))) == tmp_path / "denoise"
+    )
 
 
 def test_a_network_of_ones_own_in_such_a_file_is_loaded(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    torch.save({"params": NAFNet(width=8, enc_blk_nums=(1,), dec_blk_nums=(1,)).state_dict()}, "denoise")
+    torch.save(
+        {"params": NAFNet(width=8, enc_blk_nums=(1,), dec_blk_nums=(1,)).state_dict()}, "denoise"
+    )
     assert isinstance(constyle_arch.load_network("./denoise"), NAFNet)
 
 
 def test_an_unknown_name_is_answered_with_those_there_are():
-    with pytest.raises(CheckpointError, match=r"denoize does not exist\. The networks that come trained are .*denoise"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"denoize does not exist\. The networks that come trained are .*denoise",
+    ):
         constyle_arch.load_network("denoize")
 
 
@@ -132,7 +148,9 @@ def test_commands_take_names(tmp_path, monkeypatch, capsys):
     clean = photograph()
     noisy = clean + np.random.RandomState(0).normal(0, 25 / 255, clean.shape)
     Image.fromarray(np.uint8(np.round(255 * np.clip(noisy, 0, 1)))).save("noisy.png")
-    assert cli.main(["restore", "-i", "noisy.png", "-o", "restored.png", "--weights", "denoise"]) == 0
+    assert (
+        cli.main(["restore", "-i", "noisy.png", "-o", "restored.png", "--weights", "denoise"]) == 0
+    )
     assert psnr(np.asarray(Image.open("restored.png")) / 255, clean) > psnr(noisy, clean) + 7
     capsys.readouterr()
     assert cli.main(["info"]) == 0

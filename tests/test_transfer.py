@@ -15,7 +15,9 @@ from constyle_arch.inference.transfer import texture_like, transferred
 
 
 def reduced(photograph, height=96, width=128):
-    return np.asarray(cv2.resize(to_float(photograph), (width, height), interpolation=cv2.INTER_AREA))
+    return np.asarray(
+        cv2.resize(to_float(photograph), (width, height), interpolation=cv2.INTER_AREA)
+    )
 
 
 @pytest.fixture
@@ -64,7 +66,10 @@ def test_even_haze_is_transferred_exactly(cat, coffee):
 
 
 def test_command_transfers_the_noise_of_a_photograph(cat, coffee, tmp_path, capsys):
-    for name, image in (("noisy", Noise(sigma=20)(cat, RandomState(0))), ("clean", 0.2 + 0.6 * coffee)):
+    for name, image in (
+        ("noisy", Noise(sigma=20)(cat, RandomState(0))),
+        ("clean", 0.2 + 0.6 * coffee),
+    ):
         cv2.imwrite(str(tmp_path / f"{name}.png"), to_8_bit(image)[..., ::-1])
     arguments = [
         "--content",
@@ -76,7 +81,9 @@ def test_command_transfers_the_noise_of_a_photograph(cat, coffee, tmp_path, caps
     ]
     assert cli.main(["transfer", *arguments, "-o", str(tmp_path / "out.png")]) == 0
     assert "out.png" in capsys.readouterr().out
-    noisy, clean = (cv2.imread(str(tmp_path / name)).astype(float) for name in ("out.png", "clean.png"))
+    noisy, clean = (
+        cv2.imread(str(tmp_path / name)).astype(float) for name in ("out.png", "clean.png")
+    )
     noise = noisy - clean
     assert noise.std() == pytest.approx(20, rel=0.15)
     assert abs(correlation(noise, 0, 1)) < 0.1

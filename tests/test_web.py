@@ -1,4 +1,5 @@
-"""`basicsr web`: what its page restores is what `basicsr restore` writes, and nothing of it is kept."""
+"""`basicsr web`: what its page restores is what `basicsr restore` writes, and nothing of it is
+kept."""
 
 import socket
 import sys
@@ -30,7 +31,22 @@ def write_noisy(path, dtype=np.uint8, channels=3, size=(48, 64)):
 
 def restored_by_command(photograph, folder, weights="denoise"):
     target = folder / f"of_the_command{photograph.suffix}"
-    assert main(["restore", "-i", str(photograph), "-o", str(target), "--weights", weights, "--device", "cpu"]) == 0
+    assert (
+        main(
+            [
+                "restore",
+                "-i",
+                str(photograph),
+                "-o",
+                str(target),
+                "--weights",
+                weights,
+                "--device",
+                "cpu",
+            ]
+        )
+        == 0
+    )
     return target
 
 
@@ -40,7 +56,8 @@ def workplace():
 
 
 @pytest.mark.parametrize(
-    ("name", "dtype", "channels"), [("a.png", np.uint16, 4), ("a.tif", np.uint16, 3), ("a.jpg", np.uint8, 3)]
+    ("name", "dtype", "channels"),
+    [("a.png", np.uint16, 4), ("a.tif", np.uint16, 3), ("a.jpg", np.uint8, 3)],
 )
 def test_the_page_restores_what_the_command_restores(workplace, tmp_path, name, dtype, channels):
     photograph = write_noisy(tmp_path / name, dtype, channels)
@@ -54,7 +71,9 @@ def test_strength_leads_from_the_photograph_to_the_restored_one(workplace, tmp_p
     photograph = write_noisy(tmp_path / "a.png")
 
     def restored(strength):
-        return cv2.imread(str(workplace.restore(photograph, "denoise", tmp_path, strength=strength).file)).astype(float)
+        return cv2.imread(
+            str(workplace.restore(photograph, "denoise", tmp_path, strength=strength).file)
+        ).astype(float)
 
     degraded, whole = cv2.imread(str(photograph)).astype(float), restored(1.0)
     np.testing.assert_array_equal(restored(0.0), degraded)
@@ -70,7 +89,10 @@ def test_a_clean_photograph_scores_both(workplace, tmp_path):
     result = workplace.restore(photograph, "denoise", tmp_path, truth=truth)
     clean = cv2.imread(str(truth))
     for name, file in (("input", photograph), ("restored", result.file)):
-        assert f"| {name} | {peak_signal_noise_ratio(clean, cv2.imread(str(file))):.2f} dB |" in result.report
+        assert (
+            f"| {name} | {peak_signal_noise_ratio(clean, cv2.imread(str(file))):.2f} dB |"
+            in result.report
+        )
 
 
 def test_what_is_shown_is_the_photograph_reduced(workplace, tmp_path):
@@ -94,7 +116,10 @@ def test_files_that_cannot_be_restored_are_refused(workplace, tmp_path):
 
 def test_another_checkpoint_takes_the_place_of_the_last(workplace, tmp_path):
     photograph = write_noisy(tmp_path / "a.png")
-    files = [workplace.restore(photograph, name, tmp_path).file.read_bytes() for name in ("denoise", "derain")]
+    files = [
+        workplace.restore(photograph, name, tmp_path).file.read_bytes()
+        for name in ("denoise", "derain")
+    ]
     assert files[1] == restored_by_command(photograph, tmp_path, "derain").read_bytes() != files[0]
 
 
@@ -131,7 +156,9 @@ def launch(tmp_path, monkeypatch):
         page = build_page(workplace, {"denoise": "denoise"})
         pages.append(page)
         page.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False, run_history=False)
-        return gradio_client.Client(page.local_url, download_files=str(tmp_path / "downloads"), verbose=False), page
+        return gradio_client.Client(
+            page.local_url, download_files=str(tmp_path / "downloads"), verbose=False
+        ), page
 
     yield launched
     for page in pages:
@@ -144,7 +171,10 @@ def test_photographs_wait_for_their_turn(launch, tmp_path):
     slow = Slow()
     client, _ = launch(slow)
     photograph = handle_file(str(write_noisy(tmp_path / "a.png")))
-    jobs = [client.submit(photograph, "denoise", None, 1.0, tile, None, api_name="/restore") for tile in (0, 256, 0)]
+    jobs = [
+        client.submit(photograph, "denoise", None, 1.0, tile, None, api_name="/restore")
+        for tile in (0, 256, 0)
+    ]
     assert [job.result()[2] for job in jobs] == ["done"] * 3
     assert slow.most == 1
     assert sorted(slow.tiles, key=str) == [256, None, None]
@@ -156,12 +186,16 @@ def test_everything_a_visitor_leaves_is_deleted(launch, tmp_path):
 
     client, page = launch(Slow())
     content = write_noisy(tmp_path / "a.png").read_bytes()
-    client.predict(handle_file(str(tmp_path / "a.png")), "denoise", None, 1.0, 0, None, api_name="/restore")
+    client.predict(
+        handle_file(str(tmp_path / "a.png")), "denoise", None, 1.0, 0, None, api_name="/restore"
+    )
     kept = [path for path in (tmp_path / "kept").rglob("*") if path.is_file()]
     assert [path.name for path in kept if path.read_bytes() == content].count("a.png") == 1
     delete_files_created_by_app(page, None)  # what gradio does with files older than `delete_cache`
     # gradio leaves an empty file for each that was dropped
-    assert not [path for path in (tmp_path / "kept").rglob("*") if path.is_file() and path.stat().st_size]
+    assert not [
+        path for path in (tmp_path / "kept").rglob("*") if path.is_file() and path.stat().st_size
+    ]
 
 
 def test_errors_are_sentences_that_name_the_file_alone(launch, tmp_path, workplace):
@@ -231,12 +265,15 @@ def test_a_photograph_goes_through_a_real_browser(tmp_path):
             page.reload()
             page.locator("input[type=file]").first.set_input_files(str(large))
             page.get_by_text("exceed the maximum allowed size").first.wait_for()
-        assert requests and not [url for url in requests if not url.startswith((address, "blob:", "data:"))]
+        assert requests and not [
+            url for url in requests if not url.startswith((address, "blob:", "data:"))
+        ]
     assert received == restored_by_command(photograph, tmp_path, "derain").read_bytes()
 
 
 def outside_address():
-    """This machine's address as others see it; the kernel's choice for a packet, which is not sent."""
+    """This machine's address as others see it; the kernel's choice for a packet, which is not
+    sent."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect(("192.0.2.1", 9))
         return probe.getsockname()[0]
@@ -245,5 +282,7 @@ def outside_address():
 def test_every_trained_network_can_be_chosen():
     pytest.importorskip("gradio")
     page = build_page(None, {what: name for name, what in TRAINED.items()})
-    (choice,) = [block for block in page.blocks.values() if getattr(block, "label", "") == "Network"]
+    (choice,) = [
+        block for block in page.blocks.values() if getattr(block, "label", "") == "Network"
+    ]
     assert [name for _, name in choice.choices] == list(TRAINED)

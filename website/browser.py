@@ -1,4 +1,5 @@
-"""The page of `basicsr web` in a real browser: tests use it so, and its picture in docs/ is made here.
+"""The page of `basicsr web` in a real browser: tests use it so, and its picture in docs/ is made
+here.
 
 python -m website.browser     # writes docs/assets/web.jpg
 """
@@ -13,7 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 """Debian's package `chromium`, and what others call it."""
 
 PICTURE = Path(__file__).parents[1] / "docs" / "assets" / "web.jpg"
@@ -68,7 +71,9 @@ def restore(page: Any, photograph: Path, network: str) -> None:
 
 
 def main() -> None:
-    """Draw the picture: a photograph of scikit-image's, in the public domain, with noise of σ = 25."""
+    """Draw the picture: a photograph of scikit-image's, in the public domain, with noise of σ =
+    25.
+    """
     import numpy as np
     from PIL import Image
     from skimage import data

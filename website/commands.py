@@ -11,8 +11,8 @@ from website.markdown import code, code_block, join, plain_text, prose, slug, ta
 INTRODUCTION = """\
 # Commands
 
-What `basicsr --help` and `basicsr COMMAND --help` say. `python -m constyle_arch` is `basicsr` too, for
-`torchrun`.
+What `basicsr --help` and `basicsr COMMAND --help` say. `python -m constyle_arch` is `basicsr` too,
+for `torchrun`.
 """
 
 formatter = partial(argparse.RawDescriptionHelpFormatter, width=100)
@@ -26,13 +26,18 @@ def commands_page() -> str:
         [
             INTRODUCTION,
             _body(parser),
-            *(f"{'#' * depth} {command.prog}\n\n{_body(command)}" for depth, command in _below(parser, depth=2)),
+            *(
+                f"{'#' * depth} {command.prog}\n\n{_body(command)}"
+                for depth, command in _below(parser, depth=2)
+            ),
             f"## Exit codes\n\n{prose(' '.join(returned))}",
         ]
     )
 
 
-def _below(parser: argparse.ArgumentParser, depth: int) -> Iterator[tuple[int, argparse.ArgumentParser]]:
+def _below(
+    parser: argparse.ArgumentParser, depth: int
+) -> Iterator[tuple[int, argparse.ArgumentParser]]:
     """The commands of a parser and theirs in turn, each with the depth of its heading."""
     for commands in _commands(parser):
         for command in commands.choices.values():
@@ -40,7 +45,9 @@ def _below(parser: argparse.ArgumentParser, depth: int) -> Iterator[tuple[int, a
             yield from _below(command, depth + 1)
 
 
-def _commands(parser: argparse.ArgumentParser) -> Iterator["argparse._SubParsersAction[argparse.ArgumentParser]"]:
+def _commands(
+    parser: argparse.ArgumentParser,
+) -> Iterator["argparse._SubParsersAction[argparse.ArgumentParser]"]:
     return (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
 
 
@@ -50,9 +57,14 @@ def _body(parser: argparse.ArgumentParser) -> str:
     return join(
         [
             plain_text(parser.description or ""),
-            code_block(parser.format_usage().strip().replace("\n       ", "\n").removeprefix("usage: ")),
+            code_block(
+                parser.format_usage().strip().replace("\n       ", "\n").removeprefix("usage: ")
+            ),
             table(("argument", "what"), _arguments(parser)),
-            table(("command", "what"), ((_link(parser, one.dest), prose(one.help or "")) for one in listed)),
+            table(
+                ("command", "what"),
+                ((_link(parser, one.dest), prose(one.help or "")) for one in listed),
+            ),
             plain_text(parser.epilog or ""),
         ]
     )
@@ -65,7 +77,9 @@ def _link(parser: argparse.ArgumentParser, name: str) -> str:
 def _arguments(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
     """Each argument, as it is typed, and what it is for."""
     for action in parser._actions:
-        if action.help == argparse.SUPPRESS or isinstance(action, argparse._HelpAction | argparse._SubParsersAction):
+        if action.help == argparse.SUPPRESS or isinstance(
+            action, argparse._HelpAction | argparse._SubParsersAction
+        ):
             continue
         names = ", ".join(map(code, action.option_strings))
         value = "" if action.nargs == 0 else code(_value(action))
@@ -73,7 +87,9 @@ def _arguments(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
 
 
 def _value(action: argparse.Action) -> str:
-    metavar = action.metavar or (f"{{{','.join(map(str, action.choices))}}}" if action.choices else action.dest.upper())
+    metavar = action.metavar or (
+        f"{{{','.join(map(str, action.choices))}}}" if action.choices else action.dest.upper()
+    )
     several = action.nargs in ("+", "*") or isinstance(action, argparse._AppendAction)
     return f"{metavar}{' …' if several else ''}"
 
@@ -82,6 +98,10 @@ def _help(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
     text = (action.help or "") % {**vars(action), "prog": parser.prog}
     if action.option_strings and action.required:
         return f"{text}; required"
-    if action.default not in (None, False, "", argparse.SUPPRESS) and action.default != [] and "default" not in text:
+    if (
+        action.default not in (None, False, "", argparse.SUPPRESS)
+        and action.default != []
+        and "default" not in text
+    ):
         return f"{text} (default: {action.default})"
     return text

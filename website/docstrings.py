@@ -16,9 +16,8 @@ ENTRY = re.compile(r"^(\*{0,2}[\w.]+(?:, [\w.]+)*): +(.*(?:\n .*)*)", re.MULTILI
 class Docstring:
     """What a docstring says.
 
-    Attributes:
-        paragraphs: the text before and between the sections, the summary first.
-        sections: for each title, such as `Args`, what it says of each name; of none where it names nothing.
+    Attributes: paragraphs: the text before and between the sections, the summary first. sections:
+        for each title, such as `Args`, what it says of each name; of none where it names nothing.
     """
 
     paragraphs: tuple[str, ...]
@@ -26,12 +25,16 @@ class Docstring:
 
     @classmethod
     def of(cls, documented: object) -> "Docstring":
-        """Read the docstring of a class or a function; an empty one where it has none of its own or inherited."""
+        """Read the docstring of a class or a function; an empty one where it has none of its own or
+        inherited.
+        """
         return cls.parse(inspect.getdoc(documented) or "")
 
     @classmethod
     def parse(cls, text: str) -> "Docstring":
-        """Read a docstring. A section is a line that ends in a colon, and the indented lines below it."""
+        """Read a docstring. A section is a line that ends in a colon, and the indented lines below
+        it.
+        """
         text = inspect.cleandoc(text)
         sections = {title: _entries(dedent(body)) for title, body in SECTION.findall(text)}
         paragraphs = re.split(r"\n\s*\n", SECTION.sub("\n", text).strip())
@@ -42,9 +45,16 @@ class Docstring:
         return join(map(prose, self.paragraphs))
 
     def lists(self, leave_out: Container[str] = ()) -> str:
-        """Each section as a list under its title, as Markdown; `leave_out` are titles of sections to do without."""
+        """Each section as a list under its title, as Markdown; `leave_out` are titles of sections
+        to do without.
+        """
         return join(
-            join([f"**{prose(title)}:**", "\n".join(_item(names, text) for names, text in entries.items())])
+            join(
+                [
+                    f"**{prose(title)}:**",
+                    "\n".join(_item(names, text) for names, text in entries.items()),
+                ]
+            )
             for title, entries in self.sections.items()
             if title not in leave_out
         )

@@ -1,7 +1,8 @@
 """What mkdocs is given besides mkdocs.yml, which loads this file.
 
-A file's source path is its path in the repository. mkdocs follows and checks links between source paths, so what is
-right in the repository is right on the site, and a link to a file that the site lacks is a warning. Where a file goes
+A file's source path is its path in the repository. mkdocs follows and checks links between source
+paths, so what is right in the repository is right on the site, and a link to a file that the site
+lacks is a warning. Where a file goes
 is another matter: pages of docs/ stand at the top of the site.
 """
 
@@ -41,12 +42,16 @@ def on_config(config: MkDocsConfig) -> None:
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> None:
-    """Name the files by their paths in the repository, add those outside docs/ and those made from the code."""
+    """Name the files by their paths in the repository, add those outside docs/ and those made from
+    the code.
+    """
     root = Path(config.config_file_path).parent
     own = [file for file in files if file.src_dir == config.docs_dir]
     for file in own:
         files.remove(file)
-    outside = sorted(path.relative_to(root).as_posix() for pattern in OUTSIDE for path in root.glob(pattern))
+    outside = sorted(
+        path.relative_to(root).as_posix() for pattern in OUTSIDE for path in root.glob(pattern)
+    )
     for path in (*(DOCS + file.src_uri for file in own), *outside):
         files.append(_placed(File(path, str(root), config.site_dir, config.use_directory_urls)))
     for path, content in _generated().items():
@@ -59,7 +64,7 @@ def on_page_markdown(markdown: str, **_: object) -> str:
 
 
 def on_page_content(html: str, **_: object) -> str:
-    r"""Show `\|` in a cell as |, as a repository does, and let the style keep short code in one line."""
+    r"""Show `\|` in a cell as |, as a repository does, and keep short code in one line."""
     html = re.sub("<td>.*</td>", lambda cell: cell[0].replace(r"\|", "|"), html)
     return re.sub("<code>([^<]{1,26})</code>", r'<code class="short">\1</code>', html)
 

@@ -17,7 +17,9 @@ NO_PROSE = re.compile(r"--?[a-zA-Z]|(?=..).*[_*{}=<>]")
 
 
 def prose(text: str) -> str:
-    """A paragraph in one line: what is no word of a sentence becomes code, a page of the repository a link."""
+    """A paragraph in one line: what is no word of a sentence becomes code, a page of the repository
+    a link.
+    """
     return TOKEN.sub(_marked, " ".join(text.split()))
 
 
@@ -44,7 +46,9 @@ def plain_text(text: str) -> str:
     """Paragraphs of help: lines that are indented are typed as they stand, others are prose."""
     blocks = []
     for paragraph in re.split(r"\n\s*\n", text.strip("\n")):
-        for indented, lines in groupby(paragraph.splitlines(), key=lambda line: line.startswith("  ")):
+        for indented, lines in groupby(
+            paragraph.splitlines(), key=lambda line: line.startswith("  ")
+        ):
             block = "\n".join(line.removeprefix("  ") for line in lines)
             blocks.append(code_block(block) if indented else _capitalised(prose(block)))
     return join(blocks)
@@ -55,7 +59,9 @@ def _capitalised(text: str) -> str:
 
 
 def slug(heading: str, separator: str = "-") -> str:
-    """The anchor of a heading, as the places that show repositories make it: words in small letters."""
+    """The anchor of a heading, as the places that show repositories make it: words in small
+    letters.
+    """
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", separator)
 
 

@@ -1,4 +1,5 @@
-"""What an option file may hold, from the code: `python -m website.options` writes the keys into docs/options.md.
+"""What an option file may hold, from the code: `python -m website.options` writes the keys into
+docs/options.md.
 
 What its keys may name, networks, data sets, losses, is a page of the site.
 """
@@ -10,7 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, MODEL_REGISTRY, Registry
+from basicsr.utils.registry import (
+    ARCH_REGISTRY,
+    DATASET_REGISTRY,
+    LOSS_REGISTRY,
+    MODEL_REGISTRY,
+    Registry,
+)
 
 import constyle_arch
 from constyle_arch.data.degradations import DEGRADATIONS
@@ -24,8 +31,9 @@ from website.markdown import ROOT, code, join, prose, slug, table
 INTRODUCTION = f"""\
 # Components
 
-The networks, data sets, models and losses that an option file may name. [Options]({ROOT}/docs/options.md)
-has its keys, and [a recipe]({ROOT}/options/dehaze_constyle_restormer.yml) shows them together.
+The networks, data sets, models and losses that an option file may name.
+[Options]({ROOT}/docs/options.md) has its keys, and
+[a recipe]({ROOT}/options/dehaze_constyle_restormer.yml) shows them together.
 """
 
 PAGE = Path(__file__).parents[1] / "docs" / "options.md"
@@ -61,7 +69,9 @@ PLACES = {
 
 PARTS: dict[str, Mapping[str, type]] = {
     "Degradations: datasets.X.degradations": DEGRADATIONS,
-    "Schedules: train.scheduler": {CosineAnnealingRestartCyclicLR.__name__: CosineAnnealingRestartCyclicLR},
+    "Schedules: train.scheduler": {
+        CosineAnnealingRestartCyclicLR.__name__: CosineAnnealingRestartCyclicLR
+    },
 }
 """What options reach besides."""
 
@@ -86,15 +96,22 @@ def options_page() -> str:
     """The page, in Markdown."""
     constyle_arch.register()
     sections = [
-        f"## {place}\n\n{join(_component(name, component) for name, component in components.items())}"
-        for place, components in ({place: own(registry) for place, registry in PLACES.items()} | PARTS).items()
+        "## "
+        f"{place}\n\n{join(_component(name, component) for name, component in components.items())}"
+        for place, components in (
+            {place: own(registry) for place, registry in PLACES.items()} | PARTS
+        ).items()
     ]
     return _linked(join([INTRODUCTION, *sections]))
 
 
 def own(registry: Registry) -> dict[str, type]:
     """What this package has registered."""
-    return {name: component for name, component in registry if component.__module__.startswith("constyle_arch.")}
+    return {
+        name: component
+        for name, component in registry
+        if component.__module__.startswith("constyle_arch.")
+    }
 
 
 def constructor_options(component: type) -> dict[str, Any]:
@@ -142,7 +159,11 @@ def as_yaml(value: Any) -> str:
     if value is None:
         return "~"
     value = list(value) if isinstance(value, tuple) else value
-    return yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("\n").removesuffix("\n...")
+    return (
+        yaml.safe_dump(value, default_flow_style=True, width=1000)
+        .removesuffix("\n")
+        .removesuffix("\n...")
+    )
 
 
 def key_tables() -> str:
@@ -153,7 +174,10 @@ def key_tables() -> str:
     networks = table(
         ("`network_g.type`", "options, and their defaults"),
         (
-            (code(name), ", ".join(f"{code(key)} {as_yaml(default)}" for key, default in options.items()))
+            (
+                code(name),
+                ", ".join(f"{code(key)} {as_yaml(default)}" for key, default in options.items()),
+            )
             for name, network in own(ARCH_REGISTRY).items()
             if (options := constructor_options(network))
         ),
@@ -170,7 +194,9 @@ def _section(section: type[Section]) -> Iterator[str]:
 
 def _table(section: type[Section]) -> str:
     """The keys of a section, but for those that it has from one with a table of its own."""
-    above = {key for parent in section.__mro__[1:] if parent in SECTIONS for key in parent.model_fields}
+    above = {
+        key for parent in section.__mro__[1:] if parent in SECTIONS for key in parent.model_fields
+    }
     keys = [key for key in section.model_fields if key not in above]
     return table(("key", "value", "what"), (_row(section, key) for key in keys))
 
@@ -178,7 +204,11 @@ def _table(section: type[Section]) -> str:
 def _row(section: type[Section], key: str) -> tuple[str, str, str]:
     field = section.model_fields[key]
     default = None if field.is_required() else field.get_default(call_default_factory=True)
-    shown = "" if default in (None, {}) or isinstance(default, Section) else f"; {code(as_yaml(default))}"
+    shown = (
+        ""
+        if default in (None, {}) or isinstance(default, Section)
+        else f"; {code(as_yaml(default))}"
+    )
     marks = "*" * field.is_required() + "†" * (REFUSED in field.metadata)
     return (
         f"{code(key)}{marks.replace('*', chr(92) + '*')}",
@@ -202,7 +232,9 @@ def _sentence(text: str) -> str:
 def _linked(page: str) -> str:
     """The page with a link wherever it names something that has a heading of one word."""
     headings = re.findall(r"^### (\w+)$", page, re.MULTILINE)
-    return re.sub(rf"`({'|'.join(headings)})`", lambda match: f"[{match[0]}](#{slug(match[1])})", page)
+    return re.sub(
+        rf"`({'|'.join(headings)})`", lambda match: f"[{match[0]}](#{slug(match[1])})", page
+    )
 
 
 def main() -> None:

@@ -1,1 +1,3 @@
-"""Does ConStyle help? Small trainings with and without it, compared image by image: `python -m benchmarks.evidence`."""
+"""Does ConStyle help? Small trainings with and without it, compared image by image: `python -m
+benchmarks.evidence`.
+"""

@@ -1,8 +1,10 @@
 """Runs the trainings that are missing, tests them and writes the report.
 
-  python -m benchmarks.evidence --data DATA --work evidence --tasks noise rain --rows without pixel --seeds 0
+  python -m benchmarks.evidence --data DATA --work evidence --tasks noise rain --rows without pixel
+  --seeds 0
 
-A training that was interrupted is resumed, one that is finished is kept. Several of these processes may work on one
+A training that was interrupted is resumed, one that is finished is kept. Several of these processes
+may work on one
 folder at a time: each takes what no other has begun.
 """
 
@@ -21,20 +23,39 @@ from benchmarks.evidence.data import prepare
 from benchmarks.evidence.plot import draw
 from benchmarks.evidence.probe import explained
 from benchmarks.evidence.report import is_finished, page, runs_of
-from benchmarks.evidence.rows import ROWS, TASKS, Task, has_code, latest, prompting, testing, training
+from benchmarks.evidence.rows import (
+    ROWS,
+    TASKS,
+    Task,
+    has_code,
+    latest,
+    prompting,
+    testing,
+    training,
+)
 from constyle_arch import register
 
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="holds cbsd432, cbsd68, rain100l and sots_indoor")
-    parser.add_argument("--work", type=Path, required=True, help="folder of the trainings, some gigabytes")
-    parser.add_argument("--tasks", nargs="+", default=[task for task in TASKS if task != "full"], choices=TASKS)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, help="holds cbsd432, cbsd68, rain100l and sots_indoor"
+    )
+    parser.add_argument(
+        "--work", type=Path, required=True, help="folder of the trainings, some gigabytes"
+    )
+    parser.add_argument(
+        "--tasks", nargs="+", default=[task for task in TASKS if task != "full"], choices=TASKS
+    )
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument(
-        "--report", type=Path, help="train nothing; write the report to this file, its pictures beside it"
+        "--report",
+        type=Path,
+        help="train nothing; write the report to this file, its pictures beside it",
     )
     args = parser.parse_args()
     if args.report:
@@ -46,7 +67,11 @@ def main() -> None:
         return
     prepare(args.data, args.work / "data")
     runs = [
-        (task, row, seed) for seed in args.seeds for task in args.tasks for row in args.rows if row in TASKS[task].rows
+        (task, row, seed)
+        for seed in args.seeds
+        for task in args.tasks
+        for row in args.rows
+        if row in TASKS[task].rows
     ]
     for task, row, seed in tqdm(runs, desc="trainings", unit="training", disable=None):
         run(args.work.resolve(), task, row, seed)
@@ -63,7 +88,9 @@ def run(work: Path, task_name: str, row_name: str, seed: int) -> None:
         return
     try:
         if not is_finished(work / "results" / name, task):
-            prompter = prompted(work, task, f"{task_name}-prompter-{seed}", seed) if row.prompted else ""
+            prompter = (
+                prompted(work, task, f"{task_name}-prompter-{seed}", seed) if row.prompted else ""
+            )
             _basicsr(work, "train", training(task, row, name, seed, prompter))
             _basicsr(work, "test", testing(task, row, name))
     finally:
@@ -83,11 +110,17 @@ def probe_all(work: Path) -> None:
     register()
     probes = work / "probes"
     probes.mkdir(exist_ok=True)
-    for folder in tqdm(sorted((work / "results").iterdir()), desc="probes", unit="network", disable=None):
+    for folder in tqdm(
+        sorted((work / "results").iterdir()), desc="probes", unit="network", disable=None
+    ):
         task_name, _, rest = folder.name.partition("-")
         row_name = rest.rpartition("-")[0]
         file = probes / f"{folder.name}.json"
-        if file.exists() or not is_finished(folder, TASKS[task_name]) or not has_code(ROWS[row_name]):
+        if (
+            file.exists()
+            or not is_finished(folder, TASKS[task_name])
+            or not has_code(ROWS[row_name])
+        ):
             continue
         weights = work / latest(folder.name)
         with contextlib.chdir(work):
@@ -99,7 +132,11 @@ def _basicsr(work: Path, command: str, options: dict[str, object]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(yaml.safe_dump(options, sort_keys=False), encoding="utf-8")
     resume = ["--auto_resume"] if command == "train" else []
-    subprocess.run([sys.executable, "-m", "constyle_arch", command, "-opt", str(file), *resume], cwd=work, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "constyle_arch", command, "-opt", str(file), *resume],
+        cwd=work,
+        check=True,
+    )
 
 
 main()

@@ -1,4 +1,6 @@
-"""The photographs of the evidence, prepared once as BMP files, which decode in no time, and split."""
+"""The photographs of the evidence, prepared once as BMP files, which decode in no time, and
+split.
+"""
 
 import hashlib
 from collections.abc import Iterable
@@ -16,10 +18,10 @@ TEST_ROOMS = 9
 def prepare(source: Path, target: Path) -> None:
     """Convert the data sets below `source` into `target`; what is there stays.
 
-    Args:
-        source: holds `cbsd432`, `cbsd68`, `rain100l/{train,test}/{lq,gt}` and `sots_indoor/{lq,gt}`.
-        target: gets `noise/{train,test}`, `rain/{train,test}/{lq,gt}`, `haze/{train,test}/{lq,gt}` and `clean`,
-            the photographs of `noise/train` that are no ground truth of `rain/test`.
+    Args: source: holds `cbsd432`, `cbsd68`, `rain100l/{train,test}/{lq,gt}` and
+        `sots_indoor/{lq,gt}`. target: gets `noise/{train,test}`, `rain/{train,test}/{lq,gt}`,
+        `haze/{train,test}/{lq,gt}` and `clean`, the photographs of `noise/train` that are no ground
+        truth of `rain/test`.
     """
     _convert(images(source / "cbsd432"), target / "noise" / "train")
     _convert(images(source / "cbsd68"), target / "noise" / "test")
@@ -30,9 +32,15 @@ def prepare(source: Path, target: Path) -> None:
     for part, chosen in (("train", set(rooms[:-TEST_ROOMS])), ("test", set(rooms[-TEST_ROOMS:]))):
         for side in ("lq", "gt"):
             files = images(source / "sots_indoor" / side)
-            _convert([file for file in files if file.stem.split("_")[0] in chosen], target / "haze" / part / side)
+            _convert(
+                [file for file in files if file.stem.split("_")[0] in chosen],
+                target / "haze" / part / side,
+            )
     tested = {_digest(path) for path in images(source / "rain100l" / "test" / "gt")}
-    _convert([path for path in images(source / "cbsd432") if _digest(path) not in tested], target / "clean")
+    _convert(
+        [path for path in images(source / "cbsd432") if _digest(path) not in tested],
+        target / "clean",
+    )
 
 
 def images(folder: Path) -> list[Path]:

@@ -20,8 +20,12 @@ def draw(work: Path, task: str, file: Path) -> None:
         for height, row in enumerate(rows):
             found = difference(runs[row], runs[against(task, row)], test)
             if found:
-                panel.errorbar(found.mean, height, xerr=found.interval, fmt="o", color="C0", markersize=4)
-                panel.plot(found.by_seed, [height] * len(found.by_seed), "|", color="C1", markersize=9)
+                panel.errorbar(
+                    found.mean, height, xerr=found.interval, fmt="o", color="C0", markersize=4
+                )
+                panel.plot(
+                    found.by_seed, [height] * len(found.by_seed), "|", color="C1", markersize=9
+                )
         panel.set_title(test, fontsize=9)
         panel.set_xlabel("Δ PSNR (dB)", fontsize=8)
         panel.tick_params(labelsize=8)

@@ -104,14 +104,28 @@ def read_run(work: Path, name: str) -> Run | None:
 def is_finished(results: Path, task: Task) -> bool:
     """Whether a test's folder has the results of all its data sets."""
     file = results / "results.json"
-    return file.is_file() and json.loads(file.read_text(encoding="utf-8"))["benchmarks"].keys() >= task.tests.keys()
+    return (
+        file.is_file()
+        and json.loads(file.read_text(encoding="utf-8"))["benchmarks"].keys() >= task.tests.keys()
+    )
 
 
 def table(work: Path, task: str) -> str:
-    """The Markdown table of a task: its rows in the order of `ROWS`, those without a finished training left out."""
+    """The Markdown table of a task: its rows in the order of `ROWS`, those without a finished
+    training left out.
+    """
     runs = {row: runs_of(work, task, row) for row in TASKS[task].rows}
     tests = list(TASKS[task].tests)
-    header = ["", *tests, *(f"Δ {test}" for test in tests), "seeds", "M", "GMACs", *HEALTH.values(), "R²"]
+    header = [
+        "",
+        *tests,
+        *(f"Δ {test}" for test in tests),
+        "seeds",
+        "M",
+        "GMACs",
+        *HEALTH.values(),
+        "R²",
+    ]
     lines = []
     for row, by_seed in runs.items():
         if not by_seed:
@@ -126,7 +140,10 @@ def table(work: Path, task: str) -> str:
                 str(len(every)),
                 f"{(every[0].parameters - _unused(row)) / 1e6:.2f}",
                 f"{every[0].gmacs:.2f}",
-                *(_mean_of([run.health[key] for run in every if key in run.health]) for key in HEALTH),
+                *(
+                    _mean_of([run.health[key] for run in every if key in run.health])
+                    for key in HEALTH
+                ),
                 _mean_of([run.explained for run in every if run.explained is not None]),
             ]
         )
@@ -154,17 +171,26 @@ class Difference:
 
     def __str__(self) -> str:
         """With its interval, and each seed's where there are several."""
-        seeds = f" ({', '.join(f'{mean:+.2f}' for mean in self.by_seed)})" if len(self.by_seed) > 1 else ""
+        seeds = (
+            f" ({', '.join(f'{mean:+.2f}' for mean in self.by_seed)})"
+            if len(self.by_seed) > 1
+            else ""
+        )
         return f"{self.mean:+.3f} ± {self.interval:.3f}{seeds}"
 
 
 def difference(runs: dict[int, Run], baseline: dict[int, Run], test: str) -> Difference | None:
-    """The difference to the baseline of the same seeds; None where they have no seed in common, or are the same."""
+    """The difference to the baseline of the same seeds; None where they have no seed in common, or
+    are the same.
+    """
     seeds = sorted(runs.keys() & baseline.keys())
     if not seeds or runs is baseline:
         return None
     by_seed = [
-        {image: score - _of(baseline[seed], test)[image] for image, score in _of(runs[seed], test).items()}
+        {
+            image: score - _of(baseline[seed], test)[image]
+            for image, score in _of(runs[seed], test).items()
+        }
         for seed in seeds
     ]
     of_images = [fmean(differences[image] for differences in by_seed) for image in by_seed[0]]
@@ -200,7 +226,8 @@ def page(work: Path) -> str:
 def setting(task: Task) -> str:
     """How the networks of a table were trained."""
     return (
-        f"{task.iterations} iterations on batches of {task.batch_size} crops of {task.gt_size}×{task.gt_size} pixels, "
+        f"{task.iterations} iterations on batches of {task.batch_size} crops of "
+        f"{task.gt_size}×{task.gt_size} pixels, "
         f"rate {task.rate:g}; "
         f"PSNR of {'the luminance Y' if task.luminance else 'RGB'}."
     )

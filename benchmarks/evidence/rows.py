@@ -11,12 +11,10 @@ Options = dict[str, Any]
 class Row:
     """A network and its training.
 
-    Attributes:
-        title: what the table says of it.
-        network: of `network_g`.
-        contrast: of `train`: ConStyle's losses and its contrast; None for a training on the pixel loss alone.
-        against: the row it is compared with; empty for the task's first.
-        prompted: iterations under a prompter's frozen guidance, as ConStyle v2 trains; 0 for all others.
+    Attributes: title: what the table says of it. network: of `network_g`. contrast: of `train`:
+        ConStyle's losses and its contrast; None for a training on the pixel loss alone. against:
+        the row it is compared with; empty for the task's first. prompted: iterations under a
+        prompter's frozen guidance, as ConStyle v2 trains; 0 for all others.
     """
 
     title: str
@@ -27,12 +25,21 @@ class Row:
 
 
 def constyle(
-    weight: float = 1, *, normalize: bool = True, queue_size: int = 4096, temperature: float = 0.07, **contrast: Any
+    weight: float = 1,
+    *,
+    normalize: bool = True,
+    queue_size: int = 4096,
+    temperature: float = 0.07,
+    **contrast: Any,
 ) -> Options:
     """ConStyle's three losses, all with the same weight, and its contrast."""
     return {
         "contrast": {"queue_size": queue_size, "normalize": normalize, **contrast},
-        "contrastive_opt": {"type": "InfoNCELoss", "temperature": temperature, "loss_weight": weight},
+        "contrastive_opt": {
+            "type": "InfoNCELoss",
+            "temperature": temperature,
+            "loss_weight": weight,
+        },
         "content_opt": {"type": "ContentLoss", "loss_weight": weight},
         "style_opt": {"type": "StyleLoss", "loss_weight": weight},
     }
@@ -62,17 +69,28 @@ SMALL = {
     "pixel": Row("ConStyle, pixel loss alone", CONV),
     "published": Row("as published", CONV | PUBLISHED, constyle(normalize=False)),
     "weight1": Row("He initialization, L2-normalised codes", CONV, constyle()),
-    "degraded": Row("the same, the positive another crop of the degraded image", CONV, constyle(positive="degraded")),
+    "degraded": Row(
+        "the same, the positive another crop of the degraded image",
+        CONV,
+        constyle(positive="degraded"),
+    ),
     "weight0.1": Row("the same, ConStyle's losses × 0.1", CONV, constyle(0.1)),
     "weight0.01": Row("the same, × 0.01", CONV, constyle(0.01)),
     "weight0.001": Row("the same, × 0.001", CONV, constyle(0.001)),
     "wide": Row("without ConStyle, as many parameters as with it", CONV | WITHOUT | {"dim": 28}),
     "time": Row("without ConStyle, as many operations as with it", CONV | WITHOUT | MORE_BLOCKS),
-    "originals": Row("NAFNet, as many parameters as ConStyle-NAFNet", NARROW_NAFNET, against="nafnet-without"),
-    "nafnet-without": Row("ConStyle-NAFNet's U-Net without ConStyle", NAFNET | WITHOUT, against="nafnet-without"),
+    "originals": Row(
+        "NAFNet, as many parameters as ConStyle-NAFNet", NARROW_NAFNET, against="nafnet-without"
+    ),
+    "nafnet-without": Row(
+        "ConStyle-NAFNet's U-Net without ConStyle", NAFNET | WITHOUT, against="nafnet-without"
+    ),
     "nafnet-pixel": Row("ConStyle-NAFNet, pixel loss alone", NAFNET, against="nafnet-without"),
     "nafnet-weight1": Row(
-        "ConStyle-NAFNet, He initialization, L2-normalised codes", NAFNET, constyle(), against="nafnet-without"
+        "ConStyle-NAFNet, He initialization, L2-normalised codes",
+        NAFNET,
+        constyle(),
+        against="nafnet-without",
     ),
     "nafnet-degraded": Row(
         "the same, the positive another crop of the degraded image, losses × 0.1",
@@ -83,7 +101,9 @@ SMALL = {
 }
 FULL = {
     "nafnet": Row("NAFNet, as many parameters as ConStyle-NAFNet", {"type": "NAFNet", "width": 24}),
-    "constyle-nafnet": Row("ConStyle-NAFNet, as its recipe trains it", {"type": "ConStyleNAFNet"}, constyle()),
+    "constyle-nafnet": Row(
+        "ConStyle-NAFNet, as its recipe trains it", {"type": "ConStyleNAFNet"}, constyle()
+    ),
 }
 PROMPTED = {
     "nafnet-v2": Row(
@@ -93,7 +113,10 @@ PROMPTED = {
         prompted=2200,
     ),
     "nafnet-v2more": Row(
-        "ConStyle v2's way, the first stage in addition", NAFNET, against="nafnet-without", prompted=3000
+        "ConStyle v2's way, the first stage in addition",
+        NAFNET,
+        against="nafnet-without",
+        prompted=3000,
     ),
 }
 ROWS = SMALL | PROMPTED | FULL
@@ -103,8 +126,8 @@ PROMPTER = Row(
     {"type": "Prompter", "num_classes": 3},
     constyle() | {"class_opt": {"type": "ClassLoss", "loss_weight": 1}},
 )
-"""Its classes are the degradations, as there are none of what the photographs show; the distance to the classes of the
-clean images, which have no degradation, is left out."""
+"""Its classes are the degradations, as there are none of what the photographs show; the distance to
+the classes of the clean images, which have no degradation, is left out."""
 PROMPTER_ITERATIONS, PROMPTER_BATCH = 1000, 32
 
 
@@ -112,17 +135,13 @@ PROMPTER_ITERATIONS, PROMPTER_BATCH = 1000, 32
 class Task:
     """What is restored, and how long a network trains for it.
 
-    Attributes:
-        title: the heading of its table.
-        train: options of the data set to train on; paths are relative to the folder of the trainings.
-        held_out: options of photographs not trained on, degraded as those are.
-        tests: options of the data sets to measure on, by name.
-        luminance: whether PSNR is that of the luminance Y, else of RGB.
-        rows: what is compared, the row to compare with first.
-        iterations: of a training.
-        rate: the learning rate; where nothing in a network normalises features, 1e-3 is too much for rain.
-        gt_size, batch_size: of its crops.
-        workers: processes that load them.
+    Attributes: title: the heading of its table. train: options of the data set to train on; paths
+        are relative to the folder of the trainings. held_out: options of photographs not trained
+        on, degraded as those are. tests: options of the data sets to measure on, by name.
+        luminance: whether PSNR is that of the luminance Y, else of RGB. rows: what is compared, the
+        row to compare with first. iterations: of a training. rate: the learning rate; where nothing
+        in a network normalises features, 1e-3 is too much for rain. gt_size, batch_size: of its
+        crops. workers: processes that load them.
     """
 
     title: str
@@ -190,7 +209,9 @@ TASKS = {
     "all": Task(
         "Noise, rain and haze, one network for all three",
         train=mixed(noisy("clean", [0, 50]), pairs("rain/train"), pairs("haze/train", **BY_ROOM)),
-        held_out=mixed(noisy("noise/test", [0, 50]), pairs("rain/test"), pairs("haze/test", **BY_ROOM)),
+        held_out=mixed(
+            noisy("noise/test", [0, 50]), pairs("rain/test"), pairs("haze/test", **BY_ROOM)
+        ),
         tests={**NOISE_TESTS, **RAIN_TESTS, **HAZE_TESTS},
         luminance=False,
         rows=(*SMALL, *PROMPTED),
@@ -231,7 +252,9 @@ def prompting(task: Task, name: str, seed: int) -> Options:
 
 
 def training(task: Task, row: Row, name: str, seed: int, prompter: str = "") -> Options:
-    """The option file of a training; `prompter` is the name of the one that guides it, of a row of ConStyle v2."""
+    """The option file of a training; `prompter` is the name of the one that guides it, of a row of
+    ConStyle v2.
+    """
     iterations = row.prompted or task.iterations
     constant = iterations // 4
     second_crop = (row.contrast or {}).get("contrast", {}).get("positive") == "degraded"
@@ -264,7 +287,12 @@ def training(task: Task, row: Row, name: str, seed: int, prompter: str = "") -> 
             **({"constyle_iter": 0} if prompter else {}),
             "ema_decay": 0.995,
             "amp": "bf16",
-            "optim_g": {"type": "AdamW", "lr": task.rate, "weight_decay": 1e-4, "betas": [0.9, 0.999]},
+            "optim_g": {
+                "type": "AdamW",
+                "lr": task.rate,
+                "weight_decay": 1e-4,
+                "betas": [0.9, 0.999],
+            },
             "scheduler": {
                 "type": "CosineAnnealingRestartCyclicLR",
                 "periods": [constant, iterations - constant],
@@ -287,7 +315,8 @@ def testing(task: Task, row: Row, name: str) -> Options:
         "num_gpu": "auto",
         "manual_seed": 0,
         "datasets": {
-            f"test_{number}": {"name": test, **options} for number, (test, options) in enumerate(task.tests.items())
+            f"test_{number}": {"name": test, **options}
+            for number, (test, options) in enumerate(task.tests.items())
         },
         "network_g": row.network,
         "path": {
@@ -298,6 +327,12 @@ def testing(task: Task, row: Row, name: str) -> Options:
         "val": {
             "save_img": False,
             "amp": "bf16",
-            "metrics": {"psnr": {"type": "calculate_psnr", "crop_border": 0, "test_y_channel": task.luminance}},
+            "metrics": {
+                "psnr": {
+                    "type": "calculate_psnr",
+                    "crop_border": 0,
+                    "test_y_channel": task.luminance,
+                }
+            },
         },
     }

@@ -1,9 +1,14 @@
-"""Architectures: the ConStyle encoder, the general restoration network and the networks built on it."""
+"""Architectures: the ConStyle encoder, the general restoration network and the networks built on
+it.
+"""
 
 from constyle_arch.archs.constyle_arch import ConStyle
 from constyle_arch.archs.conv_arch import ConStyleConv
 from constyle_arch.archs.fused import use_fused
-from constyle_arch.archs.general_restoration_arch import OPERATOR_REGISTRY, GeneralRestorationNetwork
+from constyle_arch.archs.general_restoration_arch import (
+    OPERATOR_REGISTRY,
+    GeneralRestorationNetwork,
+)
 from constyle_arch.archs.kbnet_arch import ConStyleKBNet
 from constyle_arch.archs.maxim_arch import ConStyleMaxim, Maxim
 from constyle_arch.archs.multi_stage_maxim_arch import MultiStageMaxim

@@ -15,7 +15,9 @@ INITIALIZATIONS = ("he", "published")
 
 
 class Codes(NamedTuple):
-    """The two codes of an image batch, each (N, 128): c1 after the first projection, c2 after the second."""
+    """The two codes of an image batch, each (N, 128): c1 after the first projection, c2 after the
+    second.
+    """
 
     c1: Tensor
     c2: Tensor
@@ -32,7 +34,9 @@ class Encoding(NamedTuple):
 
 
 def convolutions(in_channels: int, *out_channels: int) -> nn.Sequential:
-    """One stage: 3×3 convolutions, each with LeakyReLU 0.1; the last one halves height and width."""
+    """One stage: 3×3 convolutions, each with LeakyReLU 0.1; the last one halves height and
+    width.
+    """
     layers: list[nn.Module] = []
     for position, channels in enumerate(out_channels, start=1):
         stride = 2 if position == len(out_channels) else 1
@@ -46,7 +50,9 @@ def convolutions(in_channels: int, *out_channels: int) -> nn.Sequential:
 
 def projection(in_channels: int, out_channels: int) -> nn.Sequential:
     """Linear, BatchNorm, GELU: makes one code from the pooled features or from the other code."""
-    return nn.Sequential(nn.Linear(in_channels, out_channels), nn.BatchNorm1d(out_channels), nn.GELU())
+    return nn.Sequential(
+        nn.Linear(in_channels, out_channels), nn.BatchNorm1d(out_channels), nn.GELU()
+    )
 
 
 @ARCH_REGISTRY.register()
@@ -55,10 +61,9 @@ class ConStyle(nn.Module):
 
     Source: arXiv 2402.15784, section 3.2.
 
-    Args:
-        initialization: of the convolutions: `he`, which keeps the features' variance (He et al., arXiv 1502.01852);
-            or `published`, PyTorch's default, with which the features of an image fade to 1/1000 of its contrast
-            before the codes are made.
+    Args: initialization: of the convolutions: `he`, which keeps the features' variance (He et al.,
+        arXiv 1502.01852); or `published`, PyTorch's default, with which the features of an image
+        fade to 1/1000 of its contrast before the codes are made.
 
     Raises:
         ValueError: there is no such initialization.
@@ -67,7 +72,9 @@ class ConStyle(nn.Module):
     def __init__(self, *, initialization: str = "he") -> None:
         super().__init__()
         if initialization not in INITIALIZATIONS:
-            raise ValueError(f"initialization is {initialization!r}; it must be {' or '.join(INITIALIZATIONS)}.")
+            raise ValueError(
+                f"initialization is {initialization!r}; it must be {' or '.join(INITIALIZATIONS)}."
+            )
         self.stages = nn.ModuleList(
             [
                 convolutions(3, 16, 16, FEATURE_CHANNELS[0]),
@@ -76,7 +83,9 @@ class ConStyle(nn.Module):
                 convolutions(FEATURE_CHANNELS[2], 256, 256),
             ]
         )
-        self.projections = nn.ModuleList([projection(256, CODE_CHANNELS), projection(CODE_CHANNELS, CODE_CHANNELS)])
+        self.projections = nn.ModuleList(
+            [projection(256, CODE_CHANNELS), projection(CODE_CHANNELS, CODE_CHANNELS)]
+        )
         if initialization == "he":
             for module in self.stages.modules():
                 if isinstance(module, nn.Conv2d):
@@ -86,7 +95,8 @@ class ConStyle(nn.Module):
     STRIDE = 16
     """Pixels of the image between neighbours of the deepest feature."""
     REACH = 32
-    """Pixels around its own that the deepest feature depends on are fewer: 3 + 4 + 8 + 16, a stage each."""
+    """Pixels around its own that the deepest feature depends on are fewer: 3 + 4 + 8 + 16, a stage
+    each."""
 
     def forward(self, image: Tensor) -> Encoding:
         """Encode `image` (N, 3, H, W) with values in [0, 1].
@@ -94,7 +104,10 @@ class ConStyle(nn.Module):
         In training mode the codes pass batch statistics, so N must be at least 2.
         """
         *features, deepest = self.features(image)
-        return Encoding(self.codes(at_least_float32(deepest).mean(dim=(2, 3))), (features[0], features[1], features[2]))
+        return Encoding(
+            self.codes(at_least_float32(deepest).mean(dim=(2, 3))),
+            (features[0], features[1], features[2]),
+        )
 
     def features(self, image: Tensor) -> list[Tensor]:
         """The results of the four stages; the last is (N, 256, H/16, W/16), sides rounded up."""
@@ -105,6 +118,7 @@ class ConStyle(nn.Module):
 
     def codes(self, pooled: Tensor) -> Codes:
         """The codes of images from the means (N, 256) of their deepest feature."""
-        with without_autocast(pooled.device):  # codes are compared: half precision is too coarse for them
+        # codes are compared: half precision is too coarse for them
+        with without_autocast(pooled.device):
             c1 = self.projections[0](pooled.to(next(self.projections.parameters()).dtype))
             return Codes(c1, self.projections[1](c1))

@@ -1,4 +1,6 @@
-"""ConStyle-Conv: the general restoration network with plain convolutions (ConStyle v2, arXiv 2406.18242)."""
+"""ConStyle-Conv: the general restoration network with plain convolutions (ConStyle v2, arXiv
+2406.18242).
+"""
 
 from collections.abc import Sequence
 
@@ -17,8 +19,12 @@ BRANCH_SCALE = 0.1
 """Of what a new block and the new network add to their input."""
 
 
-def conv_act(in_channels: int, out_channels: int, activation: str, scale: float = 1) -> nn.Sequential:
-    """A 3×3 convolution without bias and its activation; what it starts with is multiplied by `scale`."""
+def conv_act(
+    in_channels: int, out_channels: int, activation: str, scale: float = 1
+) -> nn.Sequential:
+    """A 3×3 convolution without bias and its activation; what it starts with is multiplied by
+    `scale`.
+    """
     convolution = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
     nn.init.kaiming_normal_(convolution.weight, SLOPE)
     convolution.weight.data *= scale
@@ -36,7 +42,8 @@ class ConvBlock(nn.Sequential):
 
     def __init__(self, channels: int, activation: str = "prelu") -> None:
         super().__init__(
-            conv_act(channels, channels, activation), conv_act(channels, channels, activation, BRANCH_SCALE)
+            conv_act(channels, channels, activation),
+            conv_act(channels, channels, activation, BRANCH_SCALE),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -49,19 +56,19 @@ class ConvBlock(nn.Sequential):
 class ConStyleConv(GeneralRestorationNetwork):
     """ConStyle-Conv: the general restoration network with plain convolutions (6.782 M parameters).
 
-    It trains faster than the others where the processor multiplies matrices in bfloat16. Nothing in it normalises
-    features, so its convolutions start as He et al. (arXiv 1502.01852) have them: with PyTorch's default, gradients
-    start below the epsilon of Adam, and nothing is learnt for a thousand iterations.
+    It trains faster than the others where the processor multiplies matrices in bfloat16. Nothing in
+    it normalises features, so its convolutions start as He et al. (arXiv 1502.01852) have them:
+    with PyTorch's default, gradients start below the epsilon of Adam, and nothing is learnt for a
+    thousand iterations.
 
-    Source: the release of ConStyle v2 (arXiv 2406.18242); the defaults are its, with one block a stage.
+    Source: the release of ConStyle v2 (arXiv 2406.18242); the defaults are its, with one block a
+    stage.
 
-    Args:
-        dim: channels at full resolution; a multiple of 4.
-        activation: `prelu`, the release's, after every convolution, the last one included; or `leaky_relu`, of slope
-            0.1, after all but the last, which is faster to train in bfloat16 on a CPU.
-        num_blocks_down: blocks of the three stages on the way down, fine to coarse.
-        num_blocks_bottleneck: blocks at 1/8 of the resolution.
-        num_blocks_up: blocks of the three stages on the way up, coarse to fine.
+    Args: dim: channels at full resolution; a multiple of 4. activation: `prelu`, the release's,
+        after every convolution, the last one included; or `leaky_relu`, of slope 0.1, after all but
+        the last, which is faster to train in bfloat16 on a CPU. num_blocks_down: blocks of the
+        three stages on the way down, fine to coarse. num_blocks_bottleneck: blocks at 1/8 of the
+        resolution. num_blocks_up: blocks of the three stages on the way up, coarse to fine.
         use_features, use_code, encoder_initialization: see `GuidedNetwork`.
 
     Raises:
@@ -81,7 +88,9 @@ class ConStyleConv(GeneralRestorationNetwork):
         encoder_initialization: str = "he",
     ) -> None:
         if activation not in ACTIVATIONS:
-            raise ValueError(f"activation is {activation!r}; it must be {' or '.join(ACTIVATIONS)}.")
+            raise ValueError(
+                f"activation is {activation!r}; it must be {' or '.join(ACTIVATIONS)}."
+            )
         super().__init__(
             "ConvBlock",
             operator_options={"activation": activation},
@@ -94,7 +103,12 @@ class ConStyleConv(GeneralRestorationNetwork):
             use_code=use_code,
             encoder_initialization=encoder_initialization,
         )
-        for part, slope in ((self.project_features, SLOPE), (self.downsample, 1), (self.fuse, 1), (self.upsample, 1)):
+        for part, slope in (
+            (self.project_features, SLOPE),
+            (self.downsample, 1),
+            (self.fuse, 1),
+            (self.upsample, 1),
+        ):
             for module in part.modules():
                 if isinstance(module, nn.Conv2d):
                     nn.init.kaiming_normal_(module.weight, slope)  # 1 is that of no activation

@@ -1,4 +1,5 @@
-"""The networks' blocks computed with less memory traffic: the mathematics of their `forward`, in other steps.
+"""The networks' blocks computed with less memory traffic: the mathematics of their `forward`, in
+other steps.
 
 A block's `forward` is its paper's equation. `fusible` lets a function of this module compute it
 instead. Three things make that faster and smaller:
@@ -51,7 +52,8 @@ Inputs = ParamSpec("Inputs")
 
 
 def use_fused(network: nn.Module, fused: bool = True) -> None:
-    """Compute the blocks of a network fused, as they are from construction on, or by their equations.
+    """Compute the blocks of a network fused, as they are from construction on, or by their
+    equations.
 
     Args:
         network: is changed in place; its weights stay what they are.
@@ -64,7 +66,9 @@ def use_fused(network: nn.Module, fused: bool = True) -> None:
 
 def fusible(
     fast: Callable[Concatenate[Block, Inputs], Tensor], **skipped: type[nn.Module]
-) -> Callable[[Callable[Concatenate[Block, Inputs], Tensor]], Callable[Concatenate[Block, Inputs], Tensor]]:
+) -> Callable[
+    [Callable[Concatenate[Block, Inputs], Tensor]], Callable[Concatenate[Block, Inputs], Tensor]
+]:
     """Have `fast` compute what the decorated `forward` says; see `use_fused`.
 
     Args:
@@ -79,7 +83,8 @@ def fusible(
         @wraps(equation)
         def forward(block: Block, /, *args: Inputs.args, **kwargs: Inputs.kwargs) -> Tensor:
             fused = block.fused and all(
-                _does_nothing_else(getattr(block, name), expected) for name, expected in forwards.items()
+                _does_nothing_else(getattr(block, name), expected)
+                for name, expected in forwards.items()
             )
             return (fast if fused else equation)(block, *args, **kwargs)
 
@@ -91,7 +96,10 @@ def fusible(
 def _does_nothing_else(layer: nn.Module, forward: Callable[..., object]) -> bool:
     """Whether calling `layer` is this `forward`, and nothing besides, in its layers neither."""
     return type(layer).forward is forward and not any(
-        part._forward_hooks or part._forward_pre_hooks or part._backward_hooks or part._backward_pre_hooks
+        part._forward_hooks
+        or part._forward_pre_hooks
+        or part._backward_hooks
+        or part._backward_pre_hooks
         for part in layer.modules()
     )
 
@@ -115,20 +123,26 @@ def naf_block(block: "NAFBlock", x: Tensor) -> Tensor:
 
 
 def transposed_attention(attention: "TransposedAttention", qkv: Tensor) -> Tensor:
-    """Restormer's attention between channels: W · (softmax(t · q̂ k̂ᵀ) v), q̂ = q / |q| and k̂ = k / |k|.
+    """Restormer's attention between channels: W · (softmax(t q̂ k̂ᵀ) v), q̂ = q / |q|, k̂ = k / |k|.
 
     Nothing of the size of an image is computed that a matrix of C·C numbers can stand for:
     q̂ k̂ᵀ = q kᵀ / (|q| |k|ᵀ), and W · (A v) = (W · A) v.
     """
     n, channels, height, width = qkv.shape
     q, k, v = qkv.permute(0, 2, 3, 1).reshape(n, height * width, channels).chunk(3, dim=-1)
-    q_heads, k_heads = (rearrange(part, "n p (h c) -> n h p c", h=attention.heads) for part in (q, k))
-    q_norm, k_norm = (rearrange(_l2_norms(part), "n (h c) -> n h c", h=attention.heads) for part in (q, k))
+    q_heads, k_heads = (
+        rearrange(part, "n p (h c) -> n h p c", h=attention.heads) for part in (q, k)
+    )
+    q_norm, k_norm = (
+        rearrange(_l2_norms(part), "n (h c) -> n h c", h=attention.heads) for part in (q, k)
+    )
     if qkv.dtype == torch.float16:  # which a sum of products over an image leaves
         cosines = (q_heads / q_norm[..., None, :]).mT @ (k_heads / k_norm[..., None, :])
     else:
         cosines = (q_heads.mT @ k_heads) / q_norm[..., :, None] / k_norm[..., None, :]
-    weights = (cosines * attention.temperature).softmax(dim=-1).to(attention.project_out.weight.dtype)
+    weights = (
+        (cosines * attention.temperature).softmax(dim=-1).to(attention.project_out.weight.dtype)
+    )
     projection = rearrange(attention.project_out.weight, "o (h c) 1 1 -> h o c", h=attention.heads)
     projection = rearrange(projection @ weights, "n h o c -> n (h c) o")
     out = (v @ projection).reshape(n, height, width, -1).permute(0, 3, 1, 2)
@@ -137,20 +151,32 @@ def transposed_attention(attention: "TransposedAttention", qkv: Tensor) -> Tenso
 
 
 def gated_feed_forward(layer: "GatedFeedForward", x: Tensor) -> Tensor:
-    """Restormer's feed-forward layer: W (GELU(a) · b) of the halves a, b, whose channels are aligned."""
+    """Restormer's feed-forward layer: W (GELU(a) · b) of the halves a, b, whose channels are
+    aligned.
+    """
 
     def gate(a: Tensor, b: Tensor) -> Tensor:
         weight = _aligned(layer.project_out.weight.flatten(1), ALIGNMENT, dim=1)
         return pointwise(F.gelu(a) * b, weight, layer.project_out.bias)
 
-    return gradient_checkpoint(gate, *_convolve_halves(x, layer.project_in, layer.dwconv, alignment=ALIGNMENT))
+    return gradient_checkpoint(
+        gate, *_convolve_halves(x, layer.project_in, layer.dwconv, alignment=ALIGNMENT)
+    )
 
 
 def token_mixing(layer: "TokenMixing", x: Tensor) -> Tensor:
-    """MAXIM's linear map W t + b of the tokens t of each group and channel: one product for all of them."""
+    """MAXIM's linear map W t + b of the tokens t of each group and channel: one product for all of
+    them.
+    """
     sizes, channels = layer.sizes(x), x.shape[1]
-    tokens = rearrange(x, f"n c (rows y) (columns x) -> ({layer.tokens}) (n {layer.groups} c)", **sizes)
-    mixed = layer.weight @ tokens if layer.bias is None else torch.addmm(layer.bias[:, None], layer.weight, tokens)
+    tokens = rearrange(
+        x, f"n c (rows y) (columns x) -> ({layer.tokens}) (n {layer.groups} c)", **sizes
+    )
+    mixed = (
+        layer.weight @ tokens
+        if layer.bias is None
+        else torch.addmm(layer.bias[:, None], layer.weight, tokens)
+    )
     pattern = f"({layer.tokens}) (n {layer.groups} c) -> n (rows y) (columns x) c"
     return rearrange(mixed, pattern, n=len(x), c=channels, **sizes).permute(0, 3, 1, 2)
 
@@ -175,7 +201,9 @@ def gated_mlp(layer: "GatedMLP", x: Tensor) -> Tensor:
 def multi_axis_gated_mlp(layer: "MultiAxisGatedMLP", x: Tensor) -> Tensor:
     """MAXIM's multi-axis layer: x + W [grid(u), block(v)] of the halves u, v after GELU."""
     u, v = _convolve_halves(layer.norm(x), layer.expand)
-    return x + layer.reduce(torch.cat([layer.grid(layer.gelu(u)), layer.block(layer.gelu(v))], dim=1))
+    return x + layer.reduce(
+        torch.cat([layer.grid(layer.gelu(u)), layer.block(layer.gelu(v))], dim=1)
+    )
 
 
 def gating_weights(layer: "GatingWeights", x: Tensor) -> Tensor:
@@ -189,12 +217,16 @@ def gating_weights(layer: "GatingWeights", x: Tensor) -> Tensor:
 
 
 def residual_dense_attention(layer: "ResidualDenseAttention", x: Tensor) -> Tensor:
-    """MAXIM's RDCAB: x + attention(W₂ GELU(W₁ LN(x))); GELU is computed again, W₂'s product is not."""
+    """MAXIM's RDCAB: x + attention(W₂ GELU(W₁ LN(x))); GELU is computed again, W₂'s product is
+    not.
+    """
     y = gradient_checkpoint(lambda y: layer.dense2(layer.gelu(y)), layer.dense1(layer.norm(x)))
     return x + layer.attention(y)
 
 
-def _convolve_halves(x: Tensor, first: nn.Conv2d | Dense, *depthwise: nn.Conv2d, alignment: int = 1) -> list[Tensor]:
+def _convolve_halves(
+    x: Tensor, first: nn.Conv2d | Dense, *depthwise: nn.Conv2d, alignment: int = 1
+) -> list[Tensor]:
     """Both halves of the channels that a pointwise and depthwise convolutions make of `x` in turn.
 
     Args:
@@ -240,5 +272,7 @@ def _scaled_convolution(x: Tensor, convolution: nn.Conv2d, scale: Tensor) -> Ten
 
 
 def _l2_norms(x: Tensor) -> Tensor:
-    """The L2 norm of each channel over the pixels: (N, P, C) to (N, C), at least 1e-12; never in half."""
+    """The L2 norm of each channel over the pixels: (N, P, C) to (N, C), at least 1e-12; never in
+    half.
+    """
     return at_least_float32(x).square().sum(dim=1).sqrt().clamp_min(1e-12)

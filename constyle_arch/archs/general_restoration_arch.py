@@ -1,8 +1,9 @@
-"""The general restoration network of IRConStyle (arXiv 2402.15784, section 3.3): a U-Net that ConStyle guides.
+"""The general restoration network of IRConStyle (arXiv 2402.15784, section 3.3): a U-Net that
+ConStyle guides.
 
-The network reads top to bottom as the paper's figure: preprocess, three stages down that take in ConStyle's
-features, a bottleneck that takes in its code, three stages up, finetune, and the input added at the end.
-What a stage computes is the *operator*, a parameter; `nafnet_arch.py` shows one.
+The network reads top to bottom as the paper's figure: preprocess, three stages down that take in
+ConStyle's features, a bottleneck that takes in its code, three stages up, finetune, and the input
+added at the end. What a stage computes is the *operator*, a parameter; `nafnet_arch.py` shows one.
 """
 
 import math
@@ -12,15 +13,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from constyle_arch.archs.constyle_arch import CODE_CHANNELS, FEATURE_CHANNELS, SLOPE, Codes, ConStyle
+from constyle_arch.archs.constyle_arch import (
+    CODE_CHANNELS,
+    FEATURE_CHANNELS,
+    SLOPE,
+    Codes,
+    ConStyle,
+)
 from constyle_arch.archs.layers import RestorationNetwork, Stage, make_channels_last
 from constyle_arch.registry import ARCH_REGISTRY, Registry
 
 Operator = Callable[[int, int], nn.Module]
-"""Makes one block from its channels and its level: 0 at full resolution, 3 at the bottleneck (1/8)."""
+"""Makes one block from its channels and its level: 0 at full resolution, 3 at the bottleneck
+(1/8)."""
 
 OPERATOR_REGISTRY = Registry("operator")
-"""Classes of blocks that an option file can name; each takes its channels, and options by keyword."""
+"""Classes of blocks that an option file can name; each takes its channels, and options by
+keyword."""
 
 LEVELS = 4
 
@@ -34,16 +43,16 @@ ACTIVATIONS: dict[str, Callable[[int], nn.Module]] = {
 def registered_operator(name: str, options: Mapping[str, Any]) -> Operator:
     """The operator whose blocks are of the registered class `name`.
 
-    Args:
-        name: in `OPERATOR_REGISTRY`.
-        options: of the blocks; a list holds a value for each level, from full resolution to the bottleneck.
+    Args: name: in `OPERATOR_REGISTRY`. options: of the blocks; a list holds a value for each level,
+        from full resolution to the bottleneck.
 
     Raises:
         ValueError: there is no such operator, `options` are none, or a list is of another length.
     """
     if name not in OPERATOR_REGISTRY:
         raise ValueError(
-            f"operator is {name!r}; it must be one of {', '.join(sorted(name for name, _ in OPERATOR_REGISTRY))}."
+            f"operator is {name!r}; it must be one of "
+            f"{', '.join(sorted(name for name, _ in OPERATOR_REGISTRY))}."
         )
     if not isinstance(options, Mapping):
         raise ValueError(f"operator_options is {options!r}; it must be a section of options.")
@@ -51,11 +60,15 @@ def registered_operator(name: str, options: Mapping[str, Any]) -> Operator:
     for option in per_level:
         if len(options[option]) != LEVELS:
             raise ValueError(
-                f"{option} is {list(options[option])}; as a list it must hold the {option} of four levels."
+                f"{option} is {list(options[option])}; as a list it must hold the {option} of "
+                "four levels."
             )
 
     def block(channels: int, level: int) -> nn.Module:
-        chosen = {option: value[level] if option in per_level else value for option, value in options.items()}
+        chosen = {
+            option: value[level] if option in per_level else value
+            for option, value in options.items()
+        }
         made: nn.Module = OPERATOR_REGISTRY.get(name)(channels, **chosen)
         return made
 
@@ -70,7 +83,9 @@ class Downsample(nn.Module):
 
     def __init__(self, channels: int, guide_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.reduce = nn.Conv2d(channels, (out_channels - guide_channels) // 4, 3, padding=1, bias=False)
+        self.reduce = nn.Conv2d(
+            channels, (out_channels - guide_channels) // 4, 3, padding=1, bias=False
+        )
         self.unshuffle = nn.PixelUnshuffle(2)
 
     def forward(self, x: Tensor, guide: Tensor | None) -> Tensor:
@@ -80,7 +95,9 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """UC, upsample and concat: (N, C, H, W) and a skip (N, S, 2H, 2W) to (N, out_channels, 2H, 2W)."""
+    """UC, upsample and concat: (N, C, H, W) and a skip (N, S, 2H, 2W) to (N, out_channels, 2H,
+    2W).
+    """
 
     def __init__(self, channels: int, skip_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -94,21 +111,20 @@ class Upsample(nn.Module):
 
 
 class GuidedNetwork(RestorationNetwork):
-    """What every network guided by ConStyle has: the encoder, and where its features and its code enter.
+    """What every network guided by ConStyle has: the encoder, and where its features and its code
+    enter.
 
     A subclass says in `restore` how the image is restored between them.
 
-    Args:
-        dim: d, the channels at full resolution; a multiple of 4.
-        feature_activation: after each projection of a ConStyle feature: `prelu` or `leaky_relu`, of slope 0.1.
-        use_features: whether ConStyle's features enter on the way down. Without them the convolutions of the way
-            down make up for their channels.
-        use_code: whether ConStyle's code weighs the channels of the bottleneck.
-        fuse_bias: whether the convolution after the bottleneck, which fuses the code, has a bias.
-        encoder_initialization: `ConStyle`'s: `he` or `published`.
+    Args: dim: d, the channels at full resolution; a multiple of 4. feature_activation: after each
+        projection of a ConStyle feature: `prelu` or `leaky_relu`, of slope 0.1. use_features:
+        whether ConStyle's features enter on the way down. Without them the convolutions of the way
+        down make up for their channels. use_code: whether ConStyle's code weighs the channels of
+        the bottleneck. fuse_bias: whether the convolution after the bottleneck, which fuses the
+        code, has a bias. encoder_initialization: `ConStyle`'s: `he` or `published`.
 
-    Raises:
-        ValueError: `dim` is not a positive multiple of 4, or there is no such activation or initialization.
+    Raises: ValueError: `dim` is not a positive multiple of 4, or there is no such activation or
+        initialization.
     """
 
     def __init__(
@@ -123,16 +139,25 @@ class GuidedNetwork(RestorationNetwork):
     ) -> None:
         super().__init__()
         if feature_activation not in ACTIVATIONS:
-            raise ValueError(f"feature_activation is {feature_activation!r}; it must be {' or '.join(ACTIVATIONS)}.")
+            raise ValueError(
+                f"feature_activation is {feature_activation!r}; it must be "
+                f"{' or '.join(ACTIVATIONS)}."
+            )
         if dim <= 0 or dim % 4:
-            raise ValueError(f"dim is {dim}; it must be a positive multiple of 4 (a level's channels are quartered).")
+            raise ValueError(
+                f"dim is {dim}; it must be a positive multiple of 4 (a level's channels are "
+                "quartered)."
+            )
         self.encoder = ConStyle(initialization=encoder_initialization)
         self.project_features = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(channels, dim, 1, bias=False), ACTIVATIONS[feature_activation](dim))
+            nn.Sequential(
+                nn.Conv2d(channels, dim, 1, bias=False), ACTIVATIONS[feature_activation](dim)
+            )
             for channels in (FEATURE_CHANNELS if use_features else ())
         )
         self.downsample = nn.ModuleList(
-            Downsample((level + 1) * dim, dim if use_features else 0, (level + 2) * dim) for level in range(3)
+            Downsample((level + 1) * dim, dim if use_features else 0, (level + 2) * dim)
+            for level in range(3)
         )
         self.project_code = nn.Linear(CODE_CHANNELS, 4 * dim) if use_code else None
         self.fuse = nn.Conv2d(8 * dim if use_code else 4 * dim, 3 * dim, 1, bias=fuse_bias)
@@ -140,13 +165,12 @@ class GuidedNetwork(RestorationNetwork):
     def forward(self, lq: Tensor, return_codes: bool = False, codes: Codes | None = None) -> Any:
         """Restore `lq` (N, 3, H, W) with values in [0, 1], of any height and width.
 
-        Args:
-            lq: the degraded images.
-            return_codes: also return ConStyle's codes of `lq`, which its losses need in training.
-            codes: codes to restore with instead of those of `lq`, which may be a part of the image they belong to.
+        Args: lq: the degraded images. return_codes: also return ConStyle's codes of `lq`, which its
+            losses need in training. codes: codes to restore with instead of those of `lq`, which
+            may be a part of the image they belong to.
 
-        Returns:
-            The restored images (N, 3, H, W), not clamped; with `return_codes`, the pair (images, `Codes`).
+        Returns: The restored images (N, 3, H, W), not clamped; with `return_codes`, the pair
+            (images, `Codes`).
 
         Raises:
             ValueError: `lq` does not have three channels.
@@ -157,22 +181,29 @@ class GuidedNetwork(RestorationNetwork):
             codes, features = self.encoder(image)
         elif len(self.project_features):
             features = self.encoder.features(image)[:-1]
-        guides = [project(feature) for project, feature in zip(self.project_features, features, strict=False)]
+        guides = [
+            project(feature)
+            for project, feature in zip(self.project_features, features, strict=False)
+        ]
         restored = self.restored(lq, image, guides or [None] * len(FEATURE_CHANNELS), codes)
         return (restored, codes) if return_codes else restored
 
-    def restore(self, image: Tensor, guides: Sequence[Tensor | None], codes: Codes | None) -> Tensor:
-        """The residual (N, 3, H, W) that turns `image` into the clean one; H and W are divisible by `multiple`.
+    def restore(
+        self, image: Tensor, guides: Sequence[Tensor | None], codes: Codes | None
+    ) -> Tensor:
+        """The residual (N, 3, H, W) that turns `image` into the clean one; H and W are divisible by
+        `multiple`.
 
-        Args:
-            image: the padded input (N, 3, H, W).
-            guides: ConStyle's projected features (N, dim, H/2, W/2), (…, H/4, W/4), (…, H/8, W/8); or three None.
-            codes: ConStyle's codes of the image; None where they do not enter.
+        Args: image: the padded input (N, 3, H, W). guides: ConStyle's projected features (N, dim,
+            H/2, W/2), (…, H/4, W/4), (…, H/8, W/8); or three None. codes: ConStyle's codes of the
+            image; None where they do not enter.
         """
         raise NotImplementedError
 
     def fuse_code(self, x: Tensor, codes: Codes | None) -> Tensor:
-        """Let the code weigh the channels of the bottleneck: (N, 4·dim, h, w) to (N, 3·dim, h, w)."""
+        """Let the code weigh the channels of the bottleneck: (N, 4·dim, h, w) to (N, 3·dim, h,
+        w).
+        """
         if self.project_code is not None and codes is not None:
             code = self.project_code(codes.c2)[:, :, None, None]
             x = torch.cat([x, x * code], dim=1)
@@ -181,27 +212,26 @@ class GuidedNetwork(RestorationNetwork):
 
 @ARCH_REGISTRY.register()
 class GeneralRestorationNetwork(GuidedNetwork):
-    """U-Net guided by ConStyle, open in three places: preprocess, process (its operator) and finetune.
+    """U-Net guided by ConStyle, open in three places: preprocess, process (its operator) and
+    finetune.
 
     Source: arXiv 2402.15784, section 3.3 and figure 2.
 
-    Args:
-        operator: of the stages: the name of a registered one, `ConvBlock`, `KBBlock`, `LeWinBlock`, `MaximBlock`,
-            `NAFBlock` or `TransformerBlock`; in Python also a function that makes a block from (channels, level). A
-            block keeps the shape of its input; what that must be divisible by, it says as `multiple`. Every second
-            block of a stage becomes `shifted` where its class has that attribute.
-        operator_options: of a registered operator; a list holds a value for each of the four levels, from full
-            resolution to the bottleneck.
-        preprocess: makes what turns the image into features (N, dim, H, W), from `dim`; left out, a 3×3 convolution.
-        finetune: makes what turns features into the residual (N, 3, H, W), from their channels; left out, a 3×3
-            convolution.
-        dim: channels at full resolution; a multiple of 4.
+    Args: operator: of the stages: the name of a registered one, `ConvBlock`, `KBBlock`,
+        `LeWinBlock`, `MaximBlock`, `NAFBlock` or `TransformerBlock`; in Python also a function that
+        makes a block from (channels, level). A block keeps the shape of its input; what that must
+        be divisible by, it says as `multiple`. Every second block of a stage becomes `shifted`
+        where its class has that attribute. operator_options: of a registered operator; a list holds
+        a value for each of the four levels, from full resolution to the bottleneck. preprocess:
+        makes what turns the image into features (N, dim, H, W), from `dim`; left out, a 3×3
+        convolution. finetune: makes what turns features into the residual (N, 3, H, W), from their
+        channels; left out, a 3×3 convolution. dim: channels at full resolution; a multiple of 4.
         num_blocks_down: blocks of the three stages on the way down, fine to coarse.
-        num_blocks_bottleneck: blocks at 1/8 of the resolution.
-        num_blocks_up: blocks of the three stages on the way up, coarse to fine.
-        num_refinement_blocks: blocks after the last stage, before `finetune`, at full resolution.
-        bias: whether the output convolution has a bias.
-        feature_activation, use_features, use_code, fuse_bias, encoder_initialization: see `GuidedNetwork`.
+        num_blocks_bottleneck: blocks at 1/8 of the resolution. num_blocks_up: blocks of the three
+        stages on the way up, coarse to fine. num_refinement_blocks: blocks after the last stage,
+        before `finetune`, at full resolution. bias: whether the output convolution has a bias.
+        feature_activation, use_features, use_code, fuse_bias, encoder_initialization: see
+        `GuidedNetwork`.
 
     Raises:
         ValueError: an argument does not fit; the message names it, its value and the wanted one.
@@ -242,10 +272,17 @@ class GeneralRestorationNetwork(GuidedNetwork):
         if not callable(operator):
             operator = registered_operator(operator, operator_options or {})
         elif operator_options:
-            raise ValueError("operator_options go with the name of an operator; a function has its own.")
-        for option, numbers in (("num_blocks_down", num_blocks_down), ("num_blocks_up", num_blocks_up)):
+            raise ValueError(
+                "operator_options go with the name of an operator; a function has its own."
+            )
+        for option, numbers in (
+            ("num_blocks_down", num_blocks_down),
+            ("num_blocks_up", num_blocks_up),
+        ):
             if len(numbers) != 3 or min(numbers) < 0:
-                raise ValueError(f"{option} is {list(numbers)}; it must list the blocks of three stages.")
+                raise ValueError(
+                    f"{option} is {list(numbers)}; it must list the blocks of three stages."
+                )
 
         for option, number in (
             ("num_blocks_bottleneck", num_blocks_bottleneck),
@@ -259,26 +296,41 @@ class GeneralRestorationNetwork(GuidedNetwork):
             for block in blocks[1::2]:
                 if hasattr(block, "shifted"):
                     block.shifted = True
-            self.multiple = math.lcm(self.multiple, *(2**level * getattr(block, "multiple", 1) for block in blocks))
+            self.multiple = math.lcm(
+                self.multiple, *(2**level * getattr(block, "multiple", 1) for block in blocks)
+            )
             return Stage(*blocks)
 
-        self.preprocess = preprocess(dim) if preprocess else nn.Conv2d(3, dim, 3, padding=1, bias=False)
+        self.preprocess = (
+            preprocess(dim) if preprocess else nn.Conv2d(3, dim, 3, padding=1, bias=False)
+        )
         self.down = nn.ModuleList(
-            stage((level + 1) * dim, level, num_blocks) for level, num_blocks in enumerate(num_blocks_down)
+            stage((level + 1) * dim, level, num_blocks)
+            for level, num_blocks in enumerate(num_blocks_down)
         )
         self.bottleneck = stage(4 * dim, 3, num_blocks_bottleneck)
         self.upsample = nn.ModuleList(
-            [Upsample(3 * dim, 3 * dim, 4 * dim), Upsample(4 * dim, 2 * dim, 3 * dim), Upsample(3 * dim, dim, 2 * dim)]
+            [
+                Upsample(3 * dim, 3 * dim, 4 * dim),
+                Upsample(4 * dim, 2 * dim, 3 * dim),
+                Upsample(3 * dim, dim, 2 * dim),
+            ]
         )
         self.up = nn.ModuleList(
             stage(channels, level, num_blocks)
-            for channels, level, num_blocks in zip((4 * dim, 3 * dim, 2 * dim), (2, 1, 0), num_blocks_up, strict=True)
+            for channels, level, num_blocks in zip(
+                (4 * dim, 3 * dim, 2 * dim), (2, 1, 0), num_blocks_up, strict=True
+            )
         )
         self.refine = stage(2 * dim, 0, num_refinement_blocks)
-        self.output = finetune(2 * dim) if finetune else nn.Conv2d(2 * dim, 3, 3, padding=1, bias=bias)
+        self.output = (
+            finetune(2 * dim) if finetune else nn.Conv2d(2 * dim, 3, 3, padding=1, bias=bias)
+        )
         make_channels_last(self)
 
-    def restore(self, image: Tensor, guides: Sequence[Tensor | None], codes: Codes | None) -> Tensor:
+    def restore(
+        self, image: Tensor, guides: Sequence[Tensor | None], codes: Codes | None
+    ) -> Tensor:
         """Down with the guides, through the bottleneck with the code, and up with the skips."""
         x = self.preprocess(image)
         skips = []

@@ -1,4 +1,6 @@
-"""KBNet's operator (Zhang et al., arXiv 2303.02881), and ConStyle-KBNet (the release of arXiv 2406.18242)."""
+"""KBNet's operator (Zhang et al., arXiv 2303.02881), and ConStyle-KBNet (the release of arXiv
+2406.18242).
+"""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +10,10 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from constyle_arch.archs.general_restoration_arch import OPERATOR_REGISTRY, GeneralRestorationNetwork
+from constyle_arch.archs.general_restoration_arch import (
+    OPERATOR_REGISTRY,
+    GeneralRestorationNetwork,
+)
 from constyle_arch.archs.layers import ChannelMeans, LayerNorm2d, gradient_checkpoint
 from constyle_arch.registry import ARCH_REGISTRY
 
@@ -20,8 +25,11 @@ SCALE = 0.01
 """Of what a new block adds."""
 
 
-def kernel_basis_attention(x: Tensor, coefficients: Tensor, kernels: Tensor, biases: Tensor) -> Tensor:
-    """KBA: every pixel is filtered by a kernel of its own, Σₖ aₖ Wₖ, with the bias Σₖ aₖ bₖ (KBNet, section 3.2).
+def kernel_basis_attention(
+    x: Tensor, coefficients: Tensor, kernels: Tensor, biases: Tensor
+) -> Tensor:
+    """KBA: every pixel is filtered by a kernel of its own, Σₖ aₖ Wₖ, with the bias Σₖ aₖ bₖ (KBNet,
+    section 3.2).
 
     Args:
         x: (N, C, H, W).
@@ -31,15 +39,20 @@ def kernel_basis_attention(x: Tensor, coefficients: Tensor, kernels: Tensor, bia
     """
     height, width = x.shape[2:]
     coefficients = rearrange(coefficients, "n k h w -> n (h w) k")
-    mixed = rearrange(coefficients @ kernels, "n p (group out c) -> n p group out c", out=GROUP, c=9 * GROUP)
+    mixed = rearrange(
+        coefficients @ kernels, "n p (group out c) -> n p group out c", out=GROUP, c=9 * GROUP
+    )
     patches = rearrange(F.unfold(x, 3, padding=1), "n (group c) p -> n p group c 1", c=9 * GROUP)
-    filtered = rearrange(mixed @ patches, "n p group out 1 -> n p (group out)") + coefficients @ biases
+    filtered = (
+        rearrange(mixed @ patches, "n p group out 1 -> n p (group out)") + coefficients @ biases
+    )
     return rearrange(filtered, "n (h w) c -> n c h w", h=height, w=width)
 
 
 @OPERATOR_REGISTRY.register()
 class KBBlock(nn.Module):
-    """KBNet's operator: kernel basis attention, convolutions and channel attention multiplied, then NAFNet's gate.
+    """KBNet's operator: kernel basis attention, convolutions and channel attention multiplied, then
+    NAFNet's gate.
 
     This is the block of the small KBNet (KBNet, section 3.3).
 
@@ -55,14 +68,17 @@ class KBBlock(nn.Module):
         gates = min(channels, NUM_BASES)
         if channels < 1 or channels % GROUP or channels % gates:
             raise ValueError(
-                f"A KBBlock has {channels} channels; they must be a multiple of {GROUP}, and above {NUM_BASES} of "
+                f"A KBBlock has {channels} channels; they must be a multiple of {GROUP}, and "
+                f"above {NUM_BASES} of "
                 f"{NUM_BASES}. With dim: 32 they are on every level."
             )
         self.w = nn.Parameter(torch.empty(1, NUM_BASES, 9 * GROUP * channels))
         self.b = nn.Parameter(torch.empty(1, NUM_BASES, channels))
         for parameter in (self.w, self.b):
             nn.init.kaiming_uniform_(parameter, a=math.sqrt(5))
-        self.ga1, self.beta, self.gamma = (nn.Parameter(torch.full((1, channels, 1, 1), SCALE)) for _ in range(3))
+        self.ga1, self.beta, self.gamma = (
+            nn.Parameter(torch.full((1, channels, 1, 1), SCALE)) for _ in range(3)
+        )
         self.attgamma = nn.Parameter(torch.full((1, NUM_BASES, 1, 1), SCALE))
         self.norm1 = LayerNorm2d(channels, eps=LAYER_NORM_EPS)
         self.norm2 = LayerNorm2d(channels, eps=LAYER_NORM_EPS)
@@ -111,10 +127,10 @@ class ConStyleKBNet(GeneralRestorationNetwork):
 
     Source: the release of ConStyle v2 (arXiv 2406.18242); the defaults are its.
 
-    Args:
-        dim: channels at full resolution: 32, or another number with which every level's suit `KBBlock`.
-        num_blocks_down, num_blocks_bottleneck, num_blocks_up: see `GeneralRestorationNetwork`.
-        use_features, use_code, encoder_initialization: see `GuidedNetwork`.
+    Args: dim: channels at full resolution: 32, or another number with which every level's suit
+        `KBBlock`. num_blocks_down, num_blocks_bottleneck, num_blocks_up: see
+        `GeneralRestorationNetwork`. use_features, use_code, encoder_initialization: see
+        `GuidedNetwork`.
 
     Raises:
         ValueError: an argument does not fit; the message names it, its value and the wanted one.

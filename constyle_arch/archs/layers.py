@@ -1,7 +1,7 @@
 """What several networks share: restoring images of any size, layers, and cheap values recomputed.
 
-The networks are channels-last: their weights are from construction on, and convolutions hand that layout on to every
-feature. They compute the same in the other layout, only slower.
+The networks are channels-last: their weights are from construction on, and convolutions hand that
+layout on to every feature. They compute the same in the other layout, only slower.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,8 @@ from torch.utils.checkpoint import checkpoint
 
 def make_channels_last(network: nn.Module) -> None:
     """Lay the weights of `network` out channels-last, and with them everything it computes."""
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs know it positional only
+    # torch's stubs know it positional only
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -26,13 +27,19 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Channels-last, it is a matrix product. On CPUs that has the faster gradients; compilers and
     exporters are given the convolution.
     """
-    if x.is_cpu and not torch.compiler.is_compiling() and x.is_contiguous(memory_format=torch.channels_last):
+    if (
+        x.is_cpu
+        and not torch.compiler.is_compiling()
+        and x.is_contiguous(memory_format=torch.channels_last)
+    ):
         return F.linear(x.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
     return F.conv2d(x, weight[:, :, None, None], bias)
 
 
 class Dense(nn.Linear):
-    """The same linear map at every pixel of (N, C, H, W): a 1×1 convolution whose weight is a matrix."""
+    """The same linear map at every pixel of (N, C, H, W): a 1×1 convolution whose weight is a
+    matrix.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_features, H, W) to (N, out_features, H, W)."""
@@ -40,7 +47,9 @@ class Dense(nn.Linear):
 
 
 class LayerNorm2d(nn.LayerNorm):
-    """Layer normalisation over the channels of (N, C, H, W): mean removed, scale and shift learned."""
+    """Layer normalisation over the channels of (N, C, H, W): mean removed, scale and shift
+    learned.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise each pixel of `x` over its channels."""
@@ -50,7 +59,8 @@ class LayerNorm2d(nn.LayerNorm):
 class RestorationNetwork(nn.Module):
     """A network that restores images of any size; what it computes is added to the image.
 
-    A subclass says in `restore` what is to be added to an image whose sides are divisible by `multiple`.
+    A subclass says in `restore` what is to be added to an image whose sides are divisible by
+    `multiple`.
     """
 
     multiple = 1
@@ -62,7 +72,8 @@ class RestorationNetwork(nn.Module):
     restore: Callable[..., Tensor]
 
     def forward(self, lq: Tensor) -> Tensor:
-        """Restore `lq` (N, in_channels, H, W) in [0, 1], of any height and width; the result is not clamped.
+        """Restore `lq` (N, in_channels, H, W) in [0, 1], of any height and width; the result is not
+        clamped.
 
         Raises:
             ValueError: `lq` does not have `in_channels` channels.
@@ -77,7 +88,9 @@ class RestorationNetwork(nn.Module):
         return pad_to_multiple(lq, self.multiple)
 
     def restored(self, lq: Tensor, image: Tensor, *conditions: Any) -> Tensor:
-        """What `restore` makes of `image`, which is `lq` padded, and of `conditions`; cropped to the size of `lq`."""
+        """What `restore` makes of `image`, which is `lq` padded, and of `conditions`; cropped to
+        the size of `lq`.
+        """
         return (self.restore(image, *conditions) + image)[..., : lq.shape[2], : lq.shape[3]]
 
 
@@ -89,19 +102,25 @@ def checked_image(image: Tensor, channels: int = 3) -> Tensor:
     """
     if image.dim() != 4 or image.shape[1] != channels:
         kind = "RGB in [0, 1]" if channels == 3 else "in [0, 1]"
-        raise ValueError(f"The input has shape {tuple(image.shape)}; wanted (N, {channels}, H, W), {kind}.")
+        raise ValueError(
+            f"The input has shape {tuple(image.shape)}; wanted (N, {channels}, H, W), {kind}."
+        )
     return image
 
 
 def channels_of(network: nn.Module) -> int:
-    """How many channels the images have that `network` restores: 3, where it does not say otherwise."""
+    """How many channels the images have that `network` restores: 3, where it does not say
+    otherwise.
+    """
     return int(getattr(network, "in_channels", 3))
 
 
 def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
-    """Extend `image` (N, C, H, W) at its bottom and right until both sides are divisible by `multiple`.
+    """Extend `image` (N, C, H, W) at its bottom and right until both sides are divisible by
+    `multiple`.
 
-    The border is mirrored; where a side is too short for that, the last pixels are repeated on both sides instead.
+    The border is mirrored; where a side is too short for that, the last pixels are repeated on both
+    sides instead.
     """
     height, width = image.shape[-2:]
     bottom, right = -height % multiple, -width % multiple
@@ -112,10 +131,11 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
 
 
 def gradient_checkpoint(function: Callable[..., Any], *inputs: Tensor) -> Any:
-    """`function(*inputs)`, whose inner values are computed a second time in the backward pass instead of kept.
+    """`function(*inputs)`, whose inner values are computed a second time in the backward pass
+    instead of kept.
 
-    For values that are cheap to compute and large to keep: activations and products. The input of a convolution that
-    comes last in `function` is recomputed, the convolution itself is not.
+    For values that are cheap to compute and large to keep: activations and products. The input of a
+    convolution that comes last in `function` is recomputed, the convolution itself is not.
     """
     if not torch.is_grad_enabled():
         return function(*inputs)
@@ -123,7 +143,9 @@ def gradient_checkpoint(function: Callable[..., Any], *inputs: Tensor) -> Any:
 
 
 class TakesStatistics(nn.Module):
-    """What takes a statistic over an image; in evaluation, with `window`, over windows of that side."""
+    """What takes a statistic over an image; in evaluation, with `window`, over windows of that
+    side.
+    """
 
     window: int | None = None
 
@@ -133,13 +155,16 @@ class TakesStatistics(nn.Module):
 
 
 class ChannelMeans(TakesStatistics):
-    """The mean of each channel: over the image, or with `window` over a window of that side around each pixel.
+    """The mean of each channel: over the image, or with `window` over a window of that side around
+    each pixel.
 
     Near the image's borders it is that of the nearest window inside.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C, 1, 1), or with `window`, where the image is larger, to (N, C, H, W)."""
+        """(N, C, H, W) to (N, C, 1, 1), or with `window`, where the image is larger, to (N, C, H,
+        W).
+        """
         if self.window is None or not self.is_local(x):
             return x.mean(dim=(2, 3), keepdim=True)
         means = at_least_float32(x)
@@ -156,8 +181,8 @@ PLACES = 256
 def sliding_means(x: Tensor, window: int, dim: int) -> Tensor:
     """The means of `x` (N, C, H, W) along `dim`, 2 or 3, over `window` neighbours.
 
-    Near the ends they are those of the outermost window. They are products with matrices of zeros and ones, which
-    processors compute faster than cumulative sums.
+    Near the ends they are those of the outermost window. They are products with matrices of zeros
+    and ones, which processors compute faster than cumulative sums.
     """
     length = x.shape[dim]
     window = min(window, length)
@@ -165,8 +190,13 @@ def sliding_means(x: Tensor, window: int, dim: int) -> Tensor:
     lines = x.permute(0, 5 - dim, dim, 1)
     means = []
     for start in range(0, length, PLACES):
-        first = (torch.arange(start, min(start + PLACES, length), device=x.device)[:, None] - before).clamp(0, last)
-        read = slice(min(max(start - before, 0), last), min(max(start + PLACES - 1 - before, 0), last) + window)
+        first = (
+            torch.arange(start, min(start + PLACES, length), device=x.device)[:, None] - before
+        ).clamp(0, last)
+        read = slice(
+            min(max(start - before, 0), last),
+            min(max(start + PLACES - 1 - before, 0), last) + window,
+        )
         places = torch.arange(read.start, read.stop, device=x.device)
         inside = ((places >= first) & (places < first + window)).to(x.dtype)
         means.append(inside @ lines[:, :, read] / window)
@@ -175,12 +205,16 @@ def sliding_means(x: Tensor, window: int, dim: int) -> Tensor:
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """`x`, in float32 if it has half precision: for sums over images and for what losses compare."""
+    """`x`, in float32 if it has half precision: for sums over images and for what losses
+    compare.
+    """
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 class Stage(nn.Sequential):
-    """Blocks one after the other. With `checkpointing` only their inputs are kept for the backward pass."""
+    """Blocks one after the other. With `checkpointing` only their inputs are kept for the backward
+    pass.
+    """
 
     checkpointing = False
 
@@ -193,4 +227,8 @@ class Stage(nn.Sequential):
 
 def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
     """For what must not be computed in half precision, though it is called under autocast."""
-    return torch.autocast(device.type, enabled=False) if is_autocast_available(device.type) else nullcontext()
+    return (
+        torch.autocast(device.type, enabled=False)
+        if is_autocast_available(device.type)
+        else nullcontext()
+    )

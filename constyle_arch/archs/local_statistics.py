@@ -1,7 +1,8 @@
-"""Local statistics at test time: over windows of about the training crops' size instead of the whole image.
+"""Local statistics at test time: over windows of about the training crops' size instead of the
+whole image.
 
-Source: Chu et al., "Improving Image Restoration by Revisiting Global Information Aggregation", ECCV 2022, arXiv
-2112.04491 (TLC).
+Source: Chu et al., "Improving Image Restoration by Revisiting Global Information Aggregation", ECCV
+2022, arXiv 2112.04491 (TLC).
 """
 
 import torch
@@ -16,15 +17,16 @@ WINDOW = 192
 
 @torch.inference_mode()
 def use_local_statistics(network: nn.Module, window: int | None = WINDOW) -> None:
-    """Have a network's channel attention take its statistics over windows instead of the image, in evaluation.
+    """Have a network's channel attention take its statistics over windows instead of the image, in
+    evaluation.
 
-    The pooling of NAFNet, KBNet and MAXIM has a window around each pixel, Restormer's attention windows that overlap by
-    half. ConStyle's code stays that of the whole image, and MAXIM's grid what it is.
+    The pooling of NAFNet, KBNet and MAXIM has a window around each pixel, Restormer's attention
+    windows that overlap by half. ConStyle's code stays that of the whole image, and MAXIM's grid
+    what it is.
 
-    Args:
-        network: is changed in place; one without such attention stays what it is.
-        window: side of the windows in pixels of the image, rounded up to what the network divides by; None goes back
-            to the whole image.
+    Args: network: is changed in place; one without such attention stays what it is. window: side of
+        the windows in pixels of the image, rounded up to what the network divides by; None goes
+        back to the whole image.
 
     Raises:
         ValueError: `window` is not positive.
@@ -34,7 +36,8 @@ def use_local_statistics(network: nn.Module, window: int | None = WINDOW) -> Non
     local = [module for module in network.modules() if isinstance(module, TakesStatistics)]
     for module in local:
         module.window = None
-    network.local_window = window if local else None  # type: ignore[assignment]  # modules take any attribute
+    # modules take any attribute
+    network.local_window = window if local else None  # type: ignore[assignment]
     if window is None or not local:
         return
 
@@ -45,7 +48,9 @@ def use_local_statistics(network: nn.Module, window: int | None = WINDOW) -> Non
     hooks = [module.register_forward_hook(note) for module in local]
     was_training = network.training
     parameter = next(network.parameters())
-    image = torch.zeros(1, channels_of(network), window, window, device=parameter.device, dtype=parameter.dtype)
+    image = torch.zeros(
+        1, channels_of(network), window, window, device=parameter.device, dtype=parameter.dtype
+    )
     network.eval()(image)
     network.train(was_training)
     for hook in hooks:
@@ -60,12 +65,16 @@ def local_window(network: nn.Module) -> int | None:
 
 
 def depends_on_tiles(network: nn.Module, tile: int) -> bool:
-    """Whether a network takes statistics that are others in tiles of this side than in the whole image.
+    """Whether a network takes statistics that are others in tiles of this side than in the whole
+    image.
 
-    Plain convolutions take none, windows lie in tiles as in images, and MAXIM's grid is always the tile's.
+    Plain convolutions take none, windows lie in tiles as in images, and MAXIM's grid is always the
+    tile's.
     """
     modules = list(network.modules())
     if any(isinstance(module, TokenMixing) for module in modules):
         return True
     window = local_window(network)
-    return any(isinstance(module, TakesStatistics) for module in modules) and (window is None or tile < window)
+    return any(isinstance(module, TakesStatistics) for module in modules) and (
+        window is None or tile < window
+    )

@@ -26,8 +26,12 @@ def scales_of(image: Tensor) -> list[Tensor]:
     return [image, image[..., 1::2, 1::2], image[..., 2::4, 2::4]]
 
 
-def gated(encoded: Sequence[Tensor], gate: Tensor, signals: nn.ModuleList, cross_gating: nn.ModuleList) -> list[Tensor]:
-    """The encoders' features, coarse to fine, each gated by a signal of all and by what the coarser level hands on."""
+def gated(
+    encoded: Sequence[Tensor], gate: Tensor, signals: nn.ModuleList, cross_gating: nn.ModuleList
+) -> list[Tensor]:
+    """The encoders' features, coarse to fine, each gated by a signal of all and by what the coarser
+    level hands on.
+    """
     skips = []
     for signal, gating, features in zip(signals, cross_gating, reversed(encoded), strict=True):
         skip, gate = gating(signal(encoded, features), gate)
@@ -42,11 +46,9 @@ class ConStyleMaxim(GuidedNetwork):
     It has 6.573 M parameters: the published 8.102 M less 1.529 M that no forward pass touches.
     Source: arXiv 2402.15784, section 4; the defaults are the paper's.
 
-    Args:
-        dim: channels at full resolution; a multiple of 4.
-        num_blocks_bottleneck: blocks at 1/8 of the resolution.
-        bias: whether convolutions and dense layers have biases, those that MAXIM always gives one aside.
-        use_features, use_code, encoder_initialization: see `GuidedNetwork`.
+    Args: dim: channels at full resolution; a multiple of 4. num_blocks_bottleneck: blocks at 1/8 of
+        the resolution. bias: whether convolutions and dense layers have biases, those that MAXIM
+        always gives one aside. use_features, use_code, encoder_initialization: see `GuidedNetwork`.
 
     Raises:
         ValueError: `dim` is not a multiple of 4.
@@ -65,10 +67,15 @@ class ConStyleMaxim(GuidedNetwork):
         encoder_initialization: str = "he",
     ) -> None:
         super().__init__(
-            dim, use_features=use_features, use_code=use_code, encoder_initialization=encoder_initialization
+            dim,
+            use_features=use_features,
+            use_code=use_code,
+            encoder_initialization=encoder_initialization,
         )
         fine, half, quarter, eighth = TOKENS_PER_SIDE
-        self.preprocess = nn.ModuleList(nn.Conv2d(3, dim, 3, padding=1, bias=bias) for _ in range(3))
+        self.preprocess = nn.ModuleList(
+            nn.Conv2d(3, dim, 3, padding=1, bias=bias) for _ in range(3)
+        )
         self.down = nn.ModuleList(
             [
                 EncoderBlock(2 * dim, dim, fine, bias),
@@ -76,7 +83,9 @@ class ConStyleMaxim(GuidedNetwork):
                 EncoderBlock(4 * dim, 3 * dim, quarter, bias),
             ]
         )
-        self.bottleneck = nn.Sequential(*(BottleneckBlock(4 * dim, eighth, bias) for _ in range(num_blocks_bottleneck)))
+        self.bottleneck = nn.Sequential(
+            *(BottleneckBlock(4 * dim, eighth, bias) for _ in range(num_blocks_bottleneck))
+        )
         # from coarse (1/4) to fine, as the way up goes
         self.signals = nn.ModuleList(
             ResizeAndConcat(
@@ -98,7 +107,8 @@ class ConStyleMaxim(GuidedNetwork):
         self.upsample = nn.ModuleList(
             nn.Sequential(
                 OrderedDict(
-                    expand=nn.Conv2d(channels, 4 * channels, 3, padding=1, bias=False), shuffle=nn.PixelShuffle(2)
+                    expand=nn.Conv2d(channels, 4 * channels, 3, padding=1, bias=False),
+                    shuffle=nn.PixelShuffle(2),
                 )
             )
             for channels in (3 * dim, 3 * dim, 2 * dim)
@@ -113,12 +123,20 @@ class ConStyleMaxim(GuidedNetwork):
         self.output = nn.Conv2d(2 * dim, 3, 3, padding=1, bias=bias)
         make_channels_last(self)
 
-    def restore(self, image: Tensor, guides: Sequence[Tensor | None], codes: Codes | None) -> Tensor:
-        """Down with the image's scales and the guides, then gate the encoders' outputs, and up with them."""
-        scales = [conv(scale) for conv, scale in zip(self.preprocess, scales_of(image), strict=True)]
+    def restore(
+        self, image: Tensor, guides: Sequence[Tensor | None], codes: Codes | None
+    ) -> Tensor:
+        """Down with the image's scales and the guides, then gate the encoders' outputs, and up with
+        them.
+        """
+        scales = [
+            conv(scale) for conv, scale in zip(self.preprocess, scales_of(image), strict=True)
+        ]
         x = scales[0]
         encoded = []
-        for stage, scale, downsample, guide in zip(self.down, scales, self.downsample, guides, strict=True):
+        for stage, scale, downsample, guide in zip(
+            self.down, scales, self.downsample, guides, strict=True
+        ):
             x = stage(x, scale)
             encoded.append(x)
             x = downsample(x, guide)
@@ -131,7 +149,9 @@ class ConStyleMaxim(GuidedNetwork):
 
 
 class StageFeatures(NamedTuple):
-    """What a stage of MAXIM leaves on its three levels, from fine to coarse: (N, C, H, W), half and a quarter of it."""
+    """What a stage of MAXIM leaves on its three levels, from fine to coarse: (N, C, H, W), half and
+    a quarter of it.
+    """
 
     encoded: list[Tensor]
     decoded: list[Tensor]
@@ -150,10 +170,15 @@ class MaximStage(nn.Module):
         ValueError: `dim` is not a positive multiple of 4.
     """
 
-    def __init__(self, *, dim: int, num_blocks_bottleneck: int, bias: bool, follows: bool = False) -> None:
+    def __init__(
+        self, *, dim: int, num_blocks_bottleneck: int, bias: bool, follows: bool = False
+    ) -> None:
         super().__init__()
         if dim <= 0 or dim % 4:
-            raise ValueError(f"dim is {dim}; it must be a positive multiple of 4 (channel attention quarters it).")
+            raise ValueError(
+                f"dim is {dim}; it must be a positive multiple of 4 (channel attention quarters "
+                "it)."
+            )
         widths = [dim, 2 * dim, 4 * dim]
         sides = TOKENS_PER_SIDE[:3]
         fine_to_coarse = list(zip(widths, sides, strict=True))
@@ -164,18 +189,27 @@ class MaximStage(nn.Module):
 
         def recall() -> nn.ModuleList:
             levels = fine_to_coarse if follows else []
-            return nn.ModuleList(CrossGating(width, None, width, side, bias) for width, side in levels)
+            return nn.ModuleList(
+                CrossGating(width, None, width, side, bias) for width, side in levels
+            )
 
-        self.preprocess = nn.ModuleList(nn.Conv2d(3, width, 3, padding=1, bias=bias) for width in widths)
+        self.preprocess = nn.ModuleList(
+            nn.Conv2d(3, width, 3, padding=1, bias=bias) for width in widths
+        )
         self.recall_attended = recall()
         self.down = nn.ModuleList(
             EncoderBlock(below + width, width, side, bias)
             for below, width, side in zip([dim, *widths[:-1]], widths, sides, strict=True)
         )
         self.recall_features = recall()
-        self.downsample = nn.ModuleList(nn.Conv2d(width, width, 4, 2, padding=1, bias=bias) for width in widths)
+        self.downsample = nn.ModuleList(
+            nn.Conv2d(width, width, 4, 2, padding=1, bias=bias) for width in widths
+        )
         self.bottleneck = nn.Sequential(
-            *(BottleneckBlock(widths[-1], TOKENS_PER_SIDE[3], bias) for _ in range(num_blocks_bottleneck))
+            *(
+                BottleneckBlock(widths[-1], TOKENS_PER_SIDE[3], bias)
+                for _ in range(num_blocks_bottleneck)
+            )
         )
         self.signals = nn.ModuleList(to_width(width, widths) for width, _ in coarse_to_fine)
         gates = [widths[-1], *reversed(widths[1:])]
@@ -188,10 +222,15 @@ class MaximStage(nn.Module):
             nn.ConvTranspose2d(gate, width, 2, stride=2, bias=bias)
             for gate, (width, _) in zip(gates, coarse_to_fine, strict=True)
         )
-        self.up = nn.ModuleList(EncoderBlock(4 * width, width, side, bias) for width, side in coarse_to_fine)
+        self.up = nn.ModuleList(
+            EncoderBlock(4 * width, width, side, bias) for width, side in coarse_to_fine
+        )
 
     def features(
-        self, scales: Sequence[Tensor], attended: Sequence[Tensor] = (), before: StageFeatures | None = None
+        self,
+        scales: Sequence[Tensor],
+        attended: Sequence[Tensor] = (),
+        before: StageFeatures | None = None,
     ) -> StageFeatures:
         """Pass an image down, gate what the encoders say, and pass it up again.
 
@@ -202,10 +241,15 @@ class MaximStage(nn.Module):
         """
         inputs = [conv(scale) for conv, scale in zip(self.preprocess, scales, strict=True)]
         if before is not None:
-            inputs = [gating(x, y)[0] for gating, x, y in zip(self.recall_attended, inputs, attended, strict=True)]
+            inputs = [
+                gating(x, y)[0]
+                for gating, x, y in zip(self.recall_attended, inputs, attended, strict=True)
+            ]
         x = inputs[0]
         encoded: list[Tensor] = []
-        for level, (stage, scale, downsample) in enumerate(zip(self.down, inputs, self.downsample, strict=True)):
+        for level, (stage, scale, downsample) in enumerate(
+            zip(self.down, inputs, self.downsample, strict=True)
+        ):
             x = stage(x, scale)
             if before is not None:
                 x, _ = self.recall_features[level](x, before.encoded[level] + before.decoded[level])
@@ -225,7 +269,8 @@ class MaximStage(nn.Module):
 class Maxim(RestorationNetwork, MaximStage):
     """MAXIM-1S, the original ConStyle-MAXIM is compared with.
 
-    It has the published 8.176 M parameters less those that no forward pass touches (see the README's table).
+    It has the published 8.176 M parameters less those that no forward pass touches (see the
+    README's table).
     Source: arXiv 2201.02973, section 3; the defaults are MAXIM-1S's.
 
     Args:
@@ -245,6 +290,8 @@ class Maxim(RestorationNetwork, MaximStage):
         make_channels_last(self)
 
     def restore(self, image: Tensor) -> Tensor:
-        """The residual (N, 3, H, W) that turns `image` into the clean one; H and W are divisible by 64."""
+        """The residual (N, 3, H, W) that turns `image` into the clean one; H and W are divisible by
+        64.
+        """
         residual: Tensor = self.output(self.features(scales_of(image)).decoded[0])
         return residual

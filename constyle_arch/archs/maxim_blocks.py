@@ -18,19 +18,19 @@ from constyle_arch.archs.layers import ChannelMeans, Dense, LayerNorm2d, Stage, 
 
 LAYER_NORM_EPS = 1e-6
 TOKENS_PER_SIDE = (16, 16, 8, 8)
-"""Sides of a block in pixels, and of the grid in cells, on each level from full resolution to 1/8."""
+"""Sides of a block in pixels, and of the grid in cells, on each level from full resolution to
+1/8."""
 
 Axis = Literal["grid", "block"]
 
 
 class TokenMixing(nn.Linear, Fusible):
-    """One linear map over the tokens of each group of pixels, for every group and channel (MAXIM, section 3.2).
+    """One linear map over the tokens of each group of pixels, for every group and channel (MAXIM,
+    section 3.2).
 
-    Args:
-        side: S, the tokens are S×S.
-        axis: `grid`, where the tokens of a group are the pixels at one place of all S×S cells of the image, or `block`,
-            where they are the pixels of one of its cells of S×S.
-        bias: whether a bias is added.
+    Args: side: S, the tokens are S×S. axis: `grid`, where the tokens of a group are the pixels at
+        one place of all S×S cells of the image, or `block`, where they are the pixels of one of its
+        cells of S×S. bias: whether a bias is added.
     """
 
     def __init__(self, side: int, axis: Axis, bias: bool) -> None:
@@ -55,7 +55,9 @@ class TokenMixing(nn.Linear, Fusible):
 
 
 class SpatialGatingUnit(nn.Module):
-    """u·(v + 1) of the halves u, v of the channels, v normalised and mixed over the tokens (MAXIM, section 3.2)."""
+    """u·(v + 1) of the halves u, v of the channels, v normalised and mixed over the tokens (MAXIM,
+    section 3.2).
+    """
 
     def __init__(self, channels: int, side: int, axis: Axis) -> None:
         super().__init__()
@@ -68,7 +70,9 @@ class SpatialGatingUnit(nn.Module):
 
 
 class GatedMLP(Fusible):
-    """gMLP layer over the tokens of an axis: norm, expand, GELU, spatial gating unit, reduce, residual."""
+    """gMLP layer over the tokens of an axis: norm, expand, GELU, spatial gating unit, reduce,
+    residual.
+    """
 
     def __init__(self, channels: int, side: int, axis: Axis, bias: bool) -> None:
         super().__init__()
@@ -152,7 +156,9 @@ class ResidualDenseAttention(Fusible):
 
 
 class EncoderBlock(nn.Module):
-    """Mixes `x` and `skip`, then twice multi-axis gMLP and RCAB, inside a residual; used down and up."""
+    """Mixes `x` and `skip`, then twice multi-axis gMLP and RCAB, inside a residual; used down and
+    up.
+    """
 
     def __init__(self, in_channels: int, channels: int, side: int, bias: bool) -> None:
         super().__init__()
@@ -172,16 +178,17 @@ class EncoderBlock(nn.Module):
 
 @OPERATOR_REGISTRY.register()
 class MaximBlock(nn.Sequential):
-    """MAXIM's operator: a multi-axis gMLP, then convolutions with channel attention, each in a residual.
+    """MAXIM's operator: a multi-axis gMLP, then convolutions with channel attention, each in a
+    residual.
 
-    Args:
-        channels: of the input and the output; a multiple of 4.
-        side: see `TOKENS_PER_SIDE`.
-        bias: whether convolutions and dense layers have biases, those that MAXIM always gives one aside.
+    Args: channels: of the input and the output; a multiple of 4. side: see `TOKENS_PER_SIDE`. bias:
+        whether convolutions and dense layers have biases, those that MAXIM always gives one aside.
     """
 
     def __init__(self, channels: int, side: int = 8, bias: bool = False) -> None:
-        super().__init__(MultiAxisGatedMLP(channels, side, bias), ResidualConvAttention(channels, bias))
+        super().__init__(
+            MultiAxisGatedMLP(channels, side, bias), ResidualConvAttention(channels, bias)
+        )
         self.multiple = side
 
 
@@ -224,20 +231,22 @@ class GatingWeights(Fusible):
 
 
 class CrossGating(nn.Module):
-    """Gates encoder features with a coarser gate signal and the other way round (MAXIM, section 3.3).
+    """Gates encoder features with a coarser gate signal and the other way round (MAXIM, section
+    3.3).
 
-    Args:
-        x_channels: of the encoder features.
-        y_channels: of the gate signal, at half the resolution; None where it has the features' size.
-        channels: of both results.
-        side: see `TOKENS_PER_SIDE`.
-        bias: whether convolutions and dense layers have biases.
+    Args: x_channels: of the encoder features. y_channels: of the gate signal, at half the
+        resolution; None where it has the features' size. channels: of both results. side: see
+        `TOKENS_PER_SIDE`. bias: whether convolutions and dense layers have biases.
     """
 
-    def __init__(self, x_channels: int, y_channels: int | None, channels: int, side: int, bias: bool) -> None:
+    def __init__(
+        self, x_channels: int, y_channels: int | None, channels: int, side: int, bias: bool
+    ) -> None:
         super().__init__()
         self.upsample = (
-            nn.Identity() if y_channels is None else nn.ConvTranspose2d(y_channels, channels, 2, stride=2, bias=bias)
+            nn.Identity()
+            if y_channels is None
+            else nn.ConvTranspose2d(y_channels, channels, 2, stride=2, bias=bias)
         )
         self.project_x = nn.Conv2d(x_channels, channels, 1, bias=bias)
         self.project_y = nn.Conv2d(channels, channels, 1, bias=bias)
@@ -252,28 +261,41 @@ class CrossGating(nn.Module):
         self.gelu = nn.GELU()
 
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (N, x_channels, H, W) and gate (N, y_channels, H/2, W/2) to both at (N, channels, H, W)."""
+        """Features (N, x_channels, H, W) and gate (N, y_channels, H/2, W/2) to both at (N,
+        channels, H, W).
+        """
         x, y = self.project_x(x), self.project_y(self.upsample(y))
-        hidden_x, hidden_y = self.gelu(self.expand_x(self.norm_x(x))), self.gelu(self.expand_y(self.norm_y(y)))
+        hidden_x, hidden_y = (
+            self.gelu(self.expand_x(self.norm_x(x))),
+            self.gelu(self.expand_y(self.norm_y(y))),
+        )
         y = y + self.reduce_y(hidden_y * self.weights_x(hidden_x))
         x = x + self.reduce_x(hidden_x * self.weights_y(hidden_y)) + y
         return x, y
 
 
 def resize_to(x: Tensor, like: Tensor) -> Tensor:
-    """Resize `x` (N, C, h, w) to the height and width of `like`: bilinear, antialiased where it shrinks."""
+    """Resize `x` (N, C, h, w) to the height and width of `like`: bilinear, antialiased where it
+    shrinks.
+    """
     size = like.shape[-2:]
     if x.shape[-2:] == size:
         return x
     if x.shape[-1] < size[-1]:
         return F.interpolate(x, size=size, mode="bilinear")
     # CPUs have no half precision here
-    return F.interpolate(at_least_float32(x), size=size, mode="bilinear", antialias=True).to(x.dtype)
+    return F.interpolate(at_least_float32(x), size=size, mode="bilinear", antialias=True).to(
+        x.dtype
+    )
 
 
 class ResizeAndConcat(nn.ModuleList):
-    """Features of several levels brought to one: each resized and passed through its module, then concatenated."""
+    """Features of several levels brought to one: each resized and passed through its module, then
+    concatenated.
+    """
 
     def forward(self, features: Sequence[Tensor], like: Tensor) -> Tensor:
         """Features (N, C_i, h_i, w_i) to (N, ΣC'_i, H, W) at the height and width of `like`."""
-        return torch.cat([module(resize_to(x, like)) for module, x in zip(self, features, strict=True)], dim=1)
+        return torch.cat(
+            [module(resize_to(x, like)) for module, x in zip(self, features, strict=True)], dim=1
+        )

@@ -1,6 +1,8 @@
-"""MAXIM of several stages (Tu et al., CVPR 2022, arXiv 2201.02973, figure 2), as its authors released MAXIM-2S and -3S.
+"""MAXIM of several stages (Tu et al., CVPR 2022, arXiv 2201.02973, figure 2), as its authors
+released MAXIM-2S and -3S.
 
-The release is written in JAX, whose habits the network keeps: GELU by tanh, and images extended on both sides.
+The release is written in JAX, whose habits the network keeps: GELU by tanh, and images extended on
+both sides.
 """
 
 from typing import Any
@@ -8,13 +10,20 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from constyle_arch.archs.layers import RestorationNetwork, checked_image, make_channels_last, pad_to_multiple
+from constyle_arch.archs.layers import (
+    RestorationNetwork,
+    checked_image,
+    make_channels_last,
+    pad_to_multiple,
+)
 from constyle_arch.archs.maxim_arch import MaximStage, StageFeatures, scales_of
 from constyle_arch.registry import ARCH_REGISTRY
 
 
 class SupervisedAttention(nn.Module):
-    """SAM: makes an image of features, and weighs the features by it (MPRNet, CVPR 2021, arXiv 2102.02808)."""
+    """SAM: makes an image of features, and weighs the features by it (MPRNet, CVPR 2021, arXiv
+    2102.02808).
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -23,7 +32,9 @@ class SupervisedAttention(nn.Module):
         self.weigh = nn.Conv2d(3, channels, 3, padding=1)
 
     def forward(self, x: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (N, C, H, W) and the degraded image (N, 3, H, W) to the attended features and the restored image."""
+        """Features (N, C, H, W) and the degraded image (N, 3, H, W) to the attended features and
+        the restored image.
+        """
         restored = self.restore(x) + image
         return x + self.project(x) * self.weigh(restored).sigmoid(), restored
 
@@ -32,9 +43,10 @@ class SupervisedAttention(nn.Module):
 class MultiStageMaxim(RestorationNetwork):
     """MAXIM-2S (14.176 M parameters) and MAXIM-3S (22.213 M), by the number of stages.
 
-    Every stage restores the image at three scales, and a stage takes in the features of the one before. The last
-    stage's image at full scale is the result. Its two coarse ones are there for training with `all_images`; gradients
-    of the result do not reach their convolutions, which are frozen so that processes need not wait for them.
+    Every stage restores the image at three scales, and a stage takes in the features of the one
+    before. The last stage's image at full scale is the result. Its two coarse ones are there for
+    training with `all_images`; gradients of the result do not reach their convolutions, which are
+    frozen so that processes need not wait for them.
     Source: arXiv 2201.02973, section 3; the defaults are MAXIM-3S's.
 
     Args:
@@ -50,17 +62,25 @@ class MultiStageMaxim(RestorationNetwork):
     stages: Any
     heads: Any
 
-    def __init__(self, *, num_stages: int = 3, dim: int = 32, num_blocks_bottleneck: int = 2) -> None:
+    def __init__(
+        self, *, num_stages: int = 3, dim: int = 32, num_blocks_bottleneck: int = 2
+    ) -> None:
         super().__init__()
         if num_stages < 2:
-            raise ValueError(f"num_stages is {num_stages}; it must be at least 2. The network of one stage is Maxim.")
+            raise ValueError(
+                f"num_stages is {num_stages}; it must be at least 2. The network of one stage is "
+                "Maxim."
+            )
         self.stages = nn.ModuleList(
-            MaximStage(dim=dim, num_blocks_bottleneck=num_blocks_bottleneck, bias=True, follows=stage > 0)
+            MaximStage(
+                dim=dim, num_blocks_bottleneck=num_blocks_bottleneck, bias=True, follows=stage > 0
+            )
             for stage in range(num_stages)
         )
         widths = [dim, 2 * dim, 4 * dim]
         self.heads = nn.ModuleList(
-            nn.ModuleList(SupervisedAttention(width) for width in widths) for _ in range(num_stages - 1)
+            nn.ModuleList(SupervisedAttention(width) for width in widths)
+            for _ in range(num_stages - 1)
         )
         self.heads.append(nn.ModuleList(nn.Conv2d(width, 3, 3, padding=1) for width in widths))
         for head in self.heads[-1][1:]:
@@ -77,28 +97,41 @@ class MultiStageMaxim(RestorationNetwork):
     def restored(self, lq: Tensor, image: Tensor, *conditions: Any) -> Tensor:
         """The clean version of `image`, which is `lq` padded; cropped to the place of `lq`."""
         (top, height), (left, width) = (
-            ((whole - part) // 2, part) for whole, part in zip(image.shape[2:], lq.shape[2:], strict=True)
+            ((whole - part) // 2, part)
+            for whole, part in zip(image.shape[2:], lq.shape[2:], strict=True)
         )
         return (self.restore(image) + image)[..., top : top + height, left : left + width]
 
     def restore(self, image: Tensor) -> Tensor:
-        """The residual (N, 3, H, W) that turns `image` into the clean one; H and W are divisible by 64."""
+        """The residual (N, 3, H, W) that turns `image` into the clean one; H and W are divisible by
+        64.
+        """
         residual: Tensor = self.heads[-1][0](self.pass_stages(image)[0].decoded[0])
         return residual
 
     def all_images(self, image: Tensor) -> list[list[Tensor]]:
-        """What every stage makes of `image` (N, 3, H, W), H and W divisible by 64: images at scales 1, ½ and ¼."""
+        """What every stage makes of `image` (N, 3, H, W), H and W divisible by 64: images at scales
+        1, ½ and ¼.
+        """
         features, scales, images = self.pass_stages(image)
-        last = [conv(x) + scale for conv, x, scale in zip(self.heads[-1], features.decoded, scales, strict=True)]
+        last = [
+            conv(x) + scale
+            for conv, x, scale in zip(self.heads[-1], features.decoded, scales, strict=True)
+        ]
         return [*images, last]
 
     def pass_stages(self, image: Tensor) -> tuple[StageFeatures, list[Tensor], list[list[Tensor]]]:
-        """The last stage's features, the scales of `image`, and the images of the stages before the last."""
+        """The last stage's features, the scales of `image`, and the images of the stages before the
+        last.
+        """
         scales = scales_of(image)
         features: StageFeatures = self.stages[0].features(scales)
         images = []
         for attention, stage in zip(self.heads[:-1], self.stages[1:], strict=True):
-            pairs = [sam(x, scale) for sam, x, scale in zip(attention, features.decoded, scales, strict=True)]
+            pairs = [
+                sam(x, scale)
+                for sam, x, scale in zip(attention, features.decoded, scales, strict=True)
+            ]
             attended, restored = zip(*pairs, strict=True)
             images.append(list(restored))
             features = stage.features(scales, attended, features)
@@ -106,9 +139,11 @@ class MultiStageMaxim(RestorationNetwork):
 
 
 def pad_both_sides(image: Tensor, multiple: int) -> Tensor:
-    """Mirror the border of `image` (N, C, H, W), as much on opposite sides, until both sides divide by `multiple`.
+    """Mirror the border of `image` (N, C, H, W), as much on opposite sides, until both sides divide
+    by `multiple`.
 
-    An odd side first gets one pixel at its end. Where a side is too short to be mirrored, the last pixels are repeated.
+    An odd side first gets one pixel at its end. Where a side is too short to be mirrored, the last
+    pixels are repeated.
     """
     image = pad_to_multiple(image, 2)
     height, width = image.shape[-2:]

@@ -1,4 +1,6 @@
-"""NAFNet's operator and NAFNet (Chen et al., ECCV 2022, arXiv 2204.04676), and ConStyle-NAFNet (arXiv 2402.15784)."""
+"""NAFNet's operator and NAFNet (Chen et al., ECCV 2022, arXiv 2204.04676), and ConStyle-NAFNet
+(arXiv 2402.15784).
+"""
 
 from collections.abc import Sequence
 
@@ -8,7 +10,10 @@ from torch import Tensor, nn
 
 from constyle_arch.archs import fused
 from constyle_arch.archs.fused import Fusible, fusible
-from constyle_arch.archs.general_restoration_arch import OPERATOR_REGISTRY, GeneralRestorationNetwork
+from constyle_arch.archs.general_restoration_arch import (
+    OPERATOR_REGISTRY,
+    GeneralRestorationNetwork,
+)
 from constyle_arch.archs.layers import (
     ChannelMeans,
     LayerNorm2d,
@@ -25,7 +30,8 @@ LAYER_NORM_EPS = 1e-6
 class NAFBlock(Fusible):
     """NAFNet's operator: convolutions gated by products, without activations (NAFNet, section 3).
 
-    Both residuals are scaled by factors β and γ that start at 0, so that a new block changes nothing.
+    Both residuals are scaled by factors β and γ that start at 0, so that a new block changes
+    nothing.
 
     Args:
         channels: of the input and the output.
@@ -64,7 +70,8 @@ class NAFBlock(Fusible):
 
 
 class BaselineBlock(nn.Module):
-    """The block NAFNet's paper starts from: GELU for the gates, squeeze and excitation for the attention (section 3.2).
+    """The block NAFNet's paper starts from: GELU for the gates, squeeze and excitation for the
+    attention (section 3.2).
 
     Args:
         channels: of the input and the output.
@@ -102,7 +109,8 @@ BLOCKS = {"NAF": NAFBlock, "Baseline": BaselineBlock}
 
 @ARCH_REGISTRY.register()
 class ConStyleNAFNet(GeneralRestorationNetwork):
-    """ConStyle-NAFNet: the general restoration network with NAFNet's operator (12.740 M parameters).
+    """ConStyle-NAFNet: the general restoration network with NAFNet's operator (12.740 M
+    parameters).
 
     Source: arXiv 2402.15784, section 4; the defaults are the paper's.
 
@@ -146,8 +154,8 @@ class ConStyleNAFNet(GeneralRestorationNetwork):
 class NAFNet(RestorationNetwork):
     """NAFNet, the original ConStyle-NAFNet is compared with (87.404 M parameters by default).
 
-    Source: arXiv 2204.04676, with its release's names of tensors; the defaults are those of the comparison in arXiv
-    2402.15784.
+    Source: arXiv 2204.04676, with its release's names of tensors; the defaults are those of the
+    comparison in arXiv 2402.15784.
 
     Args:
         width: channels at full resolution; each stage down doubles them.
@@ -180,7 +188,8 @@ class NAFNet(RestorationNetwork):
             raise ValueError(f"width is {width}; it must be at least 1.")
         if len(enc_blk_nums) != len(dec_blk_nums):
             raise ValueError(
-                f"enc_blk_nums {list(enc_blk_nums)} and dec_blk_nums {list(dec_blk_nums)} must be of one length."
+                f"enc_blk_nums {list(enc_blk_nums)} and dec_blk_nums {list(dec_blk_nums)} must be "
+                "of one length."
             )
         self.in_channels = self.out_channels = img_channel
 
@@ -191,16 +200,20 @@ class NAFNet(RestorationNetwork):
         self.multiple = 2 ** len(enc_blk_nums)
         self.intro = nn.Conv2d(img_channel, width, 3, padding=1)
         self.encoders = nn.ModuleList(
-            stage(channels, blocks) for channels, blocks in zip(widths[:-1], enc_blk_nums, strict=True)
+            stage(channels, blocks)
+            for channels, blocks in zip(widths[:-1], enc_blk_nums, strict=True)
         )
-        self.downs = nn.ModuleList(nn.Conv2d(channels, 2 * channels, 2, stride=2) for channels in widths[:-1])
+        self.downs = nn.ModuleList(
+            nn.Conv2d(channels, 2 * channels, 2, stride=2) for channels in widths[:-1]
+        )
         self.middle_blks = stage(widths[-1], middle_blk_num)
         self.ups = nn.ModuleList(
             nn.Sequential(nn.Conv2d(channels, 2 * channels, 1, bias=False), nn.PixelShuffle(2))
             for channels in reversed(widths[1:])
         )
         self.decoders = nn.ModuleList(
-            stage(channels, blocks) for channels, blocks in zip(reversed(widths[:-1]), dec_blk_nums, strict=True)
+            stage(channels, blocks)
+            for channels, blocks in zip(reversed(widths[:-1]), dec_blk_nums, strict=True)
         )
         self.ending = nn.Conv2d(width, img_channel, 3, padding=1)
         make_channels_last(self)

@@ -1,4 +1,6 @@
-"""OriginConv: the plain convolutions that ConStyle v2 compares ConStyle-Conv with (arXiv 2406.18242)."""
+"""OriginConv: the plain convolutions that ConStyle v2 compares ConStyle-Conv with (arXiv
+2406.18242).
+"""
 
 from itertools import pairwise
 
@@ -13,10 +15,12 @@ from constyle_arch.registry import ARCH_REGISTRY
 class OriginConv(RestorationNetwork):
     """An encoder and a decoder of plain convolutions without ConStyle (5.033 M parameters).
 
-    A block a stage, at d, 2d, 4d channels on the way down, 4d at the bottleneck, and 4d, 2d, 2d on the way up. No skip
+    A block a stage, at d, 2d, 4d channels on the way down, 4d at the bottleneck, and 4d, 2d, 2d on
+    the way up. No skip
     joins the two ways: only the input is added at the end.
 
-    Source: the release of ConStyle v2 (arXiv 2406.18242). Convolutions start as `ConStyleConv`'s do.
+    Source: the release of ConStyle v2 (arXiv 2406.18242). Convolutions start as `ConStyleConv`'s
+    do.
 
     Args:
         dim: d, channels at full resolution; a multiple of 4.
@@ -30,12 +34,16 @@ class OriginConv(RestorationNetwork):
     def __init__(self, *, dim: int = 48) -> None:
         super().__init__()
         if dim <= 0 or dim % 4:
-            raise ValueError(f"dim is {dim}; it must be a positive multiple of 4 (a level's channels are quartered).")
+            raise ValueError(
+                f"dim is {dim}; it must be a positive multiple of 4 (a level's channels are "
+                "quartered)."
+            )
         down, up = (dim, 2 * dim, 4 * dim, 4 * dim), (4 * dim, 4 * dim, 2 * dim, 2 * dim)
         self.preprocess = conv_act(3, dim, "prelu")
         self.down = nn.ModuleList(ConvBlock(channels, "prelu") for channels in down[:3])
         self.downsample = nn.ModuleList(
-            nn.Conv2d(fine, coarse // 4, 3, padding=1, bias=False) for fine, coarse in pairwise(down)
+            nn.Conv2d(fine, coarse // 4, 3, padding=1, bias=False)
+            for fine, coarse in pairwise(down)
         )
         self.bottleneck = ConvBlock(4 * dim, "prelu")
         self.upsample = nn.ModuleList(
@@ -49,7 +57,9 @@ class OriginConv(RestorationNetwork):
         make_channels_last(self)
 
     def restore(self, image: Tensor) -> Tensor:
-        """The residual (N, 3, H, W) that turns `image` into the clean one; H and W are divisible by 8."""
+        """The residual (N, 3, H, W) that turns `image` into the clean one; H and W are divisible by
+        8.
+        """
         x = self.preprocess(image)
         for block, downsample in zip(self.down, self.downsample, strict=True):
             x = nn.functional.pixel_unshuffle(downsample(block(x)), 2)

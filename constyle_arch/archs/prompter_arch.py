@@ -1,4 +1,6 @@
-"""The prompter of ConStyle v2 (arXiv 2406.18242): ConStyle with a classifier, to be trained on its own."""
+"""The prompter of ConStyle v2 (arXiv 2406.18242): ConStyle with a classifier, to be trained on its
+own.
+"""
 
 from typing import NamedTuple
 
@@ -12,7 +14,9 @@ HIDDEN_CHANNELS = 512
 
 
 class Prompt(NamedTuple):
-    """What the prompter makes of an image batch: as `Encoding`, and the classes' scores (N, classes)."""
+    """What the prompter makes of an image batch: as `Encoding`, and the classes' scores (N,
+    classes).
+    """
 
     codes: Codes
     features: tuple[Tensor, Tensor, Tensor]
@@ -23,7 +27,8 @@ class Prompt(NamedTuple):
 class Prompter(ConStyle):
     """ConStyle with a classifier beside its projections (1.835 M parameters with 1000 classes).
 
-    Trained by `PrompterModel`; a network that ConStyle guides then takes it by `path.pretrain_constyle`.
+    Trained by `PrompterModel`; a network that ConStyle guides then takes it by
+    `path.pretrain_constyle`.
 
     Source: ConStyle v2, arXiv 2406.18242.
 
@@ -43,7 +48,10 @@ class Prompter(ConStyle):
             raise ValueError(f"num_classes is {num_classes}; it must be at least 2.")
         super().__init__(initialization=initialization)
         self.classifier = nn.Sequential(
-            nn.Linear(256, HIDDEN_CHANNELS), nn.ReLU(), nn.Dropout(0.5), nn.Linear(HIDDEN_CHANNELS, num_classes)
+            nn.Linear(256, HIDDEN_CHANNELS),
+            nn.ReLU(),
+            nn.Dropout(0.5),
+            nn.Linear(HIDDEN_CHANNELS, num_classes),
         )
         self.num_classes = num_classes
 
@@ -53,7 +61,9 @@ class Prompter(ConStyle):
         return self
 
     def forward(self, image: Tensor) -> Prompt:  # type: ignore[override]  # an Encoding with scores
-        """Encode and classify `image` (N, 3, H, W) with values in [0, 1]; in training mode N must be at least 2."""
+        """Encode and classify `image` (N, 3, H, W) with values in [0, 1]; in training mode N must
+        be at least 2.
+        """
         *features, deepest = self.features(image)
         pooled = at_least_float32(deepest).mean(dim=(2, 3))
         with without_autocast(pooled.device):

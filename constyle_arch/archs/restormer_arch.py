@@ -1,4 +1,6 @@
-"""Restormer (Zamir et al., CVPR 2022, arXiv 2111.09881), its operator, and ConStyle-Restormer (arXiv 2402.15784)."""
+"""Restormer (Zamir et al., CVPR 2022, arXiv 2111.09881), its operator, and ConStyle-Restormer
+(arXiv 2402.15784).
+"""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -12,8 +14,17 @@ from torch import Tensor, nn
 
 from constyle_arch.archs import fused
 from constyle_arch.archs.fused import Fusible, fusible
-from constyle_arch.archs.general_restoration_arch import OPERATOR_REGISTRY, GeneralRestorationNetwork
-from constyle_arch.archs.layers import LayerNorm2d, RestorationNetwork, Stage, TakesStatistics, make_channels_last
+from constyle_arch.archs.general_restoration_arch import (
+    OPERATOR_REGISTRY,
+    GeneralRestorationNetwork,
+)
+from constyle_arch.archs.layers import (
+    LayerNorm2d,
+    RestorationNetwork,
+    Stage,
+    TakesStatistics,
+    make_channels_last,
+)
 from constyle_arch.registry import ARCH_REGISTRY
 from constyle_arch.tiles import tiles_of
 
@@ -21,7 +32,9 @@ LAYER_NORM_EPS = 1e-5
 
 
 class BiasFreeLayerNorm2d(nn.Module):
-    """Divides each pixel of (N, C, H, W) by the standard deviation of its channels; the mean stays."""
+    """Divides each pixel of (N, C, H, W) by the standard deviation of its channels; the mean
+    stays.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -35,7 +48,9 @@ class BiasFreeLayerNorm2d(nn.Module):
 
 def named(name: str, *modules: nn.Module) -> nn.Sequential:
     """`modules` in turn, under one more name: checkpoints of the release have it."""
-    return nn.Sequential(OrderedDict({name: modules[0] if len(modules) == 1 else nn.Sequential(*modules)}))
+    return nn.Sequential(
+        OrderedDict({name: modules[0] if len(modules) == 1 else nn.Sequential(*modules)})
+    )
 
 
 def layer_norm(kind: str, channels: int) -> nn.Sequential:
@@ -58,7 +73,9 @@ class TransposedAttention(Fusible, TakesStatistics):
         self.heads = heads
         self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
         self.qkv = nn.Conv2d(channels, 3 * channels, 1, bias=bias)
-        self.qkv_dwconv = nn.Conv2d(3 * channels, 3 * channels, 3, padding=1, groups=3 * channels, bias=bias)
+        self.qkv_dwconv = nn.Conv2d(
+            3 * channels, 3 * channels, 3, padding=1, groups=3 * channels, bias=bias
+        )
         self.project_out = nn.Conv2d(channels, channels, 1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -67,7 +84,9 @@ class TransposedAttention(Fusible, TakesStatistics):
         if self.window is None or not self.is_local(x):
             return self.attend(qkv)
         out = torch.zeros_like(x)
-        rows, columns = (tiles_of(length, self.window, self.window // 2, 1) for length in x.shape[2:])
+        rows, columns = (
+            tiles_of(length, self.window, self.window // 2, 1) for length in x.shape[2:]
+        )
         for row, column in product(rows, columns):
             weights = row.weights[:, None] * column.weights
             part = self.attend(qkv[..., row.pixels, column.pixels])
@@ -76,17 +95,26 @@ class TransposedAttention(Fusible, TakesStatistics):
 
     @fusible(fused.transposed_attention, project_out=nn.Conv2d)
     def attend(self, qkv: Tensor) -> Tensor:
-        """softmax(q̂ k̂ᵀ · temperature) v of q, k and v, the thirds of (N, 3·C, H, W), projected (equation 1)."""
+        """softmax(q̂ k̂ᵀ · temperature) v of q, k and v, the thirds of (N, 3·C, H, W), projected
+        (equation 1).
+        """
         height, width = qkv.shape[2:]
         q, k, v = qkv.chunk(3, dim=1)
-        q, k, v = (rearrange(part, "n (head c) y x -> n head c (y x)", head=self.heads) for part in (q, k, v))
+        q, k, v = (
+            rearrange(part, "n (head c) y x -> n head c (y x)", head=self.heads)
+            for part in (q, k, v)
+        )
         q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
         attention = (q @ k.mT * self.temperature).softmax(dim=-1)
-        return self.project_out(rearrange(attention @ v, "n head c (y x) -> n (head c) y x", y=height, x=width))
+        return self.project_out(
+            rearrange(attention @ v, "n head c (y x) -> n (head c) y x", y=height, x=width)
+        )
 
 
 class GatedFeedForward(Fusible):
-    """GDFN: a depthwise-convolved feed-forward layer, one half gating the other (Restormer, section 3.2)."""
+    """GDFN: a depthwise-convolved feed-forward layer, one half gating the other (Restormer, section
+    3.2).
+    """
 
     def __init__(self, channels: int, expansion_factor: float, bias: bool) -> None:
         super().__init__()
@@ -95,23 +123,26 @@ class GatedFeedForward(Fusible):
         self.dwconv = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden, bias=bias)
         self.project_out = nn.Conv2d(hidden, channels, 1, bias=bias)
 
-    @fusible(fused.gated_feed_forward, project_in=nn.Conv2d, dwconv=nn.Conv2d, project_out=nn.Conv2d)
+    @fusible(
+        fused.gated_feed_forward, project_in=nn.Conv2d, dwconv=nn.Conv2d, project_out=nn.Conv2d
+    )
     def forward(self, x: Tensor) -> Tensor:
-        """GELU(a) ⊙ b, projected, of the halves a, b of what convolutions make of `x` (N, C, H, W) (equation 2)."""
+        """GELU(a) ⊙ b, projected, of the halves a, b of what convolutions make of `x` (N, C, H, W)
+        (equation 2).
+        """
         gate, value = self.dwconv(self.project_in(x)).chunk(2, dim=1)
         return self.project_out(F.gelu(gate) * value)
 
 
 @OPERATOR_REGISTRY.register()
 class TransformerBlock(nn.Module):
-    """Restormer's operator: attention and feed-forward, each after a layer norm and inside a residual.
+    """Restormer's operator: attention and feed-forward, each after a layer norm and inside a
+    residual.
 
-    Args:
-        channels: of the input and the output.
-        heads: attention heads; they divide `channels`.
-        ffn_expansion_factor: hidden channels of the feed-forward layer, as a multiple of `channels`.
-        bias: whether the convolutions have biases.
-        layer_norm_type: `WithBias` or `BiasFree`.
+    Args: channels: of the input and the output. heads: attention heads; they divide `channels`.
+        ffn_expansion_factor: hidden channels of the feed-forward layer, as a multiple of
+        `channels`. bias: whether the convolutions have biases. layer_norm_type: `WithBias` or
+        `BiasFree`.
 
     Raises:
         ValueError: `heads` do not divide `channels`, or the layer norm is unknown.
@@ -127,7 +158,10 @@ class TransformerBlock(nn.Module):
     ) -> None:
         super().__init__()
         if heads < 1 or channels % heads:
-            raise ValueError(f"heads is {heads} on a level of {channels} channels; heads must divide the channels.")
+            raise ValueError(
+                f"heads is {heads} on a level of {channels} channels; heads must divide the "
+                "channels."
+            )
         self.norm1 = layer_norm(layer_norm_type, channels)
         self.attn = TransposedAttention(channels, heads, bias)
         self.norm2 = layer_norm(layer_norm_type, channels)
@@ -141,18 +175,18 @@ class TransformerBlock(nn.Module):
 
 @ARCH_REGISTRY.register()
 class ConStyleRestormer(GeneralRestorationNetwork):
-    """ConStyle-Restormer: the general restoration network with Restormer's operator (15.575 M parameters).
+    """ConStyle-Restormer: the general restoration network with Restormer's operator (15.575 M
+    parameters).
 
     Source: arXiv 2402.15784, section 4; the defaults are the paper's.
 
-    Args:
-        dim, num_blocks_down, num_blocks_bottleneck, num_blocks_up, num_refinement_blocks: see
-            `GeneralRestorationNetwork`.
-        heads: attention heads on each level, from full resolution to the bottleneck.
-        ffn_expansion_factor: hidden channels of the feed-forward layer, as a multiple of its channels.
-        bias: whether the operator's convolutions, that which fuses the code, and the last one have biases.
-        layer_norm_type: `WithBias` or `BiasFree` (as for Gaussian denoising in Restormer).
-        use_features, use_code, encoder_initialization: see `GuidedNetwork`.
+    Args: dim, num_blocks_down, num_blocks_bottleneck, num_blocks_up, num_refinement_blocks: see
+        `GeneralRestorationNetwork`. heads: attention heads on each level, from full resolution to
+        the bottleneck. ffn_expansion_factor: hidden channels of the feed-forward layer, as a
+        multiple of its channels. bias: whether the operator's convolutions, that which fuses the
+        code, and the last one have biases. layer_norm_type: `WithBias` or `BiasFree` (as for
+        Gaussian denoising in Restormer). use_features, use_code, encoder_initialization: see
+        `GuidedNetwork`.
 
     Raises:
         ValueError: an argument does not fit; the message names it, its value and the wanted one.
@@ -202,18 +236,14 @@ class Restormer(RestorationNetwork):
 
     Source: arXiv 2111.09881, section 3; the defaults and the tensors' names are its own.
 
-    Args:
-        dim: channels at full resolution; a multiple of 4.
-        num_blocks: blocks of the four levels, on the way down and (without the last) up.
-        num_refinement_blocks: blocks after the last level.
-        heads: attention heads on each level.
-        ffn_expansion_factor: hidden channels of the feed-forward layer, as a multiple of its channels.
-        bias: whether convolutions have biases, the first and those that change the resolution aside.
-        layer_norm_type: `WithBias` or `BiasFree`.
-        inp_channels: of the input: 3, or 1 for gray images.
-        out_channels: of the result; the same but for `dual_pixel_task`.
-        dual_pixel_task: whether the input is both views of a dual-pixel sensor, `inp_channels` 6, and the result is not
-            added to it.
+    Args: dim: channels at full resolution; a multiple of 4. num_blocks: blocks of the four levels,
+        on the way down and (without the last) up. num_refinement_blocks: blocks after the last
+        level. heads: attention heads on each level. ffn_expansion_factor: hidden channels of the
+        feed-forward layer, as a multiple of its channels. bias: whether convolutions have biases,
+        the first and those that change the resolution aside. layer_norm_type: `WithBias` or
+        `BiasFree`. inp_channels: of the input: 3, or 1 for gray images. out_channels: of the
+        result; the same but for `dual_pixel_task`. dual_pixel_task: whether the input is both views
+        of a dual-pixel sensor, `inp_channels` 6, and the result is not added to it.
 
     Raises:
         ValueError: an argument does not fit; the message names it, its value and the wanted one.
@@ -238,7 +268,8 @@ class Restormer(RestorationNetwork):
         super().__init__()
         if inp_channels != out_channels and not dual_pixel_task:
             raise ValueError(
-                f"inp_channels is {inp_channels} and out_channels {out_channels}; the result is added to the input, so "
+                f"inp_channels is {inp_channels} and out_channels {out_channels}; the result is "
+                "added to the input, so "
                 "that they must be equal, unless dual_pixel_task is true."
             )
         self.in_channels, self.out_channels = inp_channels, out_channels
@@ -251,16 +282,22 @@ class Restormer(RestorationNetwork):
         def stage(channels: int, level: int, blocks: int) -> Stage:
             return Stage(
                 *(
-                    TransformerBlock(channels, heads[level], ffn_expansion_factor, bias, layer_norm_type)
+                    TransformerBlock(
+                        channels, heads[level], ffn_expansion_factor, bias, layer_norm_type
+                    )
                     for _ in range(blocks)
                 )
             )
 
         def down(width: int) -> nn.Sequential:
-            return named("body", nn.Conv2d(width, width // 2, 3, padding=1, bias=False), nn.PixelUnshuffle(2))
+            return named(
+                "body", nn.Conv2d(width, width // 2, 3, padding=1, bias=False), nn.PixelUnshuffle(2)
+            )
 
         def up(width: int) -> nn.Sequential:
-            return named("body", nn.Conv2d(width, 2 * width, 3, padding=1, bias=False), nn.PixelShuffle(2))
+            return named(
+                "body", nn.Conv2d(width, 2 * width, 3, padding=1, bias=False), nn.PixelShuffle(2)
+            )
 
         self.patch_embed = named("proj", nn.Conv2d(inp_channels, dim, 3, padding=1, bias=False))
         self.encoder_level1 = stage(dim, 0, num_blocks[0])
@@ -287,7 +324,8 @@ class Restormer(RestorationNetwork):
         return self.restore(image)[..., : lq.shape[2], : lq.shape[3]]
 
     def restore(self, image: Tensor) -> Tensor:
-        """The residual (N, out_channels, H, W) that turns `image` into the clean one; H and W are divisible by 8.
+        """The residual (N, out_channels, H, W) that turns `image` into the clean one; H and W are
+        divisible by 8.
 
         With `dual_pixel_task` it is the clean image itself.
         """

@@ -1,4 +1,6 @@
-"""Uformer's operator (Wang et al., CVPR 2022, arXiv 2106.03106), and ConStyle-Uformer (the release of 2406.18242)."""
+"""Uformer's operator (Wang et al., CVPR 2022, arXiv 2106.03106), and ConStyle-Uformer (the release
+of 2406.18242).
+"""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -7,7 +9,11 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from constyle_arch.archs.general_restoration_arch import LEVELS, OPERATOR_REGISTRY, GeneralRestorationNetwork
+from constyle_arch.archs.general_restoration_arch import (
+    LEVELS,
+    OPERATOR_REGISTRY,
+    GeneralRestorationNetwork,
+)
 from constyle_arch.archs.layers import Dense, LayerNorm2d
 from constyle_arch.registry import ARCH_REGISTRY
 
@@ -21,7 +27,9 @@ IMAGE = "n c (rows y) (columns x)"
 
 
 class WindowAttention(nn.Module):
-    """W-MSA: self-attention between the pixels of a window, with a bias for their offset (Uformer, equation 2)."""
+    """W-MSA: self-attention between the pixels of a window, with a bias for their offset (Uformer,
+    equation 2).
+    """
 
     relative_position_index: Tensor
 
@@ -35,19 +43,22 @@ class WindowAttention(nn.Module):
         y, x = torch.cartesian_prod(axis, axis).T
         dy, dx = (place[:, None] - place + WINDOW - 1 for place in (y, x))
         self.register_buffer("relative_position_index", dy * offsets + dx)
-        self.qkv = nn.ModuleDict({"to_q": nn.Linear(channels, channels), "to_kv": nn.Linear(channels, 2 * channels)})
+        self.qkv = nn.ModuleDict(
+            {"to_q": nn.Linear(channels, channels), "to_kv": nn.Linear(channels, 2 * channels)}
+        )
         self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, apart: Tensor | None) -> Tensor:
         """softmax(q kᵀ / √d + B) v in the windows of `x` (N, windows, pixels, C), projected.
 
-        Args:
-            x: the windows.
-            apart: which pixels must not attend to which, (windows, pixels, pixels); None where all may.
+        Args: x: the windows. apart: which pixels must not attend to which, (windows, pixels,
+            pixels); None where all may.
         """
         keys, values = self.qkv["to_kv"](x).chunk(2, dim=-1)
         parts = self.qkv["to_q"](x), keys, values
-        q, k, v = (rearrange(part, "n w p (head c) -> n w head p c", head=self.heads) for part in parts)
+        q, k, v = (
+            rearrange(part, "n w p (head c) -> n w head p c", head=self.heads) for part in parts
+        )
         bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
         if apart is not None:
             bias = bias.masked_fill(apart[:, None], -torch.inf)
@@ -56,7 +67,9 @@ class WindowAttention(nn.Module):
 
 
 def locally_enhanced_feed_forward(channels: int) -> nn.Sequential:
-    """LeFF: a feed-forward layer with a depthwise convolution in its middle (Uformer, section 3.2)."""
+    """LeFF: a feed-forward layer with a depthwise convolution in its middle (Uformer, section
+    3.2).
+    """
     hidden = EXPANSION * channels
     return nn.Sequential(
         OrderedDict(
@@ -69,14 +82,14 @@ def locally_enhanced_feed_forward(channels: int) -> nn.Sequential:
 
 @OPERATOR_REGISTRY.register()
 class LeWinBlock(nn.Module):
-    """Uformer's operator: attention in windows and LeFF, each after a layer norm and inside a residual.
+    """Uformer's operator: attention in windows and LeFF, each after a layer norm and inside a
+    residual.
 
     Every second block of a stage is `shifted`: its windows lie across the borders of the others'.
 
-    Args:
-        channels: of the input and the output.
-        heads: attention heads; they divide `channels`.
-        modulator: whether a learned value for each pixel of a window is added to what attention is given.
+    Args: channels: of the input and the output. heads: attention heads; they divide `channels`.
+        modulator: whether a learned value for each pixel of a window is added to what attention is
+        given.
 
     Raises:
         ValueError: `heads` do not divide `channels`.
@@ -88,7 +101,10 @@ class LeWinBlock(nn.Module):
     def __init__(self, channels: int, heads: int = 1, modulator: bool = False) -> None:
         super().__init__()
         if heads < 1 or channels % heads:
-            raise ValueError(f"heads is {heads} on a level of {channels} channels; heads must divide the channels.")
+            raise ValueError(
+                f"heads is {heads} on a level of {channels} channels; heads must divide the "
+                "channels."
+            )
         self.modulator = nn.Embedding(WINDOW**2, channels) if modulator else None
         self.norm1 = LayerNorm2d(channels)
         self.attn = WindowAttention(channels, heads)
@@ -101,7 +117,9 @@ class LeWinBlock(nn.Module):
         return x + self.mlp(self.norm2(x))
 
     def attend(self, x: Tensor) -> Tensor:
-        """Attention in the windows of `x`; where they are shifted, in those of the image rolled round its borders."""
+        """Attention in the windows of `x`; where they are shifted, in those of the image rolled
+        round its borders.
+        """
         shift = WINDOW // 2 if self.shifted else 0
         rows, columns = (length // WINDOW for length in x.shape[2:])
         sizes = {"rows": rows, "columns": columns, "y": WINDOW, "x": WINDOW}
@@ -112,9 +130,14 @@ class LeWinBlock(nn.Module):
         return rearrange(windows, f"{WINDOWS} -> {IMAGE}", **sizes).roll((shift, shift), (2, 3))
 
     def apart(self, x: Tensor, sizes: dict[str, int]) -> Tensor:
-        """Which pixels of a window of the rolled image come from opposite borders: (windows, pixels, pixels)."""
+        """Which pixels of a window of the rolled image come from opposite borders: (windows,
+        pixels, pixels).
+        """
         height, width = x.shape[2:]
-        below, right = (torch.arange(length, device=x.device) >= length - WINDOW // 2 for length in (height, width))
+        below, right = (
+            torch.arange(length, device=x.device) >= length - WINDOW // 2
+            for length in (height, width)
+        )
         border = 2 * below[:, None] + right.long()
         border = rearrange(border[None, None], f"{IMAGE} -> {WINDOWS}", **sizes)[0, :, :, 0]
         return border[:, :, None] != border[:, None]
@@ -122,9 +145,11 @@ class LeWinBlock(nn.Module):
 
 @ARCH_REGISTRY.register()
 class ConStyleUformer(GeneralRestorationNetwork):
-    """ConStyle-Uformer: the general restoration network with Uformer's operator (4.143 M parameters).
+    """ConStyle-Uformer: the general restoration network with Uformer's operator (4.143 M
+    parameters).
 
-    Blocks on the way up have modulators. Source: the release of ConStyle v2 (arXiv 2406.18242); the defaults are its.
+    Blocks on the way up have modulators. Source: the release of ConStyle v2 (arXiv 2406.18242); the
+    defaults are its.
 
     Args:
         dim: channels at full resolution; a multiple of 4.
@@ -154,11 +179,15 @@ class ConStyleUformer(GeneralRestorationNetwork):
             raise ValueError(f"heads is {list(heads)}; it must list those of four widths.")
 
         def operator(channels: int, level: int) -> LeWinBlock:
-            return LeWinBlock(channels, heads[channels // dim - 1], modulator=channels > (level + 1) * dim)
+            return LeWinBlock(
+                channels, heads[channels // dim - 1], modulator=channels > (level + 1) * dim
+            )
 
         super().__init__(
             operator,
-            preprocess=lambda dim: nn.Sequential(nn.Conv2d(3, dim, 3, padding=1), nn.LeakyReLU(inplace=True)),
+            preprocess=lambda dim: nn.Sequential(
+                nn.Conv2d(3, dim, 3, padding=1), nn.LeakyReLU(inplace=True)
+            ),
             dim=dim,
             num_blocks_down=num_blocks_down,
             num_blocks_bottleneck=num_blocks_bottleneck,

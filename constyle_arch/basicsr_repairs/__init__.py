@@ -8,7 +8,8 @@ Each repair is one function that replaces one thing and says which fault it answ
 - `loaders`: how long an epoch is, what a worker draws, how an LMDB is opened.
 - `runs`: how a run reads its options and finds the state to resume from.
 
-`constyle_arch.register()` puts all but the first in place. What `RestorationModel` can override is not repaired here.
+`constyle_arch.register()` puts all but the first in place. What `RestorationModel` can override is
+not repaired here.
 """
 
 

@@ -7,10 +7,16 @@ from torch import nn
 
 
 def build_srresnet_at_scale_one() -> None:
-    """`MSRResNet` with `upscale: 1`, which its forward pass allows, fails on a layer that it does not have then."""
+    """`MSRResNet` with `upscale: 1`, which its forward pass allows, fails on a layer that it does
+    not have then.
+    """
     MSRResNet.__getattr__ = attribute_of_srresnet
 
 
 def attribute_of_srresnet(self: MSRResNet, name: str) -> Any:
     """A part of the network; one without parameters for the layer that scale 1 does without."""
-    return nn.Identity() if name == "upconv1" and self.upscale == 1 else nn.Module.__getattr__(self, name)
+    return (
+        nn.Identity()
+        if name == "upconv1" and self.upscale == 1
+        else nn.Module.__getattr__(self, name)
+    )

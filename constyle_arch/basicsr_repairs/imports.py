@@ -9,16 +9,22 @@ from types import ModuleType
 
 
 def repair_before_import() -> None:
-    """Arrange for the repairs below to run right before the first `import basicsr`, whoever makes it."""
-    if "basicsr" not in sys.modules and not any(isinstance(finder, _BeforeBasicSR) for finder in sys.meta_path):
+    """Arrange for the repairs below to run right before the first `import basicsr`, whoever makes
+    it.
+    """
+    if "basicsr" not in sys.modules and not any(
+        isinstance(finder, _BeforeBasicSR) for finder in sys.meta_path
+    ):
         sys.meta_path.insert(0, _BeforeBasicSR())
 
 
 def declare_torchvision_operators() -> None:
-    """Let a torchvision whose compiled operators do not fit the installed torch import all the same.
+    """Let a torchvision whose compiled operators do not fit the installed torch import all the
+    same.
 
-    Such a pair (a CUDA torchvision beside a CPU torch, say) fails with "operator torchvision::nms does not
-    exist". BasicSR's image path calls none of these operators, so declaring their schemas is enough.
+    Such a pair (a CUDA torchvision beside a CPU torch, say) fails with "operator torchvision::nms
+    does not exist". BasicSR's image path calls none of these operators, so declaring their schemas
+    is enough.
     """
     try:
         import torchvision
@@ -38,7 +44,9 @@ def declare_torchvision_operators() -> None:
 
 
 def alias_functional_tensor() -> None:
-    """Give `torchvision.transforms.functional_tensor`, gone since torchvision 0.17, its old name back."""
+    """Give `torchvision.transforms.functional_tensor`, gone since torchvision 0.17, its old name
+    back.
+    """
     functional = importlib.import_module("torchvision.transforms.functional")
     sys.modules.setdefault("torchvision.transforms.functional_tensor", functional)
 
@@ -50,9 +58,12 @@ _torchvision_library = None
 class _BeforeBasicSR(MetaPathFinder):
     """Finds nothing; notices the import of `basicsr` and repairs what it is about to need."""
 
-    def find_spec(self, fullname: str, path: object = None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        self, fullname: str, path: object = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         if fullname == "basicsr":
-            with contextlib.suppress(ModuleNotFoundError):  # without torchvision there is nothing to repair
+            # without torchvision there is nothing to repair
+            with contextlib.suppress(ModuleNotFoundError):
                 declare_torchvision_operators()
                 alias_functional_tensor()
         return None

@@ -25,10 +25,11 @@ Options = dict[str, Any]
 
 
 def train_whole_epochs() -> None:
-    """Epochs are counted with `ceil` but the loader drops the last batch; and workers draw alike every epoch.
+    """Epochs are counted with `ceil` but the loader drops the last batch; and workers draw alike
+    every epoch.
 
-    So a run stopped early or, with fewer images than a batch, never trained, and still ended without an error; and
-    with two workers every epoch saw the same crops and flips.
+    So a run stopped early or, with fewer images than a batch, never trained, and still ended
+    without an error; and with two workers every epoch saw the same crops and flips.
     """
     basicsr.train.create_train_val_dataloader = create_train_val_dataloader
 
@@ -43,8 +44,8 @@ def create_train_val_dataloader(
 ) -> tuple[DataLoader[Any], WholeBatchSampler, list[DataLoader[Any]], int, int]:
     """Build the loaders of a training run.
 
-    Returns:
-        The training loader, its sampler, the validation loaders, the number of epochs and of iterations.
+    Returns: The training loader, its sampler, the validation loaders, the number of epochs and of
+        iterations.
     """
     train_opt = opt["datasets"]["train"]
     if train_opt.get("num_worker_per_gpu", 0) > 0 and train_opt.get("prefetch_mode") != "cpu":
@@ -56,8 +57,10 @@ def create_train_val_dataloader(
     start = start_of(opt)
     if start.images not in (None, len(dataset)):
         raise OptionsError(
-            f"datasets.train has {len(dataset)} images, and had {start.images} when the state was written; the run "
-            "cannot resume where it was among them. Start again under another name (path.pretrain_network_g takes the "
+            f"datasets.train has {len(dataset)} images, and had {start.images} when the state was "
+            "written; the run "
+            "cannot resume where it was among them. Start again under another name "
+            "(path.pretrain_network_g takes the "
             "weights along)."
         )
     sampler = WholeBatchSampler(
@@ -72,7 +75,11 @@ def create_train_val_dataloader(
     )
     start.images, start.batches = len(dataset), sampler.batches
     train_loader = build_dataloader(
-        SeededDataset(dataset), train_opt, num_gpu=min(opt["num_gpu"], 1), dist=opt["dist"], sampler=sampler
+        SeededDataset(dataset),
+        train_opt,
+        num_gpu=min(opt["num_gpu"], 1),
+        dist=opt["dist"],
+        sampler=sampler,
     )
     train_loader.collate_fn = collate
     _leave_alone(train_loader)
@@ -93,22 +100,30 @@ def create_train_val_dataloader(
         if phase.split("_")[0] == "val":
             val_set = build_dataset(dataset_opt)
             logger.info(f"Number of val images in {dataset_opt['name']}: {len(val_set)}")
-            val_loader = build_dataloader(val_set, dataset_opt, num_gpu=opt["num_gpu"], dist=opt["dist"])
+            val_loader = build_dataloader(
+                val_set, dataset_opt, num_gpu=opt["num_gpu"], dist=opt["dist"]
+            )
             _leave_alone(val_loader)
             val_loaders.append(val_loader)
     return train_loader, sampler, val_loaders, total_epochs, total_iters
 
 
 def _leave_alone(loader: DataLoader[Any]) -> None:
-    """Let a loader draw nothing from the run's random numbers, which a resumed run continues, nor listen to signals."""
+    """Let a loader draw nothing from the run's random numbers, which a resumed run continues, nor
+    listen to signals.
+    """
     loader.generator = torch.Generator().manual_seed(0)
     loader.worker_init_fn = listen_to_parent_alone
 
 
 class SharedLmdbBackend(BaseStorageBackend):  # type: ignore[misc]  # BasicSR publishes no types
-    """LMDB backend with one read-only environment a path in each process; it may cross a fork or be pickled."""
+    """LMDB backend with one read-only environment a path in each process; it may cross a fork or be
+    pickled.
+    """
 
-    def __init__(self, db_paths: list[str] | str, client_keys: list[str] | str = "default", **_: Any) -> None:
+    def __init__(
+        self, db_paths: list[str] | str, client_keys: list[str] | str = "default", **_: Any
+    ) -> None:
         paths = [db_paths] if isinstance(db_paths, str) else db_paths
         keys = [client_keys] if isinstance(client_keys, str) else client_keys
         self.paths = dict(zip(keys, paths, strict=True))

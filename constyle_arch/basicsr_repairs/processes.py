@@ -19,7 +19,9 @@ TIMEOUT = timedelta(hours=1)
 
 
 def start_processes_without_cuda() -> None:
-    """`init_dist` divides by the number of GPUs and asks for nccl: no CPU run, and no right GPU on a second node."""
+    """`init_dist` divides by the number of GPUs and asks for nccl: no CPU run, and no right GPU on
+    a second node.
+    """
     basicsr.utils.dist_util.init_dist = init_dist
     basicsr.utils.options.init_dist = init_dist
 
@@ -30,7 +32,8 @@ def wrap_networks_without_cuda() -> None:
 
 
 def init_dist(launcher: str, backend: str | None = None, **kwargs: Any) -> None:
-    """Join the process group a launcher describes: with nccl and the local rank's GPU, or with gloo on CPUs.
+    """Join the process group a launcher describes: with nccl and the local rank's GPU, or with gloo
+    on CPUs.
 
     Args:
         launcher: `pytorch` (torchrun) or `slurm`.
@@ -53,7 +56,8 @@ def init_dist(launcher: str, backend: str | None = None, **kwargs: Any) -> None:
 def _meeting_place() -> dict[str, Any]:
     """Where the processes of this attempt meet.
 
-    After a restart (`torchrun --max-restarts`) the launcher's store still holds the addresses of the processes before,
+    After a restart (`torchrun --max-restarts`) the launcher's store still holds the addresses of
+    the processes before,
     and gloo would wait for those: each attempt needs a corner of its own.
     """
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
@@ -64,18 +68,26 @@ def _meeting_place() -> dict[str, Any]:
         address, port, size, is_master=False, timeout=TIMEOUT
     )
     corner = f"attempt_{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
-    return {"store": PrefixStore(corner, store), "rank": int(os.environ["RANK"]), "world_size": size}
+    return {
+        "store": PrefixStore(corner, store),
+        "rank": int(os.environ["RANK"]),
+        "world_size": size,
+    }
 
 
 def leave_process_group() -> None:
-    """End this process's part in its group, which BasicSR leaves open: runs then die at exit now and then."""
+    """End this process's part in its group, which BasicSR leaves open: runs then die at exit now
+    and then.
+    """
     if distributed.is_available() and distributed.is_initialized():
         distributed.barrier()
         distributed.destroy_process_group()
 
 
 def model_to_device(self: BaseModel, net: nn.Module) -> nn.Module:
-    """Move `net` to the model's device and wrap it for a distributed run, as BasicSR does, on CPUs too."""
+    """Move `net` to the model's device and wrap it for a distributed run, as BasicSR does, on CPUs
+    too.
+    """
     net = net.to(self.device)
     if not self.opt["dist"]:
         return net
@@ -87,7 +99,9 @@ def model_to_device(self: BaseModel, net: nn.Module) -> nn.Module:
 
 
 def _describe_slurm_job(port: int | None) -> None:
-    """Set torch's variables from Slurm's, as BasicSR does; the nodes' names are `scontrol`'s to write out."""
+    """Set torch's variables from Slurm's, as BasicSR does; the nodes' names are `scontrol`'s to
+    write out.
+    """
     import subprocess
 
     command = ["scontrol", "show", "hostnames", os.environ["SLURM_NODELIST"]]
@@ -95,7 +109,9 @@ def _describe_slurm_job(port: int | None) -> None:
         nodes = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     except (OSError, subprocess.CalledProcessError) as error:
         reason = str(getattr(error, "stderr", "") or error).strip()
-        raise RunError(f"--launcher slurm: `{' '.join(command)}`, which names the nodes, fails: {reason}") from error
+        raise RunError(
+            f"--launcher slurm: `{' '.join(command)}`, which names the nodes, fails: {reason}"
+        ) from error
     os.environ["MASTER_ADDR"] = nodes[0]
     os.environ["MASTER_PORT"] = str(port or os.environ.get("MASTER_PORT", 29500))
     os.environ["RANK"] = os.environ["SLURM_PROCID"]

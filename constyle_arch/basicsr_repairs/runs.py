@@ -38,12 +38,16 @@ def read_options_safely() -> None:
 
 
 def resume_where_the_experiment_is() -> None:
-    """`load_resume_state` needs CUDA and looks below the working directory instead of the experiment's root."""
+    """`load_resume_state` needs CUDA and looks below the working directory instead of the
+    experiment's root.
+    """
     basicsr.train.load_resume_state = load_resume_state
 
 
 def log_at_length_to_the_file_alone() -> None:
-    """A start prints ninety lines: versions under a banner, every option, every part that is built."""
+    """A start prints ninety lines: versions under a banner, every option, every part that is
+    built.
+    """
     basicsr.train.get_root_logger = get_root_logger_of_run
     basicsr.test.get_root_logger = get_root_logger_of_run
 
@@ -55,7 +59,9 @@ def show_runs_in_current_wandb() -> None:
 
 @master_only  # type: ignore[untyped-decorator]  # BasicSR publishes no types
 def init_wandb_logger(opt: Options) -> None:
-    """Have wandb show what tensorboard is given, in the project and perhaps the run that `logger.wandb` names."""
+    """Have wandb show what tensorboard is given, in the project and perhaps the run that
+    `logger.wandb` names.
+    """
     wandb = importlib.import_module("wandb")
     settings = opt["logger"]["wandb"]
     run = settings.get("resume_id")
@@ -75,14 +81,18 @@ def get_root_logger_of_run(
     """BasicSR's logger; what is for the log file alone is kept from the terminal."""
     logger: logging.Logger = get_root_logger(logger_name, log_level, log_file)
     for handler in logger.handlers:
-        if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
+        if isinstance(handler, logging.StreamHandler) and not isinstance(
+            handler, logging.FileHandler
+        ):
             handler.addFilter(_is_for_the_terminal)
     logger.info(f"Options and versions are in {log_file}.")
     return logger
 
 
 def _is_for_the_terminal(record: logging.LogRecord) -> bool:
-    """Whether a message is neither one of several lines about the run's options and versions nor about a part built."""
+    """Whether a message is neither one of several lines about the run's options and versions nor
+    about a part built.
+    """
     message = record.getMessage()
     return not message.startswith("\n") and not BUILT.fullmatch(message)
 
@@ -90,8 +100,8 @@ def _is_for_the_terminal(record: logging.LogRecord) -> bool:
 def load_resume_state(opt: Options) -> dict[str, Any] | None:
     """The training state to resume from, or None to start from scratch.
 
-    The experiment is this run's from here on. The options are set so that the run begins with the state's network, seed
-    and position. What an experiment holds of later iterations is set aside.
+    The experiment is this run's from here on. The options are set so that the run begins with the
+    state's network, seed and position. What an experiment holds of later iterations is set aside.
 
     Raises:
         CheckpointError: the state or its network cannot be read.
@@ -107,16 +117,20 @@ def load_resume_state(opt: Options) -> dict[str, Any] | None:
     if found is None:
         if opt["auto_resume"] and opt["rank"] == 0:
             print(
-                f"--auto_resume: no training state in {opt['path']['training_states']}; starting from scratch.",
+                f"--auto_resume: no training state in {opt['path']['training_states']}; starting "
+                "from scratch.",
                 flush=True,
             )
         return None
     if opt["rank"] == 0:
         if found.changed:
-            print(f"Changed since {found.path} was written:", *found.changed, sep="\n  - ", flush=True)
+            print(
+                f"Changed since {found.path} was written:", *found.changed, sep="\n  - ", flush=True
+            )
         for place in ("models", "training_states"):
             Path(opt["path"][place]).mkdir(parents=True, exist_ok=True)
-            remove_unfinished(Path(opt["path"][place]))  # the experiment is held: nobody else writes
+            # the experiment is held: nobody else writes
+            remove_unfinished(Path(opt["path"][place]))
         if not opt["auto_resume"]:
             set_aside_after(home, found.state["iter"])
     opt["path"] |= {

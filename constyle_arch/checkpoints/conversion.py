@@ -1,4 +1,6 @@
-"""Converting checkpoints between this project's names, published names, `.pth` and `.safetensors`, without loss."""
+"""Converting checkpoints between this project's names, published names, `.pth` and `.safetensors`,
+without loss.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +10,12 @@ from torch import Tensor
 
 from constyle_arch.checkpoints.detection import detect_network
 from constyle_arch.checkpoints.loading import own_names
-from constyle_arch.checkpoints.published_names import LEFT_OUT, is_published, left_out_of, to_published
+from constyle_arch.checkpoints.published_names import (
+    LEFT_OUT,
+    is_published,
+    left_out_of,
+    to_published,
+)
 from constyle_arch.checkpoints.reading import (
     DIGEST,
     SECTIONS,
@@ -35,22 +42,23 @@ def convert(
 ) -> None:
     """Write the weights in `source` to `target` under other names or in another format.
 
-    What a release holds besides a network for inference (momentum encoder, queue, what nothing calls) is kept under
-    names that begin with `left_out/` and takes its own names again on the way back.
+    What a release holds besides a network for inference (momentum encoder, queue, what nothing
+    calls) is kept under names that begin with `left_out/` and takes its own names again on the way
+    back.
 
-    Args:
-        source: a `.pth` or `.safetensors` file, or an `.npz` of MAXIM's release.
-        target: the file to write; its suffix decides the format. `.safetensors` holds one set of weights.
-        names: `own` or `published`.
-        key: the section of `source` to convert alone; left out, a `.pth` keeps all its sections.
-        tlc: the window of local statistics to note, in pixels; 0: the whole image; left out, that of `source`.
-        overwrite: replace `target` if it is there.
+    Args: source: a `.pth` or `.safetensors` file, or an `.npz` of MAXIM's release. target: the file
+        to write; its suffix decides the format. `.safetensors` holds one set of weights. names:
+        `own` or `published`. key: the section of `source` to convert alone; left out, a `.pth`
+        keeps all its sections. tlc: the window of local statistics to note, in pixels; 0: the whole
+        image; left out, that of `source`. overwrite: replace `target` if it is there.
 
-    Raises:
-        CheckpointError: `source` cannot be read or has no such names, `target` already exists, is of another format
-            or cannot note the window, or several sections are to go into a `.safetensors`.
+    Raises: CheckpointError: `source` cannot be read or has no such names, `target` already exists,
+        is of another format or cannot note the window, or several sections are to go into a
+        `.safetensors`.
     """
-    if Path(target).exists() and (not overwrite or Path(target).resolve() == Path(source).resolve()):
+    if Path(target).exists() and (
+        not overwrite or Path(target).resolve() == Path(source).resolve()
+    ):
         advice = "choose another name" if overwrite else "choose another name or add --overwrite"
         raise CheckpointError(f"{target} already exists; {advice}.")
     content = read_checkpoint(source)
@@ -64,7 +72,8 @@ def convert(
     window = noted_window(located(source)) if tlc is None else tlc
     if window and Path(target).suffix == ".pth":
         raise CheckpointError(
-            f"{target} cannot note the window of {window} pixels; write a .safetensors, or add --tlc off."
+            f"{target} cannot note the window of {window} pixels; write a .safetensors, or add "
+            "--tlc off."
         )
     if Path(target).suffix == ".pth":
         save_atomically(dict(converted), Path(target))
@@ -72,7 +81,8 @@ def convert(
         raise CheckpointError(f"{target} must end in .pth or .safetensors.")
     elif not all(isinstance(value, Tensor) for value in converted.values()):
         raise CheckpointError(
-            f"{source} has the keys {', '.join(converted)} and a .safetensors holds one set of weights; "
+            f"{source} has the keys {', '.join(converted)} and a .safetensors holds one set of "
+            "weights; "
             f"choose one with --key."
         )
     else:
@@ -88,7 +98,11 @@ def _renamed(weights: StateDict, names: str) -> StateDict:
         if is_published(weights):
             return weights
         own = own_names(weights)
-        kept = {name.removeprefix(LEFT_OUT): tensor for name, tensor in weights.items() if name.startswith(LEFT_OUT)}
+        kept = {
+            name.removeprefix(LEFT_OUT): tensor
+            for name, tensor in weights.items()
+            if name.startswith(LEFT_OUT)
+        }
         return {**to_published(own, detect_network(own)[0]), **kept}
     kept = {LEFT_OUT + name: tensor for name, tensor in left_out_of(weights).items()}
     kept |= {name: tensor for name, tensor in weights.items() if name.startswith(LEFT_OUT)}

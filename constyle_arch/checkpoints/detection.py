@@ -19,7 +19,9 @@ FOREIGN = {
 
 
 def foreign_network(state_dict: Mapping[str, Tensor]) -> str | None:
-    """What a network is called that this package does not have, where its names tell; None where they do not."""
+    """What a network is called that this package does not have, where its names tell; None where
+    they do not.
+    """
     for pattern, network in FOREIGN.items():
         if any(re.match(pattern, name) for name in state_dict):
             return network
@@ -44,7 +46,8 @@ def detect_network(state_dict: Mapping[str, Tensor]) -> tuple[str, Options]:
     except (LookupError, ValueError) as error:  # a name is not there, or a tensor has too few axes
         missing = f" ({error.args[0]})" if isinstance(error, KeyError) else ""
         raise CheckpointError(
-            f"The weights are those of a network of this package, but incomplete{missing}; take a whole file."
+            f"The weights are those of a network of this package, but incomplete{missing}; take a "
+            "whole file."
         ) from error
 
 
@@ -52,7 +55,8 @@ def _detected(state_dict: Mapping[str, Tensor]) -> tuple[str, Options]:
     foreign = foreign_network(state_dict)
     if foreign is not None:
         raise UnknownNetworkError(
-            f"These {len(state_dict)} weights are those of {foreign}, a network that this package does not have."
+            f"These {len(state_dict)} weights are those of {foreign}, a network that this package "
+            "does not have."
         )
     weights = _Weights(state_dict)
     guided = "encoder.stages.0.0.weight" in state_dict
@@ -68,9 +72,17 @@ def _detected(state_dict: Mapping[str, Tensor]) -> tuple[str, Options]:
     if guided and (general := _general(weights)):
         return "GeneralRestorationNetwork", {**_guided(weights), **_refined(weights), **general}
     if guided and weights.has("attn.qkv.weight"):
-        return "ConStyleRestormer", {**_guided(weights), **_refined(weights), **_transformer(weights, _GUIDED_LEVELS)}
+        return "ConStyleRestormer", {
+            **_guided(weights),
+            **_refined(weights),
+            **_transformer(weights, _GUIDED_LEVELS),
+        }
     if guided and weights.has("sca.1.weight"):
-        return "ConStyleNAFNet", {**_guided(weights), **_refined(weights), "bias": "output.bias" in state_dict}
+        return "ConStyleNAFNet", {
+            **_guided(weights),
+            **_refined(weights),
+            "bias": "output.bias" in state_dict,
+        }
     if "downsample.0.weight" in state_dict and "refine.0.weight" in state_dict:
         return "OriginConv", {"dim": weights.width("preprocess.0.weight")}
     if "patch_embed.proj.weight" in state_dict and weights.has("attn.qkv.weight"):
@@ -87,10 +99,25 @@ def _detected(state_dict: Mapping[str, Tensor]) -> tuple[str, Options]:
     )
 
 
-_GUIDED_LEVELS = {"down.0": 0, "down.1": 1, "down.2": 2, "bottleneck": 3, "up.0": 2, "up.1": 1, "up.2": 0, "refine": 0}
+_GUIDED_LEVELS = {
+    "down.0": 0,
+    "down.1": 1,
+    "down.2": 2,
+    "bottleneck": 3,
+    "up.0": 2,
+    "up.1": 1,
+    "up.2": 0,
+    "refine": 0,
+}
 _WIDTHS = {"down.0": 0, "down.1": 1, "down.2": 2, "bottleneck": 3, "up.0": 3, "up.1": 2, "up.2": 1}
 """How often d a stage's channels are, less one."""
-_RESTORMER_LEVELS = {"encoder_level1": 0, "encoder_level2": 1, "encoder_level3": 2, "latent": 3, "refinement": 0}
+_RESTORMER_LEVELS = {
+    "encoder_level1": 0,
+    "encoder_level2": 1,
+    "encoder_level3": 2,
+    "latent": 3,
+    "refinement": 0,
+}
 
 
 class _Weights:
@@ -109,12 +136,20 @@ class _Weights:
 
     def blocks(self, stage: str) -> int:
         """How many numbered children `stage` has."""
-        numbers = {int(match[1]) for name in self.shapes if (match := re.match(re.escape(stage) + r"\.(\d+)\.", name))}
+        numbers = {
+            int(match[1])
+            for name in self.shapes
+            if (match := re.match(re.escape(stage) + r"\.(\d+)\.", name))
+        }
         return len(numbers)
 
     def find(self, pattern: str) -> list[tuple[re.Match[str], tuple[int, ...]]]:
         """The names that match from their beginning to their end, with their shapes."""
-        return [(match, shape) for name, shape in self.shapes.items() if (match := re.fullmatch(pattern, name))]
+        return [
+            (match, shape)
+            for name, shape in self.shapes.items()
+            if (match := re.fullmatch(pattern, name))
+        ]
 
 
 def _guides(weights: _Weights) -> Options:
@@ -139,10 +174,16 @@ def _refined(weights: _Weights) -> Options:
 
 
 def _general(weights: _Weights) -> Options:
-    """A registered operator and its options; nothing where the network of that operator has a name of its own."""
+    """A registered operator and its options; nothing where the network of that operator has a name
+    of its own.
+    """
     bias, fuse_bias = "output.bias" in weights.shapes, "fuse.bias" in weights.shapes
     prelu = "project_features.0.1.weight" in weights.shapes
-    rest = {"bias": bias, "fuse_bias": fuse_bias, "feature_activation": "prelu" if prelu else "leaky_relu"}
+    rest = {
+        "bias": bias,
+        "fuse_bias": fuse_bias,
+        "feature_activation": "prelu" if prelu else "leaky_relu",
+    }
     if weights.has("attn.qkv.weight"):
         options = _transformer(weights, _GUIDED_LEVELS)
         if options["bias"] == bias == fuse_bias and (prelu or not _guides(weights)["use_features"]):
@@ -151,7 +192,10 @@ def _general(weights: _Weights) -> Options:
     if weights.has("attgamma"):
         return {"operator": "KBBlock", **rest}
     if weights.has("attn.qkv.to_kv.weight"):
-        options = {"heads": _window_heads(weights, _GUIDED_LEVELS), "modulator": weights.has("modulator.weight")}
+        options = {
+            "heads": _window_heads(weights, _GUIDED_LEVELS),
+            "modulator": weights.has("modulator.weight"),
+        }
         return {"operator": "LeWinBlock", "operator_options": options, **rest}
     if weights.has("sca.1.weight"):
         return {"operator": "NAFBlock", **rest} if prelu or fuse_bias else {}  # else ConStyleNAFNet
@@ -209,7 +253,9 @@ def _nafnet(weights: _Weights) -> Options:
 
 
 def _window_heads(weights: _Weights, stages: Mapping[str, int]) -> list[int]:
-    """Heads of Uformer's operator by the number of a stage; one without blocks keeps the default."""
+    """Heads of Uformer's operator by the number of a stage; one without blocks keeps the
+    default.
+    """
     return _by_level(weights, r"(.+)\.\d+\.attn\.relative_position_bias_table", stages, axis=1)
 
 
@@ -233,11 +279,15 @@ def _by_level(weights: _Weights, pattern: str, levels: Mapping[str, int], axis: 
 
 
 def _expansion_factor(weights: _Weights) -> float:
-    """The shortest decimal number f for which int(f·C) is the hidden width of every block with C channels."""
+    """The shortest decimal number f for which int(f·C) is the hidden width of every block with C
+    channels.
+    """
     widths = {(shape[0], shape[1]) for _, shape in weights.find(r".+\.ffn\.project_out\.weight")}
     low = max(hidden / channels for channels, hidden in widths)
     for digits in range(10):
         factor = math.ceil(round(low * 10**digits, 6)) / 10**digits
         if all(int(factor * channels) == hidden for channels, hidden in widths):
             return factor
-    raise CheckpointError(f"No expansion factor gives the feed-forward widths (channels, hidden) {sorted(widths)}.")
+    raise CheckpointError(
+        f"No expansion factor gives the feed-forward widths (channels, hidden) {sorted(widths)}."
+    )

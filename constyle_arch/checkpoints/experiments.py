@@ -1,4 +1,6 @@
-"""What an experiment's folder tells: which of its networks is meant, and with which options it was built."""
+"""What an experiment's folder tells: which of its networks is meant, and with which options it was
+built.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,8 @@ from constyle_arch.errors import CheckpointError, UserError
 
 
 def network_in(folder: Path) -> Path:
-    """The network that stands for an experiment: the best by its validations, else the last, else the newest.
+    """The network that stands for an experiment: the best by its validations, else the last, else
+    the newest.
 
     Args:
         folder: `experiments/NAME`, or `models` in it.
@@ -21,11 +24,14 @@ def network_in(folder: Path) -> Path:
     for file in (models / "net_g_best.pth", models / "net_g_latest.pth", *newest):
         if file.is_file():
             return file
-    raise CheckpointError(f"{folder} holds no network; wanted an experiment's folder with models/net_g_….pth in it.")
+    raise CheckpointError(
+        f"{folder} holds no network; wanted an experiment's folder with models/net_g_….pth in it."
+    )
 
 
 def recipe_in(experiment: Path) -> tuple[str, dict[str, Any]]:
-    """Name and content of the option file that BasicSR copied into an experiment; empty if there is none.
+    """Name and content of the option file that BasicSR copied into an experiment; empty if there is
+    none.
 
     Args:
         experiment: `experiments/NAME`.

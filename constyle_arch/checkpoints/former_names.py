@@ -1,4 +1,6 @@
-"""The names that this package gave the tensors of Restormer's and NAFNet's parts before it took their releases'."""
+"""The names that this package gave the tensors of Restormer's and NAFNet's parts before it took
+their releases'.
+"""
 
 from collections.abc import Mapping
 
@@ -7,7 +9,9 @@ from torch import Tensor
 from constyle_arch.checkpoints.renaming import Part, each, to_ours
 
 TRANSFORMER_BLOCK = [
-    part for kind in ("weight", "bias") for part in each(f"norm{{}}.{kind}", f"norm{{}}.body.{kind}", {1: 1, 2: 2})
+    part
+    for kind in ("weight", "bias")
+    for part in each(f"norm{{}}.{kind}", f"norm{{}}.body.{kind}", {1: 1, 2: 2})
 ]
 NAF_BLOCK = [
     *(Part(f"sca.{kind}", f"sca.1.{kind}") for kind in ("weight", "bias")),

@@ -1,4 +1,5 @@
-"""Networks as the Hugging Face Hub keeps them: `config.json`, `model.safetensors` and a model card, `README.md`.
+"""Networks as the Hugging Face Hub keeps them: `config.json`, `model.safetensors` and a model card,
+`README.md`.
 
 Folders are written and read without further libraries; the Hub itself needs the extra `hub`.
 """
@@ -39,16 +40,19 @@ restored = constyle_arch.restore(network, photograph)  # an array (H, W, 3), RGB
 
 
 def save_pretrained(
-    source: nn.Module | str | Path, folder: str | Path, *, name: str | None = None, license: str | None = None
+    source: nn.Module | str | Path,
+    folder: str | Path,
+    *,
+    name: str | None = None,
+    license: str | None = None,
 ) -> None:
     """Write a network as a folder that `from_pretrained` reads and the Hub shows.
 
-    Args:
-        source: a network of this package, or what `--weights` takes: a checkpoint, the name of a network that comes
-            trained, or an experiment's folder, whose options and scores the card then tells.
-        folder: where to write; files of the same names are replaced.
-        name: what the card calls it, `USER/NAME` on the Hub; left out, the folder's name.
-        license: of the weights, as the Hub abbreviates it, e.g. `apache-2.0`.
+    Args: source: a network of this package, or what `--weights` takes: a checkpoint, the name of a
+        network that comes trained, or an experiment's folder, whose options and scores the card
+        then tells. folder: where to write; files of the same names are replaced. name: what the
+        card calls it, `USER/NAME` on the Hub; left out, the folder's name. license: of the weights,
+        as the Hub abbreviates it, e.g. `apache-2.0`.
 
     Raises:
         CheckpointError: the weights cannot be read, or are of no network of this package.
@@ -83,9 +87,8 @@ def from_pretrained(source: str | Path, *, revision: str | None = None) -> nn.Mo
         source: a folder, or a repository of the Hub, `USER/NAME`.
         revision: a branch, tag or commit of the repository.
 
-    Raises:
-        CheckpointError: there is no such folder or repository, or it holds no network of this package.
-        RunError: the Hub is asked for and huggingface_hub is not installed.
+    Raises: CheckpointError: there is no such folder or repository, or it holds no network of this
+        package. RunError: the Hub is asked for and huggingface_hub is not installed.
     """
     constyle_arch.register()
     folder = Path(source)
@@ -102,15 +105,17 @@ def from_pretrained(source: str | Path, *, revision: str | None = None) -> nn.Mo
 
 
 def push_to_hub(
-    source: nn.Module | str | Path, name: str, *, license: str | None = None, private: bool | None = None
+    source: nn.Module | str | Path,
+    name: str,
+    *,
+    license: str | None = None,
+    private: bool | None = None,
 ) -> str:
     """Write a network as `save_pretrained` does and upload it, with the login of `hf auth login`.
 
-    Args:
-        source: see `save_pretrained`.
-        name: of the repository, `USER/NAME`; it is made where it is not there.
-        license: see `save_pretrained`.
-        private: whether a new repository is to be seen by its owner alone; None as the owner's settings say.
+    Args: source: see `save_pretrained`. name: of the repository, `USER/NAME`; it is made where it
+        is not there. license: see `save_pretrained`. private: whether a new repository is to be
+        seen by its owner alone; None as the owner's settings say.
 
     Returns:
         The repository's address.
@@ -123,7 +128,11 @@ def push_to_hub(
     with tempfile.TemporaryDirectory() as folder:
         save_pretrained(source, folder, name=name, license=license)
         address = hub.create_repo(name, private=private, exist_ok=True)
-        hub.upload_folder(repo_id=name, folder_path=folder, commit_message=f"{LIBRARY} {constyle_arch.__version__}")
+        hub.upload_folder(
+            repo_id=name,
+            folder_path=folder,
+            commit_message=f"{LIBRARY} {constyle_arch.__version__}",
+        )
     return str(address)
 
 
@@ -131,15 +140,23 @@ def _huggingface_hub() -> Any:
     try:
         import huggingface_hub
     except ImportError as error:
-        raise RunError('The Hub needs huggingface_hub; install it: pip install "constyle-arch[hub]"') from error
+        raise RunError(
+            'The Hub needs huggingface_hub; install it: pip install "constyle-arch[hub]"'
+        ) from error
     return huggingface_hub
 
 
 def _downloaded(name: str, revision: str | None) -> Path:
     hub = _huggingface_hub()
     try:
-        return Path(hub.snapshot_download(name, revision=revision, allow_patterns=[CONFIG, WEIGHTS]))
-    except (hub.errors.HfHubHTTPError, hub.errors.HFValidationError, hub.errors.LocalEntryNotFoundError) as error:
+        return Path(
+            hub.snapshot_download(name, revision=revision, allow_patterns=[CONFIG, WEIGHTS])
+        )
+    except (
+        hub.errors.HfHubHTTPError,
+        hub.errors.HFValidationError,
+        hub.errors.LocalEntryNotFoundError,
+    ) as error:
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(
             f"{name} is neither a folder nor a repository of the Hub that can be read: {reason}"
@@ -162,9 +179,13 @@ def _card(source: nn.Module | str | Path, network: nn.Module, name: str) -> str:
     if str(source) in TRAINED:
         own = located(str(source)).with_suffix(".md").read_text(encoding="utf-8")
         return own + "\n## Use\n\n" + USE.format(name=name)
-    facts = [f"network: {type(network).__name__}, {count_parameters(network) / 1e6:.3f} M parameters"]
+    facts = [
+        f"network: {type(network).__name__}, {count_parameters(network) / 1e6:.3f} M parameters"
+    ]
     if window := local_window(network):
-        facts.append(f"statistics: of windows of {window} pixels, as `model.safetensors` notes (`tlc`)")
+        facts.append(
+            f"statistics: of windows of {window} pixels, as `model.safetensors` notes (`tlc`)"
+        )
     scores = ""
     if not isinstance(source, nn.Module) and (folder := Path(source).expanduser()).is_dir():
         facts += _facts_of_training(folder)
@@ -183,18 +204,30 @@ def _facts_of_training(experiment: Path) -> list[str]:
         return []
     data = options["datasets"]["train"]
     return [
-        f"recipe: `{name}`, {options['model_type']}, {options['train']['total_iter']} iterations, seed "
+        f"recipe: `{name}`, {options['model_type']}, {options['train']['total_iter']} iterations, "
+        "seed "
         f"{options.get('manual_seed', 'not set')}",
-        f"data: {data.get('name', 'unnamed')}, {data['type']}, crops of {data.get('gt_size', 'varying')} pixels",
+        f"data: {data.get('name', 'unnamed')}, {data['type']}, crops of "
+        f"{data.get('gt_size', 'varying')} pixels",
     ]
 
 
 def _scores_of_training(experiment: Path) -> str:
-    """The last validation of each data set, as a section with a table; nothing where there was none."""
+    """The last validation of each data set, as a section with a table; nothing where there was
+    none.
+    """
     last = {record["dataset"]: record for record in MetricsHistory(experiment / "models").records}
     rows = [
-        [f"{record['dataset']}, {metric}", str(record["iter"]), "none" if value is None else f"{value:.4f}"]
+        [
+            f"{record['dataset']}, {metric}",
+            str(record["iter"]),
+            "none" if value is None else f"{value:.4f}",
+        ]
         for record in last.values()
         for metric, value in record["scores"].items()
     ]
-    return f"\n## Validation\n\n{markdown_table(['data set, metric', 'iteration', 'mean'], rows)}\n" if rows else ""
+    return (
+        f"\n## Validation\n\n{markdown_table(['data set, metric', 'iteration', 'mean'], rows)}\n"
+        if rows
+        else ""
+    )

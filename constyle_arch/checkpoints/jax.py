@@ -1,4 +1,6 @@
-"""Weights of MAXIM as Google released them: `.npz` files in the names and layouts of Flax, the library on JAX."""
+"""Weights of MAXIM as Google released them: `.npz` files in the names and layouts of Flax, the
+library on JAX.
+"""
 
 from collections.abc import Mapping
 
@@ -14,8 +16,9 @@ PREFIX = "opt/target/"
 def from_jax(arrays: Mapping[str, NDArray[np.generic]]) -> dict[str, Tensor]:
     """The weights under the names of MAXIM's releases for PyTorch, in PyTorch's layouts.
 
-    A convolution's kernel is (height, width, in, out) in JAX and (out, in, height, width) in PyTorch, a dense layer's
-    (in, out) and (out, in). A transposed convolution's is (height, width, in, out) and (in, out, height, width), and it
+    A convolution's kernel is (height, width, in, out) in JAX and (out, in, height, width) in
+    PyTorch, a dense layer's (in, out) and (out, in). A transposed convolution's is (height, width,
+    in, out) and (in, out, height, width), and it
     is applied the other way round: JAX correlates where PyTorch convolves.
 
     Args:
@@ -24,9 +27,13 @@ def from_jax(arrays: Mapping[str, NDArray[np.generic]]) -> dict[str, Tensor]:
     Raises:
         ValueError: no name begins with `opt/target/`.
     """
-    weights = {name.removeprefix(PREFIX): arrays[name] for name in arrays if name.startswith(PREFIX)}
+    weights = {
+        name.removeprefix(PREFIX): arrays[name] for name in arrays if name.startswith(PREFIX)
+    }
     if not weights:
-        raise ValueError(f"it is no release of MAXIM: none of its {len(arrays)} names begins with {PREFIX}")
+        raise ValueError(
+            f"it is no release of MAXIM: none of its {len(arrays)} names begins with {PREFIX}"
+        )
     converted = {}
     for name, array in weights.items():
         module, kind = name.rsplit("/", 1)
@@ -34,7 +41,9 @@ def from_jax(arrays: Mapping[str, NDArray[np.generic]]) -> dict[str, Tensor]:
             kind = {"scale": "gamma", "bias": "beta"}[kind]
         elif kind == "kernel":
             kind, array = "weight", _kernel(array, transposed=module.endswith("/ConvTranspose_0"))
-        converted[f"{module}/{kind}".replace("/", ".")] = torch.from_numpy(np.ascontiguousarray(array))
+        converted[f"{module}/{kind}".replace("/", ".")] = torch.from_numpy(
+            np.ascontiguousarray(array)
+        )
     return converted
 
 

@@ -24,24 +24,28 @@ from constyle_arch.errors import CheckpointError, UnknownNetworkError, listed
 from constyle_arch.registry import ARCH_REGISTRY
 
 Window = int | Literal["auto"] | None
-"""Of local statistics, in pixels; 0: the whole image; `auto`: one and a half of the crops that the network was trained
-on, or what its file notes; None: what the file notes, else the whole image."""
+"""Of local statistics, in pixels; 0: the whole image; `auto`: one and a half of the crops that the
+network was trained on, or what its file notes; None: what the file notes, else the whole image."""
 
 
 def load_network(
-    path: str | Path, type: str | None = None, *, key: str | None = None, tlc: Window = None, **options: Any
+    path: str | Path,
+    type: str | None = None,
+    *,
+    key: str | None = None,
+    tlc: Window = None,
+    **options: Any,
 ) -> nn.Module:
     """The network a checkpoint holds, or one that comes trained: `load_network("denoise")`.
 
-    Args:
-        path: the name of a trained network (`denoise`, `derain`, `dehaze`); an experiment's folder, for its best
-            network or else its last; or a `.pth` or `.safetensors` file: this package's, BasicSR's, or a published one
-            (IRConStyle, Restormer, NAFNet; MAXIM, also as `.npz`).
-        type: the architecture's name; left out, it and its options are worked out from the weights, or are those of
-            the experiment that the file lies in.
-        key: the section of the file to take; left out, the first of `reading.SECTIONS` that is there.
-        tlc: the window of local statistics, see `Window` and `archs.use_local_statistics`.
-        **options: of the architecture; those left out are worked out where the weights are of that architecture.
+    Args: path: the name of a trained network (`denoise`, `derain`, `dehaze`); an experiment's
+        folder, for its best network or else its last; or a `.pth` or `.safetensors` file: this
+        package's, BasicSR's, or a published one (IRConStyle, Restormer, NAFNet; MAXIM, also as
+        `.npz`). type: the architecture's name; left out, it and its options are worked out from the
+        weights, or are those of the experiment that the file lies in. key: the section of the file
+        to take; left out, the first of `reading.SECTIONS` that is there. tlc: the window of local
+        statistics, see `Window` and `archs.use_local_statistics`. **options: of the architecture;
+        those left out are worked out where the weights are of that architecture.
 
     Returns:
         The network, in evaluation mode, on the CPU.
@@ -53,9 +57,16 @@ def load_network(
 
 
 def read_network(
-    path: str | Path, type: str | None = None, *, key: str | None = None, tlc: Window = None, **options: Any
+    path: str | Path,
+    type: str | None = None,
+    *,
+    key: str | None = None,
+    tlc: Window = None,
+    **options: Any,
 ) -> tuple[nn.Module, str | None]:
-    """As `load_network`, and the section of the file it was in, None where the file holds weights alone."""
+    """As `load_network`, and the section of the file it was in, None where the file holds weights
+    alone.
+    """
     path = located(path)
     content = read_checkpoint(path)
     weights = own_names(weights_in(content, str(path), key))
@@ -64,7 +75,9 @@ def read_network(
     try:
         network: nn.Module = ARCH_REGISTRY.get(type)(**options)
     except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{type} cannot be built with the options {options}: {error}") from error
+        raise CheckpointError(
+            f"{type} cannot be built with the options {options}: {error}"
+        ) from error
     fill(network, weights, str(path))
     if window := window_of(path, tlc):
         use_local_statistics(network, window)
@@ -72,7 +85,8 @@ def read_network(
 
 
 def window_of(path: Path, tlc: Window = None) -> int | None:
-    """The window of local statistics that `tlc` means for a file of weights, in pixels; None for the whole image.
+    """The window of local statistics that `tlc` means for a file of weights, in pixels; None for
+    the whole image.
 
     Raises:
         CheckpointError: `auto`, and neither the file nor an experiment around it tells.
@@ -84,25 +98,29 @@ def window_of(path: Path, tlc: Window = None) -> int | None:
         window = window_for_crops(experiment_options(path))
         if window is None:
             raise CheckpointError(
-                f"{path} does not tell what crops its network was trained on; give the window in pixels instead of "
+                f"{path} does not tell what crops its network was trained on; give the window in "
+                "pixels instead of "
                 "auto, one and a half of their side: 192 for crops of 128."
             )
     return window
 
 
 def window_for_crops(options: dict[str, Any]) -> int | None:
-    """One and a half of the crops that some options train on, in pixels; None where they do not tell."""
+    """One and a half of the crops that some options train on, in pixels; None where they do not
+    tell.
+    """
     crop = ((options.get("datasets") or {}).get("train") or {}).get("gt_size")
     return 3 * int(crop) // 2 if crop else None
 
 
-def network_of(weights: StateDict, path: Path, type: str | None = None) -> tuple[str, dict[str, Any]]:
-    """Which network some weights are of, and the options it was built with, as far as they can be told.
+def network_of(
+    weights: StateDict, path: Path, type: str | None = None
+) -> tuple[str, dict[str, Any]]:
+    """Which network some weights are of, and the options it was built with, as far as they can be
+    told.
 
-    Args:
-        weights: under this project's names.
-        path: of their file.
-        type: the architecture's name; left out, the weights tell, or the option file of the experiment they lie in.
+    Args: weights: under this project's names. path: of their file. type: the architecture's name;
+        left out, the weights tell, or the option file of the experiment they lie in.
 
     Raises:
         UnknownNetworkError: nothing tells.
@@ -110,14 +128,20 @@ def network_of(weights: StateDict, path: Path, type: str | None = None) -> tuple
     """
     if type is not None and type not in ARCH_REGISTRY:
         known = sorted(name for name, _ in ARCH_REGISTRY)
-        raise CheckpointError(f"There is no architecture {type!r}; there are {listed(known, None)}.")
+        raise CheckpointError(
+            f"There is no architecture {type!r}; there are {listed(known, None)}."
+        )
     try:
         detected, options = detect_network(weights)
     except UnknownNetworkError as error:
         options = network_options(path)
         detected = options.pop("type", "")
         if type is None and detected not in ARCH_REGISTRY:
-            advice = f" Its experiment's is {detected}; name the file that has it by --plugin." if detected else ""
+            advice = (
+                f" Its experiment's is {detected}; name the file that has it by --plugin."
+                if detected
+                else ""
+            )
             raise UnknownNetworkError(f"{path}: {error}{advice}") from None
     except CheckpointError as error:
         if type is None:
@@ -127,27 +151,29 @@ def network_of(weights: StateDict, path: Path, type: str | None = None) -> tuple
 
 
 def own_names(weights: StateDict) -> StateDict:
-    """`weights` under this project's names of today, less what a network for inference does not hold."""
+    """`weights` under this project's names of today, less what a network for inference does not
+    hold.
+    """
     if is_published(weights):
         return from_published(weights)
-    return from_former({name: tensor for name, tensor in weights.items() if not name.startswith(LEFT_OUT)})
+    return from_former(
+        {name: tensor for name, tensor in weights.items() if not name.startswith(LEFT_OUT)}
+    )
 
 
 def fill(network: nn.Module, weights: StateDict, source: str, strict: bool = True) -> str:
     """Load `weights` into `network`.
 
-    Args:
-        network: what to fill; untouched if this fails.
-        weights: under this project's names.
-        source: where they are from, for the message.
-        strict: every tensor must fit; otherwise those that do are loaded, from an original of the network's family
-            (Restormer, NAFNet) block by block: a warm start.
+    Args: network: what to fill; untouched if this fails. weights: under this project's names.
+        source: where they are from, for the message. strict: every tensor must fit; otherwise those
+        that do are loaded, from an original of the network's family (Restormer, NAFNet) block by
+        block: a warm start.
 
     Returns:
         How much was loaded, in words.
 
-    Raises:
-        CheckpointError: the weights do not fit; the message lists up to ten names of each kind of difference.
+    Raises: CheckpointError: the weights do not fit; the message lists up to ten names of each kind
+        of difference.
     """
     if not strict and is_warm_start(network, weights):
         return warm_start(network, weights, source)
@@ -156,7 +182,9 @@ def fill(network: nn.Module, weights: StateDict, source: str, strict: bool = Tru
     return matched
 
 
-def fitting_tensors(network: nn.Module, weights: StateDict, source: str, strict: bool = True) -> tuple[StateDict, str]:
+def fitting_tensors(
+    network: nn.Module, weights: StateDict, source: str, strict: bool = True
+) -> tuple[StateDict, str]:
     """The weights that go into `network`, which may be on the meta device; nothing is loaded.
 
     Args:
@@ -174,18 +202,26 @@ def fitting_tensors(network: nn.Module, weights: StateDict, source: str, strict:
     wanted = network.state_dict()
     for wrapper in WRAPPERS:  # which `weights_in` took for one
         if all(name.startswith(wrapper) for name in wanted):
-            weights = {name if name in wanted else wrapper + name: tensor for name, tensor in weights.items()}
+            weights = {
+                name if name in wanted else wrapper + name: tensor
+                for name, tensor in weights.items()
+            }
     # PyTorch 0.3 wrote BatchNorm's counters with an axis, and later ones read them
     counters = {name for name, tensor in wanted.items() if tensor.dim() == 0}
     weights = {
-        name: tensor[0] if name in counters and tensor.shape == (1,) else tensor for name, tensor in weights.items()
+        name: tensor[0] if name in counters and tensor.shape == (1,) else tensor
+        for name, tensor in weights.items()
     }
     fitting = {
         name: tensor
         for name, tensor in weights.items()
-        if name in wanted and wanted[name].shape == tensor.shape and _of_one_kind(wanted[name], tensor)
+        if name in wanted
+        and wanted[name].shape == tensor.shape
+        and _of_one_kind(wanted[name], tensor)
     }
-    share = sum(wanted[name].numel() for name in fitting) / sum(tensor.numel() for tensor in wanted.values())
+    share = sum(wanted[name].numel() for name in fitting) / sum(
+        tensor.numel() for tensor in wanted.values()
+    )
     matched = f"{len(fitting)} of its {len(wanted)} tensors match, {share:.1%} of its numbers"
     if len(fitting) == len(wanted) == len(weights) or (fitting and not strict):
         return fitting, matched
@@ -203,7 +239,9 @@ def fitting_tensors(network: nn.Module, weights: StateDict, source: str, strict:
             if name in wanted and not _of_one_kind(wanted[name], tensor)
         ],
     }
-    report = "".join(f"\n  {len(names)} {kind}: {listed(names)}" for kind, names in differences.items() if names)
+    report = "".join(
+        f"\n  {len(names)} {kind}: {listed(names)}" for kind, names in differences.items() if names
+    )
     advice = ""
     if is_warm_start(network, weights):
         advice = "\n  Set path.strict_load_g: false for a warm start from it."

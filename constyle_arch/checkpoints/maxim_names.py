@@ -82,9 +82,19 @@ STAGE = [
 
 
 def resizing(stage: int, own: str) -> list[Part]:
-    """The convolutions that follow a resizing, which MAXIM counts through all stages: 18 in each."""
-    places = [f"{part}.{level}.{source}." for part in ("signals", "skips") for level in range(3) for source in range(3)]
-    return [Part(f"UpSampleRatio_{18 * stage + number}.Conv_0.", own + place) for number, place in enumerate(places)]
+    """The convolutions that follow a resizing, which MAXIM counts through all stages: 18 in
+    each.
+    """
+    places = [
+        f"{part}.{level}.{source}."
+        for part in ("signals", "skips")
+        for level in range(3)
+        for source in range(3)
+    ]
+    return [
+        Part(f"UpSampleRatio_{18 * stage + number}.Conv_0.", own + place)
+        for number, place in enumerate(places)
+    ]
 
 
 HEADS = [

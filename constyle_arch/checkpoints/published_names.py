@@ -1,4 +1,5 @@
-"""The tensor names of releases whose networks are built differently here, and this project's for the same tensors.
+"""The tensor names of releases whose networks are built differently here, and this project's for
+the same tensors.
 
 Restormer and NAFNet have their releases' names and need none of this.
 """
@@ -10,7 +11,13 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from constyle_arch.checkpoints import maxim_names
-from constyle_arch.checkpoints.maxim_names import BOTTLENECK_BLOCK, CROSS_GATING, ENCODER_BLOCK, REVERSED, SAME
+from constyle_arch.checkpoints.maxim_names import (
+    BOTTLENECK_BLOCK,
+    CROSS_GATING,
+    ENCODER_BLOCK,
+    REVERSED,
+    SAME,
+)
 from constyle_arch.checkpoints.renaming import Part, each, to_ours, to_theirs
 from constyle_arch.errors import CheckpointError
 
@@ -79,7 +86,8 @@ TRAINING_ONLY = r"ConStyle\.(encoder_k\.|queue)"
 """The momentum encoder and the queue."""
 
 LEFT_OUT = "left_out/"
-"""Begins the names under which a converted file keeps what a network for inference does not hold."""
+"""Begins the names under which a converted file keeps what a network for inference does not
+hold."""
 
 NAMED_AS_RELEASED = ("Restormer", "NAFNet")
 """Networks whose names are their releases' own."""
@@ -172,7 +180,10 @@ RELEASES = (
             for stage in range(3)
             for part in (
                 *maxim_names.resizing(stage, f"stages.{stage}."),
-                *(Part(f"stage_{stage}_{head.theirs}", f"heads.{stage}.{head.ours}") for head in maxim_names.HEADS),
+                *(
+                    Part(f"stage_{stage}_{head.theirs}", f"heads.{stage}.{head.ours}")
+                    for head in maxim_names.HEADS
+                ),
                 Part(f"stage_{stage}_", f"stages.{stage}.", maxim_names.STAGE),
             )
         ],
@@ -196,30 +207,45 @@ def is_published(state_dict: Mapping[str, Tensor]) -> bool:
 
 
 def from_published(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename a published state dict to this project's names, leaving out what inference does not need.
+    """Rename a published state dict to this project's names, leaving out what inference does not
+    need.
 
     Args:
         state_dict: tensors under the names of the authors' releases, or of MAXIM's.
 
-    Returns:
-        The same tensors, in the same order, under the names that the network of this package loads strictly.
+    Returns: The same tensors, in the same order, under the names that the network of this package
+        loads strictly.
 
     Raises:
         CheckpointError: the names are of none of these releases.
     """
     release = _release(state_dict)
     if release is None:
-        raise CheckpointError(f"No release is known that names a tensor {next(iter(state_dict), None)!r}.")
-    numbers = [int(match[1]) for name in state_dict if (match := re.match(r"Finetune_Module\.(\d+)\.", name))]
+        raise CheckpointError(
+            f"No release is known that names a tensor {next(iter(state_dict), None)!r}."
+        )
+    numbers = [
+        int(match[1])
+        for name in state_dict
+        if (match := re.match(r"Finetune_Module\.(\d+)\.", name))
+    ]
     parts = release.all_parts(max(numbers, default=0))
-    return {to_ours(name, parts): tensor for name, tensor in state_dict.items() if not re.match(release.left_out, name)}
+    return {
+        to_ours(name, parts): tensor
+        for name, tensor in state_dict.items()
+        if not re.match(release.left_out, name)
+    }
 
 
 def left_out_of(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What `from_published` leaves out, under its published names: training's extras, and what nothing calls."""
+    """What `from_published` leaves out, under its published names: training's extras, and what
+    nothing calls.
+    """
     release = _release(state_dict)
     return {
-        name: tensor for name, tensor in state_dict.items() if release is not None and re.match(release.left_out, name)
+        name: tensor
+        for name, tensor in state_dict.items()
+        if release is not None and re.match(release.left_out, name)
     }
 
 
@@ -238,15 +264,20 @@ def to_published(state_dict: Mapping[str, Tensor], network: str) -> dict[str, Te
     release = next((release for release in RELEASES if release.network == network), None)
     if release is None:
         raise CheckpointError(f"There are no published names for the network {network}.")
-    if release.single_blocks and any(re.match(r"(down\.\d|bottleneck|up\.\d)\.[1-9]", name) for name in state_dict):
-        raise CheckpointError(f"The release of {network} has one block a stage and no names for more.")
+    if release.single_blocks and any(
+        re.match(r"(down\.\d|bottleneck|up\.\d)\.[1-9]", name) for name in state_dict
+    ):
+        raise CheckpointError(
+            f"The release of {network} has one block a stage and no names for more."
+        )
     blocks = {match[1] for name in state_dict if (match := re.match(r"refine\.(\d+)\.", name))}
     parts = release.all_parts(len(blocks))
     return {to_theirs(name, parts): tensor for name, tensor in state_dict.items()}
 
 
 def contrast_from_published(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The momentum encoder and the queue among published weights, as the state of a `MomentumContrast`.
+    """The momentum encoder and the queue among published weights, as the state of a
+    `MomentumContrast`.
 
     Args:
         state_dict: tensors under the names of the authors' release.
@@ -266,4 +297,11 @@ def contrast_from_published(state_dict: Mapping[str, Tensor]) -> dict[str, Tenso
 
 
 def _release(state_dict: Mapping[str, Tensor]) -> Release | None:
-    return next((release for release in RELEASES if any(re.match(release.marker, name) for name in state_dict)), None)
+    return next(
+        (
+            release
+            for release in RELEASES
+            if any(re.match(release.marker, name) for name in state_dict)
+        ),
+        None,
+    )

@@ -1,4 +1,6 @@
-"""Reading weights from a checkpoint file, whoever wrote it, without running anything that is in it."""
+"""Reading weights from a checkpoint file, whoever wrote it, without running anything that is in
+it.
+"""
 
 import hashlib
 import logging
@@ -23,7 +25,8 @@ SECTIONS = ("params_ema", "params", "state_dict", "model", "net", "network", "ge
 """Where a checkpoint may keep its weights, the preferred one first."""
 
 WRAPPERS = ("module.", "_orig_mod.", "net_g.", "model.")
-"""What names begin with where the network was part of something else: DDP's, torch.compile's and Lightning's."""
+"""What names begin with where the network was part of something else: DDP's, torch.compile's and
+Lightning's."""
 
 StateDict = dict[str, Tensor]
 
@@ -31,7 +34,8 @@ DIGEST = "sha256"
 """Under which a .safetensors that `conversion` wrote notes `digest_of` its weights."""
 
 WINDOW = "tlc"
-"""Under which a .safetensors notes the window of local statistics that its network is meant for, in pixels."""
+"""Under which a .safetensors notes the window of local statistics that its network is meant for, in
+pixels."""
 
 ADVICE = "Take another copy of it."
 
@@ -44,7 +48,8 @@ def read_state_dict(path: str | Path, key: str | None = None) -> StateDict:
 
 
 def weights_in(content: Mapping[str, Any], path: str, key: str | None = None) -> StateDict:
-    """The weights of a checkpoint, under the names they have there less the `WRAPPERS` that all of them begin with.
+    """The weights of a checkpoint, under the names they have there less the `WRAPPERS` that all of
+    them begin with.
 
     Args:
         content: what `read_checkpoint` returned.
@@ -57,25 +62,40 @@ def weights_in(content: Mapping[str, Any], path: str, key: str | None = None) ->
     """
     section = section_of(content, path, key)
     weights = content if section is None else content[section]
-    if not isinstance(weights, Mapping) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
+    if not isinstance(weights, Mapping) or not all(
+        isinstance(tensor, Tensor) for tensor in weights.values()
+    ):
         raise CheckpointError(f"{path}: the content of {section!r} is not a set of weights.")
-    if section == "params_ema" and key is None and _is_without_statistics(weights, content.get("params")):
+    if (
+        section == "params_ema"
+        and key is None
+        and _is_without_statistics(weights, content.get("params"))
+    ):
         _warn_once(
-            f"{path}: params_ema has BatchNorm's initial statistics, 0 and 1, and params those of the training: they "
-            "are two networks. params_ema is taken, of which the published numbers are; --key params or "
+            f"{path}: params_ema has BatchNorm's initial statistics, 0 and 1, and params those of "
+            "the training: they "
+            "are two networks. params_ema is taken, of which the published numbers are; --key "
+            "params or "
             "path.param_key_g: params takes the other one."
         )
     return _unwrapped({str(name): tensor for name, tensor in weights.items()})
 
 
 def _is_without_statistics(averages: Mapping[Any, Tensor], weights: Any) -> bool:
-    """Whether all BatchNorm statistics among the averages are initial, and some among the weights are not."""
+    """Whether all BatchNorm statistics among the averages are initial, and some among the weights
+    are not.
+    """
     if not isinstance(weights, Mapping):
         return False
     initial = {"running_mean": 0, "running_var": 1}
-    statistics = [(str(name), initial[kind]) for name in averages if (kind := str(name).rsplit(".", 1)[-1]) in initial]
+    statistics = [
+        (str(name), initial[kind])
+        for name in averages
+        if (kind := str(name).rsplit(".", 1)[-1]) in initial
+    ]
     return all(bool((averages[name] == value).all()) for name, value in statistics) and any(
-        isinstance(weights.get(name), Tensor) and not bool((weights[name] == value).all()) for name, value in statistics
+        isinstance(weights.get(name), Tensor) and not bool((weights[name] == value).all())
+        for name, value in statistics
     )
 
 
@@ -87,7 +107,9 @@ def _warn_once(message: str) -> None:
 def _unwrapped(weights: StateDict) -> StateDict:
     for wrapper in WRAPPERS:
         if weights and all(name.startswith(wrapper) for name in weights):
-            return _unwrapped({name.removeprefix(wrapper): tensor for name, tensor in weights.items()})
+            return _unwrapped(
+                {name.removeprefix(wrapper): tensor for name, tensor in weights.items()}
+            )
     return weights
 
 
@@ -107,7 +129,9 @@ def section_of(content: Mapping[str, Any], path: str, key: str | None = None) ->
     section = key or next((section for section in SECTIONS if section in content), None)
     if section is None or section not in content:
         wanted = repr(key) if key else "one of " + ", ".join(SECTIONS)
-        raise CheckpointError(f"{path} has no key {wanted}; it has {', '.join(map(str, content)) or 'none'}.")
+        raise CheckpointError(
+            f"{path} has no key {wanted}; it has {', '.join(map(str, content)) or 'none'}."
+        )
     return section
 
 
@@ -117,11 +141,11 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
     Args:
         path: of the file, or the name of a trained network (`constyle_arch.checkpoints.trained`).
 
-    Checksums are verified where a file has them: those of torch's zip archives, and `digest_of` in a .safetensors.
-    Files of torch before 1.6, and a .safetensors of another program, have none.
+    Checksums are verified where a file has them: those of torch's zip archives, and `digest_of` in
+    a .safetensors. Files of torch before 1.6, and a .safetensors of another program, have none.
 
-    Raises:
-        CheckpointError: the file is missing, damaged or no checkpoint, or holds more than plain data.
+    Raises: CheckpointError: the file is missing, damaged or no checkpoint, or holds more than plain
+        data.
     """
     path = checkpoint_file(path)
     try:
@@ -138,10 +162,13 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
         raise
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path} is damaged, or holds more than weights and plain data{_asked_for(error)}, and is not opened."
+            f"{path} is damaged, or holds more than weights and plain data{_asked_for(error)}, "
+            "and is not opened."
         ) from error
     except Exception as error:  # torch and safetensors raise a dozen types for a damaged file
-        raise CheckpointError(f"{path} cannot be read; it is damaged or no checkpoint: {_first_line(error)}") from error
+        raise CheckpointError(
+            f"{path} cannot be read; it is damaged or no checkpoint: {_first_line(error)}"
+        ) from error
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, not weights.")
     return content
@@ -157,7 +184,8 @@ def digest_of(weights: Mapping[str, Tensor]) -> str:
 
 
 def noted_window(path: Path) -> int | None:
-    """The window of local statistics that a file notes, in pixels; None for the whole image, and in a `.pth`.
+    """The window of local statistics that a file notes, in pixels; None for the whole image, and in
+    a `.pth`.
 
     Raises:
         CheckpointError: what is noted is no number of pixels.
@@ -171,7 +199,9 @@ def noted_window(path: Path) -> int | None:
     if noted is None:
         return None
     if not noted.isdecimal() or int(noted) < 1:
-        raise CheckpointError(f"{path} notes {WINDOW}: {noted!r}; it must be a number of pixels, at least 1.")
+        raise CheckpointError(
+            f"{path} notes {WINDOW}: {noted!r}; it must be a number of pixels, at least 1."
+        )
     return int(noted)
 
 
@@ -179,10 +209,13 @@ def _read_safetensors(path: Path) -> StateDict:
     from safetensors import safe_open
 
     with safe_open(path, "pt") as file:
-        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no mapping
+        # it is no mapping
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         noted = (file.metadata() or {}).get(DIGEST)
     if noted is not None and noted != digest_of(weights):
-        raise CheckpointError(f"{path} is damaged: its weights do not have the SHA-256 noted with them. {ADVICE}")
+        raise CheckpointError(
+            f"{path} is damaged: its weights do not have the SHA-256 noted with them. {ADVICE}"
+        )
     return weights
 
 
@@ -192,11 +225,13 @@ def _verify_zip(path: Path) -> None:
         if file.read(len(ZIP_START)) != ZIP_START:
             return
     with zipfile.ZipFile(path) as archive:
-        without_checksums = not any(member.CRC for member in archive.infolist())  # torch can be told so
+        # torch can be told so
+        without_checksums = not any(member.CRC for member in archive.infolist())
         damaged = None if without_checksums else archive.testzip()
     if damaged is not None:
         raise CheckpointError(
-            f"{path} is damaged: its part {damaged} does not have the checksum noted with it. {ADVICE}"
+            f"{path} is damaged: its part {damaged} does not have the checksum noted with it. "
+            f"{ADVICE}"
         )
 
 
@@ -208,5 +243,7 @@ def _asked_for(error: Exception) -> str:
 
 def _first_line(error: Exception) -> str:
     if "weights_only" in str(error):
-        return "it is a TorchScript archive" if "TorchScript" in str(error) else type(error).__name__
+        return (
+            "it is a TorchScript archive" if "TorchScript" in str(error) else type(error).__name__
+        )
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -19,13 +19,17 @@ class Part:
     inside: "Sequence[Part]" = ()
 
 
-def each(theirs: str, ours: str, numbers: Mapping[int, int], inside: Sequence[Part] = ()) -> list[Part]:
+def each(
+    theirs: str, ours: str, numbers: Mapping[int, int], inside: Sequence[Part] = ()
+) -> list[Part]:
     """A part for each pair of numbers, theirs and ours, that are put in the place of `{}`."""
     return [Part(theirs.format(their), ours.format(our), inside) for their, our in numbers.items()]
 
 
 def to_ours(name: str, parts: Sequence[Part]) -> str:
-    """`name` as this project has it; of the parts, the first that fits counts. Numbers of blocks stay."""
+    """`name` as this project has it; of the parts, the first that fits counts. Numbers of blocks
+    stay.
+    """
     return _renamed(name, parts, "theirs", "ours")
 
 
@@ -38,6 +42,10 @@ def _renamed(name: str, parts: Sequence[Part], found: str, wanted: str) -> str:
     for part in parts:
         beginning: str = getattr(part, found)
         if name.startswith(beginning):
-            return getattr(part, wanted) + _renamed(name.removeprefix(beginning), part.inside, found, wanted)
+            return getattr(part, wanted) + _renamed(
+                name.removeprefix(beginning), part.inside, found, wanted
+            )
     number, _, rest = name.partition(".")
-    return f"{number}.{_renamed(rest, parts, found, wanted)}" if number.isdigit() and parts else name
+    return (
+        f"{number}.{_renamed(rest, parts, found, wanted)}" if number.isdigit() and parts else name
+    )

@@ -21,8 +21,8 @@ def is_warm_start(network: nn.Module, weights: StateDict) -> bool:
 def warm_start(network: nn.Module, weights: StateDict, source: str) -> str:
     """Fill every block of `network` whose counterpart in the original has the same shape.
 
-    Counterparts are found by role: what is at the same level on the same way. A block is filled as a whole or not at
-    all, and the rest of the network stays as it is.
+    Counterparts are found by role: what is at the same level on the same way. A block is filled as
+    a whole or not at all, and the rest of the network stays as it is.
 
     Args:
         network: a ConStyle network.
@@ -38,30 +38,43 @@ def warm_start(network: nn.Module, weights: StateDict, source: str) -> str:
     original, options = detect_network(weights)
     wanted = network.state_dict()
     filled: dict[str, Tensor] = {}
-    table = [f"warm start from {original}:", f"  {'stage':<12} {'from':<16} {'blocks':>6} {'parameters':>12}"]
+    table = [
+        f"warm start from {original}:",
+        f"  {'stage':<12} {'from':<16} {'blocks':>6} {'parameters':>12}",
+    ]
     for stage, counterpart in _counterparts(original, options).items():
         blocks: dict[str, dict[str, str]] = {}  # our names and theirs, by the number of the block
         for name in wanted:
             if name.startswith(f"{stage}."):
                 number = name.removeprefix(f"{stage}.").split(".")[0]
-                blocks.setdefault(number if number.isdigit() else "", {})[name] = counterpart + name.removeprefix(stage)
+                blocks.setdefault(number if number.isdigit() else "", {})[name] = (
+                    counterpart + name.removeprefix(stage)
+                )
         fitting = [
             block
             for block in blocks.values()
-            if all(theirs in weights and weights[theirs].shape == wanted[ours].shape for ours, theirs in block.items())
+            if all(
+                theirs in weights and weights[theirs].shape == wanted[ours].shape
+                for ours, theirs in block.items()
+            )
         ]
         taken = {ours: weights[theirs] for block in fitting for ours, theirs in block.items()}
         if taken:
-            table.append(f"  {stage:<12} {counterpart:<16} {len(fitting):>6} {_numbers_in(taken):>12,}")
+            table.append(
+                f"  {stage:<12} {counterpart:<16} {len(fitting):>6} {_numbers_in(taken):>12,}"
+            )
             filled |= taken
     if not filled:
         raise CheckpointError(
-            f"{source} holds a {original} of which no block has the shape of its counterpart in this "
+            f"{source} holds a {original} of which no block has the shape of its counterpart in "
+            "this "
             f"{type(network).__name__}; a warm start needs the same width (dim) as the original's."
         )
     network.load_state_dict(filled, strict=False)
     share, total = _numbers_in(filled), _numbers_in(wanted)
-    return "\n".join([*table, f"  together {share:,} of {total:,}, {share / total:.1%} of the network"])
+    return "\n".join(
+        [*table, f"  together {share:,} of {total:,}, {share / total:.1%} of the network"]
+    )
 
 
 def _counterparts(original: str, options: dict[str, list[int]]) -> dict[str, str]:

@@ -9,10 +9,10 @@ from constyle_arch.errors import OptionsError
 from constyle_arch.options.reading import add_run_arguments, force_options, read_option_file
 
 CHECK = """\
-Check an option file as train and test do, create nothing, and describe the run: images, iterations, parameters,
-computations, memory, and on a CPU time. All problems are listed, with exit code 2. Likely mistakes are listed too: more
-memory than is free, a schedule or a constyle_iter longer than the run, the same folder for both sides of pairs,
-validation on training images.
+Check an option file as train and test do, create nothing, and describe the run: images, iterations,
+parameters, computations, memory, and on a CPU time. All problems are listed, with exit code 2.
+Likely mistakes are listed too: more memory than is free, a schedule or a constyle_iter longer than
+the run, the same folder for both sides of pairs, validation on training images.
 """
 
 CHECK_EPILOG = """\
@@ -24,7 +24,9 @@ examples:
 
 def add_to(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser("check", help="check an option file", description=CHECK, epilog=CHECK_EPILOG)
+    parser = commands.add_parser(
+        "check", help="check an option file", description=CHECK, epilog=CHECK_EPILOG
+    )
     add_run_arguments(parser)
     parser.set_defaults(run=run)
 
@@ -44,13 +46,16 @@ def run(parsed: argparse.Namespace) -> None:
         return
     print(described.replace("can be run", "can be run under another name", 1), end="", flush=True)
     raise OptionsError(
-        f"The experiment {there} already exists; --auto_resume resumes it, --archive moves it away and starts from "
+        f"The experiment {there} already exists; --auto_resume resumes it, --archive moves it "
+        "away and starts from "
         "scratch, or choose another name."
     )
 
 
 def _experiment_in_the_way(parsed: argparse.Namespace) -> Path | None:
-    """The folder that a training of these flags would refuse to touch; what else is wrong is found by the checks."""
+    """The folder that a training of these flags would refuse to touch; what else is wrong is found
+    by the checks.
+    """
     from constyle_arch.training.experiments import is_failed_start
 
     options = read_option_file(parsed.opt)
@@ -59,7 +64,13 @@ def _experiment_in_the_way(parsed: argparse.Namespace) -> Path | None:
     path = options.get("path")
     resumes = parsed.auto_resume or (isinstance(path, dict) and path.get("resume_state"))
     name = str(options.get("name"))
-    if "train" not in options or resumes or parsed.archive or parsed.debug or name.startswith("debug"):
+    if (
+        "train" not in options
+        or resumes
+        or parsed.archive
+        or parsed.debug
+        or name.startswith("debug")
+    ):
         return None
     home = Path("experiments") / name
     return home if home.is_dir() and not is_failed_start(home) else None

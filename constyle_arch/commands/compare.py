@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 COMPARE = """\
-Put the results of several tests side by side: a table for each metric, with the differences from the first test.
+Put the results of several tests side by side: a table for each metric, with the differences from
+the first test.
 
-With --pictures also write the restored images side by side, between input and ground truth, and a magnified crop of
-each, where the first and the last test differ most. The tests need val.save_img: true.
+With --pictures also write the restored images side by side, between input and ground truth, and a
+magnified crop of each, where the first and the last test differ most. The tests need val.save_img:
+true.
 """
 
 COMPARE_EPILOG = """\
@@ -20,11 +22,17 @@ examples:
 
 def add_to(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser("compare", help="put tests side by side", description=COMPARE, epilog=COMPARE_EPILOG)
+    parser = commands.add_parser(
+        "compare", help="put tests side by side", description=COMPARE, epilog=COMPARE_EPILOG
+    )
     parser.add_argument("results", nargs="+", metavar="RESULT", help="a folder below results/")
-    parser.add_argument("-o", "--output", metavar="FILE.md", help="also write the tables to this file")
     parser.add_argument(
-        "--pictures", metavar="DIR", help="write DIR/BENCHMARK/IMAGE.jpg for each image; existing files are replaced"
+        "-o", "--output", metavar="FILE.md", help="also write the tables to this file"
+    )
+    parser.add_argument(
+        "--pictures",
+        metavar="DIR",
+        help="write DIR/BENCHMARK/IMAGE.jpg for each image; existing files are replaced",
     )
     parser.set_defaults(run=run)
 

@@ -7,9 +7,9 @@ from constyle_arch.commands.network_arguments import window_asked_for
 from constyle_arch.errors import OptionsError
 
 CONVERT = """\
-Convert weights between this project's tensor names and published ones (IRConStyle's, Restormer's, NAFNet's, MAXIM's)
-and between .pth and .safetensors. Nothing is lost: what only training needs is kept in the file and restored on the
-way back.
+Convert weights between this project's tensor names and published ones (IRConStyle's, Restormer's,
+NAFNet's, MAXIM's) and between .pth and .safetensors. Nothing is lost: what only training needs is
+kept in the file and restored on the way back.
 """
 
 CONVERT_EPILOG = """\
@@ -27,9 +27,14 @@ def add_to(commands: Any) -> None:
         "convert", help="rename or reformat weights", description=CONVERT, epilog=CONVERT_EPILOG
     )
     parser.add_argument("source", metavar="IN", help="a .pth, .safetensors or MAXIM's .npz file")
-    parser.add_argument("target", metavar="OUT", help="the file to write; its suffix decides the format")
     parser.add_argument(
-        "--names", choices=["own", "published"], default="own", help="names of the tensors in OUT (default: own)"
+        "target", metavar="OUT", help="the file to write; its suffix decides the format"
+    )
+    parser.add_argument(
+        "--names",
+        choices=["own", "published"],
+        default="own",
+        help="names of the tensors in OUT (default: own)",
     )
     parser.add_argument("--key", help="convert only this section of IN, e.g. params_ema")
     parser.add_argument(
@@ -52,5 +57,12 @@ def run(parsed: argparse.Namespace) -> None:
     tlc = window_asked_for(parsed)
     if tlc == "auto":
         raise OptionsError("--tlc is auto; a file notes a number of pixels.")
-    convert(parsed.source, parsed.target, names=parsed.names, key=parsed.key, tlc=tlc, overwrite=parsed.overwrite)
+    convert(
+        parsed.source,
+        parsed.target,
+        names=parsed.names,
+        key=parsed.key,
+        tlc=tlc,
+        overwrite=parsed.overwrite,
+    )
     print(f"Wrote {parsed.target}.")

@@ -7,9 +7,9 @@ from typing import Any
 from constyle_arch.errors import OptionsError
 
 CONVERT_OPTIONS = """\
-Write an option file of the authors' programs (IRConStyle's, Restormer's, NAFNet's) as one of this package.
-Comments say which option was which there; what has no equivalent is listed, with the reason. BasicSR's
-own files need no conversion.
+Write an option file of the authors' programs (IRConStyle's, Restormer's, NAFNet's) as one of this
+package. Comments say which option was which there; what has no equivalent is listed, with the
+reason. BasicSR's own files need no conversion.
 """
 
 CONVERT_OPTIONS_EPILOG = """\
@@ -51,10 +51,19 @@ def run(parsed: argparse.Namespace) -> None:
     options = read_option_file(parsed.source)
     prepare_basicsr()
     made = convert(options)
-    header = f"{Path(parsed.source).name}, written by `basicsr convert-options` as an option file of this package."
-    save_bytes_atomically(made.text(header, "Comments name what an option is there.").encode(), target)
+    header = (
+        f"{Path(parsed.source).name}, written by `basicsr convert-options` as an option file "
+        "of this package."
+    )
+    save_bytes_atomically(
+        made.text(header, "Comments name what an option is there.").encode(), target
+    )
     print(f"Wrote {target}.")
-    print("Translated:", *(f"{'.'.join(path)}, from {there}" for path, there in made.comments.items()), sep="\n  ")
+    print(
+        "Translated:",
+        *(f"{'.'.join(path)}, from {there}" for path, there in made.comments.items()),
+        sep="\n  ",
+    )
     if made.left_out:
         print("Left out:", *(f"{key}: {why}" for key, why in made.left_out.items()), sep="\n  ")
     print(f"Next:\n  basicsr check -opt {target}")

@@ -12,13 +12,14 @@ from constyle_arch.commands.network_arguments import (
 )
 
 EXPORT = """\
-Write a trained network as an ONNX file, for programs without PyTorch: onnxruntime, OpenVINO, TensorRT and others. One
-file restores images of every height and width, in batches of every size:
+Write a trained network as an ONNX file, for programs without PyTorch: onnxruntime, OpenVINO,
+TensorRT and others. One file restores images of every height and width, in batches of every size:
 
   lq, restored     (batch, 3, height, width), float32, RGB in [0, 1]; restored is not clamped
 
-Where onnxruntime is installed, the file is compared with PyTorch before it is written. It takes about a minute, longer
-for larger networks. Needs the extra "onnx": pip install "constyle-arch[onnx]"
+Where onnxruntime is installed, the file is compared with PyTorch before it is written. It takes
+about a minute, longer for larger networks. Needs the extra "onnx": pip install
+"constyle-arch[onnx]"
 """
 
 EXPORT_EPILOG = """\
@@ -31,7 +32,9 @@ examples:
 
 def add_to(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser("export", help="write a network as ONNX", description=EXPORT, epilog=EXPORT_EPILOG)
+    parser = commands.add_parser(
+        "export", help="write a network as ONNX", description=EXPORT, epilog=EXPORT_EPILOG
+    )
     parser.add_argument(
         "weights",
         metavar="WEIGHTS",
@@ -42,14 +45,25 @@ def add_to(commands: Any) -> None:
     add_network_arguments(parser)
     add_tlc_argument(parser)
     parser.add_argument(
-        "--opset", type=int, default=18, metavar="N", help="version of ONNX's operators, 18 to 23 (default: 18)"
+        "--opset",
+        type=int,
+        default=18,
+        metavar="N",
+        help="version of ONNX's operators, 18 to 23 (default: 18)",
     )
     parser.add_argument(
-        "--tile", type=int, metavar="N", help="for images of N×N pixels, one at a time, instead of every size"
+        "--tile",
+        type=int,
+        metavar="N",
+        help="for images of N×N pixels, one at a time, instead of every size",
     )
     precision = parser.add_mutually_exclusive_group()
-    precision.add_argument("--half", action="store_true", help="with --tile: compute in float16, statistics in float32")
-    precision.add_argument("--bf16", action="store_true", help="with --tile: keep weights in bfloat16")
+    precision.add_argument(
+        "--half", action="store_true", help="with --tile: compute in float16, statistics in float32"
+    )
+    precision.add_argument(
+        "--bf16", action="store_true", help="with --tile: keep weights in bfloat16"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace OUT.onnx if it exists")
     parser.set_defaults(run=run)
 
@@ -72,7 +86,8 @@ def run(parsed: argparse.Namespace) -> int:
         overwrite=parsed.overwrite,
     )
     print(
-        f"Wrote {parsed.target}: {type(network).__name__} of {source}, {exported.size / 1e6:.1f} MB, "
+        f"Wrote {parsed.target}: {type(network).__name__} of {source}, {exported.size / 1e6:.1f} "
+        "MB, "
         f"opset {parsed.opset}{in_words(network)}."
     )
     if exported.difference is None:

@@ -8,8 +8,9 @@ from constyle_arch.commands.network_arguments import add_network_arguments, netw
 from constyle_arch.errors import OptionsError
 
 INFO = """\
-Describe a checkpoint, a training state, an experiment's network or an option file: architecture, hyperparameters,
-parameters, computations, training iteration, keys. Without a path, list the trained networks.
+Describe a checkpoint, a training state, an experiment's network or an option file: architecture,
+hyperparameters, parameters, computations, training iteration, keys. Without a path, list the
+trained networks.
 """
 
 INFO_EPILOG = """\
@@ -24,15 +25,22 @@ examples:
 
 def add_to(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser("info", help="describe weights or options", description=INFO, epilog=INFO_EPILOG)
+    parser = commands.add_parser(
+        "info", help="describe weights or options", description=INFO, epilog=INFO_EPILOG
+    )
     parser.add_argument(
         "path",
         nargs="?",
         metavar="FILE",
-        help="a trained network, weights, options, or an experiment's folder (default: list trained networks)",
+        help="a trained network, weights, options, or an experiment's folder (default: list "
+        "trained networks)",
     )
     parser.add_argument(
-        "--size", type=int, default=256, metavar="N", help="count computations for N×N pixels (default: 256)"
+        "--size",
+        type=int,
+        default=256,
+        metavar="N",
+        help="count computations for N×N pixels (default: 256)",
     )
     parser.add_argument("--names", action="store_true", help="list each tensor")
     add_network_arguments(parser)

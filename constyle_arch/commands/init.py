@@ -28,27 +28,45 @@ MINUTES = 60
 def add_to(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
-        "init", help="write an option file for your own images", description=INIT, epilog=INIT_EPILOG
+        "init",
+        help="write an option file for your own images",
+        description=INIT,
+        epilog=INIT_EPILOG,
     )
     parser.add_argument("task", choices=TASKS, metavar="TASK", help=", ".join(TASKS))
-    parser.add_argument("--gt", required=True, metavar="DIR", help="the clean images: a folder or an LMDB")
+    parser.add_argument(
+        "--gt", required=True, metavar="DIR", help="the clean images: a folder or an LMDB"
+    )
     parser.add_argument("--lq", metavar="DIR", help="the degraded ones, of the same sizes")
     parser.add_argument(
         "--lq-name",
         metavar="FORM",
         help="form of the degraded names, e.g. 'rain-{}' (default: detected)",
     )
-    parser.add_argument("--gt-name", metavar="FORM", help="form of the clean names, e.g. 'norain-{}'")
     parser.add_argument(
-        "--size", choices=SIZES, help="size of the network (default: small, or tiny for a short training)"
+        "--gt-name", metavar="FORM", help="form of the clean names, e.g. 'norain-{}'"
+    )
+    parser.add_argument(
+        "--size",
+        choices=SIZES,
+        help="size of the network (default: small, or tiny for a short training)",
     )
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
-        "--minutes", type=float, metavar="M", help=f"duration of the training on this machine (default: {MINUTES})"
+        "--minutes",
+        type=float,
+        metavar="M",
+        help=f"duration of the training on this machine (default: {MINUTES})",
     )
-    length.add_argument("--iterations", type=int, metavar="N", help="length of the training, instead of --minutes")
+    length.add_argument(
+        "--iterations", type=int, metavar="N", help="length of the training, instead of --minutes"
+    )
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE.yml", help="the file to write (default: my_TASK.yml)"
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE.yml",
+        help="the file to write (default: my_TASK.yml)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace FILE.yml if it exists")
     parser.set_defaults(run=run)
@@ -75,7 +93,11 @@ def run(parsed: argparse.Namespace) -> None:
 
     prepare_basicsr()
     data = look_at(parsed.gt, parsed.lq, parsed.lq_name, parsed.gt_name)
-    print(f"{data.pairs} {'pairs' if data.lq else 'clean images'}; timing some steps on this machine …", flush=True)
+    print(
+        f"{data.pairs} {'pairs' if data.lq else 'clean images'}; timing some steps on this "
+        "machine …",
+        flush=True,
+    )
     minutes = MINUTES if parsed.minutes is None else parsed.minutes
     settings, timing = fitting.fit(
         re.sub(r"[^\w.-]", "_", file.stem),
@@ -90,11 +112,14 @@ def run(parsed: argparse.Namespace) -> None:
     start = f", which starts from the trained network {settings.start}" if settings.start else ""
     print(
         f"Wrote {file}:\n"
-        f"  data        {data.clean - held_out} clean images train, {held_out} are held out to validate\n"
+        f"  data        {data.clean - held_out} clean images train, {held_out} are held out to "
+        "validate\n"
         f"  network     {settings.size}, {timing.parameters / 1e6:.3f} M parameters{start}\n"
-        f"  step        {settings.batch} crops of {settings.crop}×{settings.crop} pixels, {timing.step:.2f} s on "
+        f"  step        {settings.batch} crops of {settings.crop}×{settings.crop} pixels, "
+        f"{timing.step:.2f} s on "
         f"{timing.device}\n"
-        f"  training    {settings.iterations} iterations, about {timing.minutes(settings):.0f} minutes here\n"
+        f"  training    {settings.iterations} iterations, about {timing.minutes(settings):.0f} "
+        "minutes here\n"
         f"Next:\n"
         f"  basicsr train -opt {file}\n"
         f"  basicsr test --weights experiments/{settings.name}\n"

@@ -7,25 +7,29 @@ from pathlib import Path
 from typing import Any
 
 LATENTS = """\
-Draw ConStyle's codes of degraded and clean images before training (a new encoder) and after it (the weights), as figure
-2 of the paper, and measure how well they separate degraded from clean images, and degradations from each other.
+Draw ConStyle's codes of degraded and clean images before training (a new encoder) and after it (the
+weights), as figure 2 of the paper, and measure how well they separate degraded from clean images,
+and degradations from each other.
 
-The silhouette coefficient is 1 for groups far apart and 0 for mixed ones. It is computed from the codes, 128 numbers,
-not from the picture's points, as are the nearest images. Other differences between folders count too: use the same
-photographs, degraded in several ways.
+The silhouette coefficient is 1 for groups far apart and 0 for mixed ones. It is computed from the
+codes, 128 numbers, not from the picture's points, as are the nearest images. Other differences
+between folders count too: use the same photographs, degraded in several ways.
 """
 
 LATENTS_EPILOG = """\
 examples:
   basicsr latents --weights experiments/NAME --lq hazy rainy blurred --gt clean
-  basicsr latents --weights net_g_best.pth --lq 'data/*/lq' --gt 'data/*/gt' -o codes.svg    (a type for each data/*)
+  basicsr latents --weights net_g_best.pth --lq 'data/*/lq' --gt 'data/*/gt' -o codes.svg
 """
 
 
 def add_to(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
-        "latents", help="draw ConStyle's codes of images", description=LATENTS, epilog=LATENTS_EPILOG
+        "latents",
+        help="draw ConStyle's codes of images",
+        description=LATENTS,
+        epilog=LATENTS_EPILOG,
     )
     parser.add_argument(
         "--weights",
@@ -33,7 +37,8 @@ def add_to(commands: Any) -> None:
         nargs="+",
         type=Path,
         metavar="W",
-        help="a ConStyle network's checkpoint, or experiments/NAME; several are drawn beside each other",
+        help="a ConStyle network's checkpoint, or experiments/NAME; several are drawn beside each "
+        "other",
     )
     parser.add_argument(
         "--lq",
@@ -61,7 +66,9 @@ def add_to(commands: Any) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Encode the images, measure their codes, print and draw them; returns 1 where images were left out."""
+    """Encode the images, measure their codes, print and draw them; returns 1 where images were left
+    out.
+    """
     from constyle_arch.checkpoints.trained import located
     from constyle_arch.reporting import require_matplotlib
 
@@ -77,8 +84,12 @@ def run(parsed: argparse.Namespace) -> int:
     names = distinct_names(parsed.weights) if len(networks) > 1 else ["after training"]
     trained = {name: network.encoder for name, network in zip(names, networks, strict=True)}
     encoders = {"before training": collecting.untrained_encoder(), **trained}
-    latents = collecting.encode(encoders, math.lcm(*(network.multiple for network in networks)), clean, types)
-    measured = {name: scores.separation(codes, latents.labels) for name, codes in latents.codes.items()}
+    latents = collecting.encode(
+        encoders, math.lcm(*(network.multiple for network in networks)), clean, types
+    )
+    measured = {
+        name: scores.separation(codes, latents.labels) for name, codes in latents.codes.items()
+    }
     print(scores.table(measured))
     save_figure(drawing.draw(latents, measured, parsed.method), parsed.output)
     print(f"Wrote {parsed.output}.")

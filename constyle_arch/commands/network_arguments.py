@@ -9,11 +9,14 @@ from constyle_arch.errors import OptionsError
 
 def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say how weights are to be read."""
-    parser.add_argument("--key", help="section of the checkpoint (default: params_ema, or else params)")
+    parser.add_argument(
+        "--key", help="section of the checkpoint (default: params_ema, or else params)"
+    )
     parser.add_argument(
         "--type",
         metavar="NAME",
-        help="the architecture, as in network_g.type (default: detected from the weights or their experiment)",
+        help="the architecture, as in network_g.type (default: detected from the weights or their "
+        "experiment)",
     )
     parser.add_argument(
         "--network-option",
@@ -37,7 +40,8 @@ def add_tlc_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tlc",
         metavar="WINDOW",
-        help="have channel attention look at windows of so many pixels instead of the whole image; auto: one and a "
+        help="have channel attention look at windows of so many pixels instead of the whole "
+        "image; auto: one and a "
         "half training crops; off (default: what the weights' file notes)",
     )
 
@@ -72,12 +76,16 @@ def network_options_of(parsed: argparse.Namespace) -> dict[str, Any]:
     for entry in parsed.network_option:
         key, separator, text = entry.partition("=")
         if not separator or not key.isidentifier():
-            raise OptionsError(f"--network-option {entry!r} must be KEY=VALUE, such as num_block=8.")
+            raise OptionsError(
+                f"--network-option {entry!r} must be KEY=VALUE, such as num_block=8."
+            )
         try:
             options[key] = yaml.load(text, Loader=OptionLoader)
         except (ValueError, yaml.YAMLError) as error:
             reason = " ".join(str(error).split())
-            raise OptionsError(f"--network-option {entry!r}: the value cannot be read: {reason}") from error
+            raise OptionsError(
+                f"--network-option {entry!r}: the value cannot be read: {reason}"
+            ) from error
     return options
 
 
@@ -98,12 +106,16 @@ def load_chosen_network(parsed: argparse.Namespace) -> tuple[Any, Path, str]:
     from constyle_arch.training.runner import prepare_basicsr
 
     prepare_basicsr(parsed.plugin)
-    network, section = read_network(weights, parsed.type, key=parsed.key, tlc=window_asked_for(parsed), **options)
+    network, section = read_network(
+        weights, parsed.type, key=parsed.key, tlc=window_asked_for(parsed), **options
+    )
     return network, weights, f"{weights} [{section}]" if section else str(weights)
 
 
 def in_words(network: Any) -> str:
-    """Over which windows a network takes statistics, to append to a sentence; empty for the whole image."""
+    """Over which windows a network takes statistics, to append to a sentence; empty for the whole
+    image.
+    """
     from constyle_arch.archs.local_statistics import local_window
 
     window = local_window(network)

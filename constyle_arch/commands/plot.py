@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 PLOT = """\
-Draw training runs from their logs into one picture: scores of validations with the best one marked, losses, the health
-of ConStyle's contrast (docs/training.md says how to read it) and the learning rate. Each run has a colour.
+Draw training runs from their logs into one picture: scores of validations with the best one marked,
+losses, the health of ConStyle's contrast (docs/training.md says how to read it) and the learning
+rate. Each run has a colour.
 
 Unfinished runs and logs of BasicSR itself can be drawn, too.
 """
@@ -22,16 +23,23 @@ SEVERAL = "training_curves"
 
 def add_to(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser("plot", help="draw training runs", description=PLOT, epilog=PLOT_EPILOG)
+    parser = commands.add_parser(
+        "plot", help="draw training runs", description=PLOT, epilog=PLOT_EPILOG
+    )
     parser.add_argument(
-        "experiments", nargs="+", type=Path, metavar="EXPERIMENT", help="a folder below experiments/, or a log file"
+        "experiments",
+        nargs="+",
+        type=Path,
+        metavar="EXPERIMENT",
+        help="a folder below experiments/, or a log file",
     )
     parser.add_argument(
         "-o",
         "--output",
         type=Path,
         metavar="FILE",
-        help=f"the .png or .svg file to write, replaced if it exists (default: NAME.png, for several {SEVERAL}.png)",
+        help="the .png or .svg file to write, replaced if it exists (default: NAME.png, for "
+        f"several {SEVERAL}.png)",
     )
     parser.set_defaults(run=run)
 
@@ -46,9 +54,13 @@ def run(parsed: argparse.Namespace) -> int:
     from constyle_arch.reporting.training_curves import draw
     from constyle_arch.reporting.training_log import read_training_log
 
-    paths = list({path.expanduser().resolve(): path.expanduser() for path in parsed.experiments}.values())
+    paths = list(
+        {path.expanduser().resolve(): path.expanduser() for path in parsed.experiments}.values()
+    )
     output = (
-        parsed.output.expanduser() if parsed.output else Path(f"{SEVERAL if len(paths) > 1 else _name(paths[0])}.png")
+        parsed.output.expanduser()
+        if parsed.output
+        else Path(f"{SEVERAL if len(paths) > 1 else _name(paths[0])}.png")
     )
     check_format(output)
     logs = [read_training_log(path) for path in paths]

@@ -8,8 +8,9 @@ from constyle_arch.data.preparation.catalogue import DATA_SETS
 from constyle_arch.errors import DataError
 
 PREPARE = """\
-Prepare data sets: read and check every image, match pairs by name, and pack them into LMDBs, larger training images as
-overlapping sub-images. Files with problems are listed at the end. After an interruption the same command resumes.
+Prepare data sets: read and check every image, match pairs by name, and pack them into LMDBs, larger
+training images as overlapping sub-images. Files with problems are listed at the end. After an
+interruption the same command resumes.
 
 Download a data set first and unpack it as described in datasets/README.md.
 """
@@ -23,12 +24,14 @@ examples:
 """
 
 SAMPLE = """\
-Write small data sets from the photographs in scikit-image, without a download, as image folders and LMDBs: with haze,
-rain and motion blur, and clean ones to add noise to. Test photographs do not appear in training.
+Write small data sets from the photographs in scikit-image, without a download, as image folders and
+LMDBs: with haze, rain and motion blur, and clean ones to add noise to. Test photographs do not
+appear in training.
 """
 
 FOLDERS = """\
-Pack your own images: clean ones and, with --lq, their degraded versions. Writes gt.lmdb and lq.lmdb below OUTPUT.
+Pack your own images: clean ones and, with --lq, their degraded versions. Writes gt.lmdb and lq.lmdb
+below OUTPUT.
 """
 
 KEEP_WHOLE = "0, keep images whole"
@@ -36,21 +39,38 @@ KEEP_WHOLE = "0, keep images whole"
 
 def add_to(commands: Any) -> None:
     """Add the command, with one of its own for each data set, to the parser."""
-    parser = commands.add_parser("prepare", help="prepare data sets", description=PREPARE, epilog=PREPARE_EPILOG)
+    parser = commands.add_parser(
+        "prepare", help="prepare data sets", description=PREPARE, epilog=PREPARE_EPILOG
+    )
     data_sets = parser.add_subparsers(dest="data_set", metavar="DATA_SET", required=True)
-    sample = data_sets.add_parser("sample", help="photographs for all tasks, without a download", description=SAMPLE)
-    sample.add_argument("tasks", nargs="*", metavar="TASK", help="dehaze, derain, deblur, denoise (default: all)")
+    sample = data_sets.add_parser(
+        "sample", help="photographs for all tasks, without a download", description=SAMPLE
+    )
     sample.add_argument(
-        "-o", "--output", default="datasets/sample", metavar="DIR", help="where to write (default: datasets/sample)"
+        "tasks", nargs="*", metavar="TASK", help="dehaze, derain, deblur, denoise (default: all)"
+    )
+    sample.add_argument(
+        "-o",
+        "--output",
+        default="datasets/sample",
+        metavar="DIR",
+        help="where to write (default: datasets/sample)",
     )
     folders = data_sets.add_parser("folders", help="your own images", description=FOLDERS)
     folders.add_argument("--gt", required=True, metavar="DIR", help="the clean images")
     folders.add_argument("--lq", metavar="DIR", help="the degraded images")
     folders.add_argument(
-        "--lq-name", default="{}", metavar="FORM", help="form of their names, e.g. 'rain-{}' or '{}_*'"
+        "--lq-name",
+        default="{}",
+        metavar="FORM",
+        help="form of their names, e.g. 'rain-{}' or '{}_*'",
     )
-    folders.add_argument("--gt-name", default="{}", metavar="FORM", help="form of the clean names, e.g. 'norain-{}'")
-    folders.add_argument("-o", "--output", metavar="DIR", help="the folder to write; not needed with --check")
+    folders.add_argument(
+        "--gt-name", default="{}", metavar="FORM", help="form of the clean names, e.g. 'norain-{}'"
+    )
+    folders.add_argument(
+        "-o", "--output", metavar="DIR", help="the folder to write; not needed with --check"
+    )
     _add_packing_arguments(folders, sub_images=KEEP_WHOLE)
     for name in DATA_SETS:
         _add_data_set(data_sets, name)
@@ -59,7 +79,9 @@ def add_to(commands: Any) -> None:
 
 def _add_data_set(data_sets: Any, name: str) -> None:
     data_set = DATA_SETS[name]
-    parts = " and ".join(f"{split.images} images to {part}" for part, split in data_set.splits.items())
+    parts = " and ".join(
+        f"{split.images} images to {part}" for part, split in data_set.splits.items()
+    )
     description = f"Prepare {name} ({parts}). Where to get it: datasets/README.md, section {name}."
     parser = data_sets.add_parser(name.lower(), help=f"{name}: {parts}", description=description)
     parser.add_argument(
@@ -76,7 +98,9 @@ def _add_data_set(data_sets: Any, name: str) -> None:
         metavar="DIR",
         help=f"where to write (default: {data_set.prepared})",
     )
-    parser.add_argument("--part", choices=list(data_set.splits), help="only this part (default: those that exist)")
+    parser.add_argument(
+        "--part", choices=list(data_set.splits), help="only this part (default: those that exist)"
+    )
     train = data_set.splits.get("train")
     default = (
         f"{train.plan.sub_image} with an overlap of {train.plan.overlap}"
@@ -87,20 +111,35 @@ def _add_data_set(data_sets: Any, name: str) -> None:
 
 
 def _add_packing_arguments(parser: argparse.ArgumentParser, sub_images: str | None) -> None:
-    """Add what every preparation takes; `sub_images` says what is the default for those, None that there are none."""
+    """Add what every preparation takes; `sub_images` says what is the default for those, None that
+    there are none.
+    """
     parser.set_defaults(sub_image=None, overlap=None)
     if sub_images:
         parser.add_argument(
-            "--sub-image", type=int, metavar="N", help=f"cut training images into N×N pixels (default: {sub_images})"
+            "--sub-image",
+            type=int,
+            metavar="N",
+            help=f"cut training images into N×N pixels (default: {sub_images})",
         )
         parser.add_argument(
-            "--overlap", type=int, metavar="N", help="overlap of sub-images, in pixels (default: a quarter of N)"
+            "--overlap",
+            type=int,
+            metavar="N",
+            help="overlap of sub-images, in pixels (default: a quarter of N)",
         )
     parser.add_argument(
-        "--workers", type=_count, metavar="N", help="processes that read images (default: one for each core)"
+        "--workers",
+        type=_count,
+        metavar="N",
+        help="processes that read images (default: one for each core)",
     )
-    parser.add_argument("--leave-out", action="store_true", help="leave out images that have a problem")
-    parser.add_argument("--check", action="store_true", help="read and check every image, write nothing")
+    parser.add_argument(
+        "--leave-out", action="store_true", help="leave out images that have a problem"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="read and check every image, write nothing"
+    )
 
 
 def _count(text: str) -> int:
@@ -128,10 +167,18 @@ def run(parsed: argparse.Namespace) -> None:
         if not parsed.output and not parsed.check:
             raise DataError("-o is missing; it names the folder to write.")
         names = parsed.lq_name, parsed.gt_name
-        plan = Plan(gt=parsed.gt, lq=parsed.lq, names=names, sub_image=parsed.sub_image or 0, overlap=overlap)
+        plan = Plan(
+            gt=parsed.gt,
+            lq=parsed.lq,
+            names=names,
+            sub_image=parsed.sub_image or 0,
+            overlap=overlap,
+        )
         prepare_folders(plan, Path(parsed.output or "."), **packing)
     else:
-        data_set = next(data_set for name, data_set in DATA_SETS.items() if name.lower() == parsed.data_set)
+        data_set = next(
+            data_set for name, data_set in DATA_SETS.items() if name.lower() == parsed.data_set
+        )
         if parsed.sub_image is not None:
             data_set = data_set.cut(parsed.sub_image, overlap)
         prepare_data_set(data_set, parsed.input, parsed.output, parsed.part, **packing)

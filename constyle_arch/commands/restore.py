@@ -16,10 +16,10 @@ from constyle_arch.errors import DataError, OptionsError, RunError, listed
 RESTORE = """\
 Restore photographs with a trained network.
 
-Reads jpg, png, webp, tiff and bmp of 8 and 16 bits, gray and in colour, avif, and with the extra "heif" heic. Depth,
-alpha, colour profile and EXIF data are kept, orientation is applied. A photograph that cannot be restored does not
-stop the others: it is reported at the end, with exit code 1. Existing results are skipped, so that the same command
-resumes.
+Reads jpg, png, webp, tiff and bmp of 8 and 16 bits, gray and in colour, avif, and with the extra
+"heif" heic. Depth, alpha, colour profile and EXIF data are kept, orientation is applied. A
+photograph that cannot be restored does not stop the others: it is reported at the end, with exit
+code 1. Existing results are skipped, so that the same command resumes.
 """
 
 RESTORE_EPILOG = """\
@@ -37,31 +37,49 @@ EXTENSIONS = ("png", "jpg", "webp", "tif", "bmp")
 
 def add_to(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser("restore", help="restore photographs", description=RESTORE, epilog=RESTORE_EPILOG)
-    parser.add_argument(
-        "-i", "--input", nargs="+", required=True, metavar="INPUT", help="images, folders, or patterns in quotes"
+    parser = commands.add_parser(
+        "restore", help="restore photographs", description=RESTORE, epilog=RESTORE_EPILOG
     )
     parser.add_argument(
-        "-o", "--output", required=True, metavar="OUTPUT", help="a folder; for one image also the file to write"
+        "-i",
+        "--input",
+        nargs="+",
+        required=True,
+        metavar="INPUT",
+        help="images, folders, or patterns in quotes",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="OUTPUT",
+        help="a folder; for one image also the file to write",
     )
     parser.add_argument(
         "--weights",
         required=True,
         metavar="W",
-        help="a network that comes trained (`basicsr info` lists them), a checkpoint of any origin, or an experiment's "
+        help="a network that comes trained (`basicsr info` lists them), a checkpoint of any "
+        "origin, or an experiment's "
         "folder (its best network, or else its newest)",
     )
     add_network_arguments(parser)
     add_tlc_argument(parser)
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps (default: a GPU if there is one)")
+    parser.add_argument(
+        "--device", default="auto", help="cpu, cuda, cuda:1, mps (default: a GPU if there is one)"
+    )
     parser.add_argument(
         "--tile",
         type=int,
         metavar="N",
-        help="restore in tiles of N×N pixels (default: the largest that fit, where the whole image does not)",
+        help="restore in tiles of N×N pixels (default: the largest that fit, where the whole "
+        "image does not)",
     )
     parser.add_argument(
-        "--tile-overlap", type=int, metavar="N", help="overlap of neighbouring tiles, in pixels (default: 32)"
+        "--tile-overlap",
+        type=int,
+        metavar="N",
+        help="overlap of neighbouring tiles, in pixels (default: 32)",
     )
     parser.add_argument(
         "--max-megapixels",
@@ -73,10 +91,14 @@ def add_to(commands: Any) -> None:
     precision.add_argument("--half", action="store_true", help="compute in float16")
     precision.add_argument("--bf16", action="store_true", help="compute in bfloat16")
     parser.add_argument(
-        "--compile", action="store_true", help="compile the network first, by torch.compile; takes minutes"
+        "--compile",
+        action="store_true",
+        help="compile the network first, by torch.compile; takes minutes",
     )
     parser.add_argument(
-        "--self-ensemble", action="store_true", help="mean over 8 rotations and reflections; 8 times as long"
+        "--self-ensemble",
+        action="store_true",
+        help="mean over 8 rotations and reflections; 8 times as long",
     )
     parser.add_argument(
         "--strength",
@@ -87,19 +109,33 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument("--suffix", default="", help="append to names, e.g. _restored")
     parser.add_argument(
-        "--ext", choices=EXTENSIONS, help="format of the files (default: the input's; png for heic and avif)"
+        "--ext",
+        choices=EXTENSIONS,
+        help="format of the files (default: the input's; png for heic and avif)",
     )
     parser.add_argument(
-        "--quality", type=int, metavar="N", help="quality of JPEG and WebP files, from 1 to 100 (default: 95)"
+        "--quality",
+        type=int,
+        metavar="N",
+        help="quality of JPEG and WebP files, from 1 to 100 (default: 95)",
     )
     parser.add_argument(
-        "--compare", action="store_true", help="also write NAME_comparison.jpg: input, restored and clean image"
+        "--compare",
+        action="store_true",
+        help="also write NAME_comparison.jpg: input, restored and clean image",
     )
-    parser.add_argument("--gt", metavar="PATH", help="clean images of the same names, to score with")
     parser.add_argument(
-        "--lq-name", default="{}", metavar="FORM", help="form of the names, where clean ones differ, e.g. '{}_*'"
+        "--gt", metavar="PATH", help="clean images of the same names, to score with"
     )
-    parser.add_argument("--gt-name", default="{}", metavar="FORM", help="form of the clean names, e.g. 'norain-{}'")
+    parser.add_argument(
+        "--lq-name",
+        default="{}",
+        metavar="FORM",
+        help="form of the names, where clean ones differ, e.g. '{}_*'",
+    )
+    parser.add_argument(
+        "--gt-name", default="{}", metavar="FORM", help="form of the clean names, e.g. 'norain-{}'"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace existing results")
     parser.set_defaults(run=run, when_interrupted="the same command resumes")
 
@@ -116,14 +152,25 @@ def run(parsed: argparse.Namespace) -> int:
     if not 0 <= parsed.strength <= 1:
         raise OptionsError(f"--strength is {parsed.strength:g}; it must lie in [0, 1].")
     if parsed.max_megapixels is not None and not parsed.max_megapixels > 0:
-        raise OptionsError(f"--max-megapixels is {parsed.max_megapixels:g}; it must be a number above 0.")
+        raise OptionsError(
+            f"--max-megapixels is {parsed.max_megapixels:g}; it must be a number above 0."
+        )
     if parsed.quality is not None and not 1 <= parsed.quality <= 100:
         raise OptionsError(f"--quality is {parsed.quality}; it must lie in [1, 100].")
     extension = f".{parsed.ext}" if parsed.ext else None
-    jobs = find_jobs(parsed.input, parsed.output, suffix=parsed.suffix, extension=extension, compare=parsed.compare)
-    if parsed.quality is not None and not any(FORMATS[job.target.suffix.lower()] in HAVING_QUALITY for job in jobs):
+    jobs = find_jobs(
+        parsed.input,
+        parsed.output,
+        suffix=parsed.suffix,
+        extension=extension,
+        compare=parsed.compare,
+    )
+    if parsed.quality is not None and not any(
+        FORMATS[job.target.suffix.lower()] in HAVING_QUALITY for job in jobs
+    ):
         raise OptionsError(
-            "--quality is of JPEG and WebP files, and none would be written; leave it out, or see --ext."
+            "--quality is of JPEG and WebP files, and none would be written; leave it out, or see "
+            "--ext."
         )
     others = other_files(parsed.input, parsed.output)
     truths = find_truths(jobs, parsed.gt, parsed.lq_name, parsed.gt_name) if parsed.gt else None
@@ -149,22 +196,37 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.tile and parsed.tile_overlap is not None:
         most = largest_overlap(parsed.tile, multiple_of(network))
         if overlap > most:
-            raise OptionsError(f"--tile-overlap is {overlap} with --tile {parsed.tile}; it must lie in [0, {most}].")
+            raise OptionsError(
+                f"--tile-overlap is {overlap} with --tile {parsed.tile}; it must lie in [0, "
+                f"{most}]."
+            )
     _check_writable(Path(parsed.output).expanduser())
     precision = torch.float16 if parsed.half else torch.bfloat16 if parsed.bf16 else torch.float32
     print(
-        f"{type(network).__name__}, {count_parameters(network) / 1e6:.3f} M parameters, of {source}; "
+        f"{type(network).__name__}, {count_parameters(network) / 1e6:.3f} M parameters, of "
+        f"{source}; "
         f"computes on {device} in {str(precision).removeprefix('torch.')}{in_words(network)}."
     )
     if parsed.tlc not in (None, "off") and local_window(network) is None:
-        print(f"--tlc {parsed.tlc}: {type(network).__name__} takes no statistics over images; nothing changes.")
+        print(
+            f"--tlc {parsed.tlc}: {type(network).__name__} takes no statistics over images; "
+            "nothing changes."
+        )
     if parsed.tile and parsed.tile < LARGE_ENOUGH and depends_on_tiles(network, parsed.tile):
         print(f"--tile {parsed.tile}: {COST}.")
     if parsed.compile:
         _compile(network, precision)
     summary = restore_photographs(
         jobs,
-        Restorer(network, parsed.tile, overlap, precision, parsed.self_ensemble, parsed.strength, tqdm.write),
+        Restorer(
+            network,
+            parsed.tile,
+            overlap,
+            precision,
+            parsed.self_ensemble,
+            parsed.strength,
+            tqdm.write,
+        ),
         weights_time=weights.stat().st_mtime,
         overwrite=parsed.overwrite,
         compare=parsed.compare,
@@ -181,14 +243,22 @@ def device_named(name: str) -> Any:
     import torch
 
     if name == "auto":
-        return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+        return (
+            torch.accelerator.current_accelerator()
+            if torch.accelerator.is_available()
+            else torch.device("cpu")
+        )
     if name.split(":")[0] not in DEVICES:
-        raise OptionsError(f"--device is {name}; it must be one of {', '.join(DEVICES)}, or cuda:1 and so on.")
+        raise OptionsError(
+            f"--device is {name}; it must be one of {', '.join(DEVICES)}, or cuda:1 and so on."
+        )
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
     except Exception as error:  # each kind has errors of its own
-        raise RunError(f"--device {name} cannot be used here: torch finds none; leave it out for the CPU.") from error
+        raise RunError(
+            f"--device {name} cannot be used here: torch finds none; leave it out for the CPU."
+        ) from error
     return device
 
 
@@ -213,7 +283,9 @@ def _compile(network: Any, precision: Any) -> None:
         restore(network, torch.zeros(1, 3, 128, 192), precision=precision)
     except Exception as error:  # of the compiler, in many forms
         reason = str(error).strip().splitlines()[0]
-        raise RunError(f"--compile failed ({reason}); on a CPU it needs a C++ compiler. Leave it out.") from error
+        raise RunError(
+            f"--compile failed ({reason}); on a CPU it needs a C++ compiler. Leave it out."
+        ) from error
 
 
 def _tell(summary: Any, output: str, others: str) -> None:
@@ -227,12 +299,14 @@ def _tell(summary: Any, output: str, others: str) -> None:
         print(f"Not read, for their names: {others}.")
     if summary.unscored:
         print(
-            f"Not scored {len(summary.unscored)} without a clean image of their name; --lq-name and --gt-name say how"
+            f"Not scored {len(summary.unscored)} without a clean image of their name; --lq-name "
+            "and --gt-name say how"
         )
         print(f"  names differ: {listed([str(path) for path in summary.unscored])}")
     if summary.skipped:
         print(
-            f"Skipped {summary.skipped} whose names {output} has already; --overwrite restores them again and replaces "
+            f"Skipped {summary.skipped} whose names {output} has already; --overwrite restores "
+            "them again and replaces "
             "those files.\n  If they are not results of this command, choose another folder."
         )
     if summary.older:

@@ -16,12 +16,12 @@ from constyle_arch.errors import OptionsError
 from constyle_arch.options.reading import Options, add_run_arguments, read_option_file
 
 TEST = """\
-Restore and score images with a network: those of --gt and --lq, those that an experiment held out of its training, or
-the data sets of an option file with the network in its path.pretrain_network_g.
+Restore and score images with a network: those of --gt and --lq, those that an experiment held out
+of its training, or the data sets of an option file with the network in its path.pretrain_network_g.
 
 Writes, below the current directory:
-  results/NAME/                   log; results.md, .json and .csv: the table, and every image's scores
-  results/NAME/visualization/     restored images; with val.save_comparison beside input and clean image
+  results/NAME/                 log; results.md, .json and .csv: the table, every image's scores
+  results/NAME/visualization/   restored images; with val.save_comparison beside input and clean
 """
 
 TEST_EPILOG = """\
@@ -32,30 +32,48 @@ examples:
   basicsr test -opt options/test/demo_dehaze_constyle_restormer.yml
 """
 
-METRICS = {name: {"type": f"calculate_{name}", "crop_border": 0, "test_y_channel": False} for name in ("psnr", "ssim")}
+METRICS = {
+    name: {"type": f"calculate_{name}", "crop_border": 0, "test_y_channel": False}
+    for name in ("psnr", "ssim")
+}
 """What is measured where the weights' experiment does not say."""
 
 
 def add_to(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
-        "test", help="restore and score test sets", description=TEST, epilog=TEST_EPILOG, conflict_handler="resolve"
+        "test",
+        help="restore and score test sets",
+        description=TEST,
+        epilog=TEST_EPILOG,
+        conflict_handler="resolve",
     )
     add_run_arguments(parser, trains=False)
     parser.add_argument("-opt", metavar="FILE", help="an option file (YAML), or give --weights")
     parser.add_argument(
         "--weights",
         metavar="W",
-        help="a network that comes trained, a checkpoint, or an experiment's folder (its best network, or its last)",
+        help="a network that comes trained, a checkpoint, or an experiment's folder (its best "
+        "network, or its last)",
     )
-    parser.add_argument("--gt", metavar="DIR", help="clean images (default: the experiment's validation images)")
-    parser.add_argument("--lq", metavar="DIR", help="degraded images, of the same sizes")
-    parser.add_argument("--noise", type=float, metavar="SIGMA", help="instead of --lq: add noise, in 1/255")
     parser.add_argument(
-        "--lq-name", metavar="FORM", help="form of the degraded names, where they differ, e.g. 'rain-{}'"
+        "--gt", metavar="DIR", help="clean images (default: the experiment's validation images)"
     )
-    parser.add_argument("--gt-name", metavar="FORM", help="form of the clean names, e.g. 'norain-{}'")
-    parser.add_argument("--name", help="name of the folder in results/ (default: the experiment's or the file's)")
+    parser.add_argument("--lq", metavar="DIR", help="degraded images, of the same sizes")
+    parser.add_argument(
+        "--noise", type=float, metavar="SIGMA", help="instead of --lq: add noise, in 1/255"
+    )
+    parser.add_argument(
+        "--lq-name",
+        metavar="FORM",
+        help="form of the degraded names, where they differ, e.g. 'rain-{}'",
+    )
+    parser.add_argument(
+        "--gt-name", metavar="FORM", help="form of the clean names, e.g. 'norain-{}'"
+    )
+    parser.add_argument(
+        "--name", help="name of the folder in results/ (default: the experiment's or the file's)"
+    )
     add_network_arguments(parser)
     add_tlc_argument(parser)
     parser.set_defaults(run=run)
@@ -83,17 +101,36 @@ def run(parsed: argparse.Namespace) -> None:
         flags += ["--force_yml", *parsed.force_yml]
     with TemporaryDirectory() as folder:
         file = Path(folder) / f"{options['name']}.yml"
-        file.write_text(yaml.safe_dump(options, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        file.write_text(
+            yaml.safe_dump(options, sort_keys=False, allow_unicode=True), encoding="utf-8"
+        )
         run_pipeline("test", ["-opt", str(file), *flags])
 
 
 def _check_flags(parsed: argparse.Namespace) -> None:
-    without_file = ["gt", "lq", "noise", "lq_name", "gt_name", "name", "key", "type", "network_option", "tlc"]
+    without_file = [
+        "gt",
+        "lq",
+        "noise",
+        "lq_name",
+        "gt_name",
+        "name",
+        "key",
+        "type",
+        "network_option",
+        "tlc",
+    ]
     if bool(parsed.opt) == bool(parsed.weights):
         raise OptionsError("Give either -opt FILE or --weights W.")
-    given = [f"--{name.replace('_', '-')}" for name in without_file if getattr(parsed, name) not in (None, [])]
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name in without_file
+        if getattr(parsed, name) not in (None, [])
+    ]
     if parsed.opt and given:
-        raise OptionsError(f"{', '.join(given)}: the option file says so; leave it out, or give --weights instead.")
+        raise OptionsError(
+            f"{', '.join(given)}: the option file says so; leave it out, or give --weights instead."
+        )
     if (parsed.lq or parsed.noise is not None) and not parsed.gt:
         raise OptionsError("--lq and --noise need --gt, the clean images.")
     if parsed.gt and bool(parsed.lq) == (parsed.noise is not None):
@@ -109,7 +146,9 @@ def _options(parsed: argparse.Namespace) -> Options:
 
     weights = located(parsed.weights)
     trained = experiment_options(weights)
-    name, network = network_of(own_names(read_state_dict(weights, parsed.key)), weights, parsed.type)
+    name, network = network_of(
+        own_names(read_state_dict(weights, parsed.key)), weights, parsed.type
+    )
     path = {"pretrain_network_g": str(weights), "strict_load_g": True}
     return {
         "name": parsed.name or (trained.get("name") or weights.stem),
@@ -132,9 +171,14 @@ def _options(parsed: argparse.Namespace) -> Options:
 def _data_sets(parsed: argparse.Namespace, trained: Options) -> Options:
     if not parsed.gt:
         datasets = trained.get("datasets") or {}
-        held_out = {phase: dataset for phase, dataset in datasets.items() if str(phase).startswith("val")}
+        held_out = {
+            phase: dataset for phase, dataset in datasets.items() if str(phase).startswith("val")
+        }
         if not held_out:
-            raise OptionsError(f"--weights {parsed.weights} has no images to validate on; name some by --gt and --lq.")
+            raise OptionsError(
+                f"--weights {parsed.weights} has no images to validate on; name some by --gt and "
+                "--lq."
+            )
         return held_out
     if parsed.noise is not None:
         noise = [{"type": "noise", "sigma": parsed.noise}]

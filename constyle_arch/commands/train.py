@@ -9,16 +9,18 @@ TRAIN = """\
 Train a network by an option file.
 
 Writes, below the current directory:
-  experiments/NAME/               log, copy of the options
-  experiments/NAME/models/        net_g_N.pth every logger.save_checkpoint_freq iterations, net_g_latest.pth at
-                                  the end, net_g_best.pth by the first metric of the first validation set
+  experiments/NAME/                  log, copy of the options
+  experiments/NAME/models/           net_g_N.pth every logger.save_checkpoint_freq iterations,
+                                     net_g_latest.pth at the end, net_g_best.pth by the first
+                                     metric of the first validation set
   experiments/NAME/training_states/  what resuming needs
-  tb_logger/NAME/                 tensorboard logs
+  tb_logger/NAME/                    tensorboard logs
 
-The options are checked before anything is written. An existing experiment of the same name is not touched:
---auto_resume resumes it, --archive moves it to experiments/NAME_archived_TIME.
+The options are checked before anything is written. An existing experiment of the same name is not
+touched: --auto_resume resumes it, --archive moves it to experiments/NAME_archived_TIME.
 
-Ctrl-C and SIGTERM end the run after the current step, saved. A resumed run ends bit-identical to an uninterrupted one.
+Ctrl-C and SIGTERM end the run after the current step, saved. A resumed run ends bit-identical to an
+uninterrupted one.
 """
 
 TRAIN_EPILOG = """\
@@ -32,9 +34,13 @@ examples:
 
 def add_to(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser("train", help="train a network", description=TRAIN, epilog=TRAIN_EPILOG)
+    parser = commands.add_parser(
+        "train", help="train a network", description=TRAIN, epilog=TRAIN_EPILOG
+    )
     add_run_arguments(parser)
-    parser.set_defaults(run=run, when_interrupted="--auto_resume resumes from the newest training state")
+    parser.set_defaults(
+        run=run, when_interrupted="--auto_resume resumes from the newest training state"
+    )
 
 
 def run(parsed: argparse.Namespace) -> None:

@@ -10,8 +10,9 @@ from constyle_arch.errors import OptionsError, RunError
 WEB = """\
 Restore photographs in the browser: drop one, compare before and after, download.
 
-Only this computer is served, one photograph at a time. Photographs are deleted after half an hour, and all of them when
-the command ends (Ctrl-C). Needs the extra "web": pip install "constyle-arch[web]"
+Only this computer is served, one photograph at a time. Photographs are deleted after half an hour,
+and all of them when the command ends (Ctrl-C). Needs the extra "web": pip install
+"constyle-arch[web]"
 """
 
 WEB_EPILOG = """\
@@ -25,20 +26,26 @@ LOCAL = "127.0.0.1"
 
 def add_to(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser("web", help="restore photographs in the browser", description=WEB, epilog=WEB_EPILOG)
+    parser = commands.add_parser(
+        "web", help="restore photographs in the browser", description=WEB, epilog=WEB_EPILOG
+    )
     parser.add_argument(
         "--weights",
         metavar="W",
         help="offer this network first: a checkpoint or an experiment's folder",
     )
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps (default: a GPU if there is one)")
+    parser.add_argument(
+        "--device", default="auto", help="cpu, cuda, cuda:1, mps (default: a GPU if there is one)"
+    )
     parser.add_argument(
         "--host",
         default=LOCAL,
         metavar="ADDRESS",
         help=f"serve this address; 0.0.0.0 lets others in, without a password (default: {LOCAL})",
     )
-    parser.add_argument("--port", type=int, default=7860, metavar="N", help="serve this port (default: 7860)")
+    parser.add_argument(
+        "--port", type=int, default=7860, metavar="N", help="serve this port (default: 7860)"
+    )
     parser.add_argument(
         "--max-megapixels",
         type=float,
@@ -47,7 +54,11 @@ def add_to(commands: Any) -> None:
         help="refuse photographs of more than N million pixels (default: 50)",
     )
     parser.add_argument(
-        "--max-megabytes", type=int, default=500, metavar="N", help="refuse files of more than N MB (default: 500)"
+        "--max-megabytes",
+        type=int,
+        default=500,
+        metavar="N",
+        help="refuse files of more than N MB (default: 500)",
     )
     parser.set_defaults(run=run)
 
@@ -56,7 +67,9 @@ def run(parsed: argparse.Namespace) -> None:
     """Serve the page until interrupted."""
     for name in ("max_megapixels", "max_megabytes"):
         if not getattr(parsed, name) > 0:
-            raise OptionsError(f"--{name.replace('_', '-')} is {getattr(parsed, name):g}; it must be above 0.")
+            raise OptionsError(
+                f"--{name.replace('_', '-')} is {getattr(parsed, name):g}; it must be above 0."
+            )
     if not 0 < parsed.port < 65536:
         raise OptionsError(f"--port is {parsed.port}; it must lie in [1, 65535].")
     with tempfile.TemporaryDirectory(prefix="basicsr-web-") as folder:
@@ -74,7 +87,9 @@ def _page(parsed: argparse.Namespace, folder: str) -> Any:
     try:
         import gradio  # noqa: F401
     except ImportError as error:
-        raise RunError('`basicsr web` needs gradio; install it: pip install "constyle-arch[web]"') from error
+        raise RunError(
+            '`basicsr web` needs gradio; install it: pip install "constyle-arch[web]"'
+        ) from error
 
     import constyle_arch
     from constyle_arch.allocator import keep_freed_memory
@@ -99,7 +114,8 @@ def _serve(page: Any, parsed: argparse.Namespace) -> None:
 
     import gradio
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the files are deleted then, too
+    # so that the files are deleted then, too
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
     try:
         _, address, _ = page.launch(
@@ -112,11 +128,13 @@ def _serve(page: Any, parsed: argparse.Namespace) -> None:
             run_history=False,
             footer_links=[],
             max_file_size=1_000_000 * parsed.max_megabytes,
-            theme=gradio.themes.Soft(**fonts),  # fonts of the machine: nothing is loaded from elsewhere
+            # fonts of the machine: nothing is loaded from elsewhere
+            theme=gradio.themes.Soft(**fonts),
         )
     except OSError as error:
         raise RunError(
-            f"--port {parsed.port} of --host {parsed.host} cannot be served: {error}; choose another."
+            f"--port {parsed.port} of --host {parsed.host} cannot be served: {error}; choose "
+            "another."
         ) from error
     print(f"Open {address} in a browser on this computer. Ctrl-C ends it.", flush=True)
     threading.Event().wait()

@@ -21,26 +21,30 @@ from constyle_arch.errors import DataError
 from constyle_arch.images import FloatImage, decode, to_float
 
 AREA, ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)
-"""Share of an image's area that a random part has, and its width by its height, as in ImageNet's trainings."""
+"""Share of an image's area that a random part has, and its width by its height, as in ImageNet's
+trainings."""
 SHORTER_SIDE = 256 / 224
-"""To measure on, an image is resized until its shorter side is so many times as long as what is cut out."""
+"""To measure on, an image is resized until its shorter side is so many times as long as what is cut
+out."""
 
 
 @DATASET_REGISTRY.register()
 class ClassifiedImageDataset(Dataset[dict[str, Any]]):
-    """Clean images from folders named for their classes, and degraded parts of them made on the fly.
+    """Clean images from folders named for their classes, and degraded parts of them made on the
+    fly.
 
-    In training `lq` is a random part of an image, resized and then degraded, and `gt` is another random part of it,
-    resized. In validations both are the middle of the image, degraded alike each time.
+    In training `lq` is a random part of an image, resized and then degraded, and `gt` is another
+    random part of it, resized. In validations both are the middle of the image, degraded alike each
+    time.
 
-    An item holds `lq` and `gt` (3, gt_size, gt_size), RGB, their `class`, and `name`, `lq_path`, `gt_path`. Classes are
-    numbered in the order of their names, so data sets to train and to validate on must have the same.
+    An item holds `lq` and `gt` (3, gt_size, gt_size), RGB, their `class`, and `name`, `lq_path`,
+    `gt_path`. Classes are numbered in the order of their names, so data sets to train and to
+    validate on must have the same.
 
     Its options are `ClassifiedImages` of `options.data_sets`.
 
-    Raises:
-        DataError: a folder is missing, an image is in no class, a degradation is not one there is, or a file cannot be
-            decoded. The message names the option or the file.
+    Raises: DataError: a folder is missing, an image is in no class, a degradation is not one there
+        is, or a file cannot be decoded. The message names the option or the file.
     """
 
     def __init__(self, opt: dict[str, Any]) -> None:
@@ -51,9 +55,14 @@ class ClassifiedImageDataset(Dataset[dict[str, Any]]):
         stores = [open_store(root, "dataroot_gt") for root in as_list(opt.get("dataroot_gt"))]
         self.images = [(store, name) for store in stores for name in store.names]
         self.images.sort(key=lambda image: image[1])
-        outside = next((store.location(name) for store, name in self.images if "/" not in name), None)
+        outside = next(
+            (store.location(name) for store, name in self.images if "/" not in name), None
+        )
         if outside is not None:
-            raise DataError(f"dataroot_gt: {outside} is in no folder of a class; put it into one named for its class.")
+            raise DataError(
+                f"dataroot_gt: {outside} is in no folder of a class; put it into one named for "
+                "its class."
+            )
         self.classes = sorted({name.partition("/")[0] for _, name in self.images})
 
     def __len__(self) -> int:
@@ -65,13 +74,16 @@ class ClassifiedImageDataset(Dataset[dict[str, Any]]):
         store, name = self.images[index]
         image = decode(store.read(name), store.location(name))
         if self.opt["phase"] == "train":
-            rng = RandomState(random.getrandbits(32))  # `random` has the sample's own seed, see `SeededDataset`
+            # `random` has the sample's own seed, see `SeededDataset`
+            rng = RandomState(random.getrandbits(32))
             lq, gt = self._random_part(image), self._random_part(image)
         else:
             rng = RandomState(zlib.crc32(name.encode(errors="surrogateescape")))
             lq = gt = self._middle(image)
         images = {"lq": in_turn(self.degradations, lq, rng), "gt": gt}
-        tensors: dict[str, Tensor] = {side: img2tensor(one, bgr2rgb=False) for side, one in images.items()}
+        tensors: dict[str, Tensor] = {
+            side: img2tensor(one, bgr2rgb=False) for side, one in images.items()
+        }
         number, location = self.classes.index(name.partition("/")[0]), store.location(name)
         return {**tensors, "class": number, "name": name, "lq_path": location, "gt_path": location}
 
@@ -97,5 +109,7 @@ def _resized(image: Any, height: int, width: int) -> FloatImage:
     """A BGR image at another size, RGB in [0, 1]."""
     smaller = height * width < image.shape[0] * image.shape[1]
     interpolation = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-    resized = cv2.resize(np.ascontiguousarray(image[..., ::-1]), (width, height), interpolation=interpolation)
+    resized = cv2.resize(
+        np.ascontiguousarray(image[..., ::-1]), (width, height), interpolation=interpolation
+    )
     return to_float(resized)  # type: ignore[arg-type]  # of the type it had

@@ -12,10 +12,14 @@ Sample = dict[str, Any]
 
 
 def collate(samples: Sequence[Sample]) -> Sample:
-    """As `default_collate`; where images of 8 bits, uint8, meet others, in [0, 1], they become as these."""
+    """As `default_collate`; where images of 8 bits, uint8, meet others, in [0, 1], they become as
+    these.
+    """
     mixed = [
         key
         for key, value in samples[0].items()
         if isinstance(value, torch.Tensor) and len({sample[key].dtype for sample in samples}) > 1
     ]
-    return default_collate([{**sample, **{key: in_unit_range(sample[key]) for key in mixed}} for sample in samples])
+    return default_collate(
+        [{**sample, **{key: in_unit_range(sample[key]) for key in mixed}} for sample in samples]
+    )

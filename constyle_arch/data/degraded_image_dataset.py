@@ -27,19 +27,20 @@ COLORS = ("rgb", "gray")
 class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
     """Clean images from folders or LMDBs, and degraded versions of them made on the fly.
 
-    In training every sample gets a degradation of its own. In validations and tests an image is always degraded
-    alike, on every machine: the pixels of (the first) noise are drawn from `np.random.RandomState(0)` for each image,
-    the convention of the denoising benchmarks; what else is drawn, a range of σ included, follows from the image's
-    name.
+    In training every sample gets a degradation of its own. In validations and tests an image is
+    always degraded
+    alike, on every machine: the pixels of (the first) noise are drawn from
+    `np.random.RandomState(0)` for each image, the convention of the denoising benchmarks; what else
+    is drawn, a range of σ included, follows from the image's name.
 
-    An item holds `lq` and `gt` (3, H, W), RGB, `gt` in [0, 1], with their `lq_path` and `gt_path`, and the `name`.
-    Noise may carry `lq` out of [0, 1].
+    An item holds `lq` and `gt` (3, H, W), RGB, `gt` in [0, 1], with their `lq_path` and `gt_path`,
+    and the `name`. Noise may carry `lq` out of [0, 1].
 
     Its options are `DegradedImages` and, in training, `Crops` of `options.data_sets`.
 
-    Raises:
-        DataError: a folder is missing or empty, a degradation is not one there is, a file cannot be decoded, or an
-            image is smaller than the crop. The message names the option or the file.
+    Raises: DataError: a folder is missing or empty, a degradation is not one there is, a file
+        cannot be decoded, or an image is smaller than the crop. The message names the option or the
+        file.
     """
 
     def __init__(self, opt: dict[str, Any]) -> None:
@@ -53,9 +54,13 @@ class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
         images = [(store, name) for store in stores for name in sorted(store.names)]
         read = part_of(range(len(images)), opt)
         self.images = [image for number, image in enumerate(images) if number in read]
-        twice = [name for name, count in Counter(name for _, name in self.images).items() if count > 1]
+        twice = [
+            name for name, count in Counter(name for _, name in self.images).items() if count > 1
+        ]
         if twice and self.crop is None:  # their results would overwrite each other
-            raise DataError(f"dataroot_gt: {len(twice)} names are in several of the places: {listed(twice)}.")
+            raise DataError(
+                f"dataroot_gt: {len(twice)} names are in several of the places: {listed(twice)}."
+            )
 
     def __len__(self) -> int:
         """How many clean images there are."""
@@ -70,8 +75,15 @@ class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
         else:
             clean = to_float(image)
             images = {"lq": self._always_alike(clean, name), "gt": clean}
-        tensors = {side: img2tensor(_three_channels(one), bgr2rgb=False) for side, one in images.items()}
-        return {**tensors, "name": name, "lq_path": store.location(name), "gt_path": store.location(name)}
+        tensors = {
+            side: img2tensor(_three_channels(one), bgr2rgb=False) for side, one in images.items()
+        }
+        return {
+            **tensors,
+            "name": name,
+            "lq_path": store.location(name),
+            "gt_path": store.location(name),
+        }
 
     def _read(self, store: ImageStore, name: str) -> Image:
         """An image (H, W, 3), RGB, or (H, W, 1), gray, at the depth it has."""
@@ -92,13 +104,16 @@ class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
                 degraded = degradation(degraded, rng)
         return degraded
 
-    def _training_crops(self, crop: TrainingCrop, image: Image, location: str) -> dict[str, FloatImage]:
+    def _training_crops(
+        self, crop: TrainingCrop, image: Image, location: str
+    ) -> dict[str, FloatImage]:
         """A random window of a clean image, the same degraded, and perhaps another degraded.
 
         What lies around the windows, and between two of them, is degraded with them: both are of
         one degraded image.
         """
-        rng = RandomState(random.getrandbits(32))  # `random` has the sample's own seed, see `SeededDataset`
+        # `random` has the sample's own seed, see `SeededDataset`
+        rng = RandomState(random.getrandbits(32))
         corners = [crop.window(image, location)]
         if self.opt.get("second_crop", False):
             corners.append(crop.window(image, location))

@@ -30,6 +30,7 @@ def part_of(clean: Sequence[Key], opt: dict[str, Any]) -> set[Key]:
     held_out = clean[every - 1 :: every]
     if not held_out:
         raise DataError(
-            f"hold_out is {every}, but there are {len(clean)} clean images; lower it to {len(clean)} or less."
+            f"hold_out is {every}, but there are {len(clean)} clean images; lower it to "
+            f"{len(clean)} or less."
         )
     return set(clean) - set(held_out) if opt["phase"] == "train" else set(held_out)

@@ -16,17 +16,15 @@ from constyle_arch.images import SUFFIXES
 class ImageFolder:
     """The images below a folder; their names are their paths in it without suffix, sorted.
 
-    Links to folders are followed, but for one that leads back to a folder above it; hidden files and folders are not
-    read.
+    Links to folders are followed, but for one that leads back to a folder above it; hidden files
+    and folders are not read.
 
-    Args:
-        root: the folder. Parts of the path from the first `*` on are a pattern for folders, and names begin there:
-            `train/*/blur` holds `GOPR0372_07_00/blur/000047`.
+    Args: root: the folder. Parts of the path from the first `*` on are a pattern for folders, and
+        names begin there: `train/*/blur` holds `GOPR0372_07_00/blur/000047`.
 
-    Attributes:
-        paths: the file of each name.
-        problems: what is wrong with other files that should be images: two of one name, links to nothing.
-        other_files: files that are no images by their suffix.
+    Attributes: paths: the file of each name. problems: what is wrong with other files that should
+        be images: two of one name, links to nothing. other_files: files that are no images by their
+        suffix.
 
     Raises:
         DataError: a folder is missing or cannot be read.
@@ -41,7 +39,9 @@ class ImageFolder:
         if self.base != self.root:
             pattern = str(self.root.relative_to(self.base))
             found = [folder for folder in self.base.glob(pattern) if folder.is_dir()]
-            folders = sorted(folder for folder in found if not is_hidden(folder.relative_to(self.base)))
+            folders = sorted(
+                folder for folder in found if not is_hidden(folder.relative_to(self.base))
+            )
         self.paths: dict[str, Path] = {}
         self.problems: list[str] = []
         self.other_files: list[Path] = []
@@ -78,7 +78,8 @@ class ImageFolder:
 
 
 class ImageLmdb:
-    """The images of an LMDB that `basicsr prepare` or BasicSR's writer made; dotted names are kept whole.
+    """The images of an LMDB that `basicsr prepare` or BasicSR's writer made; dotted names are kept
+    whole.
 
     Args:
         root: the LMDB's folder.
@@ -96,9 +97,14 @@ class ImageLmdb:
             raise DataError(f"{root} is not an LMDB of BasicSR's: it holds no meta_info.txt.")
         lines = meta_info.read_bytes().decode().split("\n")
         self.names = [line.rsplit(" (", 1)[0].rsplit(".", 1)[0] for line in lines if line.strip()]
-        outside = [name for name in self.names if Path(name).is_absolute() or ".." in Path(name).parts]
+        outside = [
+            name for name in self.names if Path(name).is_absolute() or ".." in Path(name).parts
+        ]
         if outside:  # results are written under these names
-            raise DataError(f"{meta_info} lists keys that lead out of a folder: {listed(outside)}; they are not read.")
+            raise DataError(
+                f"{meta_info} lists keys that lead out of a folder: {listed(outside)}; they are "
+                "not read."
+            )
 
     def location(self, name: str) -> str:
         """Where an image lies, for people."""
@@ -116,7 +122,9 @@ class ImageLmdb:
         except lmdb.Error as error:
             raise DataError(f"{self.location(name)} cannot be read: {error}") from error
         if content is None:
-            raise DataError(f"{self.root} holds no image under the key {name}, which its meta_info.txt lists.")
+            raise DataError(
+                f"{self.root} holds no image under the key {name}, which its meta_info.txt lists."
+            )
         return bytes(content)
 
 
@@ -124,7 +132,9 @@ ImageStore: TypeAlias = ImageFolder | ImageLmdb
 
 
 def folder_of(root: str | Path) -> Path:
-    """The folder in which the names of the images at `root` begin: the parts of the path before the first `*`."""
+    """The folder in which the names of the images at `root` begin: the parts of the path before the
+    first `*`.
+    """
     parts = Path(root).expanduser().parts
     return Path(*itertools.takewhile(lambda part: "*" not in part, parts))
 
@@ -152,7 +162,10 @@ def open_store(root: str | Path | None, option: str) -> ImageStore:
     except DataError as error:
         raise DataError(f"{option}: {error}") from error
     if isinstance(store, ImageFolder) and store.problems:
-        raise DataError(f"{option}: {listed(store.problems)}; rename what should not be read, or move it elsewhere.")
+        raise DataError(
+            f"{option}: {listed(store.problems)}; rename what should not be read, or move it "
+            "elsewhere."
+        )
     if not store.names:
         raise DataError(f"{option}: {root} holds no images.")
     return store

@@ -13,8 +13,8 @@ _environments: dict[str, lmdb.Environment] = {}
 def shared_environment(path: str | Path) -> lmdb.Environment:
     """The read-only environment of the LMDB at `path`, opened once in each process.
 
-    Raises:
-        DataError: the folder is no LMDB, or the file is shorter than what was written (which would end the process).
+    Raises: DataError: the folder is no LMDB, or the file is shorter than what was written (which
+        would end the process).
     """
     real_path = os.path.realpath(path)
     if real_path not in _environments:
@@ -26,7 +26,10 @@ def shared_environment(path: str | Path) -> lmdb.Environment:
         found = (Path(real_path) / "data.mdb").stat().st_size
         if found < needed:
             environment.close()
-            raise DataError(f"The LMDB {path} is cut off: data.mdb holds {found} of {needed} bytes; write it again.")
+            raise DataError(
+                f"The LMDB {path} is cut off: data.mdb holds {found} of {needed} bytes; write it "
+                "again."
+            )
         _environments[real_path] = environment
     return _environments[real_path]
 

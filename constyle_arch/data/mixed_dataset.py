@@ -16,15 +16,15 @@ from constyle_arch.errors import DataError
 class MixedDataset(Dataset[dict[str, Tensor | str]]):
     """Samples of several data sets, drawn at random: one network for noise, rain and haze.
 
-    Which set a sample is from, and which of its images, follow from the sample's seed alone, so that a resumed run
-    sees what the interrupted one would have. An item is that of its set, with the set's name under `set` and
-    its number, from 0, under `class`. With `balanced`, `batch_of_sets` has those of each batch, in turn.
+    Which set a sample is from, and which of its images, follow from the sample's seed alone, so
+    that a resumed run sees what the interrupted one would have. An item is that of its set, with
+    the set's name under `set` and its number, from 0, under `class`. With `balanced`,
+    `batch_of_sets` has those of each batch, in turn.
 
     Its options are `MixedImages` and `Crops` of `options.data_sets`.
 
-    Raises:
-        DataError: there are no sets, `weights` do not fit them or the batch, a set's option does not fit, or the data
-            set is not to train on.
+    Raises: DataError: there are no sets, `weights` do not fit them or the batch, a set's option
+        does not fit, or the data set is not to train on.
     """
 
     SHARED = ("phase", "scale", "gt_size", "use_hflip", "use_rot", "second_crop")
@@ -34,19 +34,35 @@ class MixedDataset(Dataset[dict[str, Tensor | str]]):
         self.opt = opt
         sets, weights = opt.get("sets"), opt.get("weights")
         if opt["phase"] != "train":
-            raise DataError("A MixedDataset is to train on; to measure, list its sets apart: val_1, val_2 and so on.")
-        if not isinstance(sets, list) or not sets or not all(isinstance(one, dict) and "type" in one for one in sets):
-            raise DataError(f"sets is {sets!r}; it must list options of data sets, each with a type.")
+            raise DataError(
+                "A MixedDataset is to train on; to measure, list its sets apart: val_1, val_2 and "
+                "so on."
+            )
+        if (
+            not isinstance(sets, list)
+            or not sets
+            or not all(isinstance(one, dict) and "type" in one for one in sets)
+        ):
+            raise DataError(
+                f"sets is {sets!r}; it must list options of data sets, each with a type."
+            )
         self.weights = [1.0] * len(sets) if weights is None else weights
         if not (
             isinstance(self.weights, list)
             and len(self.weights) == len(sets)
             and all(isinstance(weight, int | float) and weight > 0 for weight in self.weights)
         ):
-            raise DataError(f"weights is {weights!r}; it must list a number above 0 for each of the {len(sets)} sets.")
-        self.batch_of_sets = self._balanced(opt["batch_size_per_gpu"]) if opt.get("balanced") else []
+            raise DataError(
+                f"weights is {weights!r}; it must list a number above 0 for each of the "
+                f"{len(sets)} sets."
+            )
+        self.batch_of_sets = (
+            self._balanced(opt["batch_size_per_gpu"]) if opt.get("balanced") else []
+        )
         shared = {key: opt[key] for key in self.SHARED if key in opt}
-        self.names = [str(one.get("name", f"set {number}")) for number, one in enumerate(sets, start=1)]
+        self.names = [
+            str(one.get("name", f"set {number}")) for number, one in enumerate(sets, start=1)
+        ]
         self.sets = []
         for name, one in zip(self.names, sets, strict=True):
             try:
@@ -63,16 +79,30 @@ class MixedDataset(Dataset[dict[str, Tensor | str]]):
         shares = [batch_size * weight / sum(self.weights) for weight in self.weights]
         if not all(math.isclose(share, round(share)) for share in shares):
             raise DataError(
-                f"balanced: with weights {self.weights} and batch_size_per_gpu {batch_size} a batch would hold "
-                f"{', '.join(f'{share:.4g}' for share in shares)} samples of the sets; change them until all are whole."
+                f"balanced: with weights {self.weights} and batch_size_per_gpu {batch_size} a "
+                "batch would hold "
+                f"{', '.join(f'{share:.4g}' for share in shares)} samples of the sets; change "
+                "them until all are whole."
             )
-        places = [((k + 0.5) / share, number) for number, share in enumerate(shares) for k in range(round(share))]
+        places = [
+            ((k + 0.5) / share, number)
+            for number, share in enumerate(shares)
+            for k in range(round(share))
+        ]
         return [number for _, number in sorted(places)]
 
     def __getitem__(self, index: int) -> dict[str, Tensor | str]:
-        """A sample of a set drawn by weight, whatever `index`; with `balanced`, of the set with this number."""
+        """A sample of a set drawn by weight, whatever `index`; with `balanced`, of the set with
+        this number.
+        """
         (number,) = (
-            [index % len(self.sets)] if self.batch_of_sets else random.choices(range(len(self.sets)), self.weights)
+            [index % len(self.sets)]
+            if self.batch_of_sets
+            else random.choices(range(len(self.sets)), self.weights)
         )
         dataset = self.sets[number]
-        return {"class": number, **dataset[random.randrange(len(dataset))], "set": self.names[number]}
+        return {
+            "class": number,
+            **dataset[random.randrange(len(dataset))],
+            "set": self.names[number],
+        }

@@ -22,29 +22,34 @@ from constyle_arch.images import Image, decode, size_of, to_float
 class PairedRestorationDataset(Dataset[dict[str, Tensor | str]]):
     """Degraded and clean images of equal size, matched by name.
 
-    Each side is a folder or an LMDB, see `image_stores`. An item holds `lq` and `gt` (3, H, W), RGB in [0, 1], with
-    their `lq_path` and `gt_path`, and the degraded image's `name`.
+    Each side is a folder or an LMDB, see `image_stores`. An item holds `lq` and `gt` (3, H, W), RGB
+    in [0, 1], with their `lq_path` and `gt_path`, and the degraded image's `name`.
 
     Its options are `PairedImages` and, in training, `Crops` of `options.data_sets`.
 
-    Raises:
-        DataError: a folder is missing or empty, names do not match, a file cannot be decoded, a pair differs in
-            size, or an image is smaller than the crop. The message names the option or the file.
+    Raises: DataError: a folder is missing or empty, names do not match, a file cannot be decoded, a
+        pair differs in size, or an image is smaller than the crop. The message names the option or
+        the file.
     """
 
     integers = False
-    """Hand images of 8 bits on as they are, uint8: a quarter of the bytes, for a model that converts on its device."""
+    """Hand images of 8 bits on as they are, uint8: a quarter of the bytes, for a model that
+    converts on its device."""
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self.opt = opt
         self.crop = TrainingCrop.from_options(opt)
-        self.stores = {side: open_store(opt.get(f"dataroot_{side}"), f"dataroot_{side}") for side in ("lq", "gt")}
+        self.stores = {
+            side: open_store(opt.get(f"dataroot_{side}"), f"dataroot_{side}")
+            for side in ("lq", "gt")
+        }
         backend = (opt.get("io_backend") or {}).get("type")
         for side, store in self.stores.items():
             found = "lmdb" if isinstance(store, ImageLmdb) else "disk"
             if backend and backend != found:
                 raise DataError(
-                    f"io_backend.type is {backend!r}, but dataroot_{side} is {found} by its name; leave io_backend out."
+                    f"io_backend.type is {backend!r}, but dataroot_{side} is {found} by its name; "
+                    "leave io_backend out."
                 )
         pairs = self._matched()
         read = part_of(sorted({clean for _, clean in pairs}), opt)
@@ -53,16 +58,21 @@ class PairedRestorationDataset(Dataset[dict[str, Tensor | str]]):
     def _matched(self) -> list[tuple[str, str]]:
         """The pairs of names, of all images or of those that `meta_info_file` lists."""
         lq_names, gt_names = self.stores["lq"].names, self.stores["gt"].names
-        template = self.opt.get("filename_tmpl") if isinstance(self.stores["lq"], ImageFolder) else None
+        template = (
+            self.opt.get("filename_tmpl") if isinstance(self.stores["lq"], ImageFolder) else None
+        )
         forms = self.opt.get("lq_name") or template or "{}", self.opt.get("gt_name") or "{}"
         file = self.opt.get("meta_info_file")
         if not file:
             return match_names(lq_names, gt_names, *forms)
         wanted = _names_in(file)
-        pairs = [pair for pair in compare_names(lq_names, gt_names, *forms).pairs if pair[1] in wanted]
+        pairs = [
+            pair for pair in compare_names(lq_names, gt_names, *forms).pairs if pair[1] in wanted
+        ]
         if missing := sorted(wanted - {clean for _, clean in pairs}):
             raise DataError(
-                f"meta_info_file: {len(missing)} images that {file} lists are not in dataroot_gt, or not in "
+                f"meta_info_file: {len(missing)} images that {file} lists are not in dataroot_gt, "
+                "or not in "
                 f"dataroot_lq by lq_name {forms[0]!r}: {listed(missing)}."
             )
         return pairs
@@ -75,7 +85,9 @@ class PairedRestorationDataset(Dataset[dict[str, Tensor | str]]):
         """Read, and in training crop and augment, the pair at `index`."""
         names = dict(zip(("lq", "gt"), self.pairs[index], strict=True))
         paths = {side: self.stores[side].location(name) for side, name in names.items()}
-        images = {side: decode(self.stores[side].read(name), paths[side]) for side, name in names.items()}
+        images = {
+            side: decode(self.stores[side].read(name), paths[side]) for side, name in names.items()
+        }
         if images["lq"].shape != images["gt"].shape:
             raise DataError(
                 f"{paths['lq']} is {size_of(images['lq'])} but its clean partner {paths['gt']} is "
@@ -91,10 +103,20 @@ class PairedRestorationDataset(Dataset[dict[str, Tensor | str]]):
             return torch.from_numpy(np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1)))
         return img2tensor(to_float(image))
 
-    def _training_crops(self, crop: TrainingCrop, images: dict[str, Image], lq_path: str) -> dict[str, Image]:
-        """A random window of both images, flipped and rotated alike, and perhaps another of the degraded one."""
+    def _training_crops(
+        self, crop: TrainingCrop, images: dict[str, Image], lq_path: str
+    ) -> dict[str, Image]:
+        """A random window of both images, flipped and rotated alike, and perhaps another of the
+        degraded one.
+        """
         corner = crop.window(images["lq"], lq_path)
-        crops = dict(zip(images, crop.augment([crop.cut(image, *corner) for image in images.values()]), strict=True))
+        crops = dict(
+            zip(
+                images,
+                crop.augment([crop.cut(image, *corner) for image in images.values()]),
+                strict=True,
+            )
+        )
         if self.opt.get("second_crop", False):
             corner = crop.window(images["lq"], lq_path)
             (crops["lq_other"],) = crop.augment([crop.cut(images["lq"], *corner)])
@@ -102,9 +124,13 @@ class PairedRestorationDataset(Dataset[dict[str, Tensor | str]]):
 
 
 def _names_in(file: str) -> set[str]:
-    """The names, without suffix, that a list of BasicSR's has: `0001_s001.png (480,480,3)` a line."""
+    """The names, without suffix, that a list of BasicSR's has: `0001_s001.png (480,480,3)` a
+    line.
+    """
     try:
         lines = Path(file).expanduser().read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
-        raise DataError(f"meta_info_file: {file} cannot be read: {getattr(error, 'strerror', error)}.") from error
+        raise DataError(
+            f"meta_info_file: {file} cannot be read: {getattr(error, 'strerror', error)}."
+        ) from error
     return {line.rsplit(" (", 1)[0].strip().rsplit(".", 1)[0] for line in lines if line.strip()}

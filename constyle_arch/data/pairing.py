@@ -12,11 +12,10 @@ from constyle_arch.errors import DataError, listed
 class Matching:
     """How the names of two sides fit.
 
-    Args:
-        pairs: (degraded name, clean name), sorted by the degraded name.
-        problems: what is wrong, and with which names; empty where every degraded image has its clean one.
-        unused: clean names without a degraded one.
-        ambiguous: clean names that match as another one does; they are among the problems.
+    Args: pairs: (degraded name, clean name), sorted by the degraded name. problems: what is wrong,
+        and with which names; empty where every degraded image has its clean one. unused: clean
+        names without a degraded one. ambiguous: clean names that match as another one does; they
+        are among the problems.
     """
 
     pairs: list[tuple[str, str]]
@@ -26,13 +25,16 @@ class Matching:
 
 
 def compare_names(
-    lq_names: Iterable[str], gt_names: Iterable[str], lq_template: str = "{}", gt_template: str = "{}"
+    lq_names: Iterable[str],
+    gt_names: Iterable[str],
+    lq_template: str = "{}",
+    gt_template: str = "{}",
 ) -> Matching:
     """Pair every degraded image with the clean image that has the same identity.
 
-    The identity is what the `{}` of a template stand for in a name; `*` stands for any text. So `{}_*_*` and `{}`
-    pair `0001_0.8_0.2` with `0001` (many hazy images to one clean), and `rain-{}` and `norain-{}` pair `rain-001`
-    with `norain-001`.
+    The identity is what the `{}` of a template stand for in a name; `*` stands for any text. So
+    `{}_*_*` and `{}` pair `0001_0.8_0.2` with `0001` (many hazy images to one clean), and `rain-{}`
+    and `norain-{}` pair `rain-001` with `norain-001`.
 
     Args:
         lq_names: names of the degraded images, without suffix.
@@ -45,7 +47,8 @@ def compare_names(
     """
     if lq_template.count("{}") != gt_template.count("{}") or "{}" not in lq_template:
         raise DataError(
-            f"lq_name {lq_template!r} and gt_name {gt_template!r} must hold the same number of {{}}, at least one."
+            f"lq_name {lq_template!r} and gt_name {gt_template!r} must hold the same number of "
+            f"{{}}, at least one."
         )
     lq_identities, strange_lq = _identities(lq_names, lq_template)
     gt_identities, strange_gt = _identities(gt_names, gt_template)
@@ -65,7 +68,11 @@ def compare_names(
     }
     used = set(lq_identities.values())
     return Matching(
-        pairs=[(name, clean[identity]) for name, identity in sorted(lq_identities.items()) if identity in clean],
+        pairs=[
+            (name, clean[identity])
+            for name, identity in sorted(lq_identities.items())
+            if identity in clean
+        ],
         problems={problem: names for problem, names in problems.items() if names},
         unused=sorted(name for identity, name in clean.items() if identity not in used),
         ambiguous=ambiguous,
@@ -73,28 +80,39 @@ def compare_names(
 
 
 def match_names(
-    lq_names: Iterable[str], gt_names: Iterable[str], lq_template: str = "{}", gt_template: str = "{}"
+    lq_names: Iterable[str],
+    gt_names: Iterable[str],
+    lq_template: str = "{}",
+    gt_template: str = "{}",
 ) -> list[tuple[str, str]]:
     """The pairs of `compare_names`; clean images without degraded ones are left out with a warning.
 
-    Raises:
-        DataError: a degraded image has no partner, a name does not have its template's form, or two clean images
-            have one identity.
+    Raises: DataError: a degraded image has no partner, a name does not have its template's form, or
+        two clean images have one identity.
     """
     matching = compare_names(lq_names, gt_names, lq_template, gt_template)
     if matching.problems:
-        found = "; ".join(f"{len(names)} {problem}: {listed(names)}" for problem, names in matching.problems.items())
+        found = "; ".join(
+            f"{len(names)} {problem}: {listed(names)}"
+            for problem, names in matching.problems.items()
+        )
         raise DataError(f"{found}.")
     if matching.unused:
         logging.getLogger("basicsr").warning(
-            "%d clean images have no degraded one and are not used: %s", len(matching.unused), listed(matching.unused)
+            "%d clean images have no degraded one and are not used: %s",
+            len(matching.unused),
+            listed(matching.unused),
         )
     return matching.pairs
 
 
-def _identities(names: Iterable[str], template: str) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+def _identities(
+    names: Iterable[str], template: str
+) -> tuple[dict[str, tuple[str, ...]], list[str]]:
     """The identity of each name that has the template's form, and the names that do not."""
-    pattern = re.compile(re.escape(template).replace(r"\{\}", "(.+)").replace(r"\*", ".*"), re.DOTALL)
+    pattern = re.compile(
+        re.escape(template).replace(r"\{\}", "(.+)").replace(r"\*", ".*"), re.DOTALL
+    )
     matches = {name: pattern.fullmatch(name) for name in names}
     identities = {name: match.groups() for name, match in matches.items() if match is not None}
     return identities, [name for name, match in matches.items() if match is None]

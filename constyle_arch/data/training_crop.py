@@ -36,7 +36,9 @@ class TrainingCrop:
             DataError: the options ask for another scale than 1.
         """
         if opt.get("scale", 1) != 1:
-            raise DataError(f"scale is {opt['scale']}; restoration keeps the size of an image, so it must be 1.")
+            raise DataError(
+                f"scale is {opt['scale']}; restoration keeps the size of an image, so it must be 1."
+            )
         if opt["phase"] != "train":
             return None
         return cls(opt["gt_size"], opt.get("use_hflip", True), opt.get("use_rot", True))
@@ -49,7 +51,10 @@ class TrainingCrop:
         """
         height, width = image.shape[:2]
         if min(height, width) < self.size:
-            raise DataError(f"{location} is {size_of(image)} pixels, smaller than the crops of gt_size {self.size}.")
+            raise DataError(
+                f"{location} is {size_of(image)} pixels, smaller than the crops of gt_size "
+                f"{self.size}."
+            )
         return random.randint(0, height - self.size), random.randint(0, width - self.size)
 
     def cut(self, image: Array, top: int, left: int) -> Array:

@@ -13,8 +13,8 @@ from torch.utils.data import Dataset, Sampler
 class WholeBatchSampler(Sampler[tuple[int, int]]):
     """Shuffles a data set again each epoch and fills the epoch up to whole batches on every rank.
 
-    It yields (index, seed): the seed decides the sample's crop and augmentation, so that these depend on the run's
-    seed, the epoch and the position alone, whatever the number of workers.
+    It yields (index, seed): the seed decides the sample's crop and augmentation, so that these
+    depend on the run's seed, the epoch and the position alone, whatever the number of workers.
 
     Args:
         num_images: length of the data set.
@@ -53,7 +53,10 @@ class WholeBatchSampler(Sampler[tuple[int, int]]):
         """This rank's samples of the current epoch that the run does not have behind it."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         total = self.num_samples * self.num_replicas
-        rounds = [torch.randperm(self.num_images, generator=generator) for _ in range(-(-total // self.num_images))]
+        rounds = [
+            torch.randperm(self.num_images, generator=generator)
+            for _ in range(-(-total // self.num_images))
+        ]
         order = torch.cat(rounds)[:total]
         seeds = torch.randint(2**32, (total,), generator=generator)
         mine = slice(self.rank, total, self.num_replicas)
@@ -73,8 +76,8 @@ class WholeBatchSampler(Sampler[tuple[int, int]]):
 class SeededDataset(Dataset[Any]):
     """Reads a sample under its own seed and leaves the process's random state as it was.
 
-    Args:
-        dataset: a BasicSR data set, which draws crops and augmentations from `random`, NumPy or torch.
+    Args: dataset: a BasicSR data set, which draws crops and augmentations from `random`, NumPy or
+        torch.
     """
 
     def __init__(self, dataset: Any) -> None:

@@ -1,4 +1,6 @@
-"""Processes that read data for another one: how many may run, whom they listen to, and when they end."""
+"""Processes that read data for another one: how many may run, whom they listen to, and when they
+end.
+"""
 
 import os
 import signal
@@ -16,11 +18,13 @@ def available_cores() -> int:
 
 
 def listen_to_parent_alone(_worker: int) -> None:
-    """Let a loader's worker end when its parent says so or is gone, and at no other signal; a `worker_init_fn`.
+    """Let a loader's worker end when its parent says so or is gone, and at no other signal; a
+    `worker_init_fn`.
 
-    Ctrl-C and Slurm's SIGTERM reach workers as well as the process that trains. That one is to finish its step, for
-    which it needs them. A parent that was killed leaves workers that wait for it for ever, on full pipes.
-    Where a signal's sender cannot be told (macOS, Windows), SIGTERM ends a worker.
+    Ctrl-C and Slurm's SIGTERM reach workers as well as the process that trains. That one is to
+    finish its step, for which it needs them. A parent that was killed leaves workers that wait for
+    it for ever, on full pipes. Where a signal's sender cannot be told (macOS, Windows), SIGTERM
+    ends a worker.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigtimedwait"):

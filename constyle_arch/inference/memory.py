@@ -13,24 +13,36 @@ TILES = (2048, 1536, 1024, 768, 512, 384, 256, 192, 128, 64)
 """Sides of tiles to choose from, in pixels."""
 
 RESERVE, RESERVE_OF_CPU = 1.25, 2.25
-"""Bytes reserved for each that tensors take. Kernels have working memory, and freed memory lies in pieces: a process
-that keeps what it frees (`allocator.py`) was measured to take 1.6 to 2.2 times its tensors, another 1.1 times."""
+"""Bytes reserved for each that tensors take. Kernels have working memory, and freed memory lies in
+pieces: a process that keeps what it frees (`allocator.py`) was measured to take 1.6 to 2.2 times
+its tensors, another 1.1 times."""
 
-OUT_OF_MEMORY_ON_CPU = ("not enough memory", "can't allocate memory", "could not create a primitive")
-"""What torch's allocator (on Windows, on Linux) and oneDNN say; neither has an error of its own for it."""
+OUT_OF_MEMORY_ON_CPU = (
+    "not enough memory",
+    "can't allocate memory",
+    "could not create a primitive",
+)
+"""What torch's allocator (on Windows, on Linux) and oneDNN say; neither has an error of its own for
+it."""
 
 IMAGES_HELD = 6
-"""Images in float32 that are held besides what the network computes: the degraded, the restored, and as arrays."""
+"""Images in float32 that are held besides what the network computes: the degraded, the restored,
+and as arrays."""
 
 
 def memory_of(network: nn.Module, height: int, width: int) -> float | None:
-    """Bytes of the tensors that restoring an image of `height`×`width` pixels takes, besides the weights, in float32.
+    """Bytes of the tensors that restoring an image of `height`×`width` pixels takes, besides the
+    weights, in float32.
 
     Shapes alone pass through a copy of the network. None for a network that cannot run so.
     """
     copy = without_values(network).eval()
     try:
-        with torch.compiler.set_stance("force_eager"), torch.inference_mode(), PeakMemory() as memory:
+        with (
+            torch.compiler.set_stance("force_eager"),
+            torch.inference_mode(),
+            PeakMemory() as memory,
+        ):
             copy(torch.empty(1, channels_of(network), height, width, device="meta"))
     except (NotImplementedError, RuntimeError):
         return None
@@ -50,22 +62,32 @@ def _free_in_system() -> float:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:  # not Linux
         return float("inf")
-    return float(next((line.split()[1] for line in lines if line.startswith("MemAvailable")), "inf")) * 1024
+    return (
+        float(next((line.split()[1] for line in lines if line.startswith("MemAvailable")), "inf"))
+        * 1024
+    )
 
 
 def _free_in_control_group(root: Path = Path("/sys/fs/cgroup")) -> float:
-    """What a container's limit leaves (control groups, version 2); cached files make room when asked to."""
+    """What a container's limit leaves (control groups, version 2); cached files make room when
+    asked to.
+    """
     try:
         limit = (root / "memory.max").read_text().strip()
         used = int((root / "memory.current").read_text())
         statistics = dict(line.split() for line in (root / "memory.stat").read_text().splitlines())
     except OSError:
         return float("inf")
-    return float("inf") if limit == "max" else int(limit) - used + int(statistics.get("inactive_file", 0))
+    return (
+        float("inf")
+        if limit == "max"
+        else int(limit) - used + int(statistics.get("inactive_file", 0))
+    )
 
 
 def fitting_tile(network: nn.Module, height: int, width: int) -> int | None:
-    """The side of the largest tiles in which an image of `height`×`width` pixels fits into the memory there is.
+    """The side of the largest tiles in which an image of `height`×`width` pixels fits into the
+    memory there is.
 
     Returns:
         None where the whole image fits; the smallest tile where nothing does.
@@ -75,14 +97,18 @@ def fitting_tile(network: nn.Module, height: int, width: int) -> int | None:
     room = (free_memory(device) - IMAGES_HELD * 4 * 3 * height * width) / reserve
     tiles = [tile for tile in TILES if smallest_tile(network) <= tile < max(height, width)]
     for tile in (None, *tiles):
-        needed = memory_of(network, height, width) if tile is None else memory_of(network, tile, tile)
+        needed = (
+            memory_of(network, height, width) if tile is None else memory_of(network, tile, tile)
+        )
         if needed is None or needed <= room:
             return tile
     return tiles[-1] if tiles else None
 
 
 def smaller_tile(network: nn.Module, tile: int | None, height: int, width: int) -> int | None:
-    """Half a tile, or half the longer side of an image restored whole; None where it would be too small."""
+    """Half a tile, or half the longer side of an image restored whole; None where it would be too
+    small.
+    """
     longest = max(height, width)
     half = min(tile or longest, longest) // 2
     return half if half >= smallest_tile(network) else None

@@ -1,4 +1,6 @@
-"""Exporting a network to ONNX: one graph for images of every size, or for tiles of one, these in half precision too."""
+"""Exporting a network to ONNX: one graph for images of every size, or for tiles of one, these in
+half precision too.
+"""
 
 import copy
 import importlib.util
@@ -28,7 +30,8 @@ OPSET = 18
 """The oldest ONNX operator set the exporter writes, which the most programs read."""
 OPSETS = range(OPSET, 24)
 TOLERANCE = 1e-3
-"""By how much the exported network may differ from PyTorch's, as a share of its largest value, or of 1."""
+"""By how much the exported network may differ from PyTorch's, as a share of its largest value, or
+of 1."""
 TOLERANCE_OF_HALF = 1 / 255
 """The same in half precision."""
 IN_FLOAT32 = (
@@ -43,7 +46,8 @@ IN_FLOAT32 = (
     "Reciprocal",
     "Div",
 )
-"""Operators that stay so in float16: statistics and normalisation, whose sums leave its range or its precision."""
+"""Operators that stay so in float16: statistics and normalisation, whose sums leave its range or
+its precision."""
 LARGE_ENOUGH_FOR_HALF = 256
 """Numbers of a tensor from which on it is kept in bfloat16."""
 
@@ -52,10 +56,8 @@ LARGE_ENOUGH_FOR_HALF = 256
 class Exported:
     """What was written.
 
-    Attributes:
-        size: of the file, in bytes.
-        difference: the largest one between what onnxruntime and PyTorch restore; None where onnxruntime is not
-            installed.
+    Attributes: size: of the file, in bytes. difference: the largest one between what onnxruntime
+        and PyTorch restore; None where onnxruntime is not installed.
     """
 
     size: int
@@ -71,42 +73,50 @@ def export_onnx(
     precision: torch.dtype = torch.float32,
     overwrite: bool = False,
 ) -> Exported:
-    """Write `network` as an ONNX file that maps `lq` (batch, 3, height, width) to `restored` of the same shape.
+    """Write `network` as an ONNX file that maps `lq` (batch, 3, height, width) to `restored` of the
+    same shape.
 
-    Both are float32, RGB in [0, 1]; what is restored is not clamped. The file says in its metadata which network it
-    holds, and which tiles it takes. Where onnxruntime is installed, it restores images before the file is written, of
-    two other sizes or one tile, and the results are compared with PyTorch's.
+    Both are float32, RGB in [0, 1]; what is restored is not clamped. The file says in its metadata
+    which network it holds, and which tiles it takes. Where onnxruntime is installed, it restores
+    images before the file is written, of two other sizes or one tile, and the results are compared
+    with PyTorch's.
 
-    Args:
-        network: an architecture of this package; it is left as it is.
-        path: the file to write; it ends in `.onnx`.
-        opset: the version of ONNX's operators, from 18 to 23.
-        tile: side of the square images that the file takes, one at a time; None for images of every size.
-        precision: with `tile`: float16, in which all but statistics and normalisation computes; or bfloat16, in which
-            the weights are kept and which programs may compute in or in float32, as onnxruntime does on CPUs.
-        overwrite: replace `path` if it is there.
+    Args: network: an architecture of this package; it is left as it is. path: the file to write; it
+        ends in `.onnx`. opset: the version of ONNX's operators, from 18 to 23. tile: side of the
+        square images that the file takes, one at a time; None for images of every size. precision:
+        with `tile`: float16, in which all but statistics and normalisation computes; or bfloat16,
+        in which the weights are kept and which programs may compute in or in float32, as
+        onnxruntime does on CPUs. overwrite: replace `path` if it is there.
 
-    Raises:
-        UserError: an argument does not fit, the extra `onnx` is not installed, the network takes statistics over
-            windows and there is no `tile`, or the exported network restores otherwise than PyTorch's.
-        RunError: the file cannot be written; what was there before is untouched.
+    Raises: UserError: an argument does not fit, the extra `onnx` is not installed, the network
+        takes statistics over windows and there is no `tile`, or the exported network restores
+        otherwise than PyTorch's. RunError: the file cannot be written; what was there before is
+        untouched.
     """
     path = Path(path)
     _check_target(path, opset, overwrite)
     _require_onnx()
     _check_tile(network, tile, precision)
     if isinstance(network, MultiStageMaxim):
-        raise UserError("MAXIM-2S and -3S extend images on both sides, which the export does not know.")
+        raise UserError(
+            "MAXIM-2S and -3S extend images on both sides, which the export does not know."
+        )
     network = copy.deepcopy(network).eval().to("cpu", torch.float32)
-    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # ONNX knows no other layout
+    # ONNX knows no other layout
+    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     content = _onnx_file(network, opset, _description(network, tile), tile, precision)
-    difference = _difference(network, content, tile, precision) if importlib.util.find_spec("onnxruntime") else None
+    difference = (
+        _difference(network, content, tile, precision)
+        if importlib.util.find_spec("onnxruntime")
+        else None
+    )
     save_bytes_atomically(content, path)
     return Exported(len(content), difference)
 
 
 class AnySize(nn.Module):
-    """A network behind `pad_to_multiple` in another form: it has no branches, for a graph follows one of them only.
+    """A network behind `pad_to_multiple` in another form: it has no branches, for a graph follows
+    one of them only.
 
     Args:
         network: what restores; where it has no `multiple`, it takes any size.
@@ -120,9 +130,12 @@ class AnySize(nn.Module):
 
     def forward(self, lq: Tensor) -> Tensor:
         """Restore `lq` (N, 3, H, W)."""
-        (rows, last_rows), (columns, last_columns) = (self.mirrored(length) for length in lq.shape[2:])
+        (rows, last_rows), (columns, last_columns) = (
+            self.mirrored(length) for length in lq.shape[2:]
+        )
         if self.zeros:
-            inside = (rows == last_rows)[:, None] & (columns == last_columns)  # what is mirrored lies before the last
+            # what is mirrored lies before the last
+            inside = (rows == last_rows)[:, None] & (columns == last_columns)
             image = lq.index_select(2, last_rows).index_select(3, last_columns) * inside
         else:
             long_enough = (rows >= 0).all() & (columns >= 0).all()
@@ -133,7 +146,8 @@ class AnySize(nn.Module):
         return restored
 
     def mirrored(self, length: int) -> tuple[Tensor, Tensor]:
-        """Which pixel of an axis stands at each place of the padded one: mirrored at its end, or the last repeated.
+        """Which pixel of an axis stands at each place of the padded one: mirrored at its end, or
+        the last repeated.
 
         Mirrored ones are negative where the axis is too short.
         """
@@ -159,20 +173,30 @@ def _check_tile(network: nn.Module, tile: int | None, precision: torch.dtype) ->
         raise UserError(f"tile is {tile}; it must be a multiple of {multiple}, and at least that.")
     if precision != torch.float32:
         if tile is None:
-            raise UserError("Half precision needs a tile, as a graph for every size computes with sizes; such as 512.")
+            raise UserError(
+                "Half precision needs a tile, as a graph for every size computes with sizes; such "
+                "as 512."
+            )
         if importlib.util.find_spec("onnxruntime") is None:
-            raise UserError('onnxruntime cannot be imported; install: pip install "constyle-arch[onnx]"')
+            raise UserError(
+                'onnxruntime cannot be imported; install: pip install "constyle-arch[onnx]"'
+            )
     if tile is None and (window := local_window(network)):
         raise UserError(
-            f"The network takes statistics over windows of {window} pixels, which a graph for every size cannot say; "
-            "give a tile, such as 512, or the window off (in Python use_local_statistics(network, None))."
+            f"The network takes statistics over windows of {window} pixels, which a graph for "
+            "every size cannot say; "
+            "give a tile, such as 512, or the window off (in Python use_local_statistics(network, "
+            "None))."
         )
 
 
 def _require_onnx() -> None:
     missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
     if missing:
-        raise UserError(f'{" and ".join(missing)} cannot be imported; install: pip install "constyle-arch[onnx]"')
+        raise UserError(
+            f"{' and '.join(missing)} cannot be imported; install: "
+            'pip install "constyle-arch[onnx]"'
+        )
 
 
 def _description(network: nn.Module, tile: int | None) -> dict[str, str]:
@@ -185,7 +209,8 @@ def _description(network: nn.Module, tile: int | None) -> dict[str, str]:
     description = {
         "architecture": type(network).__name__,
         "options": json.dumps(options),
-        "description": f"Restores an image: {INPUT} and {OUTPUT} are {shape}, float32, RGB in [0, 1]; {OUTPUT} is not "
+        "description": f"Restores an image: {INPUT} and {OUTPUT} are {shape}, float32, RGB in [0, "
+        f"1]; {OUTPUT} is not "
         "clamped.",
         "producer": f"constyle-arch {__version__}",
     }
@@ -197,7 +222,11 @@ def _description(network: nn.Module, tile: int | None) -> dict[str, str]:
 
 
 def _onnx_file(
-    network: nn.Module, opset: int, metadata: dict[str, str], tile: int | None, precision: torch.dtype
+    network: nn.Module,
+    opset: int,
+    metadata: dict[str, str],
+    tile: int | None,
+    precision: torch.dtype,
 ) -> bytes:
     """The content of the file."""
     from onnxscript.optimizer import optimize_ir
@@ -205,11 +234,17 @@ def _onnx_file(
     channels, multiple = channels_of(network), multiple_of(network)
     if tile is None:
         network, axes = AnySize(network), ({0: "batch", 2: "height", 3: "width"},)
-        # no two lengths are equal, nor are those padded: what is equal here would be taken for always equal
+        # no two lengths are equal, nor are those padded: what is equal here would be taken for
+        # always equal
         example = torch.zeros(2, channels, multiple + 3, 2 * multiple + 5)
     else:
         axes, example = None, torch.zeros(1, channels, tile, tile)
-    with torch.no_grad(), _quiet(), torch._dynamo.config.patch(fake_tensor_cache_enabled=False):  # it costs a quarter
+    # it costs a quarter
+    with (
+        torch.no_grad(),
+        _quiet(),
+        torch._dynamo.config.patch(fake_tensor_cache_enabled=False),
+    ):
         program = torch.onnx.export(
             network.eval(),
             (example,),
@@ -225,7 +260,9 @@ def _onnx_file(
         model = program.model
         optimize_ir(model, num_iterations=1)
     graph = model.graph
-    graph.outputs[0].shape = graph.inputs[0].shape  # it was tracked through the padding, as a formula
+    graph.outputs[0].shape = graph.inputs[
+        0
+    ].shape  # it was tracked through the padding, as a formula
     _forget_source(model)
     model.producer_name, model.producer_version = "constyle-arch", __version__
     model.metadata_props.update(metadata)
@@ -248,7 +285,8 @@ def _in_float16(model: Any) -> Any:
         warnings.simplefilter("ignore")  # of weights too small for float16, which become 0
         model = convert_float_to_float16(model, keep_io_types=True, op_block_list=blocked)
     graph = model.graph
-    nodes = {node.output[0]: node for node in graph.node}  # a value is cast again for each operator that takes it
+    # a value is cast again for each operator that takes it
+    nodes = {node.output[0]: node for node in graph.node}
     values = {value.name: value for value in graph.value_info}
     for entries, once in ((graph.node, nodes), (graph.value_info, values)):
         del entries[:]
@@ -270,7 +308,10 @@ def _with_weights_in_bfloat16(model: Any) -> Any:
         halves = torch.from_numpy(numbers.copy()).bfloat16().view(torch.int16).numpy()
         used_as, kept_as = tensor.name, f"{tensor.name}.bfloat16"
         kept = TensorProto(
-            name=kept_as, data_type=TensorProto.BFLOAT16, dims=numbers.shape, raw_data=halves.astype("<i2").tobytes()
+            name=kept_as,
+            data_type=TensorProto.BFLOAT16,
+            dims=numbers.shape,
+            raw_data=halves.astype("<i2").tobytes(),
         )
         tensor.CopyFrom(kept)
         casts.append(helper.make_node("Cast", [kept_as], [used_as], to=TensorProto.FLOAT))
@@ -281,7 +322,9 @@ def _with_weights_in_bfloat16(model: Any) -> Any:
 
 
 def _forget_source(model: Any) -> None:
-    """Drop the lines of Python, and the paths to them, that the exporter notes at every operator."""
+    """Drop the lines of Python, and the paths to them, that the exporter notes at every
+    operator.
+    """
     for node in model.graph.all_nodes():
         node.metadata_props.clear()
         for value in node.outputs:
@@ -304,8 +347,11 @@ def _quiet() -> Iterator[None]:
         logging.disable(disabled)
 
 
-def _difference(network: nn.Module, content: bytes, tile: int | None, precision: torch.dtype) -> float:
-    """The largest difference between what onnxruntime and PyTorch make of images of two sizes, or of a tile.
+def _difference(
+    network: nn.Module, content: bytes, tile: int | None, precision: torch.dtype
+) -> float:
+    """The largest difference between what onnxruntime and PyTorch make of images of two sizes, or
+    of a tile.
 
     Raises:
         UserError: it exceeds `TOLERANCE`, or in half precision `TOLERANCE_OF_HALF`.
@@ -318,7 +364,11 @@ def _difference(network: nn.Module, content: bytes, tile: int | None, precision:
     largest = 0.0
     channels = channels_of(network)
     most = TOLERANCE if precision == torch.float32 else TOLERANCE_OF_HALF
-    shapes = ((1, channels, 5, 3), (3, channels, 83, 41)) if tile is None else ((1, channels, tile, tile),)
+    shapes = (
+        ((1, channels, 5, 3), (3, channels, 83, 41))
+        if tile is None
+        else ((1, channels, tile, tile),)
+    )
     for shape in shapes:
         lq = torch.rand(shape, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
@@ -327,8 +377,10 @@ def _difference(network: nn.Module, content: bytes, tile: int | None, precision:
         difference = float((restored - expected).abs().max())
         if not difference <= most * max(1.0, float(expected.abs().max())):
             raise UserError(
-                f"The exported {type(network).__name__} differs from PyTorch's by {difference:.2g} on images of "
-                f"{tuple(shape)}, so nothing was written. Other versions of torch or onnxruntime may do better."
+                f"The exported {type(network).__name__} differs from PyTorch's by "
+                f"{difference:.2g} on images of "
+                f"{tuple(shape)}, so nothing was written. Other versions of torch or onnxruntime "
+                "may do better."
             )
         largest = max(largest, difference)
     return largest

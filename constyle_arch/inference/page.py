@@ -35,10 +35,17 @@ from constyle_arch.reporting.scores import INPUT
 SHOWN = 1600
 """Pixels of the longer side that the slider shows at most; the download has them all."""
 
-TILES = {"as memory needs": 0, **{f"{side} × {side} pixels": side for side in (256, 384, 512, 768, 1024)}}
+TILES = {
+    "as memory needs": 0,
+    **{f"{side} × {side} pixels": side for side in (256, 384, 512, 768, 1024)},
+}
 LOOK_FOR_OLD_FILES, KEPT = 60, 1800
 """Seconds; `KEPT` is a good deal longer than people look at a result."""
-WINDOWS = {"as the network's file says": -1, "off": 0, **{f"{side} pixels": side for side in (128, 192, 256, 384)}}
+WINDOWS = {
+    "as the network's file says": -1,
+    "off": 0,
+    **{f"{side} pixels": side for side in (128, 192, 256, 384)},
+}
 WAITING = 20
 """Photographs that may wait for their turn."""
 
@@ -93,19 +100,16 @@ class Workplace:
     ) -> Result:
         """Restore a photograph as `basicsr restore` does.
 
-        Args:
-            photograph: its file.
-            weights: the name of a network that comes trained, or a checkpoint.
-            folder: where the restored photograph is written, as `NAME_restored`.
-            strength: from 0, the photograph as it is, to 1, as the network restores it.
-            tile: side of the tiles, in pixels; None as memory needs.
-            tlc: the window of local statistics, in pixels; 0: the whole image; None as the network's file says.
-            truth: the clean photograph, to score with.
-            progress: called after each tile with how many are done, and of how many.
+        Args: photograph: its file. weights: the name of a network that comes trained, or a
+            checkpoint. folder: where the restored photograph is written, as `NAME_restored`.
+            strength: from 0, the photograph as it is, to 1, as the network restores it. tile: side
+            of the tiles, in pixels; None as memory needs. tlc: the window of local statistics, in
+            pixels; 0: the whole image; None as the network's file says. truth: the clean
+            photograph, to score with. progress: called after each tile with how many are done, and
+            of how many.
 
-        Raises:
-            UserError: a file cannot be read or is too large, the sizes differ, the checkpoint is not a
-                network's, or memory does not do.
+        Raises: UserError: a file cannot be read or is too large, the sizes differ, the checkpoint
+            is not a network's, or memory does not do.
         """
         if truth is not None:
             require_basicsr("Scoring")
@@ -119,7 +123,9 @@ class Workplace:
                 f"{size_of(clean.pixels)}; they must be of one size."
             )
         said: list[str] = []
-        restorer = Restorer(self._network(weights, tlc), tile, strength=strength, say=said.append, progress=progress)
+        restorer = Restorer(
+            self._network(weights, tlc), tile, strength=strength, say=said.append, progress=progress
+        )
         restored = restorer.restored(degraded)
         suffix = photograph.suffix if photograph.suffix.lower() in FORMATS else ".png"
         file = folder / f"{photograph.stem}_restored{suffix}"
@@ -129,7 +135,10 @@ class Workplace:
         write_photograph(restored, file)
         bits = 8 * restored.pixels.dtype.itemsize
         size = size_of(restored.pixels)
-        report = [f"{size} pixels, {bits} bits a channel, {file.stat().st_size / 1e6:.1f} MB.", *said]
+        report = [
+            f"{size} pixels, {bits} bits a channel, {file.stat().st_size / 1e6:.1f} MB.",
+            *said,
+        ]
         if clean is not None:
             report.append(_scores(degraded, restored, clean))
         return Result(_shown(degraded), _shown(restored), file, "\n\n".join(report))
@@ -208,14 +217,23 @@ def build_page(workplace: Workplace, networks: Mapping[str, str]) -> Any:
         download = gr.DownloadButton(f"Download {result.file.name}", value=kept, interactive=True)
         return (result.before, result.after), download, result.report
 
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(LOOK_FOR_OLD_FILES, KEPT)) as page:
+    with gr.Blocks(
+        title=TITLE, analytics_enabled=False, delete_cache=(LOOK_FOR_OLD_FILES, KEPT)
+    ) as page:
         gr.Markdown(INTRODUCTION)
         with gr.Row():
             with gr.Column(scale=1, min_width=300):
                 photograph = gr.File(label="Photograph", file_types=kinds, height=140)
-                weights = gr.Radio(list(networks.items()), value=next(iter(networks.values())), label="Network")
+                weights = gr.Radio(
+                    list(networks.items()), value=next(iter(networks.values())), label="Network"
+                )
                 strength = gr.Slider(
-                    0, 1, value=1, step=0.05, label="Strength", info="0 leaves the photograph as it is"
+                    0,
+                    1,
+                    value=1,
+                    step=0.05,
+                    label="Strength",
+                    info="0 leaves the photograph as it is",
                 )
                 with gr.Accordion("More", open=False):
                     checkpoint = gr.File(
@@ -223,15 +241,29 @@ def build_page(workplace: Workplace, networks: Mapping[str, str]) -> Any:
                         file_types=[".pth", ".safetensors"],
                         height=120,
                     )
-                    tile = gr.Dropdown(list(TILES.items()), value=0, label="Tiles", info="Small ones need less memory")
-                    tlc = gr.Dropdown(
-                        list(WINDOWS.items()), value=-1, label="Statistics", info="Of windows, not of the whole image"
+                    tile = gr.Dropdown(
+                        list(TILES.items()),
+                        value=0,
+                        label="Tiles",
+                        info="Small ones need less memory",
                     )
-                    truth = gr.File(label="The clean photograph, to score with", file_types=kinds, height=120)
+                    tlc = gr.Dropdown(
+                        list(WINDOWS.items()),
+                        value=-1,
+                        label="Statistics",
+                        info="Of windows, not of the whole image",
+                    )
+                    truth = gr.File(
+                        label="The clean photograph, to score with", file_types=kinds, height=120
+                    )
                 button = gr.Button("Restore", variant="primary")
             with gr.Column(scale=2, min_width=300):
                 slider = gr.ImageSlider(
-                    label="Before and after", interactive=False, max_height=640, format="png", buttons=[]
+                    label="Before and after",
+                    interactive=False,
+                    max_height=640,
+                    format="png",
+                    buttons=[],
                 )
                 download = gr.DownloadButton("Download", interactive=False)
                 report = gr.Markdown()

@@ -1,4 +1,6 @@
-"""Restoring an image, whole or in tiles (arXiv 2402.15784, section 3: at inference the encoder and the network run)."""
+"""Restoring an image, whole or in tiles (arXiv 2402.15784, section 3: at inference the encoder and
+the network run).
+"""
 
 from collections.abc import Callable
 from itertools import product
@@ -41,38 +43,38 @@ def restore(
 ) -> AnyImage:
     """Restore images of any size, in tiles where memory is to be bounded.
 
-    A tile is restored with ConStyle's code of the whole image. What else a network takes from the whole image,
-    attention between channels, pooling and MAXIM's grid, it then takes from the tile; docs/performance.md has by how
-    much the results differ. Tiles overlap, and are blended linearly where they do.
+    A tile is restored with ConStyle's code of the whole image. What else a network takes from the
+    whole image, attention between channels, pooling and MAXIM's grid, it then takes from the tile;
+    docs/performance.md has by how much the results differ. Tiles overlap, and are blended linearly
+    where they do.
 
-    Args:
-        network: an architecture of this package, or any network that maps an image to one of its size; it is put
-            into evaluation mode.
-        image: a tensor (N, 3, H, W) or (3, H, W), RGB in [0, 1], on any device; or an array (H, W, 3), RGB, or (H, W),
-            gray, of uint8, uint16, or floating-point numbers in [0, 1]. A network of another number of channels takes
-            tensors of so many; one of a single channel takes gray arrays alone. With tiles, only one of them at a time
-            goes to the network's device.
-        tile: side of the tiles, in pixels; None restores the whole image at once.
-        overlap: pixels that neighbouring tiles share, at least.
-        precision: in which convolutions and matrix products compute: float32, bfloat16 or float16.
-        self_ensemble: restore the image turned and mirrored in all eight ways and take the mean (Timofte et al.,
-            "Seven ways to improve example-based single image super resolution", CVPR 2016): eight times as long.
-        progress: show a progress bar, in a terminal; or a function that is called after each tile with the number
-            of tiles done and of all.
+    Args: network: an architecture of this package, or any network that maps an image to one of its
+        size; it is put into evaluation mode. image: a tensor (N, 3, H, W) or (3, H, W), RGB in [0,
+        1], on any device; or an array (H, W, 3), RGB, or (H, W), gray, of uint8, uint16, or
+        floating-point numbers in [0, 1]. A network of another number of channels takes tensors of
+        so many; one of a single channel takes gray arrays alone. With tiles, only one of them at a
+        time goes to the network's device. tile: side of the tiles, in pixels; None restores the
+        whole image at once. overlap: pixels that neighbouring tiles share, at least. precision: in
+        which convolutions and matrix products compute: float32, bfloat16 or float16. self_ensemble:
+        restore the image turned and mirrored in all eight ways and take the mean (Timofte et al.,
+        "Seven ways to improve example-based single image super resolution", CVPR 2016): eight times
+        as long. progress: show a progress bar, in a terminal; or a function that is called after
+        each tile with the number of tiles done and of all.
 
-    Returns:
-        The restored image, of the shape of `image` and where it is. Tensors are float32, not clamped, and of
-        `torch.inference_mode`: clone them outside of it for autograd. Arrays have
-        the type of `image`; integers are rounded and clipped to their range, a gray image is the mean of its channels.
+    Returns: The restored image, of the shape of `image` and where it is. Tensors are float32, not
+        clamped, and of `torch.inference_mode`: clone them outside of it for autograd. Arrays have
+        the type of `image`; integers are rounded and clipped to their range, a gray image is the
+        mean of its channels.
 
-    Raises:
-        ValueError: `image` has another shape or type or is empty, `tile` is not positive, `overlap` does not fit it,
-            or there is no such `precision`.
+    Raises: ValueError: `image` has another shape or type or is empty, `tile` is not positive,
+        `overlap` does not fit it, or there is no such `precision`.
     """
     if tile is not None and tile < 1:
         raise ValueError(f"tile is {tile}; it must be at least 1 pixel.")
     if precision not in PRECISIONS:
-        raise ValueError(f"precision is {precision}; it must be one of {', '.join(map(str, PRECISIONS))}.")
+        raise ValueError(
+            f"precision is {precision}; it must be one of {', '.join(map(str, PRECISIONS))}."
+        )
     lq = _batch(image, channels_of(network))
     device = next(network.parameters()).device
     network.eval()
@@ -85,7 +87,9 @@ def restore(
     ):
         for turns, mirrored in views:
             view = lq.rot90(turns, (2, 3))
-            view = _restore_view(network, view.flip(3) if mirrored else view, tile, overlap, device, bar)
+            view = _restore_view(
+                network, view.flip(3) if mirrored else view, tile, overlap, device, bar
+            )
             view = (view.flip(3) if mirrored else view).rot90(-turns, (2, 3))
             restored = view if restored is None else restored.add_(view)
     assert restored is not None
@@ -129,13 +133,26 @@ def _batch(image: Tensor | NDArray[Any], channels: int) -> Tensor:
             )
         return image.float() if image.dim() == 4 else image.float()[None]
     if not isinstance(image, np.ndarray):
-        raise ValueError(f"The image is a {type(image).__name__}; wanted an array of NumPy or a tensor of torch.")
-    if channels != (1 if image.ndim == 2 else 3) and channels != 3:
-        raise ValueError(f"The image has shape {image.shape}, and the network restores images of {channels} channels.")
-    number = image.dtype.newbyteorder("=") in (np.uint8, np.uint16) or np.issubdtype(image.dtype, np.floating)
-    if not image.size or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)) or not number:
         raise ValueError(
-            f"The image is {image.dtype} of shape {image.shape}; wanted (H, W, 3), RGB, or (H, W), gray: uint8, "
+            f"The image is a {type(image).__name__}; wanted an array of NumPy or a tensor of torch."
+        )
+    if channels != (1 if image.ndim == 2 else 3) and channels != 3:
+        raise ValueError(
+            f"The image has shape {image.shape}, and the network restores images of {channels} "
+            "channels."
+        )
+    number = image.dtype.newbyteorder("=") in (np.uint8, np.uint16) or np.issubdtype(
+        image.dtype, np.floating
+    )
+    if (
+        not image.size
+        or image.ndim not in (2, 3)
+        or image.shape[2:] not in ((), (3,))
+        or not number
+    ):
+        raise ValueError(
+            f"The image is {image.dtype} of shape {image.shape}; wanted (H, W, 3), RGB, or (H, "
+            "W), gray: uint8, "
             "uint16, or floating-point numbers in [0, 1]."
         )
     scaled = to_float(image) if np.issubdtype(image.dtype, np.integer) else image.astype(np.float32)
@@ -149,17 +166,30 @@ def _like(image: AnyImage, restored: Tensor) -> AnyImage:
         return restored if image.dim() == 4 else restored[0]
     array = restored[0].mean(dim=0) if image.ndim == 2 else restored[0].permute(1, 2, 0)
     numbers = array.cpu().numpy()
-    return quantized(numbers, image.dtype) if np.issubdtype(image.dtype, np.integer) else numbers.astype(image.dtype)
+    return (
+        quantized(numbers, image.dtype)
+        if np.issubdtype(image.dtype, np.integer)
+        else numbers.astype(image.dtype)
+    )
 
 
 def _restore_view(
-    network: nn.Module, lq: Tensor, tile: int | None, overlap: int, device: torch.device, bar: "_Bar"
+    network: nn.Module,
+    lq: Tensor,
+    tile: int | None,
+    overlap: int,
+    device: torch.device,
+    bar: "_Bar",
 ) -> Tensor:
     if tile is None:
         restored = _of_one_size(network(lq.to(device)), lq).float().to(lq.device)
         bar.update()
         return restored
-    image = network.padded(lq) if isinstance(network, RestorationNetwork) else pad_to_multiple(lq, multiple_of(network))
+    image = (
+        network.padded(lq)
+        if isinstance(network, RestorationNetwork)
+        else pad_to_multiple(lq, multiple_of(network))
+    )
     codes = codes_of(network.encoder, image, tile) if isinstance(network, GuidedNetwork) else None
     channels = int(getattr(network, "out_channels", 3))
     restored = torch.zeros(len(image), channels, *image.shape[2:], device=lq.device)
@@ -176,7 +206,8 @@ def _of_one_size(restored: Tensor, lq: Tensor) -> Tensor:
     """What a network made of images, which must be of their size."""
     if restored.shape[2:] != lq.shape[2:]:
         raise ValueError(
-            f"The network turns images {tuple(lq.shape)} into {tuple(restored.shape)}; restoration keeps the size. "
+            f"The network turns images {tuple(lq.shape)} into {tuple(restored.shape)}; "
+            "restoration keeps the size. "
             "Networks for super-resolution are restored with at scale 1 alone."
         )
     return restored
@@ -185,15 +216,19 @@ def _of_one_size(restored: Tensor, lq: Tensor) -> Tensor:
 def _grid(network: nn.Module, lq: Tensor, tile: int, overlap: int) -> list[tuple[Tile, Tile]]:
     """The tiles of images, row by row."""
     multiple = multiple_of(network)
-    rows, columns = (tiles_of(-(-length // multiple) * multiple, tile, overlap, multiple) for length in lq.shape[2:])
+    rows, columns = (
+        tiles_of(-(-length // multiple) * multiple, tile, overlap, multiple)
+        for length in lq.shape[2:]
+    )
     return list(product(rows, columns))
 
 
 def codes_of(encoder: ConStyle, image: Tensor, cell: int) -> Codes:
-    """ConStyle's codes of whole images (N, 3, H, W), computed cell by cell of about `cell` pixels a side.
+    """ConStyle's codes of whole images (N, 3, H, W), computed cell by cell of about `cell` pixels a
+    side.
 
-    They are those of `encoder(image)`: a code is a mean over the image, and each cell is read with all that the
-    encoder's convolutions see of its surroundings.
+    They are those of `encoder(image)`: a code is a mean over the image, and each cell is read with
+    all that the encoder's convolutions see of its surroundings.
     """
     stride, device = ConStyle.STRIDE, next(encoder.parameters()).device
     cell = -(-cell // stride) * stride

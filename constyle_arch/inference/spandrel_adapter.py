@@ -1,12 +1,13 @@
-"""The networks of this package for spandrel, the library by which chaiNNer and other programs load restoration models.
+"""The networks of this package for spandrel, the library by which chaiNNer and other programs load
+restoration models.
 
     from constyle_arch.inference import spandrel_adapter
 
     spandrel_adapter.install()
     model = ModelLoader().load_from_file("net_g_latest.pth")  # spandrel's own loader
 
-The weights may have this project's names or a release's (IRConStyle's, Restormer's, NAFNet's, MAXIM's). What spandrel
-itself recognises and this package does not, it loads as before.
+The weights may have this project's names or a release's (IRConStyle's, Restormer's, NAFNet's,
+MAXIM's). What spandrel itself recognises and this package does not, it loads as before.
 """
 
 import torch
@@ -31,7 +32,9 @@ try:
         SizeRequirements,
     )
 except ImportError as error:
-    raise UserError('spandrel cannot be imported; install it with: pip install "constyle-arch[spandrel]"') from error
+    raise UserError(
+        'spandrel cannot be imported; install it with: pip install "constyle-arch[spandrel]"'
+    ) from error
 
 __all__ = ["ARCHITECTURES", "RestorationArchitecture", "install"]
 
@@ -51,7 +54,9 @@ class RestorationArchitecture(Architecture):  # type: ignore[misc]  # spandrel p
         self.network, self.half, self.bfloat16 = network, half, bfloat16
 
     def recognises(self, state_dict: StateDict) -> bool:
-        """Whether these are weights of this network: all of its tensors, of the right shapes, and no others."""
+        """Whether these are weights of this network: all of its tensors, of the right shapes, and
+        no others.
+        """
         if not all(isinstance(tensor, Tensor) for tensor in state_dict.values()):
             return False
         try:
@@ -85,7 +90,8 @@ class RestorationArchitecture(Architecture):  # type: ignore[misc]  # spandrel p
             scale=1,
             input_channels=channels_of(network),
             output_channels=int(getattr(network, "out_channels", 3)),
-            size_requirements=SizeRequirements(),  # the networks pad by themselves: any size will do
+            # the networks pad by themselves: any size will do
+            size_requirements=SizeRequirements(),
             tiling=ModelTiling.DISCOURAGED,  # codes, attention and pooling look at the whole image
         )
 
@@ -104,24 +110,29 @@ ARCHITECTURES = (
 )
 """The networks.
 
-NAFNet's and KBNet's gates are products of features, which nothing bounds, and nothing normalises ConStyle-Conv's:
-float16 may not hold them.
+NAFNet's and KBNet's gates are products of features, which nothing bounds, and nothing normalises
+ConStyle-Conv's: float16 may not hold them.
 """
 
 
 def install(registry: ArchRegistry = MAIN_REGISTRY) -> None:
     """Have spandrel load this package's networks; calling it again changes nothing.
 
-    They are asked before all architectures that the registry has by then, and accept only what fits them to the last
-    tensor. NAFNet's published weights are among that: they are loaded into this package's NAFNet, which computes the
-    same as spandrel's.
+    They are asked before all architectures that the registry has by then, and accept only what fits
+    them to the last tensor. NAFNet's published weights are among that: they are loaded into this
+    package's NAFNet, which computes the same as spandrel's.
 
-    Args:
-        registry: where to add them; by default the registry of every `ModelLoader` that was not given one.
+    Args: registry: where to add them; by default the registry of every `ModelLoader` that was not
+        given one.
     """
-    others = tuple(support.architecture.id for support in registry if support.architecture not in ARCHITECTURES)
+    others = tuple(
+        support.architecture.id for support in registry if support.architecture not in ARCHITECTURES
+    )
     registry.add(
-        *(ArchSupport.from_architecture(architecture, before=others) for architecture in ARCHITECTURES),
+        *(
+            ArchSupport.from_architecture(architecture, before=others)
+            for architecture in ARCHITECTURES
+        ),
         ignore_duplicates=True,
     )
 
@@ -138,4 +149,7 @@ def _shapes(weights: StateDict) -> dict[str, torch.Size]:
 def _tags(options: Options) -> list[str]:
     """The width, and what of ConStyle does not enter."""
     width = options["width"] if "width" in options else options["dim"]
-    return [f"{width}dim", *(f"no {part}" for part in ("features", "code") if not options.get(f"use_{part}", True))]
+    return [
+        f"{width}dim",
+        *(f"no {part}" for part in ("features", "code") if not options.get(f"use_{part}", True)),
+    ]

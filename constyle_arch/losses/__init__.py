@@ -4,4 +4,12 @@ from constyle_arch.losses.constyle_loss import ContentLoss, InfoNCELoss, StyleLo
 from constyle_arch.losses.prompter_loss import ClassDistanceLoss, ClassLoss
 from constyle_arch.losses.restoration_loss import FFTLoss, PSNRLoss
 
-__all__ = ["ClassDistanceLoss", "ClassLoss", "ContentLoss", "FFTLoss", "InfoNCELoss", "PSNRLoss", "StyleLoss"]
+__all__ = [
+    "ClassDistanceLoss",
+    "ClassLoss",
+    "ContentLoss",
+    "FFTLoss",
+    "InfoNCELoss",
+    "PSNRLoss",
+    "StyleLoss",
+]

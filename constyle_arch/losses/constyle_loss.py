@@ -1,6 +1,7 @@
 """The losses that train ConStyle (arXiv 2402.15784, section 3.2).
 
-Codes are (B, 128): one for each image of the batch. The queue is (128, K): one past code in each column.
+Codes are (B, 128): one for each image of the batch. The queue is (128, K): one past code in each
+column.
 """
 
 import torch
@@ -61,7 +62,8 @@ class ContentLoss(nn.Module):
 
 @LOSS_REGISTRY.register()
 class StyleLoss(nn.Module):
-    """Pushes the codes' Gram matrices away from those of degraded images; its value is never positive.
+    """Pushes the codes' Gram matrices away from those of degraded images; its value is never
+    positive.
 
     Args:
         loss_weight: factor of the loss.
@@ -74,8 +76,13 @@ class StyleLoss(nn.Module):
         self.loss_weight = loss_weight
 
     def forward(self, codes: Codes, negatives: Codes) -> Tensor:
-        """The loss of both `codes` of the batch with as many `negatives` from the queue, all (B, D)."""
-        distances = [F.mse_loss(gram(code), gram(negative)) for code, negative in zip(codes, negatives, strict=True)]
+        """The loss of both `codes` of the batch with as many `negatives` from the queue, all (B,
+        D).
+        """
+        distances = [
+            F.mse_loss(gram(code), gram(negative))
+            for code, negative in zip(codes, negatives, strict=True)
+        ]
         return -self.loss_weight * torch.stack(distances).sum()
 
 

@@ -21,7 +21,9 @@ class PSNRLoss(nn.Module):
         ValueError: `reduction` is another one.
     """
 
-    def __init__(self, loss_weight: float = 1.0, eps: float = 1e-8, reduction: str = "mean") -> None:
+    def __init__(
+        self, loss_weight: float = 1.0, eps: float = 1e-8, reduction: str = "mean"
+    ) -> None:
         super().__init__()
         if reduction != "mean":
             raise ValueError(f"reduction is {reduction!r}; it must be mean.")

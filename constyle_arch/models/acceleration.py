@@ -1,4 +1,6 @@
-"""How a training run computes: precision, layout, compilation, and what it keeps in memory for the backward pass."""
+"""How a training run computes: precision, layout, compilation, and what it keeps in memory for the
+backward pass.
+"""
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
@@ -17,7 +19,8 @@ PRECISIONS = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 class Acceleration:
     """The options of `schema.Train` that change how a step is computed, not what it computes.
 
-    Weights, codes, losses, EMA and optimizer stay in float32 whatever `amp` says; `fp16` scales the loss.
+    Weights, codes, losses, EMA and optimizer stay in float32 whatever `amp` says; `fp16` scales the
+    loss.
     """
 
     amp: str = "off"
@@ -35,7 +38,9 @@ class Acceleration:
         """For the log."""
         parts = [
             f"precision {'float32' if self.amp == 'off' else self.amp}",
-            {None: "layout as built", True: "channels-last", False: "channels first"}[self.channels_last],
+            {None: "layout as built", True: "channels-last", False: "channels first"}[
+                self.channels_last
+            ],
             "compiled" if self.compile else "not compiled",
             *(["blocks recomputed in the backward pass"] if self.checkpointing else []),
             *([f"batches in {self.accumulate} parts"] if self.accumulate > 1 else []),
@@ -46,12 +51,14 @@ class Acceleration:
         """Set a network up as the options say, in place; its weights stay what they are."""
         if self.channels_last is not None:
             layout = torch.channels_last if self.channels_last else torch.contiguous_format
-            network.to(memory_format=layout)  # type: ignore[call-overload]  # torch's stubs know it positional only
+            # torch's stubs know it positional only
+            network.to(memory_format=layout)  # type: ignore[call-overload]
         for module in network.modules():
             if isinstance(module, Stage):
                 module.checkpointing = self.checkpointing
         if self.compile:
-            network.compile(dynamic=False)  # crops are of one size; images to validate on, of any, are left to eager
+            # crops are of one size; images to validate on, of any, are left to eager
+            network.compile(dynamic=False)
 
     def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
         """What the network is called in."""

@@ -1,4 +1,6 @@
-"""`ConStyleModel`: restoration training with ConStyle's contrast (arXiv 2402.15784, section 3.2)."""
+"""`ConStyleModel`: restoration training with ConStyle's contrast (arXiv 2402.15784, section
+3.2).
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,11 +27,13 @@ from constyle_arch.models.restoration_model import RestorationModel
 class ConStyleModel(RestorationModel):
     """`RestorationModel` for networks guided by ConStyle.
 
-    A step with the contrast on: update the momentum encoder, encode the clean images with it, restore, compute the
-    losses, step, put the degraded images' codes into the queue. After `constyle_iter` iterations the encoder is
-    frozen, with its BatchNorm statistics, the momentum encoder and the queue, and only the restoration losses stay.
+    A step with the contrast on: update the momentum encoder, encode the clean images with it,
+    restore, compute the losses, step, put the degraded images' codes into the queue. After
+    `constyle_iter` iterations the encoder is frozen, with its BatchNorm statistics, the momentum
+    encoder and the queue, and only the restoration losses stay.
 
-    Its options are those of `RestorationModel`; `Train` and `Contrast` of `options.schema` have ConStyle's.
+    Its options are those of `RestorationModel`; `Train` and `Contrast` of `options.schema` have
+    ConStyle's.
     """
 
     QUANTITIES: tuple[str, ...] = (*RESTORATION, *CONTRAST)
@@ -51,7 +55,9 @@ class ConStyleModel(RestorationModel):
         self.contrast.share_queue()
 
     def _load_constyle(self) -> None:
-        """Take ConStyle from a file of its own, where there is one; before the EMA network is copied."""
+        """Take ConStyle from a file of its own, where there is one; before the EMA network is
+        copied.
+        """
         load_path = self.paths.pretrain_network_constyle
         if load_path is not None:
             weights = encoder_weights(load_path)
@@ -59,18 +65,22 @@ class ConStyleModel(RestorationModel):
             get_root_logger().info(f"ConStyle: {loaded} from {load_path}.")
             if not any(weights[f"projections.{number}.1.running_mean"].any() for number in (0, 1)):
                 get_root_logger().warning(
-                    f"{load_path}: the statistics of ConStyle's BatchNorm are those of a new network, as in releases' "
+                    f"{load_path}: the statistics of ConStyle's BatchNorm are those of a new "
+                    "network, as in releases' "
                     "averaged weights."
                 )
 
     def _load_published_contrast(self) -> None:
-        """Take over the momentum encoder and the queue where the pretrained weights are a release that has them."""
+        """Take over the momentum encoder and the queue where the pretrained weights are a release
+        that has them.
+        """
         load_path = self.paths.pretrain_network_g
         if load_path is None:
             return
         content = read_checkpoint(load_path)
         key = self.paths.param_key_g or ("params" if "params" in content else None)
-        state = contrast_from_published(weights_in(content, load_path, key))  # averages have no queue
+        # averages have no queue
+        state = contrast_from_published(weights_in(content, load_path, key))
         if state:
             self._load_contrast(state, load_path, strict=False)
             if self.contrast.normalize:  # a release's codes are not
@@ -78,10 +88,14 @@ class ConStyleModel(RestorationModel):
             get_root_logger().info(f"Momentum encoder and queue are those of {load_path}.")
 
     def _load_contrast(self, state: Mapping[str, Tensor], source: str, strict: bool = True) -> None:
-        size, wanted = state["queue"].shape[1] if "queue" in state else None, self.contrast.queue.shape[1]
+        size, wanted = (
+            state["queue"].shape[1] if "queue" in state else None,
+            self.contrast.queue.shape[1],
+        )
         if size not in (None, wanted):
             raise OptionsError(
-                f"{source} holds a queue of {size} codes and train.contrast.queue_size is {wanted}; set it to {size}."
+                f"{source} holds a queue of {size} codes and train.contrast.queue_size is "
+                f"{wanted}; set it to {size}."
             )
         self.contrast.load_state_dict(state, strict=strict)
 
@@ -98,7 +112,9 @@ class ConStyleModel(RestorationModel):
         super().optimize_parameters(current_iter)
 
     def prepare_step(self) -> None:
-        """As `RestorationModel`, then move the momentum encoder and take the negatives of the step."""
+        """As `RestorationModel`, then move the momentum encoder and take the negatives of the
+        step.
+        """
         super().prepare_step()
         if not self.constyle_frozen:
             self.codes: list[Codes] = []
@@ -107,7 +123,9 @@ class ConStyleModel(RestorationModel):
             self.negatives = self.contrast.negatives(len(self.lq))
 
     def finish_step(self, grad_norm: Tensor, skipped: Tensor) -> None:
-        """As `RestorationModel`, then put the codes of the degraded images, or the positives, into the queue."""
+        """As `RestorationModel`, then put the codes of the degraded images, or the positives, into
+        the queue.
+        """
         super().finish_step(grad_norm, skipped)
         if self.constyle_frozen:
             return
@@ -126,12 +144,15 @@ class ConStyleModel(RestorationModel):
         return [*super().changed_by_losses(), *self.contrast.encoder.parameters()]
 
     def compute_losses(self, part: slice) -> dict[str, Tensor]:
-        """Restore a part of the batch; return ConStyle's losses while it trains, and those of the restored images."""
+        """Restore a part of the batch; return ConStyle's losses while it trains, and those of the
+        restored images.
+        """
         if self.constyle_frozen:
             return super().compute_losses(part)
         image = getattr(self, self.positive_image)[part]
         with self.acceleration.autocast(self.device):
-            positive = self.contrast.positive(pad_to_multiple(image, self._network().multiple))  # as lq is padded
+            # as lq is padded
+            positive = self.contrast.positive(pad_to_multiple(image, self._network().multiple))
             restored, codes = self.net_g(self.lq[part], return_codes=True)
         codes = self.contrast.prepared(codes)
         self.codes.append(Codes(*(code.detach() for code in codes)))
@@ -154,7 +175,10 @@ class ConStyleModel(RestorationModel):
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         """Resume from a state that `save_training_state` wrote."""
         if "contrast" not in resume_state:
-            raise RunError("The training state holds no momentum encoder and queue: another model_type wrote it.")
+            raise RunError(
+                "The training state holds no momentum encoder and queue: another model_type wrote "
+                "it."
+            )
         self._load_contrast(resume_state["contrast"], "The training state")
         super().resume_training(resume_state)
 
@@ -166,11 +190,14 @@ class ConStyleModel(RestorationModel):
 
     def _freeze_constyle(self) -> None:
         iterations = self.train.constyle_iterations
-        get_root_logger().info(f"ConStyle is frozen: it trained train.constyle_iter {iterations} iterations.")
+        get_root_logger().info(
+            f"ConStyle is frozen: it trained train.constyle_iter {iterations} iterations."
+        )
         self.constyle_frozen = True
         self._network().encoder.requires_grad_(False)
         if self.opt["dist"]:
-            self.net_g = self.model_to_device(self._network())  # DDP waits for every gradient it was built with
+            # DDP waits for every gradient it was built with
+            self.net_g = self.model_to_device(self._network())
         self.set_train_mode()
 
     def _network(self) -> GuidedNetwork:
@@ -178,7 +205,8 @@ class ConStyleModel(RestorationModel):
 
 
 def encoder_weights(path: str) -> dict[str, Tensor]:
-    """ConStyle's weights out of a prompter's checkpoint, or out of that of a network that ConStyle guides.
+    """ConStyle's weights out of a prompter's checkpoint, or out of that of a network that ConStyle
+    guides.
 
     Raises:
         CheckpointError: the file cannot be read, or holds no ConStyle.
@@ -187,7 +215,11 @@ def encoder_weights(path: str) -> dict[str, Tensor]:
     guided = any(name.startswith("encoder.") for name in weights)
     prefix = "encoder." if guided else ""
     parts = tuple(f"{prefix}{part}." for part in ("stages", "projections"))
-    found = {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(parts)}
+    found = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in weights.items()
+        if name.startswith(parts)
+    }
     with torch.device("meta"):
         fitting_tensors(ConStyle(), found, path)
     return found

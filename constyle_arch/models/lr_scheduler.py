@@ -13,8 +13,9 @@ from torch.optim.lr_scheduler import LRScheduler
 class CosineAnnealingRestartCyclicLR(LRScheduler):
     """Cosine annealing in periods, each with a weight and a floor of its own.
 
-    Within period i the rate falls on half a cosine from floor + weight·(lr − floor) to the floor, with
-    `restart_weights[i]` and `eta_mins[i]`; a floor equal to lr keeps it constant. After the last period it stays.
+    Within period i the rate falls on half a cosine from floor + weight·(lr − floor) to the floor,
+    with `restart_weights[i]` and `eta_mins[i]`; a floor equal to lr keeps it constant. After the
+    last period it stays.
     Source: the recipes of arXiv 2402.15784, section 4.1, after Restormer's (arXiv 2111.09881).
 
     Args:
@@ -36,9 +37,14 @@ class CosineAnnealingRestartCyclicLR(LRScheduler):
         eta_mins: Sequence[float] = (0,),
         last_epoch: int = -1,
     ) -> None:
-        if not len(periods) == len(restart_weights) == len(eta_mins) or not periods or min(periods) < 1:
+        if (
+            not len(periods) == len(restart_weights) == len(eta_mins)
+            or not periods
+            or min(periods) < 1
+        ):
             raise ValueError(
-                f"periods {list(periods)}, restart_weights {list(restart_weights)} and eta_mins {list(eta_mins)} "
+                f"periods {list(periods)}, restart_weights {list(restart_weights)} and eta_mins "
+                f"{list(eta_mins)} "
                 "must be of one length, at least 1, and each period at least 1 iteration."
             )
         self.periods = list(periods)
@@ -54,5 +60,6 @@ class CosineAnnealingRestartCyclicLR(LRScheduler):
         position = (iteration - self.ends[index] + self.periods[index]) / self.periods[index]
         floor, weight = self.eta_mins[index], self.restart_weights[index]
         return [
-            floor + weight * 0.5 * (base_lr - floor) * (1 + math.cos(math.pi * position)) for base_lr in self.base_lrs
+            floor + weight * 0.5 * (base_lr - floor) * (1 + math.cos(math.pi * position))
+            for base_lr in self.base_lrs
         ]

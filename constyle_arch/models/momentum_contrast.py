@@ -1,4 +1,5 @@
-"""What contrastive training keeps besides the network: the momentum encoder and the queue of negatives.
+"""What contrastive training keeps besides the network: the momentum encoder and the queue of
+negatives.
 
 Source: arXiv 2402.15784, section 3.2, after MoCo (arXiv 1911.05722).
 """
@@ -16,22 +17,25 @@ from constyle_arch.distributed import broadcast, gathered, ranks
 class MomentumContrast(nn.Module):
     """Momentum encoder and queue.
 
-    Its state dict holds all of its state: `encoder.…`, `queue` (128, K) and `pointer`, the column the next code
-    goes to. Any batch size goes with any K: the queue is a ring.
+    Its state dict holds all of its state: `encoder.…`, `queue` (128, K) and `pointer`, the column
+    the next code goes to. Any batch size goes with any K: the queue is a ring.
 
-    Args:
-        encoder: the query encoder; the momentum encoder starts as its copy.
-        queue_size: K, the number of past codes, at least 1.
-        momentum: share of the momentum encoder that an update keeps, in [0, 1].
-        normalize: L2-normalise the codes that the losses and the queue see. The published recipe does not; its codes
-            can meet the content loss by becoming short.
+    Args: encoder: the query encoder; the momentum encoder starts as its copy. queue_size: K, the
+        number of past codes, at least 1. momentum: share of the momentum encoder that an update
+        keeps, in [0, 1]. normalize: L2-normalise the codes that the losses and the queue see. The
+        published recipe does not; its codes can meet the content loss by becoming short.
     """
 
     queue: Tensor
     pointer: Tensor
 
     def __init__(
-        self, encoder: ConStyle, *, queue_size: int = 65_760, momentum: float = 0.999, normalize: bool = True
+        self,
+        encoder: ConStyle,
+        *,
+        queue_size: int = 65_760,
+        momentum: float = 0.999,
+        normalize: bool = True,
     ) -> None:
         super().__init__()
         self.momentum = momentum
@@ -44,7 +48,9 @@ class MomentumContrast(nn.Module):
     @torch.no_grad()
     def update_encoder(self, encoder: ConStyle) -> None:
         """Move the momentum encoder a step of 1 − momentum towards `encoder`."""
-        torch._foreach_lerp_(list(self.encoder.parameters()), list(encoder.parameters()), 1 - self.momentum)
+        torch._foreach_lerp_(
+            list(self.encoder.parameters()), list(encoder.parameters()), 1 - self.momentum
+        )
 
     @torch.no_grad()
     def positive(self, gt: Tensor) -> Tensor:
@@ -52,22 +58,29 @@ class MomentumContrast(nn.Module):
         return self.prepared(self.encoder(gt).codes).c2
 
     def prepared(self, codes: Codes) -> Codes:
-        """`codes` as losses and queue take them: L2-normalised with `normalize`, else as they are."""
+        """`codes` as losses and queue take them: L2-normalised with `normalize`, else as they
+        are.
+        """
         return Codes(*(F.normalize(code, dim=1) for code in codes)) if self.normalize else codes
 
     def negatives(self, batch_size: int) -> Codes:
         """Past codes for the style loss, (batch_size, 128) each, a copy.
 
-        c2's are the entries at the pointer, about to be replaced; c1's are those after them. Across ranks the
-        entries about to be replaced are dealt out in the order in which the ranks' codes replace them.
+        c2's are the entries at the pointer, about to be replaced; c1's are those after them. Across
+        ranks the entries about to be replaced are dealt out in the order in which the ranks' codes
+        replace them.
         """
         world_size, rank = ranks()
         start = self.pointer + rank * batch_size
-        return Codes(c1=self._entries(start + world_size * batch_size, batch_size), c2=self._entries(start, batch_size))
+        return Codes(
+            c1=self._entries(start + world_size * batch_size, batch_size),
+            c2=self._entries(start, batch_size),
+        )
 
     @torch.no_grad()
     def enqueue(self, codes: Tensor, unless: Tensor | None = None) -> None:
-        """Replace the entries at the pointer by `codes` (B, 128) of every rank, and move the pointer on.
+        """Replace the entries at the pointer by `codes` (B, 128) of every rank, and move the
+        pointer on.
 
         Args:
             codes: of the degraded images, or of their positives.
@@ -92,24 +105,27 @@ class MomentumContrast(nn.Module):
         return self.queue[:, self._columns(start, count)].T
 
     def _columns(self, start: Tensor, count: int) -> Tensor:
-        """`count` columns of the ring from `start` on; computed where the queue is, without waiting for it."""
+        """`count` columns of the ring from `start` on; computed where the queue is, without waiting
+        for it.
+        """
         return (start + torch.arange(count, device=self.queue.device)) % self.queue.shape[1]
 
 
 @torch.no_grad()
 def contrast_health(query: Tensor, positive: Tensor, queue: Tensor) -> dict[str, Tensor]:
-    """Numbers that tell a healthy contrast from a collapsed one; `docs/training.md` says how to read them.
+    """Numbers that tell a healthy contrast from a collapsed one; `docs/training.md` says how to
+    read them.
 
     Args:
         query: codes of the degraded images (B, D).
         positive: their positives (B, D).
         queue: the negatives (D, K).
 
-    Returns:
-        `cos_positive`, the mean cosine of each query and its positive; `cos_negatives`, that of queries and
-        negatives; `code_std`, the standard deviation of the code over the batch, its mean over the D entries;
-        `code_norm`, the mean length of the queries; `contrast_acc`, the share of queries nearer to their positive
-        than to every negative, by the scalar product that InfoNCE compares.
+    Returns: `cos_positive`, the mean cosine of each query and its positive; `cos_negatives`, that
+        of queries and negatives; `code_std`, the standard deviation of the code over the batch, its
+        mean over the D entries; `code_norm`, the mean length of the queries; `contrast_acc`, the
+        share of queries nearer to their positive than to every negative, by the scalar product that
+        InfoNCE compares.
     """
     nearest_negative = (query @ queue).amax(dim=1)
     mean_negative = F.normalize(queue, dim=0).mean(dim=1)

@@ -17,7 +17,9 @@ ADVICE = "A lower train.optim_g.lr, a warm-up (train.warmup_iter) or train.grad_
 
 @dataclass
 class Snapshot:
-    """Values of tensors that are about to change, to be put back where the change turns out to be wrong."""
+    """Values of tensors that are about to change, to be put back where the change turns out to be
+    wrong.
+    """
 
     tensors: Iterable[Tensor]
 
@@ -26,7 +28,9 @@ class Snapshot:
 
     @torch.no_grad()
     def restore_if(self, condition: Tensor) -> None:
-        """Put the values back if `condition`, a number on the tensors' device, is not 0; nothing waits for it."""
+        """Put the values back if `condition`, a number on the tensors' device, is not 0; nothing
+        waits for it.
+        """
         for tensor, value in self.kept:
             tensor.copy_(torch.where(condition > 0, value, tensor))
 
@@ -35,8 +39,8 @@ class Snapshot:
 class NonFiniteSteps:
     """Counts the steps that were not finite.
 
-    A step decides on its device whether it counts. To read the decision is to wait for the device, so on a GPU it is
-    read when the next step has been queued.
+    A step decides on its device whether it counts. To read the decision is to wait for the device,
+    so on a GPU it is read when the next step has been queued.
 
     Attributes:
         most: after this many in a row the run stops.
@@ -52,7 +56,9 @@ class NonFiniteSteps:
     unread: deque[tuple[int, Tensor, Mapping[str, Tensor]]] = field(default_factory=deque)
 
     def note(self, iteration: int, flags: Tensor, losses: Mapping[str, Tensor]) -> None:
-        """Take note of a step: its `flags` on the device, the first of which is 1 if the step was not finite."""
+        """Take note of a step: its `flags` on the device, the first of which is 1 if the step was
+        not finite.
+        """
         self.unread.append((iteration, flags, losses))
 
     def read(self, *, all_of_them: bool = False) -> float:
@@ -87,6 +93,8 @@ class NonFiniteSteps:
         )
         if self.in_a_row >= self.most:
             raise RunError(
-                f"The loss or gradient was not finite in {self.most} steps in a row, the last one iteration "
-                f"{iteration} (train.max_skipped_steps). The checkpoints saved before are kept. {ADVICE}"
+                f"The loss or gradient was not finite in {self.most} steps in a row, the last one "
+                "iteration "
+                f"{iteration} (train.max_skipped_steps). The checkpoints saved before are kept. "
+                f"{ADVICE}"
             )

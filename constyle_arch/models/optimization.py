@@ -21,7 +21,8 @@ BASICSR_SCHEDULERS = {
 }
 
 FUSED = ("Adam", "AdamW")
-"""Optimizers to take in their fused form. SGD's leaves its momentum undefined where the first step is skipped."""
+"""Optimizers to take in their fused form. SGD's leaves its momentum undefined where the first step
+is skipped."""
 
 
 def find_optimizer(name: str) -> type[Optimizer]:
@@ -32,7 +33,10 @@ def find_optimizer(name: str) -> type[Optimizer]:
     """
     found = getattr(torch.optim, name, None)
     if not (isinstance(found, type) and issubclass(found, Optimizer)):
-        raise OptionsError(f"train.optim_g.type is {name!r}; it must be an optimizer of torch.optim, such as AdamW.")
+        raise OptionsError(
+            f"train.optim_g.type is {name!r}; it must be an optimizer of torch.optim, such as "
+            "AdamW."
+        )
     return found
 
 
@@ -45,23 +49,30 @@ def find_scheduler(name: str) -> type[lr_scheduler.LRScheduler]:
     found = BASICSR_SCHEDULERS.get(name) or getattr(lr_scheduler, name, None)
     if not (isinstance(found, type) and issubclass(found, lr_scheduler.LRScheduler)):
         raise OptionsError(
-            f"train.scheduler.type is {name!r}; it must be one of {', '.join(BASICSR_SCHEDULERS)} or a schedule of "
+            f"train.scheduler.type is {name!r}; it must be one of {', '.join(BASICSR_SCHEDULERS)} "
+            "or a schedule of "
             "torch.optim.lr_scheduler."
         )
     return found
 
 
 class Optimization(BaseModel):  # type: ignore[misc]  # BasicSR publishes no types
-    """A BasicSR model with every optimizer and schedule of PyTorch, and an EMA that averages buffers, too."""
+    """A BasicSR model with every optimizer and schedule of PyTorch, and an EMA that averages
+    buffers, too.
+    """
 
-    def get_optimizer(self, optim_type: str, params: Iterable[nn.Parameter], lr: float, **options: Any) -> Optimizer:
-        """The optimizer of torch called `optim_type`; Adam and AdamW fused where no other form is asked for.
+    def get_optimizer(
+        self, optim_type: str, params: Iterable[nn.Parameter], lr: float, **options: Any
+    ) -> Optimizer:
+        """The optimizer of torch called `optim_type`; Adam and AdamW fused where no other form is
+        asked for.
 
         BasicSR's knows Adam alone; the recipes train with AdamW.
         """
         if optim_type in FUSED and not options.get("foreach") and not options.get("differentiable"):
             options = {"fused": True, **options}
-        return find_optimizer(optim_type)(params, lr=lr, **options)  # type: ignore[call-arg]  # every optimizer's own
+        # every optimizer's own
+        return find_optimizer(optim_type)(params, lr=lr, **options)  # type: ignore[call-arg]
 
     def setup_schedulers(self) -> None:
         """Give every optimizer the schedule of `train.scheduler`, one of `find_scheduler`'s."""
@@ -71,9 +82,11 @@ class Optimization(BaseModel):  # type: ignore[misc]  # BasicSR publishes no typ
 
     @torch.no_grad()
     def model_ema(self, decay: float = 0.999, unless: Tensor | None = None) -> None:
-        """Update the EMA network: θ' ← θ' + (1 − decay)·(θ − θ'), for floating buffers too; counters are copied.
+        """Update the EMA network: θ' ← θ' + (1 − decay)·(θ − θ'), for floating buffers too;
+        counters are copied.
 
-        BasicSR's averages parameters only: BatchNorm statistics stay at their start, and validation suffers.
+        BasicSR's averages parameters only: BatchNorm statistics stay at their start, and validation
+        suffers.
 
         Args:
             decay: in [0, 1].
@@ -81,7 +94,9 @@ class Optimization(BaseModel):  # type: ignore[misc]  # BasicSR publishes no typ
         """
         net = self.get_bare_model(self.net_g)
         averages, values = [], []
-        for average, value in zip(self.net_g_ema.state_dict().values(), net.state_dict().values(), strict=True):
+        for average, value in zip(
+            self.net_g_ema.state_dict().values(), net.state_dict().values(), strict=True
+        ):
             if average.is_floating_point():
                 averages.append(average)
                 values.append(value)

@@ -1,4 +1,6 @@
-"""Progressive training: small crops in large batches first, large crops in small ones later (Restormer, section 4)."""
+"""Progressive training: small crops in large batches first, large crops in small ones later
+(Restormer, section 4).
+"""
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
@@ -20,7 +22,8 @@ KEYS = ("gt_sizes", "mini_batch_sizes", "iters")
 class ProgressiveCrops:
     """Takes a part of a loaded batch: some of its images, and a window of each.
 
-    What is taken depends on the seed, the process and the iteration alone, so that a resumed run takes the same.
+    What is taken depends on the seed, the process and the iteration alone, so that a resumed run
+    takes the same.
 
     Args:
         sizes: sides of the windows in each period.
@@ -40,9 +43,9 @@ class ProgressiveCrops:
     def from_options(cls, opt: Mapping[str, Any]) -> "ProgressiveCrops | None":
         """What the options of a run ask for; None where they do not.
 
-        Raises:
-            OptionsError: some of the three lists are missing, differ in length, or ask for more than is loaded; or the
-                run trains with contrast or in parts, whose batches keep one size.
+        Raises: OptionsError: some of the three lists are missing, differ in length, or ask for more
+            than is loaded; or the run trains with contrast or in parts, whose batches keep one
+            size.
         """
         train_opt = opt["datasets"]["train"]
         loader = TrainingSet.read(train_opt)
@@ -56,21 +59,29 @@ class ProgressiveCrops:
         if not len(sizes) == len(batch_sizes) == len(periods) > 0:
             told = ", ".join(f"{key} {train_opt.get(key)}" for key in KEYS)
             raise OptionsError(
-                f"datasets.train has {told}; they must be lists of whole numbers, at least 1, of one length: the "
+                f"datasets.train has {told}; they must be lists of whole numbers, at least 1, of "
+                "one length: the "
                 "crops, the images of each process, and the iterations of each period."
             )
-        for key, wanted, least in (("gt_size", "gt_sizes", sizes), ("batch_size_per_gpu", KEYS[1], batch_sizes)):
+        for key, wanted, least in (
+            ("gt_size", "gt_sizes", sizes),
+            ("batch_size_per_gpu", KEYS[1], batch_sizes),
+        ):
             if train_opt[key] < max(least):
                 raise OptionsError(
-                    f"datasets.train.{key} is {train_opt[key]} and {wanted} {least}; it must be at least {max(least)}, "
+                    f"datasets.train.{key} is {train_opt[key]} and {wanted} {least}; it must be "
+                    f"at least {max(least)}, "
                     "for that much is loaded."
                 )
         if opt.get("model_type") == "ConStyleModel" or opt["train"].get("accumulate", 1) > 1:
             raise OptionsError(
-                "datasets.train has gt_sizes and mini_batch_sizes, and ConStyleModel and train.accumulate need batches "
+                "datasets.train has gt_sizes and mini_batch_sizes, and ConStyleModel and "
+                "train.accumulate need batches "
                 "of one size; leave one of them out."
             )
-        return cls(sizes, batch_sizes, periods, seed=opt.get("manual_seed") or 0, rank=opt.get("rank", 0))
+        return cls(
+            sizes, batch_sizes, periods, seed=opt.get("manual_seed") or 0, rank=opt.get("rank", 0)
+        )
 
     def take(self, images: Sequence[Tensor], iteration: int) -> list[Tensor]:
         """The same part of each of `images`, batches (B, C, H, W) that belong together.
@@ -82,7 +93,11 @@ class ProgressiveCrops:
         period = min(bisect_left(list(accumulate(self.periods)), iteration), len(self.periods) - 1)
         size, batch_size = self.sizes[period], self.batch_sizes[period]
         count, _, height, width = images[0].shape
-        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + iteration) * 1_009 + self.rank)
+        generator = torch.Generator().manual_seed(
+            (self.seed * 1_000_003 + iteration) * 1_009 + self.rank
+        )
         chosen = torch.randperm(count, generator=generator)[:batch_size].tolist()
-        top, left = (int(torch.randint(side - size + 1, (), generator=generator)) for side in (height, width))
+        top, left = (
+            int(torch.randint(side - size + 1, (), generator=generator)) for side in (height, width)
+        )
         return [batch[chosen, :, top : top + size, left : left + size] for batch in images]

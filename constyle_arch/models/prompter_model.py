@@ -1,4 +1,6 @@
-"""`PrompterModel`: the first stage of ConStyle v2 (arXiv 2406.18242), which trains the encoder alone."""
+"""`PrompterModel`: the first stage of ConStyle v2 (arXiv 2406.18242), which trains the encoder
+alone.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -26,9 +28,10 @@ METRICS = {"top1": 1, "top5": 5}
 class PrompterModel(ConStyleModel):
     """Trains a `Prompter`: ConStyle's contrast, and the classes of degraded images.
 
-    A batch holds `lq`, `gt` and `class`, as `ClassifiedImageDataset` gives them; of a `MixedDataset` the class is the
-    number of the sample's set. The momentum encoder classifies the clean images. Validations measure `top1` and
-    `top5`, in percent; `val.metrics` is not read. To test, train a network that ConStyle guides.
+    A batch holds `lq`, `gt` and `class`, as `ClassifiedImageDataset` gives them; of a
+    `MixedDataset` the class is the number of the sample's set. The momentum encoder classifies the
+    clean images. Validations measure `top1` and `top5`, in percent; `val.metrics` is not read. To
+    test, train a network that ConStyle guides.
 
     Options under `train`, besides those of `ConStyleModel`:
         class_iter: iterations in which losses see the classes. Default: 50 000.
@@ -54,7 +57,9 @@ class PrompterModel(ConStyleModel):
         super().feed_data(data)
         known = self._prompter().num_classes
         if int(_class_of(data).max()) >= known:
-            raise OptionsError(f"network_g.num_classes is {known} and the images have more classes; raise it.")
+            raise OptionsError(
+                f"network_g.num_classes is {known} and the images have more classes; raise it."
+            )
         self.classes: Tensor = data["class"].to(self.device, non_blocking=True)
 
     def compute_losses(self, part: slice) -> dict[str, Tensor]:
@@ -63,7 +68,10 @@ class PrompterModel(ConStyleModel):
             with torch.no_grad():
                 clean: Prompt = self.contrast.encoder(self.gt[part])
             prompt: Prompt = self.net_g(self.lq[part])
-        codes, positive = self.contrast.prepared(prompt.codes), self.contrast.prepared(clean.codes).c2
+        codes, positive = (
+            self.contrast.prepared(prompt.codes),
+            self.contrast.prepared(clean.codes).c2,
+        )
         self.codes.append(Codes(*(code.detach() for code in codes)))
         self.positives.append(positive)
         quantities: dict[str, Any] = {
@@ -98,7 +106,10 @@ class PrompterModel(ConStyleModel):
                 sample = dataset[index]
                 scores = network(self.on_device(sample["lq"])[None]).scores[0]
                 best = scores.topk(min(max(METRICS.values()), len(scores))).indices.tolist()
-                found = {metric: 100.0 * (_class_of(sample) in best[:count]) for metric, count in METRICS.items()}
+                found = {
+                    metric: 100.0 * (_class_of(sample) in best[:count])
+                    for metric, count in METRICS.items()
+                }
                 rows.append({"image": sample["name"], **found})
         self.set_train_mode()
         rows = [row for share in gathered_objects(rows) for row in share]
@@ -113,5 +124,7 @@ class PrompterModel(ConStyleModel):
 
 def _class_of(data: Mapping[str, Any]) -> Any:
     if "class" not in data:
-        raise DataError("The data set gives no classes; PrompterModel needs a ClassifiedImageDataset.")
+        raise DataError(
+            "The data set gives no classes; PrompterModel needs a ClassifiedImageDataset."
+        )
     return data["class"]

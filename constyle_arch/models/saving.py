@@ -25,7 +25,9 @@ class Saving(BaseModel):  # type: ignore[misc]  # BasicSR publishes no types
     section_taken: str
     """The section of the checkpoint loaded last, in brackets; empty where it has none."""
 
-    def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = None) -> None:
+    def load_network(
+        self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = None
+    ) -> None:
         """Fill `net` from a checkpoint of this package, of BasicSR or a published one.
 
         Args:
@@ -58,7 +60,10 @@ class Saving(BaseModel):  # type: ignore[misc]  # BasicSR publishes no types
         """
         ends, total_iter = current_iter == -1, self.train.total_iter
         if ends and self.current_iter < total_iter:
-            raise RunError(f"The run ended after {self.current_iter} of train.total_iter {total_iter} iterations.")
+            raise RunError(
+                f"The run ended after {self.current_iter} of train.total_iter {total_iter} "
+                "iterations."
+            )
         if ends:
             self.progress_line.close()
         self.non_finite.read(all_of_them=True)

@@ -42,7 +42,11 @@ class TrainingStep(BaseModel):  # type: ignore[misc]  # BasicSR publishes no typ
         self.progress_line = ProgressLine(self.opt["name"], options.total_iter, ranks()[1])
         self.losses = self._built_losses()
         mixing = options.mixing_augs
-        self.mixup = Mixup(mixup_beta=mixing.mixup_beta, use_identity=mixing.use_identity) if mixing.mixup else None
+        self.mixup = (
+            Mixup(mixup_beta=mixing.mixup_beta, use_identity=mixing.use_identity)
+            if mixing.mixup
+            else None
+        )
         self.progressive_crops = ProgressiveCrops.from_options(self.opt)
 
     def _built_losses(self) -> dict[str, nn.Module]:
@@ -53,7 +57,8 @@ class TrainingStep(BaseModel):  # type: ignore[misc]  # BasicSR publishes no typ
             lacking = [name for name in taken_by(loss) if name not in self.QUANTITIES]
             if lacking:
                 get_root_logger().warning(
-                    f"train.{option} is left out: {type(self).__name__} has no {', '.join(lacking)}."
+                    f"train.{option} is left out: {type(self).__name__} has no "
+                    f"{', '.join(lacking)}."
                 )
             else:
                 losses[option] = loss
@@ -160,7 +165,9 @@ class TrainingStep(BaseModel):  # type: ignore[misc]  # BasicSR publishes no typ
         scale = self.loss_scaler.scale(torch.ones_like(loss))
         counted = skipped & (~torch.isfinite(loss) | (scale <= 1))
         signal_number = torch.full_like(loss, self.stop_request.signal_number)
-        return all_reduce_max(torch.stack([skipped.to(loss.dtype), counted.to(loss.dtype), signal_number]))
+        return all_reduce_max(
+            torch.stack([skipped.to(loss.dtype), counted.to(loss.dtype), signal_number])
+        )
 
     def finish_step(self, grad_norm: Tensor, skipped: Tensor) -> None:
         """Clip the gradients, step, and let the EMA network follow.
@@ -171,7 +178,9 @@ class TrainingStep(BaseModel):  # type: ignore[misc]  # BasicSR publishes no typ
         """
         if self.train.grad_clip_norm is not None:
             self.measured["grad_norm"] = grad_norm
-            nn.utils.clip_grads_with_norm_(self.net_g.parameters(), self.train.grad_clip_norm, grad_norm)
+            nn.utils.clip_grads_with_norm_(
+                self.net_g.parameters(), self.train.grad_clip_norm, grad_norm
+            )
         # a fused optimizer decides on the device
         if getattr(self.optimizer_g, "_step_supports_amp_scaling", False):
             self.optimizer_g.found_inf = skipped.float()
@@ -198,7 +207,8 @@ class TrainingStep(BaseModel):  # type: ignore[misc]  # BasicSR publishes no typ
         get_root_logger().info(f"Asked to stop after iteration {self.current_iter}.")
         self.save(0, self.current_iter)
         raise StoppedRunError(
-            f"stopped after iteration {self.current_iter}, which is saved; --auto_resume resumes from there",
+            f"stopped after iteration {self.current_iter}, which is saved; --auto_resume resumes "
+            "from there",
             signal_number,
         )
 
@@ -208,6 +218,8 @@ class TrainingStep(BaseModel):  # type: ignore[misc]  # BasicSR publishes no typ
             return error
         loader = self.opt["datasets"]["train"]
         return RunError(
-            f"Memory ran out at iteration {self.current_iter}. Lower datasets.train.batch_size_per_gpu "
-            f"({loader.get('batch_size_per_gpu')}) or datasets.train.gt_size ({loader.get('gt_size')})."
+            f"Memory ran out at iteration {self.current_iter}. Lower "
+            "datasets.train.batch_size_per_gpu "
+            f"({loader.get('batch_size_per_gpu')}) or datasets.train.gt_size "
+            f"({loader.get('gt_size')})."
         )

@@ -152,11 +152,17 @@ class Validations(BaseModel):  # type: ignore[misc]  # BasicSR publishes no type
             raise RunError(f"Memory ran out restoring {name}, {size} pixels.") from error
         # large ones need not stay, nor a `gt` be taken for the next one's
         names = {"lq": "input", "output": "restored", "gt": "clean"}
-        return {name: self.__dict__.pop(attribute) for attribute, name in names.items() if hasattr(self, attribute)}
+        return {
+            name: self.__dict__.pop(attribute)
+            for attribute, name in names.items()
+            if hasattr(self, attribute)
+        }
 
     # Pictures.
 
-    def _save_pictures(self, one: Measured, dataset_name: str, current_iter: int | str, save_img: bool) -> None:
+    def _save_pictures(
+        self, one: Measured, dataset_name: str, current_iter: int | str, save_img: bool
+    ) -> None:
         folder = Path(self.paths.visualization) / dataset_name
         in_training = f"{one.name}/{Path(one.name).name}_{current_iter}"
         stem = in_training if self.is_train else f"{one.name}_{self._suffix()}"
@@ -197,10 +203,14 @@ class Validations(BaseModel):  # type: ignore[misc]  # BasicSR publishes no type
         ]
         if not spoilt:
             return
-        reason = "The weights are finite, so the network overflows; set val.amp: off, or take other weights."
+        reason = (
+            "The weights are finite, so the network overflows; set val.amp: off, or take "
+            "other weights."
+        )
         if names := tensors_not_finite(self.get_bare_model(self.net_g)):
             reason = (
-                f"The weights {self._weights()} hold such numbers, in {listed(names, 3)}; take an earlier checkpoint."
+                f"The weights {self._weights()} hold such numbers, in {listed(names, 3)}; "
+                "take an earlier checkpoint."
             )
         raise RunError(f"{' and '.join(spoilt)} were restored to NaN or infinite numbers. {reason}")
 
@@ -222,9 +232,13 @@ class Validations(BaseModel):  # type: ignore[misc]  # BasicSR publishes no type
         if dataset_name in self.all_spoilt():  # not noted: a resumed run finds out again
             logger.warning(f"{dataset_name}: no image was restored to finite numbers.")
             return
-        inputs = {column: float(means.pop(column)) for column in list(means) if column.startswith(INPUT)}
+        inputs = {
+            column: float(means.pop(column)) for column in list(means) if column.startswith(INPUT)
+        }
         self.input_scores.setdefault(dataset_name, inputs)
-        measured = {column: None if mean.not_finite else mean.value for column, mean in means.items()}
+        measured = {
+            column: None if mean.not_finite else mean.value for column, mean in means.items()
+        }
         self.history.add(dataset_name, self.current_iter, measured)
         if ranks()[1] != 0:
             return
@@ -251,7 +265,9 @@ class Validations(BaseModel):  # type: ignore[misc]  # BasicSR publishes no type
         best = self._deciding_best()
         return f"best {next(iter(self.metrics))} {best['val']:.2f}" if best else ""
 
-    def _log_validation_metric_values(self, current_iter: int, dataset_name: str, tb_logger: Any) -> None:
+    def _log_validation_metric_values(
+        self, current_iter: int, dataset_name: str, tb_logger: Any
+    ) -> None:
         """As BasicSR's, with the input's score and the gain.
 
         A metric that was never measured has no best value, and a class no input's score.
@@ -280,7 +296,8 @@ class Validations(BaseModel):  # type: ignore[misc]  # BasicSR publishes no type
         logger.info(f"{dataset_name}\n{table}")
         if len(self.report.benchmarks) == len(self.opt["datasets"]):
             logger.info(
-                f"Results, also in {folder}/results.md, .json and .csv (every image):\n{self.report.markdown()}"
+                f"Results, also in {folder}/results.md, .json and .csv (every "
+                f"image):\n{self.report.markdown()}"
             )
 
 

@@ -1,6 +1,8 @@
-"""Option files of the authors' programs, IRConStyle's, Restormer's and NAFNet's, as ones of this package.
+"""Option files of the authors' programs, IRConStyle's, Restormer's and NAFNet's, as ones of this
+package.
 
-A rule says what becomes of a key; what no rule and no description in `schema` knows is left out, and named.
+A rule says what becomes of a key; what no rule and no description in `schema` knows is left out,
+and named.
 """
 
 import inspect
@@ -22,7 +24,8 @@ MODELS = {
     "ImageCleanModel": "RestorationModel",
     "ImageRestorationModel": "RestorationModel",
 }
-"""Models of the authors' programs; the first is IRConStyle's, then come Restormer's and NAFNet's."""
+"""Models of the authors' programs; the first is IRConStyle's, then come Restormer's and
+NAFNet's."""
 
 DATA_SETS = {
     "Dataset_Paired": "PairedRestorationDataset",
@@ -36,10 +39,9 @@ DATA_SETS = {
 class Rule:
     """What becomes of a key.
 
-    Attributes:
-        why: said in the file, or, where the key is left out, in the list of those.
-        place: the key here, from the top; nothing where it is left out. A path of one key stays in its section.
-        value: the value here, of the value there.
+    Attributes: why: said in the file, or, where the key is left out, in the list of those. place:
+        the key here, from the top; nothing where it is left out. A path of one key stays in its
+        section. value: the value here, of the value there.
     """
 
     why: str
@@ -50,7 +52,9 @@ class Rule:
 GUIDED = {
     "left_blk_num": Rule("left_blk_num", ("num_blocks_down",)),
     "bottom_blk_num": Rule("bottom_blk_num", ("num_blocks_bottleneck",)),
-    "right_blk_num": Rule("right_blk_num, which begins at full resolution", ("num_blocks_up",), lambda up: up[::-1]),
+    "right_blk_num": Rule(
+        "right_blk_num, which begins at full resolution", ("num_blocks_up",), lambda up: up[::-1]
+    ),
     "base_channel": Rule("base_channel", ("dim",)),
     "Train": Rule("the network is the same in training and in a test"),
 }
@@ -69,7 +73,9 @@ RULES: dict[str, dict[str, Rule]] = {
         "in_ch": Rule("in_ch", ("color",), lambda channels: "gray" if channels == 1 else None),
     },
     "train": {
-        "use_grad_clip": Rule("use_grad_clip", ("grad_clip_norm",), lambda clips: 0.01 if clips else None),
+        "use_grad_clip": Rule(
+            "use_grad_clip", ("grad_clip_norm",), lambda clips: 0.01 if clips else None
+        ),
     },
     "val": {
         "window_size": Rule("networks pad to what they need, and crop before anything is measured"),
@@ -89,7 +95,9 @@ PUBLISHED = {
 """The losses that IRConStyle's program has in its code."""
 
 ITERATIONS = {
-    "ConStyle_iter": Rule("ConStyle_iter; afterwards everything of ConStyle rests", ("train", "constyle_iter")),
+    "ConStyle_iter": Rule(
+        "ConStyle_iter; afterwards everything of ConStyle rests", ("train", "constyle_iter")
+    ),
 }
 
 
@@ -108,7 +116,9 @@ class Conversion:
     left_out: dict[str, str] = field(default_factory=dict)
 
     def put(self, path: Path, value: Any, comment: str) -> None:
-        """Set an option, in sections that are made where they are not there, and say where it is from."""
+        """Set an option, in sections that are made where they are not there, and say where it is
+        from.
+        """
         section = self.options
         for key in path[:-1]:
             section = section.setdefault(key, {})
@@ -119,7 +129,11 @@ class Conversion:
         """The file, with comments."""
         lines = [f"# {line}".rstrip() for line in header]
         if self.left_out:
-            lines += ["#", "# Left out:", *(f"#   {key}: {why}" for key, why in self.left_out.items())]
+            lines += [
+                "#",
+                "# Left out:",
+                *(f"#   {key}: {why}" for key, why in self.left_out.items()),
+            ]
         return "\n".join([*lines, "", *self._lines(self.options, ())]) + "\n"
 
     def _lines(self, section: Options, above: Path) -> Iterator[str]:
@@ -136,7 +150,8 @@ class Conversion:
 
 
 def of_the_authors(options: Options) -> str | None:
-    """What makes an option file one of the authors' programs, such as `model_type: ConStyle`; None where nothing does.
+    """What makes an option file one of the authors' programs, such as `model_type: ConStyle`; None
+    where nothing does.
 
     Names that a plugin has registered are its own.
     """
@@ -164,13 +179,16 @@ def convert(options: Options) -> Conversion:
     if of_the_authors(options) is None:
         known = ", ".join([*MODELS, *DATA_SETS])
         raise OptionsError(
-            f"model_type is {options.get('model_type')!r} and no data set is one of the authors' programs; those are "
+            f"model_type is {options.get('model_type')!r} and no data set is one of the authors' "
+            "programs; those are "
             f"{known}. BasicSR's option files need no conversion."
         )
     made = Conversion(deepcopy(options))
     for key in ("datasets", "network_g", "train", "val", "path", "logger"):
         if not isinstance(made.options.get(key, {}), dict | None):
-            raise OptionsError(f"{key} is {made.options[key]!r}; it must be a section of keys and values.")
+            raise OptionsError(
+                f"{key} is {made.options[key]!r}; it must be a section of keys and values."
+            )
     _convert_top(made)
     for phase, section in (made.options.get("datasets") or {}).items():
         if isinstance(section, dict):
@@ -191,7 +209,11 @@ def _convert_top(made: Conversion) -> None:
         made.put(("model_type",), MODELS[there], there)
     gpus = options.get("num_gpu")
     if isinstance(gpus, int) and gpus > 0:
-        start = f"; start {gpus} by torchrun --nproc-per-node {gpus} -m constyle_arch train" if gpus > 1 else ""
+        start = (
+            f"; start {gpus} by torchrun --nproc-per-node {gpus} -m constyle_arch train"
+            if gpus > 1
+            else ""
+        )
         made.put(("num_gpu",), "auto", f"{gpus}: the GPU of each process{start}")
     _apply(made, (), options, ITERATIONS)
     for section in ("train", "network_g"):
@@ -213,7 +235,9 @@ def _convert_data_set(made: Conversion, phase: str, section: Options) -> None:
 
 def _convert_noise(made: Conversion, where: Path, section: Options) -> None:
     """`sigma_type` and `sigma_range`, or `sigma_test`, as noise that is added to clean images."""
-    kind, sigma, tested = (section.pop(key, None) for key in ("sigma_type", "sigma_range", "sigma_test"))
+    kind, sigma, tested = (
+        section.pop(key, None) for key in ("sigma_type", "sigma_range", "sigma_test")
+    )
     if sigma is None:
         sigma = tested
     elif kind == "choice":
@@ -223,7 +247,9 @@ def _convert_noise(made: Conversion, where: Path, section: Options) -> None:
     for key in ("dataroot_lq", "filename_tmpl", "io_backend", "use_shuffle"):
         if key in section:
             section.pop(key)
-            made.left_out[".".join((*where, key))] = "clean images are read by their paths, and degraded"
+            made.left_out[".".join((*where, key))] = (
+                "clean images are read by their paths, and degraded"
+            )
 
 
 def _convert_network(made: Conversion) -> None:
@@ -252,9 +278,15 @@ def _convert_network(made: Conversion) -> None:
     for key in [key for key in section if key != "type" and key not in known]:
         value = section.pop(key)
         images = key in ("inp_channels", "out_channels") and value == 3
-        made.left_out[f"network_g.{key}"] = "images have 3 channels" if images else f"{name} has no such option"
+        made.left_out[f"network_g.{key}"] = (
+            "images have 3 channels" if images else f"{name} has no such option"
+        )
     if guided:
-        made.put(("network_g", "encoder_initialization"), "published", "as there; he, the default here, trains better")
+        made.put(
+            ("network_g", "encoder_initialization"),
+            "published",
+            "as there; he, the default here, trains better",
+        )
 
 
 def _add_what_is_code_there(made: Conversion) -> None:
@@ -301,8 +333,14 @@ def _leave_out(made: Conversion, model: type[Section], section: Options, where: 
         loss = issubclass(model, schema.Train) and str(key).endswith("_opt")
         if described is None and not named and not loss:
             section.pop(key)
-            made.left_out[".".join((*where, str(key)))] = "no option here; docs/options.md has those there are"
-        elif described and (inner := section_in(described.annotation)) and isinstance(section[key], dict):
+            made.left_out[".".join((*where, str(key)))] = (
+                "no option here; docs/options.md has those there are"
+            )
+        elif (
+            described
+            and (inner := section_in(described.annotation))
+            and isinstance(section[key], dict)
+        ):
             _leave_out(made, inner, section[key], (*where, key))
 
 
@@ -316,5 +354,7 @@ def _yaml(value: Any) -> str:
 
     if value is None:
         return "~"
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=float("inf"), sort_keys=False)
+    text = yaml.safe_dump(
+        value, default_flow_style=True, allow_unicode=True, width=float("inf"), sort_keys=False
+    )
     return str(text).removesuffix("...\n").strip()

@@ -45,7 +45,8 @@ def cautions(
         yield from _too_much(options, train, step, free_memory, gpus)
     if disk and disk.needed > disk.free:
         yield (
-            f"{disk.count} checkpoints take about {size_in_words(disk.needed)} and {size_in_words(disk.free)} are free "
+            f"{disk.count} checkpoints take about {size_in_words(disk.needed)} and "
+            f"{size_in_words(disk.free)} are free "
             "here; raise logger.save_checkpoint_freq, or start where there is more room."
         )
 
@@ -56,21 +57,31 @@ def _same_places(options: Options) -> Iterator[str]:
         for phase, section in options["datasets"].items()
     }
     for phase, sides in places.items():
-        if sides["lq"] and sides["lq"] == sides["gt"] and not options["datasets"][phase].get("lq_name"):
-            yield f"datasets.{phase}: dataroot_lq and dataroot_gt are one place, so there is nothing to restore."
+        if (
+            sides["lq"]
+            and sides["lq"] == sides["gt"]
+            and not options["datasets"][phase].get("lq_name")
+        ):
+            yield (
+                f"datasets.{phase}: dataroot_lq and dataroot_gt are one place, so there is "
+                "nothing to restore."
+            )
     trained = places.get("train", {"gt": set()})["gt"]
     held_out = options["datasets"].get("train", {}).get("hold_out")
     for phase, sides in places.items():
         apart = held_out and held_out == options["datasets"][phase].get("hold_out")
         if phase != "train" and trained & sides["gt"] and not apart:
             yield (
-                f"datasets.{phase} measures on images that are trained on, {', '.join(sorted(trained & sides['gt']))}; "
+                f"datasets.{phase} measures on images that are trained on, "
+                f"{', '.join(sorted(trained & sides['gt']))}; "
                 "scores will not tell how well others are restored."
             )
 
 
 def _places(roots: Any) -> set[str]:
-    return {str(Path(root).expanduser().resolve()) for root in as_list(roots) if isinstance(root, str)}
+    return {
+        str(Path(root).expanduser().resolve()) for root in as_list(roots) if isinstance(root, str)
+    }
 
 
 def _schedule(train: Train) -> Iterator[str]:
@@ -78,44 +89,67 @@ def _schedule(train: Train) -> Iterator[str]:
     advice = "--total-iter, in place of another total_iter, scales it along"
     if train.constyle_iterations > total_iter:
         yield (
-            f"train.constyle_iter is {train.constyle_iter} and the run has {total_iter} iterations, so ConStyle "
+            f"train.constyle_iter is {train.constyle_iter} and the run has {total_iter} "
+            "iterations, so ConStyle "
             f"is never frozen; {advice}."
         )
     periods = (train.scheduler.model_extra or {}).get("periods")
     if isinstance(periods, list) and len(periods) > 1 and periods[0] >= total_iter:
         yield (
-            f"train.scheduler: the first period, {periods[0]} iterations, outlasts the run's {total_iter}, so the rate "
+            f"train.scheduler: the first period, {periods[0]} iterations, outlasts the run's "
+            f"{total_iter}, so the rate "
             f"never comes to the next; {advice}."
         )
 
 
-def _too_much(options: Options, train: Train, step: Step, free_memory: float, gpus: int) -> Iterator[str]:
+def _too_much(
+    options: Options, train: Train, step: Step, free_memory: float, gpus: int
+) -> Iterator[str]:
     if step.memory > free_memory:
-        ways = [*_smaller_steps(options, train, step, free_memory, gpus), "train.checkpointing: true"]
+        ways = [
+            *_smaller_steps(options, train, step, free_memory, gpus),
+            "train.checkpointing: true",
+        ]
         yield (
-            f"a step takes about {size_in_words(step.memory)} and {size_in_words(free_memory)} are free; set "
+            f"a step takes about {size_in_words(step.memory)} and {size_in_words(free_memory)} "
+            "are free; set "
             f"{', or '.join(ways)}, or take a smaller gt_size or network."
         )
     if step.seconds and step.seconds * train.total_iter > LONG_ON_A_CPU:
         yield (
-            f"train.total_iter: {train.total_iter} iterations take about {in_words(step.seconds * train.total_iter)} "
+            f"train.total_iter: {train.total_iter} iterations take about "
+            f"{in_words(step.seconds * train.total_iter)} "
             "on this CPU; --total-iter N shortens the whole schedule, a smaller network its steps."
         )
 
 
-def _smaller_steps(options: Options, train: Train, step: Step, free_memory: float, gpus: int) -> Iterator[str]:
+def _smaller_steps(
+    options: Options, train: Train, step: Step, free_memory: float, gpus: int
+) -> Iterator[str]:
     """Ways to the same training in steps that fit, the one nearest to it first."""
     optimizer = options["train"]["optim_g"]
     batch, room = options["datasets"]["train"]["batch_size_per_gpu"], free_memory - step.fixed
     alone_on_gpus = options["num_gpu"] and not options["dist"]
     if alone_on_gpus and batch % gpus == 0 and step.computed / gpus <= room < step.computed:
-        yield f"batch_size_per_gpu: {batch // gpus} for {gpus} processes (torchrun --nproc-per-node {gpus})"
-    parts = [n for n in range(step.parts + 1, batch // 2 + 1) if batch % n == 0 and step.computed / n <= room]
+        yield (
+            f"batch_size_per_gpu: {batch // gpus} for {gpus} processes (torchrun "
+            f"--nproc-per-node {gpus})"
+        )
+    parts = [
+        n
+        for n in range(step.parts + 1, batch // 2 + 1)
+        if batch % n == 0 and step.computed / n <= room
+    ]
     if parts:
         yield (
-            f"train.accumulate: {parts[0]} at the same rate (BatchNorm and the style loss then see a part at a time)"
+            f"train.accumulate: {parts[0]} at the same rate (BatchNorm and the style loss then "
+            "see a part at a time)"
         )
-    fits = [n for n in range(2, batch) if batch % n == 0 and step.computed * n / batch / step.parts <= room]
+    fits = [
+        n
+        for n in range(2, batch)
+        if batch % n == 0 and step.computed * n / batch / step.parts <= room
+    ]
     if fits:
         share = fits[-1] / batch
         rate = optimizer["lr"] * (share if optimizer["type"] == "SGD" else share**0.5)

@@ -31,15 +31,24 @@ def check_run(flags: list[str]) -> str:
     doubts = list(cautions(options, step, free_memory(device), disk, torch.cuda.device_count()))
     lines = _lines(options, step)
     if disk:
-        lines.append(f"  disk         about {size_in_words(disk.needed)}, for {disk.count} checkpoints")
+        lines.append(
+            f"  disk         about {size_in_words(disk.needed)}, for {disk.count} checkpoints"
+        )
     if options["is_train"] and (options["auto_resume"] or options["path"].get("resume_state")):
         options |= {"rank": 0, "world_size": 1}
         complete_paths(options, Path.cwd())
         found = state_to_resume(options)
         lines.append(f"  resumes      from iteration {found.state['iter'] if found else 0}")
     kind = "training" if options["is_train"] else "test"
-    first = f"this {kind} can be run." if not doubts else f"this {kind} can be run, but look at this first:"
-    return "\n".join([f"{options['name']}: {first}", *(f"  - {doubt}" for doubt in doubts), *lines]) + "\n"
+    first = (
+        f"this {kind} can be run."
+        if not doubts
+        else f"this {kind} can be run, but look at this first:"
+    )
+    return (
+        "\n".join([f"{options['name']}: {first}", *(f"  - {doubt}" for doubt in doubts), *lines])
+        + "\n"
+    )
 
 
 def _lines(options: Options, step: Step | None) -> list[str]:
@@ -47,7 +56,8 @@ def _lines(options: Options, step: Step | None) -> list[str]:
         network = network_of(options)
     gmacs = count_gmacs(network)
     lines = [
-        f"  network      {type(network).__name__}, {count_parameters(network) / 1e6:.3f} M parameters"
+        f"  network      {type(network).__name__}, {count_parameters(network) / 1e6:.3f} M "
+        "parameters"
         + (f", {gmacs:.2f} GMACs for {SIDE}×{SIDE} pixels" if gmacs is not None else ""),
         f"  device       {'GPU' if options['num_gpu'] else 'CPU'}",
     ]
@@ -71,7 +81,8 @@ def _training_lines(options: Options, images: int, step: Step | None) -> list[st
     if step:
         size = dataset_opt["gt_size"]
         lines.append(
-            f"  memory       about {size_in_words(step.memory)} for a step of {batch} images of {size}×{size} "
+            f"  memory       about {size_in_words(step.memory)} for a step of {batch} images of "
+            f"{size}×{size} "
             "pixels, besides the program"
         )
         if step.seconds:

@@ -39,36 +39,54 @@ def check_folders(options: Options) -> Problems:
     root = Path("experiments" if options["is_train"] else "results")
     for folder in (root, root / options["name"]):
         if folder.is_symlink() and not folder.exists():
-            yield f"name: {folder} is a link to {folder.readlink()}, which is not there; create that folder."
+            yield (
+                f"name: {folder} is a link to {folder.readlink()}, which is not there; create "
+                "that folder."
+            )
         elif folder.exists() and not folder.is_dir():
             yield f"name: {folder} is there and is no folder; rename it."
         elif folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
-            yield f"name: the folder {folder} cannot be written to; change its permissions, or start elsewhere."
+            yield (
+                f"name: the folder {folder} cannot be written to; change its permissions, or "
+                "start elsewhere."
+            )
     if not os.path.lexists(root) and not os.access(Path.cwd(), os.W_OK | os.X_OK):
-        yield f"name: {root} cannot be created in {Path.cwd()}, which cannot be written to; start elsewhere."
+        yield (
+            f"name: {root} cannot be created in {Path.cwd()}, which cannot be written to; start "
+            "elsewhere."
+        )
 
 
 def _check_experiment(options: Options) -> Problems:
-    """An experiment that already exists is neither archived nor overwritten unless that is asked for."""
+    """An experiment that already exists is neither archived nor overwritten unless that is asked
+    for.
+    """
     name = options["name"]
     home = Path("experiments") / name
     if not options["is_train"] or name.startswith("debug"):
         return
     state = options["path"].get("resume_state")
     if options.get("archive") and (options["auto_resume"] or state):
-        yield "--archive starts from scratch, --auto_resume and path.resume_state do not; leave one of them out."
+        yield (
+            "--archive starts from scratch, --auto_resume and path.resume_state do not; leave "
+            "one of them out."
+        )
     if options.get("archive") or not home.is_dir() or is_failed_start(home):
         return
     if state and Path(state).expanduser().resolve().is_relative_to(home.resolve()):
         return
     if not options["auto_resume"]:
         yield (
-            f"name: the experiment {home} already exists; --auto_resume resumes it, --archive moves it away and "
+            f"name: the experiment {home} already exists; --auto_resume resumes it, --archive "
+            "moves it away and "
             "starts from scratch, or choose another name."
         )
-    elif any((home / "models").glob("*.pth")) and not any((home / "training_states").glob("*.state")):
+    elif any((home / "models").glob("*.pth")) and not any(
+        (home / "training_states").glob("*.state")
+    ):
         yield (
-            f"name: {home} holds networks but no training state to resume from; --archive moves it away and starts "
+            f"name: {home} holds networks but no training state to resume from; --archive moves "
+            "it away and starts "
             "from scratch, or choose another name and load them by path.pretrain_network_g."
         )
 
@@ -76,26 +94,40 @@ def _check_experiment(options: Options) -> Problems:
 def _check_device(options: Options) -> Problems:
     num_gpu = options["num_gpu"]
     if num_gpu > 0 and not torch.cuda.is_available():
-        yield f"num_gpu is {num_gpu}, but torch {torch.__version__} finds no GPU; set num_gpu to auto, or to 0 for CPU."
+        yield (
+            f"num_gpu is {num_gpu}, but torch {torch.__version__} finds no GPU; set num_gpu to "
+            "auto, or to 0 for CPU."
+        )
     elif num_gpu > 1 and not options["dist"]:
-        yield f"num_gpu is {num_gpu} in one process; start with torchrun --nproc-per-node {num_gpu} -m constyle_arch."
+        yield (
+            f"num_gpu is {num_gpu} in one process; start with torchrun --nproc-per-node "
+            f"{num_gpu} -m constyle_arch."
+        )
 
 
 def _check_tiles(options: Options) -> Problems:
     val = validation_of(options)
-    multiple = int(getattr(dict(iter(ARCH_REGISTRY)).get(options["network_g"]["type"]), "multiple", 1))
+    multiple = int(
+        getattr(dict(iter(ARCH_REGISTRY)).get(options["network_g"]["type"]), "multiple", 1)
+    )
     tile, overlap = val.tile, val.tile_overlap
     if tile is not None:
-        yield from tried(lambda: tiles_of(multiple * (tile + 1), tile, overlap, multiple), "val.tile, val.tile_overlap")
+        yield from tried(
+            lambda: tiles_of(multiple * (tile + 1), tile, overlap, multiple),
+            "val.tile, val.tile_overlap",
+        )
     if val.tlc == "auto" and options["is_train"] and window_for_crops(options) is None:
         yield "val.tlc is auto, but datasets.train has no gt_size; give the window in pixels."
 
 
 def _check_parts(parts: int, batch: int, each: int) -> Problems:
-    """A batch computed in parts must have images for all of them, and BatchNorm needs two in each."""
+    """A batch computed in parts must have images for all of them, and BatchNorm needs two in
+    each.
+    """
     if parts > 1 and (batch % parts or batch // parts < each):
         yield (
-            f"train.accumulate is {parts} and datasets.train.batch_size_per_gpu {batch}; each part must be of one size "
+            f"train.accumulate is {parts} and datasets.train.batch_size_per_gpu {batch}; each "
+            "part must be of one size "
             f"and have at least {each} image{'s' * (each > 1)}."
         )
 
@@ -109,7 +141,10 @@ def _check_acceleration(train: Train, num_gpu: int) -> Problems:
         try:
             get_cpp_compiler()
         except Exception as error:  # of whatever torch looks for
-            yield f"train.compile is true and torch finds no C++ compiler ({error}); install g++ or leave it out."
+            yield (
+                f"train.compile is true and torch finds no C++ compiler ({error}); install g++ "
+                "or leave it out."
+            )
 
 
 def _check_logger(options: Options) -> Problems:
@@ -117,9 +152,14 @@ def _check_logger(options: Options) -> Problems:
     if not (logger_opt.get("wandb") or {}).get("project"):
         return
     if find_spec("wandb") is None:
-        yield "logger.wandb.project is set, and wandb is not installed: pip install wandb, or leave it out."
+        yield (
+            "logger.wandb.project is set, and wandb is not installed: pip install wandb, or "
+            "leave it out."
+        )
     if not logger_opt["use_tb_logger"]:
-        yield "logger.wandb.project shows what tensorboard is given; set logger.use_tb_logger: true."
+        yield (
+            "logger.wandb.project shows what tensorboard is given; set logger.use_tb_logger: true."
+        )
 
 
 def _check_contrast(options: Options, train: Train) -> Problems:
@@ -129,7 +169,10 @@ def _check_contrast(options: Options, train: Train) -> Problems:
     guided = is_subclass(network, GuidedNetwork) or is_subclass(network, Prompter)
     batch = loader["batch_size_per_gpu"]
     if guided and batch == 1:
-        yield "datasets.train.batch_size_per_gpu is 1; ConStyle's BatchNorm needs at least 2 images to train on."
+        yield (
+            "datasets.train.batch_size_per_gpu is 1; ConStyle's BatchNorm needs at least 2 "
+            "images to train on."
+        )
     yield from _check_parts(train.accumulate, batch, each=2 if guided else 1)
     try:
         ProgressiveCrops.from_options(options)
@@ -138,21 +181,32 @@ def _check_contrast(options: Options, train: Train) -> Problems:
     if not is_subclass(model_of(options), ConStyleModel):
         return
     if isinstance(network, type) and not is_subclass(network, wanted):
-        advice = "train it with model_type RestorationModel" if wanted is GuidedNetwork else "take Prompter"
+        advice = (
+            "train it with model_type RestorationModel"
+            if wanted is GuidedNetwork
+            else "take Prompter"
+        )
         yield f"network_g.type {network.__name__} is not guided by ConStyle; {advice}."
     degraded = train.contrast.positive == "degraded"
     if degraded and not loader.get("second_crop"):
         yield "train.contrast.positive is 'degraded', which needs datasets.train.second_crop: true."
     if degraded and train.mixing_augs.mixup:
-        yield "train.contrast.positive is 'degraded', which mixup does not go with; set train.mixing_augs.mixup: false."
+        yield (
+            "train.contrast.positive is 'degraded', which mixup does not go with; set "
+            "train.mixing_augs.mixup: false."
+        )
 
 
 def _check_prefetching(options: Options) -> Problems:
     train_opt = options["datasets"]["train"]
     if train_opt.get("prefetch_mode") == "cpu" and not train_opt["num_worker_per_gpu"]:
         yield (
-            "datasets.train: prefetch_mode cpu without workers reads in a thread beside the training, whose random "
+            "datasets.train: prefetch_mode cpu without workers reads in a thread beside the "
+            "training, whose random "
             "numbers would depend on timing; leave it out, or set num_worker_per_gpu."
         )
     if train_opt.get("prefetch_mode") == "cpu" and train_opt.get("persistent_workers"):
-        yield "datasets.train: prefetch_mode cpu hangs with persistent_workers; leave one of them out."
+        yield (
+            "datasets.train: prefetch_mode cpu hangs with persistent_workers; leave one of them "
+            "out."
+        )

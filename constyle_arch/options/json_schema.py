@@ -72,7 +72,9 @@ def _definitions() -> Json:
         schema.TestRun,
         *(data_set(name, trains=trains) for name in ("", *DATA_SETS) for trains in (True, False)),
     ]
-    _, document = models_json_schema([(model, "validation") for model in models], ref_template=PLACE + "{model}")
+    _, document = models_json_schema(
+        [(model, "validation") for model in models], ref_template=PLACE + "{model}"
+    )
     definitions: Json = document["$defs"]
     for name, definition in definitions.items():
         properties = definition["properties"]
@@ -91,7 +93,9 @@ def _definitions() -> Json:
 
 def _suggest(value: Json, model: str, key: str) -> None:
     """Let an editor offer the names that are registered."""
-    parents = [parent.__name__ for parent in getattr(schema, model, data_set("", trains=False)).__mro__]
+    parents = [
+        parent.__name__ for parent in getattr(schema, model, data_set("", trains=False)).__mro__
+    ]
     for (owner, named), registry in NAMED.items():
         if key == named and owner in parents:
             names = sorted(name for name, _ in registry)

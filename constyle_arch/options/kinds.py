@@ -1,4 +1,6 @@
-"""What descriptions of option files are made of: kinds of values, and the section that holds keys."""
+"""What descriptions of option files are made of: kinds of values, and the section that holds
+keys.
+"""
 
 from collections.abc import Mapping
 from enum import Enum
@@ -16,7 +18,9 @@ from pydantic import (
 
 
 class Resuming(Enum):
-    """What a changed option means for a run that resumes; where nothing is said, it takes effect."""
+    """What a changed option means for a run that resumes; where nothing is said, it takes
+    effect.
+    """
 
     REFUSED = "the state cannot be resumed from with another value"
     WITHOUT_EFFECT = "it decides nothing of what is trained"
@@ -67,7 +71,9 @@ Precision = Annotated[
 class Section(BaseModel):
     """A section of an option file. What may be left out may be empty (`~`) as well."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", strict=True, use_attribute_docstrings=True, protected_namespaces=()
+    )
 
     @classmethod
     def read(cls, section: Mapping[str, Any]) -> Self:
@@ -90,7 +96,9 @@ class Section(BaseModel):
 
 
 def without_empty(section: dict[Any, Any], model: type[Section]) -> dict[Any, Any]:
-    """The section, and those in it, without empty values of keys that may be left out, so that defaults hold."""
+    """The section, and those in it, without empty values of keys that may be left out, so that
+    defaults hold.
+    """
     kept = dict(section)
     for key, field in model.model_fields.items():
         inner = section_in(field.annotation)

@@ -22,7 +22,9 @@ def tried(make: Callable[[], object], where: str) -> Problems:
     """Try something out; whatever it raises is a problem of the option `where`."""
     try:
         make()
-    except Exception as error:  # what an option makes a constructor of any project raise is its answer
+    except (
+        Exception
+    ) as error:  # what an option makes a constructor of any project raise is its answer
         yield f"{where}: {error if isinstance(error, TypeError | ValueError) else repr(error)}"
 
 

@@ -42,14 +42,18 @@ def check_options(options: Options) -> None:
 
 
 def fill_gaps(options: Options) -> None:
-    """Take out what is empty where this package reads it, so that defaults hold; `path` is always there."""
+    """Take out what is empty where this package reads it, so that defaults hold; `path` is always
+    there.
+    """
     options["path"] = options.get("path") or {}
     without_empty(options, own_model=is_subclass(model_of(options), RestorationModel))
 
 
 @contextmanager
 def _no_logger_left_behind() -> Iterator[None]:
-    """Undo the making of BasicSR's logger: one made before the run has its folder would never write a log file."""
+    """Undo the making of BasicSR's logger: one made before the run has its folder would never write
+    a log file.
+    """
     logger = logging.getLogger("basicsr")
     handlers, initialized = list(logger.handlers), dict(basicsr_logger.initialized_logger)
     try:

@@ -1,4 +1,6 @@
-"""Reading a run's options: the command line's flags and the YAML file, as BasicSR means them but safely."""
+"""Reading a run's options: the command line's flags and the YAML file, as BasicSR means them but
+safely.
+"""
 
 import argparse
 import os
@@ -49,7 +51,9 @@ class OptionLoader(yaml.SafeLoader):
 
 
 def _count_values(node: yaml.Node, counted: dict[int, int], above: set[int]) -> int:
-    """How many values a node is with all aliases written out; `above` has the nodes that it stands in."""
+    """How many values a node is with all aliases written out; `above` has the nodes that it stands
+    in.
+    """
     if id(node) in above:
         raise yaml.constructor.ConstructorError(
             problem="an alias (*) refers to a value that contains it", problem_mark=node.start_mark
@@ -96,9 +100,12 @@ def add_run_arguments(parser: argparse.ArgumentParser, *, trains: bool = True) -
         action="append",
         default=[],
         metavar="FILE.py",
-        help="run this Python file first; it may register architectures, data sets, losses or models of your own",
+        help="run this Python file first; it may register architectures, data sets, losses or "
+        "models of your own",
     )
-    parser.add_argument("--auto_resume", action="store_true", help="resume from the newest state of this experiment")
+    parser.add_argument(
+        "--auto_resume", action="store_true", help="resume from the newest state of this experiment"
+    )
     parser.add_argument(
         "--archive",
         action="store_true",
@@ -109,12 +116,14 @@ def add_run_arguments(parser: argparse.ArgumentParser, *, trains: bool = True) -
             "--total-iter",
             type=_iterations,
             metavar="N",
-            help="train N iterations: total_iter, the schedule's periods and constyle_iter scale in proportion",
+            help="train N iterations: total_iter, the schedule's periods and constyle_iter scale "
+            "in proportion",
         )
-    parser.add_argument("--debug", action="store_true", help="validate, log and save every few iterations")
     parser.add_argument(
-        "--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS
-    )  # launchers of old pass it
+        "--debug", action="store_true", help="validate, log and save every few iterations"
+    )
+    # launchers of old pass it
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument(
         "--force_yml",
         nargs="+",
@@ -146,12 +155,16 @@ def read_option_file(path: str) -> Options:
     except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
         raise OptionsError(f"The option file {path} cannot be read: {_reason(error)}") from error
     if not isinstance(options, dict):
-        raise OptionsError(f"The option file {path} holds no options; it must be a mapping of keys to values.")
+        raise OptionsError(
+            f"The option file {path} holds no options; it must be a mapping of keys to values."
+        )
     return {key: _unshared(value) for key, value in options.items()}
 
 
 def _unshared(value: Any) -> Any:
-    """A copy in which what an alias stands for is there twice: BasicSR's data sets take entries out of theirs."""
+    """A copy in which what an alias stands for is there twice: BasicSR's data sets take entries out
+    of theirs.
+    """
     if isinstance(value, dict):
         return {key: _unshared(entry) for key, entry in value.items()}
     return [_unshared(entry) for entry in value] if isinstance(value, list) else value
@@ -173,7 +186,9 @@ def force_options(options: Options, entries: list[str]) -> None:
         place = options
         for key in parents:
             if not isinstance(place.get(key), dict):
-                raise OptionsError(f"--force_yml {entry!r}: the option file has no section {key!r}.")
+                raise OptionsError(
+                    f"--force_yml {entry!r}: the option file has no section {key!r}."
+                )
             place = place[key]
         if last not in place:
             print(f"--force_yml adds {keys}, which the option file does not have.", flush=True)
@@ -181,7 +196,9 @@ def force_options(options: Options, entries: list[str]) -> None:
 
 
 def _forced_value(entry: str, text: str) -> Any:
-    """A number, boolean, list or text, as YAML reads it; `none` is nothing, and braces are text as in BasicSR."""
+    """A number, boolean, list or text, as YAML reads it; `none` is nothing, and braces are text as
+    in BasicSR.
+    """
     if text.lower() == "none":
         return None
     if text.startswith("{"):
@@ -189,11 +206,14 @@ def _forced_value(entry: str, text: str) -> Any:
     try:
         return yaml.load(text, Loader=OptionLoader)
     except (ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
-        raise OptionsError(f"--force_yml {entry!r}: the value cannot be read: {_reason(error)}") from error
+        raise OptionsError(
+            f"--force_yml {entry!r}: the value cannot be read: {_reason(error)}"
+        ) from error
 
 
 def parse_options(root_path: str, is_train: bool = True) -> tuple[Options, argparse.Namespace]:
-    """BasicSR's `parse_options`: read the flags and the option file, check them, seed, and fill in paths.
+    """BasicSR's `parse_options`: read the flags and the option file, check them, seed, and fill in
+    paths.
 
     Nothing is created before every check has passed.
 
@@ -233,12 +253,13 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[Options, argpa
     return options, flags
 
 
-def read_checked_options(arguments: Sequence[str], is_train: bool | None = None) -> tuple[Options, argparse.Namespace]:
+def read_checked_options(
+    arguments: Sequence[str], is_train: bool | None = None
+) -> tuple[Options, argparse.Namespace]:
     """Read the flags and the option file of a run, and check them.
 
-    Args:
-        arguments: the command line after the command.
-        is_train: whether this is a training run; None where the file itself says so, by its section `train`.
+    Args: arguments: the command line after the command. is_train: whether this is a training run;
+        None where the file itself says so, by its section `train`.
 
     Returns:
         The options, checked, and the flags.
@@ -257,7 +278,8 @@ def read_checked_options(arguments: Sequence[str], is_train: bool | None = None)
     options = read_option_file(flags.opt)
     if authors := of_the_authors(options):
         raise OptionsError(
-            f"{flags.opt} has `{authors}`, as the authors' program reads it; `basicsr convert-options {flags.opt} "
+            f"{flags.opt} has `{authors}`, as the authors' program reads it; `basicsr "
+            f"convert-options {flags.opt} "
             "OUT.yml` writes it as an option file of this package."
         )
     force_options(options, flags.force_yml or [])
@@ -270,7 +292,8 @@ def read_checked_options(arguments: Sequence[str], is_train: bool | None = None)
     options["is_train"] = "train" in options if is_train is None else is_train
     options.setdefault("manual_seed", None)
     if str(options.get("num_gpu")).lower() == "auto":
-        options["num_gpu"] = min(torch.cuda.device_count(), 1)  # of this process; torchrun starts one for each GPU
+        # of this process; torchrun starts one for each GPU
+        options["num_gpu"] = min(torch.cuda.device_count(), 1)
     if flags.debug and "name" in options and not str(options["name"]).startswith("debug"):
         options["name"] = f"debug_{options['name']}"
     complete_datasets(options)
@@ -285,10 +308,14 @@ def _launcher(flags: argparse.Namespace) -> str:
     if launcher == "none" and "TORCHELASTIC_RUN_ID" in os.environ:
         launcher = "pytorch"
     if launcher == "pytorch" and "RANK" not in os.environ:
-        raise OptionsError("--launcher pytorch needs torchrun: torchrun --nproc-per-node N -m constyle_arch …")
+        raise OptionsError(
+            "--launcher pytorch needs torchrun: torchrun --nproc-per-node N -m constyle_arch …"
+        )
     missing = [name for name in SLURM if name not in os.environ]
     if launcher == "slurm" and missing:
-        raise OptionsError(f"--launcher slurm needs Slurm's {', '.join(missing)}: start the command with srun.")
+        raise OptionsError(
+            f"--launcher slurm needs Slurm's {', '.join(missing)}: start the command with srun."
+        )
     return launcher
 
 

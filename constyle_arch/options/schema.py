@@ -1,8 +1,8 @@
 """The options of a run: a class for each section of its file, a field for each key.
 
 A field states its type, bounds and default, and the text below it describes it. The check of a file
-(`structure`), the tables of docs/options.md, the JSON schema for editors (`json_schema`) and what may
-change when a run resumes (`training.resuming`) all follow from these.
+(`structure`), the tables of docs/options.md, the JSON schema for editors (`json_schema`) and what
+may change when a run resumes (`training.resuming`) all follow from these.
 """
 
 from collections.abc import Mapping
@@ -177,8 +177,9 @@ class Validation(Section):
     tile_overlap: FromZero = 32
     """Overlap of tiles, in pixels."""
     tlc: FromZero | Literal["auto"] | None = None
-    """Side of the windows, in pixels, over which channel attention takes its statistics (TLC); 0: the whole image;
-    `auto`: one and a half of the training's crops. Left out: 0, or in a test what the weights' file notes."""
+    """Side of the windows, in pixels, over which channel attention takes its statistics (TLC); 0:
+    the whole image; `auto`: one and a half of the training's crops. Left out: 0, or in a test what
+    the weights' file notes."""
     amp: Precision = "off"
     """Precision to restore in."""
     save_comparison: bool = False
@@ -206,7 +207,9 @@ class TestValidation(Validation):
 
 
 def validation_of(options: Mapping[str, Any]) -> Validation:
-    """`val` of a run; without the section its images are restored whole, and nothing is measured."""
+    """`val` of a run; without the section its images are restored whole, and nothing is
+    measured.
+    """
     if not options.get("val"):
         return Validation(save_img=False)
     return (TrainingValidation if options["is_train"] else TestValidation).read(options["val"])
@@ -259,11 +262,13 @@ class Logger(Section):
     save_checkpoint_freq: Iterations
     """Iterations between checkpoints."""
     keep_checkpoints: FromOne | None = None
-    """Checkpoints to keep besides `best` and `latest`; older ones are removed with their states. Left out: all."""
+    """Checkpoints to keep besides `best` and `latest`; older ones are removed with their states.
+    Left out: all."""
     use_tb_logger: bool
     """Write tensorboard logs."""
     wandb: dict[str, Any] | None = None
-    """`project`, and `resume_id` of a run to resume: wandb, if installed, shows tensorboard's curves."""
+    """`project`, and `resume_id` of a run to resume: wandb, if installed, shows tensorboard's
+    curves."""
 
 
 # the file

@@ -48,7 +48,9 @@ def _check_data_set(phase: object, section: Any, known_model: bool) -> Problems:
     where, trains = f"datasets.{phase}", phase == "train"
     name = str(section.get("type")) if isinstance(section, dict) else ""
     if not trains and name in DATA_SETS and isinstance(section, dict):
-        read = data_sets.data_set(name, trains=True).model_fields  # of training alone, and harmless here
+        read = data_sets.data_set(
+            name, trains=True
+        ).model_fields  # of training alone, and harmless here
         here = data_sets.data_set(name, trains=False).model_fields
         section = {key: value for key, value in section.items() if key in here or key not in read}
     known = known_model and name in DATA_SETS
@@ -76,7 +78,10 @@ def _check_phases(options: Options) -> Problems:
     sections = [section for phase, section in options["datasets"].items() if phase != "train"]
     names = [section.get("name") for section in sections if isinstance(section, dict)]
     for name in {name for name in names if isinstance(name, str) and names.count(name) > 1}:
-        yield (f"datasets has two sets to measure on called {name!r}; give each a name of its own, they share folders.")
+        yield (
+            f"datasets has two sets to measure on called {name!r}; give each a name of its own, "
+            "they share folders."
+        )
 
 
 def without_empty(options: Options, *, own_model: bool) -> None:
@@ -117,7 +122,9 @@ class _Place(NamedTuple):
     known: tuple[str, ...]
 
 
-def _problems_of(model: type[Section], section: Any, where: str, *, allow_unknown: bool) -> Problems:
+def _problems_of(
+    model: type[Section], section: Any, where: str, *, allow_unknown: bool
+) -> Problems:
     """Every departure of a section from its description, once for each option."""
     try:
         model.model_validate(section)
@@ -164,7 +171,10 @@ def _in_words(path: str, place: _Place, kind: str, value: Any) -> str:
         return f"{path} is missing; it must be {place.wanted}."
     whole = isinstance(value, float) and "whole number" in place.wanted and value.is_integer()
     written = " without a decimal point" if whole and abs(value) < LIMIT else ""
-    return f"{path} is {value!r}; it must be {place.wanted.replace('whole number', f'whole number{written}')}."
+    return (
+        f"{path} is {value!r}; it must be "
+        f"{place.wanted.replace('whole number', f'whole number{written}')}."
+    )
 
 
 def _value(section: Any, path: tuple[Any, ...]) -> Any:
@@ -187,7 +197,9 @@ def in_words(model: type[Section], key: str) -> str:
 
 def _kind_in_words(kind: dict[str, Any]) -> str:
     if "anyOf" in kind:
-        return ", or ".join(_kind_in_words(one) for one in kind["anyOf"] if one.get("type") != "null")
+        return ", or ".join(
+            _kind_in_words(one) for one in kind["anyOf"] if one.get("type") != "null"
+        )
     choices = kind.get("enum", [kind["const"]] if "const" in kind else None)
     if choices:
         *most, last = [choice for choice in choices if choice is not False]
@@ -204,7 +216,9 @@ def _kind_in_words(kind: dict[str, Any]) -> str:
 
 
 def _bounds_in_words(kind: dict[str, Any]) -> str:
-    """` in [0, 1)`, `, at least 1`, ` above 0`, or nothing; a bound that only keeps numbers exact is none."""
+    """` in [0, 1)`, `, at least 1`, ` above 0`, or nothing; a bound that only keeps numbers exact
+    is none.
+    """
     low, above = kind.get("minimum"), kind.get("exclusiveMinimum")
     high, below = kind.get("maximum"), kind.get("exclusiveMaximum")
     start = low if low is not None else above

@@ -71,9 +71,15 @@ def _check_network(options: Options) -> Problems:
     if unregistered:
         return
     built: list[nn.Module] = []
-    yield from tried(lambda: built.append(ARCH_REGISTRY.get(name)(**network_opt)), f"network_g ({name})")
+    yield from tried(
+        lambda: built.append(ARCH_REGISTRY.get(name)(**network_opt)), f"network_g ({name})"
+    )
     yield from _check_checkpoint(options, built)
-    if built and is_subclass(model_of(options), RestorationModel) and not is_subclass(model_of(options), PrompterModel):
+    if (
+        built
+        and is_subclass(model_of(options), RestorationModel)
+        and not is_subclass(model_of(options), PrompterModel)
+    ):
         yield from tried(partial(_restore_once, built[0]), f"network_g ({name})")
 
 
@@ -82,7 +88,9 @@ def _restore_once(network: nn.Module) -> None:
     image = torch.rand(2, channels_of(network), 16, 16)
     restored = network(image)
     if not isinstance(restored, torch.Tensor) or restored.shape != image.shape:
-        raise ValueError("it does not turn an image into one of the same size, which restoration is about.")
+        raise ValueError(
+            "it does not turn an image into one of the same size, which restoration is about."
+        )
 
 
 def _check_checkpoint(options: Options, built: list[nn.Module]) -> Problems:
@@ -94,13 +102,18 @@ def _check_checkpoint(options: Options, built: list[nn.Module]) -> Problems:
             yield f"path.pretrain_constyle: {error}"
     if not path.get("pretrain_network_g"):
         return
-    starts_afresh = options["is_train"] and not (options.get("auto_resume") or path.get("resume_state"))
+    starts_afresh = options["is_train"] and not (
+        options.get("auto_resume") or path.get("resume_state")
+    )
     source = located(path["pretrain_network_g"])
     home = Path("experiments") / options["name"]
     if not source.is_file():
         yield f"path.pretrain_network_g: the file {source} does not exist."
     elif starts_afresh and source.resolve().is_relative_to(home.resolve()):
-        yield f"path.pretrain_network_g: {source} is in {home}, which a fresh start moves away; change name."
+        yield (
+            f"path.pretrain_network_g: {source} is in {home}, which a fresh start moves away; "
+            "change name."
+        )
     elif built and is_subclass(model_of(options), RestorationModel):
         try:
             weights = own_names(read_state_dict(source, path.get("param_key_g")))
@@ -115,14 +128,19 @@ def _check_metrics(options: Options, height: int, width: int) -> Problems:
     for name, metric_opt in metrics.items():
         where = f"val.metrics.{name}"
         if name == "image" or str(name).startswith(INPUT) or "|" in str(name):
-            yield f"{where}: results have columns image and {INPUT}…, and no |; choose another name."
+            yield (
+                f"{where}: results have columns image and {INPUT}…, and no |; choose another name."
+            )
         if not isinstance(name, str):
             yield f"{where}: the name must be text."
         unregistered = list(registered(METRIC_REGISTRY, metric_opt.get("type"), f"{where}.type"))
         yield from unregistered
         border = metric_opt.get("crop_border", 0)
         if isinstance(border, int) and 2 * border >= min(height, width):
-            yield f"{where}.crop_border is {border} and leaves nothing of images of {width}×{height} pixels."
+            yield (
+                f"{where}.crop_border is {border} and leaves nothing of images of "
+                f"{width}×{height} pixels."
+            )
         elif not unregistered:
             yield from tried(partial(_score_once, image, metric_opt), where)
 
@@ -137,15 +155,16 @@ def _score_once(image: NDArray[np.uint8], metric_opt: Options) -> None:
     except (RuntimeError, ArithmeticError, np.linalg.LinAlgError) as error:
         reason = " ".join(str(error).split())
     if reason:
-        raise ValueError(f"it cannot score images of {size_of(image)} pixels ({reason}); measure on larger ones.")
+        raise ValueError(
+            f"it cannot score images of {size_of(image)} pixels ({reason}); measure on larger ones."
+        )
 
 
 def _try_datasets(options: Options) -> tuple[list[str], tuple[int, int]]:
     """Build every data set and read its first and last item.
 
-    Returns:
-        The problems; and height and width of the larger of both items of a set to measure on, for the one where it is
-        smallest. A single image too small to score is reported by the run.
+    Returns: The problems; and height and width of the larger of both items of a set to measure on,
+        for the one where it is smallest. A single image too small to score is reported by the run.
     """
     found: list[str] = []
     measured: list[tuple[int, int]] = []
@@ -156,7 +175,10 @@ def _try_datasets(options: Options) -> tuple[list[str], tuple[int, int]]:
         if unregistered:
             continue
         if "|" in dataset_opt["name"]:
-            found.append(f"{where}.name is {dataset_opt['name']!r}; results are tables, so it must be without |.")
+            found.append(
+                f"{where}.name is {dataset_opt['name']!r}; results are tables, so it must be "
+                "without |."
+            )
         sizes: list[tuple[int, int]] = []
         found += [f"{where}: {problem}." for problem in _first_and_last_items(dataset_opt, sizes)]
         if phase != "train" and sizes:
@@ -166,8 +188,14 @@ def _try_datasets(options: Options) -> tuple[list[str], tuple[int, int]]:
 
 def _first_and_last_items(dataset_opt: Options, sizes: list[tuple[int, int]]) -> Problems:
     """Read the items, and note height and width of those that are degraded images."""
-    roots = [(key, root) for key in ("dataroot_gt", "dataroot_lq") for root in as_list(dataset_opt.get(key))]
-    missing = [(key, root) for key, root in roots if isinstance(root, str) and not folder_of(root).is_dir()]
+    roots = [
+        (key, root)
+        for key in ("dataroot_gt", "dataroot_lq")
+        for root in as_list(dataset_opt.get(key))
+    ]
+    missing = [
+        (key, root) for key, root in roots if isinstance(root, str) and not folder_of(root).is_dir()
+    ]
     for key, root in missing:
         yield f"{key}: the folder {root} does not exist ({how_to_get(root)})"
     if missing:
@@ -182,10 +210,13 @@ def _first_and_last_items(dataset_opt: Options, sizes: list[tuple[int, int]]) ->
                 if isinstance(item, Mapping) and isinstance(item.get("lq"), torch.Tensor):
                     height, width = item.get("gt", item["lq"]).shape[-2:]  # as large as restored
                     sizes.append((height, width))
-        ratio = dataset_opt.get("dataset_enlarge_ratio", 1) if dataset_opt["phase"] == "train" else 1
+        ratio = (
+            dataset_opt.get("dataset_enlarge_ratio", 1) if dataset_opt["phase"] == "train" else 1
+        )
         if len(items) * ratio > LONGEST_EPOCH:
             yield (
-                f"dataset_enlarge_ratio is {ratio}, which makes an epoch of {len(items)} images one of "
+                f"dataset_enlarge_ratio is {ratio}, which makes an epoch of {len(items)} images "
+                "one of "
                 f"{len(items) * ratio:.0f}; their order is drawn at once, so it must be at most "
                 f"{LONGEST_EPOCH // len(items)}"
             )
@@ -224,14 +255,19 @@ def _check_schedule(options: Options) -> Problems:
     warmup, name = options["train"].get("warmup_iter") or 0, scheduler.__name__
     if warmup > 0 and name not in CLOSED_FORM:
         yield (
-            f"train.warmup_iter is {warmup}, but {name} continues from whatever rate the warm-up has reached and never "
-            f"comes to the base rate; leave one of them out, or use one of {', '.join(CLOSED_FORM)}."
+            f"train.warmup_iter is {warmup}, but {name} continues from whatever rate the warm-up "
+            "has reached and never "
+            "comes to the base rate; leave one of them out, or use one of "
+            f"{', '.join(CLOSED_FORM)}."
         )
     problems = list(tried(step_once, "train.scheduler"))
     yield from problems
     periods = schedule_opt.get("periods")
     if not problems and periods and sum(periods) < total_iter:
-        yield f"train.scheduler.periods {periods} end after {sum(periods)} of {total_iter} iterations (total_iter)."
+        yield (
+            f"train.scheduler.periods {periods} end after {sum(periods)} of {total_iter} "
+            "iterations (total_iter)."
+        )
 
 
 def _check_losses(options: Options) -> Problems:
@@ -257,11 +293,15 @@ def _check_losses(options: Options) -> Problems:
         yield "train has no loss to train with; give one, such as pixel_opt: {type: L1Loss}."
     elif (known := Train.read(train)).constyle_iterations < known.total_iter:
         yield (
-            "train.constyle_iter ends ConStyle's losses before total_iter and there is no loss of the "
+            "train.constyle_iter ends ConStyle's losses before total_iter and there is no loss of "
+            "the "
             "restored image, such as pixel_opt, to continue with."
         )
     elif options["dist"] and RESTORATION[0] in has and not options.get("find_unused_parameters"):
-        yield "train has no loss of the restored image; several processes then need find_unused_parameters: true."
+        yield (
+            "train has no loss of the restored image; several processes then need "
+            "find_unused_parameters: true."
+        )
 
 
 def _try_losses(options: Options, losses: Mapping[str, Any], has: tuple[str, ...]) -> Problems:
@@ -272,12 +312,15 @@ def _try_losses(options: Options, losses: Mapping[str, Any], has: tuple[str, ...
         name, taken = loss_opt.pop("type"), taken_by(loss)
         if unknown := [quantity for quantity in taken if quantity not in (*quantities, *has)]:
             yield (
-                f"train.{option}: {name} takes {', '.join(unknown)}, which {options['model_type']} does not "
+                f"train.{option}: {name} takes {', '.join(unknown)}, which "
+                f"{options['model_type']} does not "
                 f"have; there are {', '.join(has)}."
             )
         elif set(taken) <= quantities.keys() and loss is not PerceptualLoss:
             inputs = [quantities[quantity] for quantity in taken]
-            yield from tried(partial(_compute_once, loss, loss_opt, option, inputs), f"train.{option}")
+            yield from tried(
+                partial(_compute_once, loss, loss_opt, option, inputs), f"train.{option}"
+            )
 
 
 def _quantities(gt_size: object) -> dict[str, Any]:
@@ -286,11 +329,17 @@ def _quantities(gt_size: object) -> dict[str, Any]:
     if isinstance(gt_size, int) and gt_size > 0:
         side = min(gt_size, LARGEST_TRIAL)
     image, code = torch.rand(2, 3, side, side), torch.rand(2, CODE_CHANNELS)
-    values = {"queue": torch.rand(CODE_CHANNELS, 3), "codes": Codes(code, code), "negatives": Codes(code, code)}
+    values = {
+        "queue": torch.rand(CODE_CHANNELS, 3),
+        "codes": Codes(code, code),
+        "negatives": Codes(code, code),
+    }
     return dict.fromkeys(RESTORATION, image) | dict.fromkeys(("query", "positive"), code) | values
 
 
-def _compute_once(loss: Callable[..., nn.Module], loss_opt: Options, option: str, inputs: list[Any]) -> None:
+def _compute_once(
+    loss: Callable[..., nn.Module], loss_opt: Options, option: str, inputs: list[Any]
+) -> None:
     parts = by_log_name(option, loss(**loss_opt)(*inputs)).values()
     if any(not isinstance(part, torch.Tensor) or part.dim() != 0 for part in parts):
         raise ValueError("it does not give a single number.")

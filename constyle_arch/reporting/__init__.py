@@ -1,4 +1,6 @@
-"""What people look at: results of tests, pictures, training curves, the space of ConStyle's codes."""
+"""What people look at: results of tests, pictures, training curves, the space of ConStyle's
+codes.
+"""
 
 from constyle_arch.errors import UserError
 
@@ -15,4 +17,6 @@ def require_matplotlib() -> None:
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError as error:
-        raise UserError(f'Pictures are drawn with matplotlib ({error}): pip install "constyle-arch[plot]".') from error
+        raise UserError(
+            f'Pictures are drawn with matplotlib ({error}): pip install "constyle-arch[plot]".'
+        ) from error

@@ -27,16 +27,11 @@ COLUMNS = ["test", "network", "parameters (M)", f"GMACs ({SIDE}²)"]
 class Test:
     """What `results.json` says of a test.
 
-    Args:
-        name: of the test.
-        network: the architecture's name.
-        parameters: of the network.
-        gmacs: for an image of `SIDE` pixels; None where unknown.
-        images: how many each benchmark has.
-        scores: the mean of each benchmark and column; None where there is none.
-        datasets: the options of each benchmark's data set; None where the test was of an earlier version.
-        folder: where the results are.
-        suffix: what the names of restored images end in.
+    Args: name: of the test. network: the architecture's name. parameters: of the network. gmacs:
+        for an image of `SIDE` pixels; None where unknown. images: how many each benchmark has.
+        scores: the mean of each benchmark and column; None where there is none. datasets: the
+        options of each benchmark's data set; None where the test was of an earlier version. folder:
+        where the results are. suffix: what the names of restored images end in.
     """
 
     name: str
@@ -60,11 +55,14 @@ def check_tables(path: Path) -> None:
         return
     first = path.read_bytes().partition(b"\n")[0].decode(errors="replace") if path.is_file() else ""
     if [cell.strip() for cell in first.split("|")][1:-1] != COLUMNS:
-        raise DataError(f"-o: {path} is there and holds no tables of this command; choose another name.")
+        raise DataError(
+            f"-o: {path} is there and holds no tables of this command; choose another name."
+        )
 
 
 def compare(paths: Sequence[str]) -> str:
-    """Several tests in Markdown: their sizes, then a table for each metric, with the differences from the first test.
+    """Several tests in Markdown: their sizes, then a table for each metric, with the differences
+    from the first test.
 
     Args:
         paths: results folders, or `results.json` files in them.
@@ -74,11 +72,18 @@ def compare(paths: Sequence[str]) -> str:
     """
     tests = [_read(path) for path in paths]
     names = _names(tests, paths)
-    metrics = [metric for metric in _metrics(tests[0]) if all(metric in _metrics(test) for test in tests)]
+    metrics = [
+        metric for metric in _metrics(tests[0]) if all(metric in _metrics(test) for test in tests)
+    ]
     if not metrics:
         raise DataError("The results have no metric in common: " + ", ".join(map(str, paths)) + ".")
     sizes = [
-        [name, test.network, f"{test.parameters / 1e6:.3f}", "–" if test.gmacs is None else f"{test.gmacs:.2f}"]
+        [
+            name,
+            test.network,
+            f"{test.parameters / 1e6:.3f}",
+            "–" if test.gmacs is None else f"{test.gmacs:.2f}",
+        ]
         for name, test in zip(names, tests, strict=True)
     ]
     tables = [markdown_table(COLUMNS, sizes)]
@@ -86,15 +91,22 @@ def compare(paths: Sequence[str]) -> str:
     for metric in metrics:
         rows = [_row(benchmark, metric, tests) for benchmark in benchmarks]
         tables.append(f"{metric}\n\n{markdown_table(['benchmark', 'input', *names], rows)}")
-    different = [benchmark for benchmark in benchmarks if not _same_images(benchmark, metrics, tests)]
-    remarks = [f"{name} was not measured on the same images; its scores do not compare." for name in different]
+    different = [
+        benchmark for benchmark in benchmarks if not _same_images(benchmark, metrics, tests)
+    ]
+    remarks = [
+        f"{name} was not measured on the same images; its scores do not compare."
+        for name in different
+    ]
     return "\n\n".join([*tables, *remarks]) + "\n"
 
 
 def pictures(paths: Sequence[str]) -> Iterator[tuple[str, Picture]]:
-    """Every image of the tests' benchmarks as restored by each: input, results, truth, with the PSNR of each.
+    """Every image of the tests' benchmarks as restored by each: input, results, truth, with the
+    PSNR of each.
 
-    Below is a magnified crop of where the first and the last result differ most (a single one from the truth).
+    Below is a magnified crop of where the first and the last result differ most (a single one from
+    the truth).
 
     Args:
         paths: as for `compare`. The tests must have kept their images (`val.save_img: true`).
@@ -118,17 +130,27 @@ def pictures(paths: Sequence[str]) -> Iterator[tuple[str, Picture]]:
                 continue
             truth = tensor2img(sample["gt"])
             shown = {"input": tensor2img(sample["lq"])}
-            shown |= {name: decode(file.read_bytes(), file) for name, file in zip(names, files, strict=True)}
+            shown |= {
+                name: decode(file.read_bytes(), file)
+                for name, file in zip(names, files, strict=True)
+            }
             if any(image.shape != truth.shape for image in shown.values()):
-                raise DataError(f"{files[0]} and others of that name are not of the size of the benchmark's image.")
+                raise DataError(
+                    f"{files[0]} and others of that name are not of the size of the benchmark's "
+                    "image."
+                )
             scored = {f"{name} {_psnr(image, truth)}": image for name, image in shown.items()}
             one, other = shown[names[0]], shown[names[-1]] if len(names) > 1 else truth
             difference = np.abs(one.astype(np.float32) - other).sum(axis=2)
-            yield f"{benchmark}/{sample['name']}", comparison({**scored, "truth": truth}, interest=difference)
+            yield (
+                f"{benchmark}/{sample['name']}",
+                comparison({**scored, "truth": truth}, interest=difference),
+            )
             drawn += 1
     if not drawn:
         raise DataError(
-            "There is no image that all tests have kept: test with val.save_img: true (and with this version)."
+            "There is no image that all tests have kept: test with val.save_img: true (and with "
+            "this version)."
         )
 
 
@@ -155,7 +177,9 @@ def _metrics(test: Test) -> list[str]:
 
 def _row(benchmark: str, metric: str, tests: Sequence[Test]) -> list[str]:
     values = [test.scores.get(benchmark, {}).get(metric) for test in tests]
-    inputs = [test.scores[benchmark][f"{INPUT}{metric}"] for test in tests if benchmark in test.scores]
+    inputs = [
+        test.scores[benchmark][f"{INPUT}{metric}"] for test in tests if benchmark in test.scores
+    ]
     cells = [benchmark, number(inputs[0]), number(values[0])]
     for value in values[1:]:
         difference = "" if value is None or values[0] is None else f" ({value - values[0]:+.4f})"
@@ -166,8 +190,14 @@ def _row(benchmark: str, metric: str, tests: Sequence[Test]) -> list[str]:
 def _same_images(benchmark: str, metrics: Sequence[str], tests: Sequence[Test]) -> bool:
     """Whether as many images were measured, and degraded ones of the same scores."""
     tests = [test for test in tests if benchmark in test.images]
-    inputs = [[test.scores[benchmark][f"{INPUT}{metric}"] or 0 for metric in metrics] for test in tests]
-    close = all(abs(one - first) <= TOLERANCE for other in inputs for one, first in zip(other, inputs[0], strict=True))
+    inputs = [
+        [test.scores[benchmark][f"{INPUT}{metric}"] or 0 for metric in metrics] for test in tests
+    ]
+    close = all(
+        abs(one - first) <= TOLERANCE
+        for other in inputs
+        for one, first in zip(other, inputs[0], strict=True)
+    )
     return close and len({test.images[benchmark] for test in tests}) == 1
 
 
@@ -194,6 +224,8 @@ def _read(path: str) -> Test:
             suffix=str(content.get("suffix", content["name"])),
         )
     except FileNotFoundError:
-        raise DataError(f"{file} does not exist; `basicsr test` writes it into results/NAME.") from None
+        raise DataError(
+            f"{file} does not exist; `basicsr test` writes it into results/NAME."
+        ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{file} holds no results of `basicsr test`: {error!r}.") from error

@@ -20,13 +20,17 @@ def count_parameters(network: nn.Module) -> int:
 
 
 def count_gmacs(network: nn.Module, side: int = SIDE) -> float | None:
-    """Multiply-accumulates of convolutions and matrix products for an image of `side`×`side` pixels, in 10⁹.
+    """Multiply-accumulates of convolutions and matrix products for an image of `side`×`side`
+    pixels, in 10⁹.
 
-    Nothing is computed: shapes alone pass through a copy of the network. None for a network that cannot run so.
+    Nothing is computed: shapes alone pass through a copy of the network. None for a network that
+    cannot run so.
     """
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         try:
-            without_values(network).eval()(torch.empty(1, channels_of(network), side, side, device="meta"))
+            without_values(network).eval()(
+                torch.empty(1, channels_of(network), side, side, device="meta")
+            )
         except (NotImplementedError, RuntimeError):
             return None
     return counter.get_total_flops() / 2e9
@@ -44,7 +48,9 @@ def without_values(network: nn.Module) -> nn.Module:
 
 
 class PeakMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up the bytes of the tensors that are computed under it, and notes the most that live at a time."""
+    """Adds up the bytes of the tensors that are computed under it, and notes the most that live at
+    a time.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -52,7 +58,11 @@ class PeakMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.living: set[int] = set()
 
     def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Compute, and note what the results take."""
         result = func(*args, **(kwargs or {}))

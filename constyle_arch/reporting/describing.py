@@ -11,7 +11,13 @@ from constyle_arch.checkpoints.detection import foreign_network
 from constyle_arch.checkpoints.experiments import experiment_options
 from constyle_arch.checkpoints.loading import fitting_tensors, network_of, own_names
 from constyle_arch.checkpoints.published_names import NAMED_AS_RELEASED, is_published
-from constyle_arch.checkpoints.reading import StateDict, noted_window, read_checkpoint, section_of, weights_in
+from constyle_arch.checkpoints.reading import (
+    StateDict,
+    noted_window,
+    read_checkpoint,
+    section_of,
+    weights_in,
+)
 from constyle_arch.errors import OptionsError, UnknownNetworkError, UserError
 from constyle_arch.options.reading import Options, read_option_file
 from constyle_arch.registry import ARCH_REGISTRY
@@ -76,7 +82,9 @@ def _of_options(path: Path, side: int) -> Facts:
     datasets = options.get("datasets")
     for phase, dataset_opt in (datasets if isinstance(datasets, dict) else {}).items():
         if isinstance(dataset_opt, dict):
-            facts[str(phase)] = f"{dataset_opt.get('name', '')} ({dataset_opt.get('type', 'no type')})"
+            facts[str(phase)] = (
+                f"{dataset_opt.get('name', '')} ({dataset_opt.get('type', 'no type')})"
+            )
     return facts
 
 
@@ -86,25 +94,33 @@ def _of_checkpoint(
     content = read_checkpoint(path)
     facts = {"file": f"{path}, {path.stat().st_size / MEGABYTE:.1f} MB"}
     if isinstance(content.get("optimizers"), list):
-        facts |= {"holds": f"a training state: {', '.join(map(str, content))}", "iteration": str(content.get("iter"))}
+        facts |= {
+            "holds": f"a training state: {', '.join(map(str, content))}",
+            "iteration": str(content.get("iter")),
+        }
         return facts, {}
     sections = {name: section for name, section in content.items() if isinstance(section, Mapping)}
     weights = weights_in(content, str(path), key)
     if sections:
         taken = section_of(content, str(path), key)
         facts["keys"] = ", ".join(
-            f"{name} ({len(section)} tensors{', described here' if name == taken and len(sections) > 1 else ''})"
+            f"{name} ({len(section)} "
+            f"tensors{', described here' if name == taken and len(sections) > 1 else ''})"
             for name, section in sections.items()
         )
     else:
         facts["keys"] = f"none, {len(weights)} tensors"
-    facts["tensors"] = f"names {'of the publication' if is_published(weights) else 'of this package'}"
+    facts["tensors"] = (
+        f"names {'of the publication' if is_published(weights) else 'of this package'}"
+    )
     own = own_names(weights)
     try:
         name, hyperparameters = network_of(own, path, type)
     except UnknownNetworkError:
         foreign = foreign_network(weights)
-        facts["tensors"] = f"of {foreign}, not of this package" if foreign else "of no network of this package"
+        facts["tensors"] = (
+            f"of {foreign}, not of this package" if foreign else "of no network of this package"
+        )
         facts["parameters"] = _millions(sum(tensor.numel() for tensor in weights.values()))
     else:
         if name in NAMED_AS_RELEASED:
@@ -114,9 +130,13 @@ def _of_checkpoint(
         fitting_tensors(network, own, str(path))  # what `restore` would refuse is refused
         facts |= _of_network(network, name, hyperparameters, side)
     if window := noted_window(path):
-        facts["tlc"] = f"statistics are those of windows of {window} pixels, unless --tlc says otherwise"
+        facts["tlc"] = (
+            f"statistics are those of windows of {window} pixels, unless --tlc says otherwise"
+        )
     iteration = _iteration(path)
-    facts["iteration"] = "not in the file's name or its folder" if iteration is None else str(iteration)
+    facts["iteration"] = (
+        "not in the file's name or its folder" if iteration is None else str(iteration)
+    )
     return facts, weights
 
 
@@ -129,14 +149,21 @@ def _built(name: str, hyperparameters: Options) -> nn.Module:
             network: nn.Module = ARCH_REGISTRY.get(name)(**hyperparameters)
             return network
     except (TypeError, ValueError) as error:
-        raise OptionsError(f"{name} cannot be built with the options {hyperparameters}: {error}") from error
+        raise OptionsError(
+            f"{name} cannot be built with the options {hyperparameters}: {error}"
+        ) from error
 
 
 def _of_network(network: nn.Module, name: str, hyperparameters: Options, side: int) -> Facts:
-    facts = {"network": name, "options": ", ".join(f"{option} {value}" for option, value in hyperparameters.items())}
+    facts = {
+        "network": name,
+        "options": ", ".join(f"{option} {value}" for option, value in hyperparameters.items()),
+    }
     facts["parameters"] = _millions(count_parameters(network))
     if isinstance(network, GuidedNetwork):
-        facts["parameters"] += f", {_millions(count_parameters(network.encoder))} of them ConStyle's"
+        facts["parameters"] += (
+            f", {_millions(count_parameters(network.encoder))} of them ConStyle's"
+        )
     gmacs = count_gmacs(network, side)
     if gmacs is not None:
         facts["computations"] = f"{gmacs:.2f} GMACs for {side}×{side} pixels"
@@ -144,7 +171,9 @@ def _of_network(network: nn.Module, name: str, hyperparameters: Options, side: i
 
 
 def _iteration(path: Path) -> int | None:
-    """At which iteration a run of BasicSR's wrote a network: its name tells, or what else lies in its experiment."""
+    """At which iteration a run of BasicSR's wrote a network: its name tells, or what else lies in
+    its experiment.
+    """
     version = path.stem.rsplit("_", 1)[-1]
     if version.isdigit():
         return int(version)

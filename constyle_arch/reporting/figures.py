@@ -14,7 +14,8 @@ from constyle_arch.files import save_bytes_atomically
 FORMATS = (".png", ".svg")
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-"""Of Okabe and Ito, which people of any colour vision tell apart; their yellow is too pale for lines."""
+"""Of Okabe and Ito, which people of any colour vision tell apart; their yellow is too pale for
+lines."""
 
 GRAY = "#777777"
 
@@ -26,7 +27,9 @@ DOTS_PER_INCH = 130
 
 
 def colors_of(count: int) -> list[Any]:
-    """A colour for each of `count` things: those of `COLORS`, or a scale from dark to light where they run out."""
+    """A colour for each of `count` things: those of `COLORS`, or a scale from dark to light where
+    they run out.
+    """
     if count <= len(COLORS):
         return list(COLORS[:count])
     return [colormaps["viridis"](position / count) for position in range(count)]
@@ -35,15 +38,17 @@ def colors_of(count: int) -> list[Any]:
 def check_format(path: Path) -> None:
     """Check that a picture can be written under this name.
 
-    Raises:
-        UserError: it cannot, by its suffix, the folder is not there, or a file that is no figure of this package is.
+    Raises: UserError: it cannot, by its suffix, the folder is not there, or a file that is no
+        figure of this package is.
     """
     if path.suffix.lower() not in FORMATS:
         raise UserError(f"-o is {path}; a picture's name must end in {' or '.join(FORMATS)}.")
     if not path.absolute().parent.is_dir():
         raise UserError(f"-o is {path}; the folder {path.parent} does not exist, create it first.")
     if path.exists() and not _is_figure(path):
-        raise UserError(f"-o is {path}, which is there and was not drawn by this command; choose another name.")
+        raise UserError(
+            f"-o is {path}, which is there and was not drawn by this command; choose another name."
+        )
 
 
 def _is_figure(path: Path) -> bool:
@@ -67,7 +72,9 @@ def frame(axes: Axes, title: str) -> None:
 
 
 def add_legend(owner: Figure | Axes, handles: list[Any], names: list[str], **options: Any) -> None:
-    """A legend whose names are shown character by character: no formulas, and no underscore that hides one."""
+    """A legend whose names are shown character by character: no formulas, and no underscore that
+    hides one.
+    """
     legend = owner.legend(handles, [f"{number}" for number in range(len(names))], **options)
     for text, name in zip(legend.get_texts(), names, strict=True):
         text.set_parse_math(False)
@@ -82,8 +89,11 @@ def save_figure(figure: Figure, path: Path) -> None:
     """
     check_format(path)
     content = io.BytesIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "constyle-arch"}):  # nothing in it is drawn by chance
+    # nothing in it is drawn by chance
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "constyle-arch"}):
         svg = path.suffix.lower() == ".svg"
         metadata = {"Creator": MARK, "Date": None} if svg else {"Software": MARK}
-        figure.savefig(content, format=path.suffix[1:].lower(), dpi=DOTS_PER_INCH, metadata=metadata)
+        figure.savefig(
+            content, format=path.suffix[1:].lower(), dpi=DOTS_PER_INCH, metadata=metadata
+        )
     save_bytes_atomically(content.getvalue(), path)

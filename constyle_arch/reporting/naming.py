@@ -5,7 +5,9 @@ from pathlib import Path
 
 
 def distinct_names(paths: Sequence[Path]) -> list[str]:
-    """The ends of some paths, as long as it takes to tell them apart: `lq` alone, `dehaze/lq` beside `derain/lq`."""
+    """The ends of some paths, as long as it takes to tell them apart: `lq` alone, `dehaze/lq`
+    beside `derain/lq`.
+    """
     parts = [path.resolve().parts for path in paths]
     for length in range(1, max(map(len, parts), default=0)):
         names = ["/".join(own[-length:]) for own in parts]

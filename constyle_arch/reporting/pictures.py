@@ -21,15 +21,18 @@ FRAME = (0, 140, 255)
 """Orange."""
 
 
-def comparison(images: Mapping[str, Image], panel: int = PANEL, interest: NDArray[np.float32] | None = None) -> Picture:
-    """Put images of one size next to each other, each under its label and above the same crop of it, magnified.
+def comparison(
+    images: Mapping[str, Image], panel: int = PANEL, interest: NDArray[np.float32] | None = None
+) -> Picture:
+    """Put images of one size next to each other, each under its label and above the same crop of
+    it, magnified.
 
     The crop is from where `interest` is largest; a frame shows where.
 
-    Args:
-        images: label to image (H, W, 3), BGR, or (H, W), gray, 8 bits. A label may end in a score, `restored 24.31 dB`.
-        panel: longest side of an image in the picture; larger ones are scaled down.
-        interest: (H, W); left out, the detail of the image called `restored`, or else of the last one.
+    Args: images: label to image (H, W, 3), BGR, or (H, W), gray, 8 bits. A label may end in a
+        score, `restored 24.31 dB`. panel: longest side of an image in the picture; larger ones are
+        scaled down. interest: (H, W); left out, the detail of the image called `restored`, or else
+        of the last one.
 
     Returns:
         The picture, on white. Images too small to be cropped are shown without.
@@ -40,13 +43,20 @@ def comparison(images: Mapping[str, Image], panel: int = PANEL, interest: NDArra
     }
     if interest is None:
         last = [*images.values()][-1]
-        interest = _detail(next((image for label, image in images.items() if label.startswith("restored")), last))
+        interest = _detail(
+            next((image for label, image in images.items() if label.startswith("restored")), last)
+        )
     crop = _crop_with_most(interest)
     columns = []
     for label, image in images.items():
         height, width = _scale(image, panel)
-        shown = np.asarray(cv2.resize(np.asarray(image), (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-        parts = [_caption(label, width), shown if crop is None else _framed(shown, crop, width / image.shape[1])]
+        shown = np.asarray(
+            cv2.resize(np.asarray(image), (width, height), interpolation=cv2.INTER_AREA), np.uint8
+        )
+        parts = [
+            _caption(label, width),
+            shown if crop is None else _framed(shown, crop, width / image.shape[1]),
+        ]
         if crop is not None:
             parts += [np.full((GAP, width, 3), 255, np.uint8), _magnified(image, crop, width)]
         columns.append(np.vstack(parts))
@@ -63,7 +73,9 @@ def stacked(pictures: Sequence[Picture]) -> Picture:
     """Put pictures of any size below each other, on white."""
     width = max(picture.shape[1] for picture in pictures)
     rows = [
-        cv2.copyMakeBorder(picture, 0, GAP, 0, width - picture.shape[1], cv2.BORDER_CONSTANT, value=(255, 255, 255))
+        cv2.copyMakeBorder(
+            picture, 0, GAP, 0, width - picture.shape[1], cv2.BORDER_CONSTANT, value=(255, 255, 255)
+        )
         for picture in pictures
     ]
     return np.vstack(rows).astype(np.uint8)
@@ -87,7 +99,9 @@ def _crop_with_most(interest: NDArray[np.float32]) -> tuple[slice, slice] | None
     crop_height = min(height, 2 * crop_width // 3)
     if min(crop_width, crop_height) < SMALLEST_CROP:
         return None
-    sums = cv2.boxFilter(interest, -1, (crop_width, crop_height), anchor=(0, 0), borderType=cv2.BORDER_CONSTANT)
+    sums = cv2.boxFilter(
+        interest, -1, (crop_width, crop_height), anchor=(0, 0), borderType=cv2.BORDER_CONSTANT
+    )
     inside = sums[: height - crop_height + 1, : width - crop_width + 1]
     top, left = (int(place) for place in np.unravel_index(np.argmax(inside), inside.shape))
     return slice(top, top + crop_height), slice(left, left + crop_width)
@@ -112,5 +126,7 @@ def _caption(label: str, width: int) -> Picture:
     caption = np.full((CAPTION, width, 3), 255, np.uint8)
     (length, _), _ = cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)
     size = 0.5 * min(1.0, (width - 4) / max(length, 1))
-    cv2.putText(caption, label, (2, CAPTION - 8), cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), 1, cv2.LINE_AA)
+    cv2.putText(
+        caption, label, (2, CAPTION - 8), cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), 1, cv2.LINE_AA
+    )
     return caption

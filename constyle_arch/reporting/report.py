@@ -40,7 +40,8 @@ class Report:
     suffix: str = ""
 
     def write(self, folder: Path) -> None:
-        """Write `results.md` and `results.json` (means) and `results.csv` (every image) into `folder`.
+        """Write `results.md` and `results.json` (means) and `results.csv` (every image) into
+        `folder`.
 
         Raises:
             RunError: a file cannot be written.
@@ -49,7 +50,9 @@ class Report:
             save_bytes_atomically(text.encode(), folder / f"results.{suffix}")
 
     def markdown(self) -> str:
-        """A table: for each benchmark and metric the mean of the degraded images and of the restored ones."""
+        """A table: for each benchmark and metric the mean of the degraded images and of the
+        restored ones.
+        """
         header = ["benchmark", "images"]
         for metric in self.metrics:
             header += [f"{metric} input", metric]
@@ -65,19 +68,32 @@ class Report:
                     if means[column].remark():
                         remarks.append(f"{benchmark}, {column}: {means[column].remark()}.")
             rows.append([*cells, f"{self.parameters / 1e6:.3f}", gmacs])
-        text = f"# {self.name}\n\n{self.network}, weights {self.weights}\n\n{markdown_table(header, rows)}\n"
+        text = (
+            f"# {self.name}\n\n{self.network}, weights "
+            f"{self.weights}\n\n{markdown_table(header, rows)}\n"
+        )
         return text + "".join(f"\n{remark}" for remark in remarks) + ("\n" if remarks else "")
 
     def json(self) -> str:
         """The means, and what is not in them, for programs."""
         content: dict[str, Any] = {
-            key: getattr(self, key) for key in ("name", "suffix", "network", "weights", "parameters")
+            key: getattr(self, key)
+            for key in ("name", "suffix", "network", "weights", "parameters")
         }
-        content |= {"gmacs": self.gmacs, "gmacs_image_side": SIDE, "metrics": list(self.metrics), "benchmarks": {}}
+        content |= {
+            "gmacs": self.gmacs,
+            "gmacs_image_side": SIDE,
+            "metrics": list(self.metrics),
+            "benchmarks": {},
+        }
         for benchmark, scores in self.benchmarks.items():
             means = {column: asdict(mean) for column, mean in means_of(scores).items()}
             options = self.datasets.get(benchmark)
-            content["benchmarks"][benchmark] = {"images": len(scores), "scores": means, "dataset": options}
+            content["benchmarks"][benchmark] = {
+                "images": len(scores),
+                "scores": means,
+                "dataset": options,
+            }
         return json.dumps(content, indent=1)
 
     def csv(self) -> str:
@@ -88,7 +104,9 @@ class Report:
         writer.writeheader()
         for benchmark, scores in self.benchmarks.items():
             means = {column: mean.value for column, mean in means_of(scores).items()}
-            writer.writerows({"benchmark": benchmark, **row} for row in (*scores, {"image": "mean", **means}))
+            writer.writerows(
+                {"benchmark": benchmark, **row} for row in (*scores, {"image": "mean", **means})
+            )
         return text.getvalue()
 
 

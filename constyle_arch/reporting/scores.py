@@ -8,7 +8,8 @@ INPUT = "input_"
 """What the name of a metric begins with where the degraded image was measured."""
 
 Row = Mapping[str, str | float | None]
-"""An image's scores: `image` its name, `<metric>` the restored image's score, `input_<metric>` the degraded one's.
+"""An image's scores: `image` its name, `<metric>` the restored image's score, `input_<metric>` the
+degraded one's.
 
 A restored image that holds NaN or infinite numbers has no score: None.
 """
@@ -54,7 +55,9 @@ class Mean:
         """What is not in the mean, in words; empty where everything is."""
         parts = [f"{self.infinite} infinite (equal images)"] if self.infinite else []
         parts += [f"{self.undefined} undefined (images too small)"] if self.undefined else []
-        parts += [f"{self.not_finite} restored to NaN or infinite numbers"] if self.not_finite else []
+        parts += (
+            [f"{self.not_finite} restored to NaN or infinite numbers"] if self.not_finite else []
+        )
         return f"{' and '.join(parts)} of {self.count} not averaged" if parts else ""
 
 
@@ -75,14 +78,18 @@ def _score_or_nan(row: Row, column: str) -> float:
 
 
 def text_table(rows: Sequence[Row], metrics: Sequence[str]) -> str:
-    """Scores as text: a line for each image, and for each metric the input's, the restored one's and the gain."""
+    """Scores as text: a line for each image, and for each metric the input's, the restored one's
+    and the gain.
+    """
     width = max(len(str(row["image"])) for row in rows)
     header = " ".join(f"{metric + ' input':>14} {'restored':>10} {'gain':>8}" for metric in metrics)
     lines = [f"{'image':<{width}} {header}"]
     for row in rows:
         columns = [(f"{INPUT}{metric}", metric) for metric in metrics]
         pairs = [[_score_or_nan(row, column) for column in pair] for pair in columns]
-        cells = " ".join(f"{before:>14.4f} {after:>10.4f} {after - before:>+8.4f}" for before, after in pairs)
+        cells = " ".join(
+            f"{before:>14.4f} {after:>10.4f} {after - before:>+8.4f}" for before, after in pairs
+        )
         lines.append(f"{row['image']:<{width}} {cells}")
     return "\n".join(lines)
 
@@ -92,9 +99,18 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     cells = [list(header), *(list(row) for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     lines = ["| " + " | ".join(_justified(row, widths)) + " |" for row in cells]
-    rule = "|" + "|".join("-" * (width + 1) + (":" if column else "-") for column, width in enumerate(widths)) + "|"
+    rule = (
+        "|"
+        + "|".join(
+            "-" * (width + 1) + (":" if column else "-") for column, width in enumerate(widths)
+        )
+        + "|"
+    )
     return "\n".join([lines[0], rule, *lines[1:]])
 
 
 def _justified(row: Sequence[str], widths: Sequence[int]) -> list[str]:
-    return [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+    return [
+        row[0].ljust(widths[0]),
+        *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
+    ]

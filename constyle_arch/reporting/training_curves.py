@@ -43,7 +43,8 @@ TITLES = {
 UNITS = {"psnr": "dB"}
 
 NEAR_ZERO_MATTERS = ("l_", "code_", "grad_norm")
-"""Quantities whose names begin so are drawn on a logarithmic scale where their values ask for it."""
+"""Quantities whose names begin so are drawn on a logarithmic scale where their values ask for
+it."""
 
 SHARES = {"contrast_acc"}
 """Quantities from 0 to 1, drawn in that range."""
@@ -76,7 +77,8 @@ class _Panel:
 
 
 def draw(logs: Mapping[str, TrainingLog]) -> Figure:
-    """Draw what the runs logged: scores of validations, losses, the contrast's health, the learning rate.
+    """Draw what the runs logged: scores of validations, losses, the contrast's health, the learning
+    rate.
 
     Args:
         logs: by the names of the runs.
@@ -96,10 +98,17 @@ def draw(logs: Mapping[str, TrainingLog]) -> Figure:
         axes.tick_params(labelbottom=True)
     handles: list[Any] = [Line2D([], [], color=color, linewidth=2.5) for color in colors.values()]
     names = list(colors)
-    if any(not math.isfinite(value) for panel in panels for curve in panel.curves.values() for value in curve.values()):
+    if any(
+        not math.isfinite(value)
+        for panel in panels
+        for curve in panel.curves.values()
+        for value in curve.values()
+    ):
         handles.append(Line2D([], [], color=GRAY, marker="x", linestyle="none"))
         names.append("not finite")
-    add_legend(figure, handles, names, loc="outside upper center", ncols=min(4, len(names)), frameon=False)
+    add_legend(
+        figure, handles, names, loc="outside upper center", ncols=min(4, len(names)), frameon=False
+    )
     return figure
 
 
@@ -108,15 +117,21 @@ def _panels(logs: Mapping[str, TrainingLog]) -> Iterator[_Panel]:
         scores = {name: log.metrics.get(dataset, {}) for name, log in logs.items()}
         for metric in _union(scores.values()):
             unit = f" ({UNITS[metric]})" if metric in UNITS else ""
-            lower = any(log.options.get(f"val.metrics.{metric}.better") == "lower" for log in logs.values())
+            lower = any(
+                log.options.get(f"val.metrics.{metric}.better") == "lower" for log in logs.values()
+            )
             curves = {name: of_run[metric] for name, of_run in scores.items() if metric in of_run}
             yield _Panel(f"{metric}{unit}, {dataset}", curves, better=-1 if lower else 1)
     for quantity in sorted(_union(log.values for log in logs.values()), key=_rank):
         if quantity not in DASHED.values():
             title = f"{quantity}: {TITLES[quantity]}" if quantity in TITLES else quantity
-            curves = {name: log.values[quantity] for name, log in logs.items() if quantity in log.values}
+            curves = {
+                name: log.values[quantity] for name, log in logs.items() if quantity in log.values
+            }
             dashed = {name: logs[name].values.get(DASHED.get(quantity, ""), {}) for name in curves}
-            levels = {name: _collapsed(logs[name]) for name in curves if quantity == "l_contrastive"}
+            levels = {
+                name: _collapsed(logs[name]) for name in curves if quantity == "l_contrastive"
+            }
             logarithmic = quantity.startswith(NEAR_ZERO_MATTERS)
             yield _Panel(title, curves, dashed, levels, logarithmic, is_share=quantity in SHARES)
     rates = {name: log.learning_rate for name, log in logs.items()}
@@ -131,7 +146,9 @@ def _union(keys: Any) -> list[str]:
 def _rank(quantity: str) -> int:
     """Losses come first, then what `TITLES` lists in its order, then the rest."""
     known = list(TITLES)
-    return known.index(quantity) if quantity in known else len(known) * (not quantity.startswith("l_"))
+    return (
+        known.index(quantity) if quantity in known else len(known) * (not quantity.startswith("l_"))
+    )
 
 
 def _collapsed(log: TrainingLog) -> float:
@@ -158,7 +175,9 @@ def _draw_panel(panel: _Panel, axes: Axes, colors: Mapping[str, Any]) -> None:
 
 def _spans_decades(curves: Mapping[str, Curve]) -> bool:
     """Whether all values that are finite are above 0, and some ten times others."""
-    finite = [value for curve in curves.values() for value in curve.values() if math.isfinite(value)]
+    finite = [
+        value for curve in curves.values() for value in curve.values() if math.isfinite(value)
+    ]
     return bool(finite) and min(finite) > 0 and max(finite) > 10 * min(finite)
 
 
@@ -179,7 +198,9 @@ def _draw_curve(axes: Axes, curve: Curve, color: Any, style: str) -> None:
     )
     if is_long and finite.any():
         stretches = np.array_split(np.flatnonzero(finite), MEANS)
-        means = np.array([(iterations[one].mean(), values[one].mean()) for one in stretches if len(one)])
+        means = np.array(
+            [(iterations[one].mean(), values[one].mean()) for one in stretches if len(one)]
+        )
         axes.plot(*means.T, style, color=color, linewidth=1.4)
     if not finite.all():
         spoilt = iterations[~finite]
@@ -195,13 +216,23 @@ def _draw_curve(axes: Axes, curve: Curve, color: Any, style: str) -> None:
 
 
 def _mark_best(panel: _Panel, axes: Axes, colors: Mapping[str, Any]) -> None:
-    """Mark each run's best score with a star and tell it in the panel; of equals the newest, as BasicSR keeps it."""
+    """Mark each run's best score with a star and tell it in the panel; of equals the newest, as
+    BasicSR keeps it.
+    """
     stars, texts = [], []
     for name, curve in panel.curves.items():
-        finite = [(panel.better * value, iteration) for iteration, value in curve.items() if math.isfinite(value)]
+        finite = [
+            (panel.better * value, iteration)
+            for iteration, value in curve.items()
+            if math.isfinite(value)
+        ]
         if finite:
             _, best = max(finite)
-            stars += axes.plot(best, curve[best], "*", color=colors[name], markersize=11, markeredgecolor="white")
+            stars += axes.plot(
+                best, curve[best], "*", color=colors[name], markersize=11, markeredgecolor="white"
+            )
             texts.append(f"{curve[best]:.4g} at {best:,}")
     if stars:
-        add_legend(axes, stars, texts, title="best", fontsize="small", title_fontsize="small", loc="best")
+        add_legend(
+            axes, stars, texts, title="best", fontsize="small", title_fontsize="small", loc="best"
+        )

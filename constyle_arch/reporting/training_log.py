@@ -1,4 +1,6 @@
-"""What the text logs of a training run say, as numbers: BasicSR's own logs and those of this package alike."""
+"""What the text logs of a training run say, as numbers: BasicSR's own logs and those of this
+package alike.
+"""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +13,9 @@ from constyle_arch.errors import DataError
 Curve: TypeAlias = dict[int, float]
 """A quantity: its value at each iteration it was logged at, in their order."""
 
-STEP = re.compile(r"\[epoch: *[\d,]+, iter: *([\d,]+), lr:\(([^,)]*)[^)]*\)\] *(?:\[eta:[^\]]*\])?(.*)")
+STEP = re.compile(
+    r"\[epoch: *[\d,]+, iter: *([\d,]+), lr:\(([^,)]*)[^)]*\)\] *(?:\[eta:[^\]]*\])?(.*)"
+)
 VALUE = re.compile(r"(\S+): (\S+)")
 START = re.compile(r"Start training from epoch: \d+, iter: (\d+)")
 END = "End of training."
@@ -28,11 +32,10 @@ TIME = len("20240131_235959")
 class TrainingLog:
     """The numbers of a training run; they may be infinite or no numbers, as they were logged.
 
-    Args:
-        options: the run's, as it logged them when it was last started: `train.total_iter` to `"400"`.
-        learning_rate: of the first group of parameters.
-        values: losses and the like by their names in the log, `l_pix` or `contrast_acc`.
-        metrics: the scores of validations by data set, then by metric.
+    Args: options: the run's, as it logged them when it was last started: `train.total_iter` to
+        `"400"`. learning_rate: of the first group of parameters. values: losses and the like by
+        their names in the log, `l_pix` or `contrast_acc`. metrics: the scores of validations by
+        data set, then by metric.
     """
 
     options: dict[str, str] = field(default_factory=dict)
@@ -56,8 +59,9 @@ class TrainingLog:
 def read_training_log(path: Path) -> TrainingLog:
     """Read a run's log, or all of those in an experiment's folder.
 
-    A resumed run has a log for each start. It continued from a saved state, so a later log takes the place
-    of all that an earlier one has after that state. A last line without an end is still being written, and left out.
+    A resumed run has a log for each start. It continued from a saved state, so a later log takes
+    the place of all that an earlier one has after that state. A last line without an end is still
+    being written, and left out.
 
     Args:
         path: an experiment's folder, or a log file.
@@ -66,17 +70,25 @@ def read_training_log(path: Path) -> TrainingLog:
         DataError: there is no log, it cannot be read, or it has no training step.
     """
     if not path.exists():
-        raise DataError(f"{path} does not exist; give an experiment's folder, experiments/NAME, or a log file.")
+        raise DataError(
+            f"{path} does not exist; give an experiment's folder, experiments/NAME, or a log file."
+        )
     files = [path]
     if path.is_dir():
         files = sorted(path.glob("train_*.log"), key=lambda file: file.stem[-TIME:])
         if not files:
-            raise DataError(f"{path} holds no log train_*.log; give the folder of a training run, experiments/NAME.")
+            raise DataError(
+                f"{path} holds no log train_*.log; give the folder of a training run, "
+                "experiments/NAME."
+            )
     log = TrainingLog()
     for file in files:
         _read_file(file, log)
     if not log.learning_rate:
-        raise DataError(f"{path} has no training step; wanted: a training's log, of logger.print_freq steps at least.")
+        raise DataError(
+            f"{path} has no training step; wanted: a training's log, of logger.print_freq steps "
+            "at least."
+        )
     return log
 
 
@@ -149,18 +161,28 @@ class _Reader:
         self.log.metrics.setdefault(dataset, {}).setdefault(metric, {})[iteration] = score
 
     def _iteration_of_validation(self) -> int:
-        """The log does not tell it: it is the next one that `val.val_freq` divides, or the run's last."""
+        """The log does not tell it: it is the next one that `val.val_freq` divides, or the run's
+        last.
+        """
         if self.ended:
             return self._whole("train.total_iter") or self.iteration
         frequency = self._whole("val.val_freq")
         if not frequency:
             return self.iteration
-        earlier = [iteration for curve in self.log.metrics.get(self.dataset, {}).values() for iteration in curve]
-        first_possible = max([self.iteration, (self.start or 0) + 1, *(iteration + 1 for iteration in earlier)])
+        earlier = [
+            iteration
+            for curve in self.log.metrics.get(self.dataset, {}).values()
+            for iteration in curve
+        ]
+        first_possible = max(
+            [self.iteration, (self.start or 0) + 1, *(iteration + 1 for iteration in earlier)]
+        )
         return -(-first_possible // frequency) * frequency
 
     def _whole(self, option: str) -> int:
-        """An option that is a whole number, which may be written as 4e5; 0 where it is not in the log."""
+        """An option that is a whole number, which may be written as 4e5; 0 where it is not in the
+        log.
+        """
         return int(_number(self.log.options.get(option, "")) or 0)
 
     def _note_option(self, line: str) -> None:

@@ -1,1 +1,3 @@
-"""A run: its folder, resuming, random numbers, interruption, progress, validation and what was measured."""
+"""A run: its folder, resuming, random numbers, interruption, progress, validation and what was
+measured.
+"""

@@ -23,7 +23,9 @@ _held: dict[Path, BaseFileLock] = {}
 
 
 class Found(NamedTuple):
-    """A training state to resume from: its file, its content, and the options changed since, in words."""
+    """A training state to resume from: its file, its content, and the options changed since, in
+    words.
+    """
 
     path: Path
     state: dict[str, Any]
@@ -33,7 +35,8 @@ class Found(NamedTuple):
 def hold_experiment(folder: Path) -> None:
     """Keep other runs out of an experiment until this process ends, however it ends.
 
-    The lock lies beside the folder, which may not be there yet or may be moved away: `experiments/.NAME.running`.
+    The lock lies beside the folder, which may not be there yet or may be moved away:
+    `experiments/.NAME.running`.
 
     Raises:
         RunError: another process trains it.
@@ -43,26 +46,35 @@ def hold_experiment(folder: Path) -> None:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise RunError(f"Another process is training {folder}; stop it first, or choose another name.") from None
+        raise RunError(
+            f"Another process is training {folder}; stop it first, or choose another name."
+        ) from None
     _held[folder] = lock
 
 
 def remove_what_failed_starts_left() -> None:
-    """Remove the experiments of this process in which nothing was saved, so that the command, corrected, can run."""
+    """Remove the experiments of this process in which nothing was saved, so that the command,
+    corrected, can run.
+    """
     for folder in _held:
         remove_failed_start(folder)
 
 
 def is_failed_start(folder: Path) -> bool:
-    """Whether an experiment holds nothing but what every start writes: a log and a copy of the options.
+    """Whether an experiment holds nothing but what every start writes: a log and a copy of the
+    options.
 
     A run that fails before it has saved anything removes that; one that is killed cannot.
     """
-    return folder.is_dir() and {path for path in folder.rglob("*") if not path.is_dir()} == _written_by_starts(folder)
+    return folder.is_dir() and {
+        path for path in folder.rglob("*") if not path.is_dir()
+    } == _written_by_starts(folder)
 
 
 def remove_failed_start(folder: Path) -> None:
-    """Remove what a start wrote to an experiment in which nothing was saved; a folder that holds more stays."""
+    """Remove what a start wrote to an experiment in which nothing was saved; a folder that holds
+    more stays.
+    """
     if any(folder.rglob("*.pth")) or any(folder.rglob("*.state")):
         return
     for file in _written_by_starts(folder):
@@ -79,7 +91,8 @@ def _written_by_starts(folder: Path) -> set[Path]:
 
 
 def state_to_resume(opt: Options) -> Found | None:
-    """The state that `--auto_resume` or `path.resume_state` means; None for a run from scratch. Writes nothing.
+    """The state that `--auto_resume` or `path.resume_state` means; None for a run from scratch.
+    Writes nothing.
 
     Raises:
         CheckpointError: the state or its network cannot be read.
@@ -100,7 +113,8 @@ def state_to_resume(opt: Options) -> Found | None:
 
 
 def newest_state(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The newest training state in `folder` that is whole, as is its network; None where there are none at all.
+    """The newest training state in `folder` that is whole, as is its network; None where there are
+    none at all.
 
     Damaged ones are passed over with a message.
 
@@ -116,7 +130,9 @@ def newest_state(folder: Path) -> tuple[Path, dict[str, Any]] | None:
             errors.append(str(error))
             print(f"The state of iteration {iteration} cannot be used: {error}", flush=True)
     if errors:
-        raise CheckpointError(f"{folder} holds no training state that can be resumed from: {errors[0]}")
+        raise CheckpointError(
+            f"{folder} holds no training state that can be resumed from: {errors[0]}"
+        )
     return None
 
 
@@ -129,7 +145,9 @@ def read_state(path: Path) -> dict[str, Any]:
     state = dict(read_checkpoint(path))
     wrong = [key for key, kind in STATE_KEYS.items() if not isinstance(state.get(key), kind)]
     if wrong or not isinstance(state.get("options", {}), dict):
-        raise CheckpointError(f"{path} is no training state; it lacks {', '.join(sorted(wrong)) or 'options'}.")
+        raise CheckpointError(
+            f"{path} is no training state; it lacks {', '.join(sorted(wrong)) or 'options'}."
+        )
     read_checkpoint(network_of(path, state["iter"]))
     return state
 
@@ -156,18 +174,23 @@ def set_aside_after(home: Path, iteration: int) -> None:
 
 
 def remove_old_checkpoints(paths: Mapping[str, Any], iteration: int, keep: int) -> None:
-    """Remove all but the newest checkpoints up to an iteration, with their states; `best` and `latest` stay.
+    """Remove all but the newest checkpoints up to an iteration, with their states; `best` and
+    `latest` stay.
 
-    Args:
-        paths: `path` of the run's options.
-        iteration: whose checkpoint has been written completely; what an earlier run left of later ones is not touched.
-        keep: how many checkpoints are left.
+    Args: paths: `path` of the run's options. iteration: whose checkpoint has been written
+        completely; what an earlier run left of later ones is not touched. keep: how many
+        checkpoints are left.
     """
     models, states = Path(paths["models"]), Path(paths["training_states"])
     written = [*models.glob("net_g_*.pth"), *states.glob("*.state")]
     numbers = {path: path.stem.removeprefix("net_g_") for path in written}
-    saved = {int(number) for number in numbers.values() if number.isdecimal() and int(number) <= iteration}
+    saved = {
+        int(number)
+        for number in numbers.values()
+        if number.isdecimal() and int(number) <= iteration
+    }
     old = sorted(saved)[:-keep]
-    for path in sorted(written, key=lambda path: path.suffix, reverse=True):  # a state never stands without its network
+    # a state never stands without its network
+    for path in sorted(written, key=lambda path: path.suffix, reverse=True):
         if numbers[path].isdecimal() and int(numbers[path]) in old:
             path.unlink(missing_ok=True)

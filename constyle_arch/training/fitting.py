@@ -27,17 +27,20 @@ ALIGNMENT = 16
 """Crops have a multiple of this many pixels a side: ConStyle's encoder halves four times."""
 
 HELD_OUT_SHARE, HELD_OUT_MOST = 10, 12
-"""One clean image of so many validates, two where there are at least six, and at most so many in all."""
+"""One clean image of so many validates, two where there are at least six, and at most so many in
+all."""
 
 VALIDATIONS_LEAST = 4
 VALIDATION_SHARE = 0.15
 """Of the time, at most, as far as at least `VALIDATIONS_LEAST` are left."""
 
 BESIDES = 1.15
-"""A training's time over that of its steps: reading images, saving, logging. A guess on the safe side."""
+"""A training's time over that of its steps: reading images, saving, logging. A guess on the safe
+side."""
 
 ENOUGH_FOR_SMALL = 2000
-"""Iterations below which the small network, where it starts from nothing, is behind the tiny one."""
+"""Iterations below which the small network, where it starts from nothing, is behind the tiny
+one."""
 
 
 @dataclass(frozen=True)
@@ -100,13 +103,17 @@ def fit(
 
 def _first_settings(name: str, task: str, data: OwnData, size: str) -> Settings:
     if data.clean < 2:
-        raise DataError(f"--gt {data.gt} has {data.clean} image; a training needs 2 at least, one of them to validate.")
+        raise DataError(
+            f"--gt {data.gt} has {data.clean} image; a training needs 2 at least, one of them to "
+            "validate."
+        )
     gpu = torch.cuda.is_available()
     wanted = 128 if gpu or task == "dehaze" else SIZES[size].crop
     crop = min(wanted, data.shortest) // ALIGNMENT * ALIGNMENT
     if crop < 2 * ALIGNMENT:
         raise DataError(
-            f"The shortest side of the images is {data.shortest} pixels; {2 * ALIGNMENT} are the least to train on."
+            f"The shortest side of the images is {data.shortest} pixels; {2 * ALIGNMENT} are the "
+            "least to train on."
         )
     held_out = min(max(round(data.clean / HELD_OUT_SHARE), 1 + (data.clean >= 6)), HELD_OUT_MOST)
     settings = Settings(
@@ -123,8 +130,12 @@ def _first_settings(name: str, task: str, data: OwnData, size: str) -> Settings:
     return replace(settings, batch=_fitting_batch(settings))
 
 
-def _in_time(settings: Settings, timing: Timing, minutes: float | None, iterations: int | None) -> Settings:
-    """As many iterations as were asked for or as the time allows, and validations that do not eat it up."""
+def _in_time(
+    settings: Settings, timing: Timing, minutes: float | None, iterations: int | None
+) -> Settings:
+    """As many iterations as were asked for or as the time allows, and validations that do not eat
+    it up.
+    """
     if iterations is not None:
         return replace(settings, iterations=iterations, validations=min(VALIDATIONS, iterations))
     seconds = 60 * (minutes or 0)
@@ -136,8 +147,10 @@ def _in_time(settings: Settings, timing: Timing, minutes: float | None, iteratio
     if possible < 10 * VALIDATIONS:
         least = replace(settings, iterations=10 * VALIDATIONS)
         raise OptionsError(
-            f"--minutes {minutes:g} is not enough: a step takes {timing.step:.2f} s here and {least.iterations} are "
-            f"the least that make sense, which is {timing.minutes(least):.1f} minutes. Give more, or a smaller --size."
+            f"--minutes {minutes:g} is not enough: a step takes {timing.step:.2f} s here and "
+            f"{least.iterations} are "
+            f"the least that make sense, which is {timing.minutes(least):.1f} minutes. Give more, "
+            "or a smaller --size."
         )
     return replace(settings, iterations=round_down(possible))
 
@@ -178,7 +191,11 @@ def _timed(settings: Settings) -> Timing:
         side = min(math.isqrt(settings.data.pixels) // ALIGNMENT * ALIGNMENT, 512)
         model.feed_data({"lq": torch.rand(1, 3, side, side)})
         restoring = _seconds_of(model.test, device)
-        name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU with {available_cores()} cores"
+        name = (
+            torch.cuda.get_device_name()
+            if device.type == "cuda"
+            else f"CPU with {available_cores()} cores"
+        )
         return Timing(
             step=seconds,
             megapixel=restoring / side**2 * 1e6,
@@ -203,7 +220,9 @@ def _model(settings: Settings) -> Iterator[Any]:
         yield model
 
 
-def _seconds_of(work: Callable[[], object], device: torch.device, least: int = 3, enough: float = 4.0) -> float:
+def _seconds_of(
+    work: Callable[[], object], device: torch.device, least: int = 3, enough: float = 4.0
+) -> float:
     """What `work` takes, once it is warm: the median of a few."""
     work()
     taken: list[float] = []

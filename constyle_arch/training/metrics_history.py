@@ -1,4 +1,6 @@
-"""What validations measured during a training run: the one record that decides which network is the best."""
+"""What validations measured during a training run: the one record that decides which network is the
+best.
+"""
 
 import json
 import math
@@ -25,11 +27,17 @@ class MetricsHistory:
         if self.path.is_file():
             try:
                 self.records = [
-                    {"dataset": str(record["dataset"]), "iter": int(record["iter"]), "scores": dict(record["scores"])}
+                    {
+                        "dataset": str(record["dataset"]),
+                        "iter": int(record["iter"]),
+                        "scores": dict(record["scores"]),
+                    }
                     for record in json.loads(self.path.read_text(encoding="utf-8"))
                 ]
             except (ValueError, TypeError, KeyError) as error:
-                raise RunError(f"{self.path} is damaged ({error}); remove it to continue without it.") from error
+                raise RunError(
+                    f"{self.path} is damaged ({error}); remove it to continue without it."
+                ) from error
 
     def forget_after(self, iteration: int) -> None:
         """Drop what was measured after `iteration`, where a run is resumed."""
@@ -37,7 +45,9 @@ class MetricsHistory:
 
     def has(self, dataset: str, iteration: int) -> bool:
         """Whether `dataset` was validated at `iteration`."""
-        return any(record["dataset"] == dataset and record["iter"] == iteration for record in self.records)
+        return any(
+            record["dataset"] == dataset and record["iter"] == iteration for record in self.records
+        )
 
     def add(self, dataset: str, iteration: int, scores: Mapping[str, float | None]) -> None:
         """Note the mean scores of a validation; None where there is no mean."""
@@ -52,7 +62,8 @@ class MetricsHistory:
         save_bytes_atomically(json.dumps(self.records, indent=1).encode(), self.path)
 
     def best(self, metrics: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
-        """For each data set and metric the best value and its iteration, the newest of equals, as BasicSR keeps them.
+        """For each data set and metric the best value and its iteration, the newest of equals, as
+        BasicSR keeps them.
 
         A metric that was never measured is left out.
 

@@ -1,4 +1,6 @@
-"""What is in somebody's folders of photographs: how names match, how many images there are and how large."""
+"""What is in somebody's folders of photographs: how names match, how many images there are and how
+large.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,20 +16,18 @@ SIZES_READ = 500
 """Headers of at most so many images are read, spread over the folder."""
 
 FORMS = (("{}", "{}"), ("{}_*", "{}"), ("{}_*_*", "{}"))
-"""How degraded and clean names usually correspond; what all names of a side have in common is tried besides."""
+"""How degraded and clean names usually correspond; what all names of a side have in common is tried
+besides."""
 
 
 @dataclass(frozen=True)
 class OwnData:
     """Photographs to train on.
 
-    Attributes:
-        gt, lq: where the clean and the degraded ones lie; None where clean ones are degraded as they are read.
-        lq_name, gt_name: forms of their names, see `data.pairing`.
-        clean: how many clean images there are.
-        pairs: how many degraded ones.
-        shortest: the shortest side of any, in pixels.
-        pixels: of a usual one.
+    Attributes: gt, lq: where the clean and the degraded ones lie; None where clean ones are
+        degraded as they are read. lq_name, gt_name: forms of their names, see `data.pairing`.
+        clean: how many clean images there are. pairs: how many degraded ones. shortest: the
+        shortest side of any, in pixels. pixels: of a usual one.
     """
 
     gt: str
@@ -40,7 +40,9 @@ class OwnData:
     pixels: int
 
 
-def look_at(gt: str, lq: str | None, lq_name: str | None = None, gt_name: str | None = None) -> OwnData:
+def look_at(
+    gt: str, lq: str | None, lq_name: str | None = None, gt_name: str | None = None
+) -> OwnData:
     """Find out what is in the folders or LMDBs `gt` and `lq`.
 
     Args:
@@ -61,8 +63,13 @@ def look_at(gt: str, lq: str | None, lq_name: str | None = None, gt_name: str | 
     forms = given or _matching_forms(degraded.names, clean.names)
     matching = compare_names(degraded.names, clean.names, *forms)
     if matching.problems:
-        found = "; ".join(f"{len(names)} {what}: {listed(names, 3)}" for what, names in matching.problems.items())
-        raise DataError(f"{found}. --lq-name and --gt-name say how names correspond, e.g. 'rain-{{}}' 'norain-{{}}'.")
+        found = "; ".join(
+            f"{len(names)} {what}: {listed(names, 3)}" for what, names in matching.problems.items()
+        )
+        raise DataError(
+            f"{found}. --lq-name and --gt-name say how names correspond, e.g. 'rain-{{}}' "
+            f"'norain-{{}}'."
+        )
     sizes = []
     for lq_image, gt_image in _spread(matching.pairs):
         sizes.append(_size(degraded, lq_image))

@@ -14,20 +14,26 @@ VALIDATIONS = 10
 TASKS = ("denoise", "derain", "dehaze", "deblur")
 
 WITHOUT_PAIRS = {
-    "denoise": "- {type: noise, sigma: [0, 50]}  # standard deviation in 1/255, drawn for each crop",
-    "derain": "- {type: rain, density: [0.002, 0.01], length: [10, 30], angle: [-30, 30], brightness: [0.3, 0.8]}",
+    "denoise": "- {type: noise, sigma: [0, 50]}  # standard deviation in 1/255, drawn for each "
+    "crop",
+    "derain": "- {type: rain, density: [0.002, 0.01], length: [10, 30], angle: [-30, 30], "
+    "brightness: [0.3, 0.8]}",
     "dehaze": "- {type: haze, beta: [0.6, 2.2], airlight: [0.7, 1.0]}",
     "deblur": "- {type: motion_blur, length: [1, 15], angle: [0, 180], turn: [-45, 45]}",
 }
-"""How clean photographs are degraded where there are no degraded ones; docs/data.md explains the quantities."""
+"""How clean photographs are degraded where there are no degraded ones; docs/data.md explains the
+quantities."""
 
 TURNED = ("denoise", "dehaze")
-"""Tasks whose crops may be turned by right angles: rain falls, and a camera's shake has a direction."""
+"""Tasks whose crops may be turned by right angles: rain falls, and a camera's shake has a
+direction."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """A network and how it is trained: its options as they stand in a file, and the rate it begins with."""
+    """A network and how it is trained: its options as they stand in a file, and the rate it begins
+    with.
+    """
 
     network: str
     rate: float
@@ -58,7 +64,8 @@ SIZES = {
         batch=16,
     ),
 }
-"""`small` is the network of those that come trained; `base` is the paper's ConStyle-NAFNet with its recipe's batch."""
+"""`small` is the network of those that come trained; `base` is the paper's ConStyle-NAFNet with its
+recipe's batch."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +109,13 @@ def option_file(settings: Settings) -> str:
     constant = total // 4
     # an average over a tenth of the training, at most over a thousand steps
     decay = 1 - min(max(round(10 / total, 4), 0.001), 0.1)
-    queue = 2 ** min(max(round(math.log2(32 * data.pairs)), 9), 12 if settings.size != "base" else 16)
+    queue = 2 ** min(
+        max(round(math.log2(32 * data.pairs)), 9), 12 if settings.size != "base" else 16
+    )
     ratio = max(math.ceil(200 * settings.batch / data.pairs), 1)
-    start = f"{settings.start}  # it comes trained; ~ starts from nothing" if settings.start else "~"
+    start = (
+        f"{settings.start}  # it comes trained; ~ starts from nothing" if settings.start else "~"
+    )
     return f"""\
 # {settings.task} with photographs of one's own, written by `basicsr init`: change what you like.
 #   basicsr check -opt FILE                             what it would do
@@ -113,7 +124,7 @@ def option_file(settings: Settings) -> str:
 #   basicsr restore --weights experiments/{settings.name} -i PHOTOS -o restored
 # Every option is explained in docs/options.md.
 
-name: {json.dumps(settings.name, ensure_ascii=False)}  # the results are in experiments/ below this name
+name: {json.dumps(settings.name, ensure_ascii=False)}  # of the folder in experiments/
 model_type: ConStyleModel
 scale: 1
 num_gpu: auto  # a GPU if there is one, else the CPU
@@ -122,7 +133,7 @@ manual_seed: 100
 datasets:
   train:
     name: train
-{_sources(settings)}    gt_size: {settings.crop}  # side of the crops; images have {data.shortest} or more
+{_sources(settings)}    gt_size: {settings.crop}  # side of the crops; images: from {data.shortest}
     use_hflip: true
     use_rot: {str(settings.task in TURNED).lower()}
     batch_size_per_gpu: {settings.batch}  # lower it where memory runs out
@@ -141,7 +152,7 @@ path:
 
 train:
   total_iter: {total}
-  amp: {"bf16  # computes in bfloat16, which was faster on this machine" if settings.amp else "off  # or bf16"}
+  amp: {"bf16  # in bfloat16, faster on this machine" if settings.amp else "off  # or bf16"}
   ema_decay: {decay:g}  # the average of the weights, which is what is validated and restored with
   optim_g:
     type: AdamW
@@ -192,16 +203,29 @@ logger:
 
 
 def _sources(settings: Settings) -> str:
-    """Where a data set's images lie, four spaces deep; paths are quoted as JSON, which YAML reads."""
+    """Where a data set's images lie, four spaces deep; paths are quoted as JSON, which YAML
+    reads.
+    """
     data = settings.data
     quoted = {key: json.dumps(value, ensure_ascii=False) for key, value in vars(data).items()}
     if data.lq is None:
-        lines = ["type: DegradedImageDataset", f"dataroot_gt: {quoted['gt']}", "degradations:  # of the clean images"]
+        lines = [
+            "type: DegradedImageDataset",
+            f"dataroot_gt: {quoted['gt']}",
+            "degradations:  # of the clean images",
+        ]
         lines += [f"  {WITHOUT_PAIRS[settings.task]}"]
     else:
-        lines = ["type: PairedRestorationDataset", f"dataroot_gt: {quoted['gt']}", f"dataroot_lq: {quoted['lq']}"]
+        lines = [
+            "type: PairedRestorationDataset",
+            f"dataroot_gt: {quoted['gt']}",
+            f"dataroot_lq: {quoted['lq']}",
+        ]
         lines += [f"lq_name: {quoted['lq_name']}", f"gt_name: {quoted['gt_name']}"]
-    held_out = f"hold_out: {settings.hold_out}  # every so many-th clean image validates and is not trained on"
+    held_out = (
+        f"hold_out: {settings.hold_out}  # every so many-th clean image validates and is "
+        "not trained on"
+    )
     return "".join(f"    {line}\n" for line in (*lines, held_out))
 
 

@@ -1,4 +1,6 @@
-"""A training's line in the terminal: how far it is, its losses, speed, time left, and the best score so far."""
+"""A training's line in the terminal: how far it is, its losses, speed, time left, and the best
+score so far.
+"""
 
 import logging
 import sys
@@ -16,10 +18,11 @@ LOSSES_SHOWN_EVERY = 1.0
 
 
 class ProgressLine:
-    """Shown where standard error is a terminal, and on the first process alone; elsewhere nothing is shown.
+    """Shown where standard error is a terminal, and on the first process alone; elsewhere nothing
+    is shown.
 
-    What BasicSR logs every `logger.print_freq` iterations goes to the log file alone then; other messages appear above
-    the line.
+    What BasicSR logs every `logger.print_freq` iterations goes to the log file alone then; other
+    messages appear above the line.
 
     Args:
         name: of the run.
@@ -50,7 +53,9 @@ class ProgressLine:
         if now - self.losses_shown_at >= LOSSES_SHOWN_EVERY or iteration == self.total:
             self.losses_shown_at = now
             numbers = [f"{name} {float(loss):.4g}" for name, loss in losses.items()]
-            self.bar.set_postfix_str(", ".join([*numbers, best] if best else numbers), refresh=False)
+            self.bar.set_postfix_str(
+                ", ".join([*numbers, best] if best else numbers), refresh=False
+            )
         self.bar.update(iteration - self.bar.n)
 
     def close(self) -> None:
@@ -70,5 +75,7 @@ class ProgressLine:
 
 
 def _is_no_regular_message(record: logging.LogRecord) -> bool:
-    """Whether a message is another than those of BasicSR's `MessageLogger`, which the line stands for."""
+    """Whether a message is another than those of BasicSR's `MessageLogger`, which the line stands
+    for.
+    """
     return (record.module, record.funcName) != ("logger", "__call__")

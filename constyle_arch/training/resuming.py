@@ -42,7 +42,9 @@ def start_of(opt: dict[str, Any]) -> Start:
 
 
 def paths_of(meaning: Resuming) -> list[str]:
-    """The options with this meaning for resuming, such as `train.optim_g.type`; `.*` ends a section."""
+    """The options with this meaning for resuming, such as `train.optim_g.type`; `.*` ends a
+    section.
+    """
     training = data_set("", trains=True)
     return [*_marked(TrainingRun, meaning, ""), *_marked(training, meaning, "datasets.train.")]
 
@@ -65,7 +67,8 @@ BREAKING = ("world_size", *paths_of(REFUSED))
 """Options without which a state cannot be resumed from."""
 
 CLOSED_FORM = ("CosineAnnealingRestartCyclicLR", "CosineAnnealingRestartLR")
-"""Schedules whose rate follows from the iteration alone, so that another one can take over anywhere."""
+"""Schedules whose rate follows from the iteration alone, so that another one can take over
+anywhere."""
 
 Change = tuple[Any, Any]
 
@@ -93,10 +96,16 @@ def _flatten(path: str, value: Any, flat: dict[str, Any]) -> None:
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Change]:
-    """What differs, as (before, now); None where an option is not there. A state without options differs in nothing."""
+    """What differs, as (before, now); None where an option is not there. A state without options
+    differs in nothing.
+    """
     if not before:
         return {}
-    return {path: (before.get(path), now.get(path)) for path in {**before, **now} if before.get(path) != now.get(path)}
+    return {
+        path: (before.get(path), now.get(path))
+        for path in {**before, **now}
+        if before.get(path) != now.get(path)
+    }
 
 
 def check_changes(changed: Mapping[str, Change], scheduler: str, state: str) -> list[str]:
@@ -110,23 +119,32 @@ def check_changes(changed: Mapping[str, Change], scheduler: str, state: str) -> 
     Raises:
         OptionsError: with some of them the state cannot be resumed from.
     """
-    breaking = BREAKING if scheduler in CLOSED_FORM else (*BREAKING, "train.scheduler.*", "train.optim_g.lr")
+    breaking = (
+        BREAKING
+        if scheduler in CLOSED_FORM
+        else (*BREAKING, "train.scheduler.*", "train.optim_g.lr")
+    )
     lines = {path: f"{path}: {old!r} → {new!r}" for path, (old, new) in changed.items()}
-    broken = [line for path, line in lines.items() if any(fnmatch(path, pattern) for pattern in breaking)]
+    broken = [
+        line for path, line in lines.items() if any(fnmatch(path, pattern) for pattern in breaking)
+    ]
     if broken:
         raise OptionsError(
-            f"These options have changed since {state} was written, and the state cannot be resumed from with them:\n"
+            f"These options have changed since {state} was written, and the state cannot be "
+            "resumed from with them:\n"
             + "\n".join(f"  - {line}" for line in broken)
-            + "\nSet them back, or start again under another name (path.pretrain_network_g takes the weights along)."
+            + "\nSet them back, or start again under another name (path.pretrain_network_g takes "
+            "the weights along)."
         )
     return list(lines.values())
 
 
 def fit_state(optimizer: Optimizer) -> None:
-    """Have a state just loaded go with the optimizer that was built, whatever the one was like that wrote it.
+    """Have a state just loaded go with the optimizer that was built, whatever the one was like that
+    wrote it.
 
-    Its implementation, fused or not, is the one built, and moments lie in memory as their parameters do: fused kernels
-    pair numbers as they lie.
+    Its implementation, fused or not, is the one built, and moments lie in memory as their
+    parameters do: fused kernels pair numbers as they lie.
     """
     implementation: dict[str, Any] = {
         key: optimizer.defaults[key] for key in ("fused", "foreach") if key in optimizer.defaults
@@ -150,7 +168,8 @@ def apply_changes(
     schedulers: Sequence[LRScheduler],
     built: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Let options of the optimizer and the schedule that have changed win over the state just loaded.
+    """Let options of the optimizer and the schedule that have changed win over the state just
+    loaded.
 
     Args:
         changed: see `changes`.
@@ -159,7 +178,9 @@ def apply_changes(
         schedulers: with the state loaded.
         built: the schedules' state dicts as built from the options of now.
     """
-    optimizer_keys = [path.removeprefix("train.optim_g.") for path in changed if path.startswith("train.optim_g.")]
+    optimizer_keys = [
+        path.removeprefix("train.optim_g.") for path in changed if path.startswith("train.optim_g.")
+    ]
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             for key in optimizer_keys:
@@ -167,5 +188,8 @@ def apply_changes(
                 group["initial_lr" if key == "lr" else key] = value
     if any(path.startswith("train.scheduler.") for path in changed) or "lr" in optimizer_keys:
         for scheduler, fresh in zip(schedulers, built, strict=True):
-            progress = {key: scheduler.state_dict()[key] for key in ("last_epoch", "_step_count", "_last_lr")}
+            progress = {
+                key: scheduler.state_dict()[key]
+                for key in ("last_epoch", "_step_count", "_last_lr")
+            }
             scheduler.load_state_dict({**fresh, **progress})

@@ -30,7 +30,11 @@ def run_pipeline(command: str, flags: Sequence[str], plugins: Sequence[str] = ()
     from constyle_arch.training.experiments import remove_what_failed_starts_left
     from constyle_arch.training.interruption import handlers_put_back
 
-    sys.argv = [f"basicsr {command}", *flags]  # BasicSR reads its flags there and notes them in the experiment
+    # BasicSR reads its flags there and notes them in the experiment
+    sys.argv = [
+        f"basicsr {command}",
+        *flags,
+    ]
     pipeline = train_pipeline if command == "train" else test_pipeline
     with handlers_put_back():
         try:
@@ -55,7 +59,9 @@ def prepare_basicsr(plugins: Sequence[str] = ()) -> None:
 
 
 def _import_file(file: str, name: str) -> None:
-    """Import a Python file under `name`, so that what it defines can be pickled for loader workers."""
+    """Import a Python file under `name`, so that what it defines can be pickled for loader
+    workers.
+    """
     if not Path(file).is_file():
         raise OptionsError(f"--plugin: the file {file} does not exist.")
     spec = importlib.util.spec_from_file_location(name, file)
@@ -68,14 +74,20 @@ def _import_file(file: str, name: str) -> None:
     except UserError:
         raise
     except (Exception, SystemExit) as error:  # whatever a file of the user's does
-        raise OptionsError(f"--plugin: {file}{_line_of(error, str(spec.origin))}: {_in_words(error)}") from error
+        raise OptionsError(
+            f"--plugin: {file}{_line_of(error, str(spec.origin))}: {_in_words(error)}"
+        ) from error
 
 
 def _line_of(error: BaseException, file: str) -> str:
     """The last line of a file that an error came through."""
     if isinstance(error, SyntaxError) and error.filename == file:
         return f", line {error.lineno}"
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == file
+    ]
     return f", line {lines[-1]}" if lines else ""
 
 

@@ -17,9 +17,8 @@ class RunningMeans:
     def add(self, values: Mapping[str, Tensor], skipped: Tensor) -> None:
         """Take in a step.
 
-        Args:
-            values: what it measured, a number each, by name.
-            skipped: 1 for a step that was not finite and does not count, else 0; on the same device.
+        Args: values: what it measured, a number each, by name. skipped: 1 for a step that was not
+            finite and does not count, else 0; on the same device.
         """
         if self._logged:
             self._sums.clear()
@@ -33,6 +32,8 @@ class RunningMeans:
             )
 
     def read(self) -> dict[str, Tensor]:
-        """The means of what the newest step measured; not a number where no step counts. The next step starts over."""
+        """The means of what the newest step measured; not a number where no step counts. The next
+        step starts over.
+        """
         self._logged = True
         return {name: self._sums[name][0] / self._sums[name][1] for name in self._newest}

@@ -96,7 +96,9 @@ def step_of(options: Options, *, timed: bool) -> Step | None:
     acceleration.prepare(network)
     try:
         with PeakMemory() as memory:
-            part = torch.empty(batch // train.accumulate, channels_of(network), size, size, device="meta")
+            part = torch.empty(
+                batch // train.accumulate, channels_of(network), size, size, device="meta"
+            )
             network.train()(part).mean().backward()
     except (NotImplementedError, RuntimeError, AttributeError):  # a prompter's result has no mean
         return None
@@ -133,10 +135,14 @@ def _bytes_of(network: nn.Module) -> int:
 
 def _queue(train: Train) -> int:
     """Bytes of the queue; none where the file has no contrast."""
-    return 4 * CODE_CHANNELS * train.contrast.queue_size if "contrast" in train.model_fields_set else 0
+    return (
+        4 * CODE_CHANNELS * train.contrast.queue_size if "contrast" in train.model_fields_set else 0
+    )
 
 
-def _seconds_of_step(network: nn.Module, acceleration: Acceleration, batch: int, size: int) -> float:
+def _seconds_of_step(
+    network: nn.Module, acceleration: Acceleration, batch: int, size: int
+) -> float:
     """Seconds of a step on this CPU, from one with small crops, in proportion to their pixels."""
     acceleration.prepare(network.train())
     side = min(size, TIMED_SIDE)

@@ -18,7 +18,8 @@ from constyle_arch.errors import RunError
 from constyle_arch.reporting.scores import INPUT, Row
 
 Pictures = dict[str, NDArray[np.uint8]]
-"""`input`, `restored` and, where there is one, `clean`: (H, W, 3), BGR, or (H, W) of one channel."""
+"""`input`, `restored` and, where there is one, `clean`: (H, W, 3), BGR, or (H, W) of one
+channel."""
 
 
 @dataclass(frozen=True)
@@ -51,17 +52,16 @@ def measure(
 ) -> Iterator[Measured]:
     """Restore and score every image of a data set once, whatever the number of processes.
 
-    Process r of n takes the images r, r + n, …; process 0 receives all of them, in the data set's order, and yields
-    them. On the other processes nothing is yielded, but they must be iterated too.
+    Process r of n takes the images r, r + n, …; process 0 receives all of them, in the data set's
+    order, and yields them. On the other processes nothing is yielded, but they must be iterated
+    too.
 
-    Args:
-        restore: gives the images of a sample, as `RestorationModel.restored_images` does.
-        dataloader: of the whole data set; samples are collated one by one.
-        metrics: `val.metrics`.
-        score_input: whether to score the degraded image as well.
-        pictures_of: the numbers of the images, from 0 on, whose pictures are to be handed on.
-        progress: whether to show a progress bar.
-        until: asked on every process after each round of images; the rest is left out once it is not 0.
+    Args: restore: gives the images of a sample, as `RestorationModel.restored_images` does.
+        dataloader: of the whole data set; samples are collated one by one. metrics: `val.metrics`.
+        score_input: whether to score the degraded image as well. pictures_of: the numbers of the
+        images, from 0 on, whose pictures are to be handed on. progress: whether to show a progress
+        bar. until: asked on every process after each round of images; the rest is left out once it
+        is not 0.
 
     Raises:
         RunError: there are metrics but no clean images to measure with.
@@ -73,12 +73,16 @@ def measure(
         dataloader = DataLoader(share, batch_size=1, num_workers=dataloader.num_workers)
     samples = iter(dataloader)
     rounds = range(0, len(dataset), world_size)
-    for first in tqdm(rounds, desc=dataset.opt["name"], unit="image", disable=not progress or rank != 0):
+    for first in tqdm(
+        rounds, desc=dataset.opt["name"], unit="image", disable=not progress or rank != 0
+    ):
         sample = next(samples, None)
         measured = None
         if sample is not None:
             keep_pictures = first + rank in pictures_of
-            measured = _measured(sample, restore, metrics, score_input, keep_pictures, dataset.opt["name"])
+            measured = _measured(
+                sample, restore, metrics, score_input, keep_pictures, dataset.opt["name"]
+            )
         yield from (one for one in gathered_objects(measured) if one is not None)
         if until():
             return
@@ -97,7 +101,10 @@ def _measured(
     finite = bool(images["restored"].isfinite().all())
     pictures = {label: tensor2img(image.cpu()) for label, image in images.items()}
     if metrics and "clean" not in pictures:
-        raise RunError(f"val.metrics is set but the data set {dataset_name} has no clean images to measure with.")
+        raise RunError(
+            f"val.metrics is set but the data set {dataset_name} has no clean images to measure "
+            "with."
+        )
     row: dict[str, str | float | None] = {"image": name}
     for metric, options in metrics.items():
         if score_input:

@@ -1,7 +1,8 @@
-"""Deterministic weights: a value for every tensor of a state dict, computed from its name and shape alone.
+"""Deterministic weights: a value for every tensor of a state dict, computed from its name and shape
+alone.
 
-Used to compare two implementations of one network without shipping weights: load the same formula weights
-under the published names on both sides, run the same input, compare the outputs.
+Used to compare two implementations of one network without shipping weights: load the same formula
+weights under the published names on both sides, run the same input, compare the outputs.
 """
 
 import math
@@ -15,7 +16,8 @@ def formula_tensor(name, shape, salt=0):
     shape = tuple(shape)
     if name.endswith(("queue_ptr", "num_batches_tracked")):
         return np.zeros(shape, np.int64)
-    rng = np.random.RandomState((zlib.crc32(name.encode()) + salt) % 2**32)  # the legacy generator is frozen for good
+    # the legacy generator is frozen for good
+    rng = np.random.RandomState((zlib.crc32(name.encode()) + salt) % 2**32)
     noise = rng.standard_normal(shape).astype(np.float32)
     if len(shape) >= 2 and not name.endswith("queue"):
         fan_in = math.prod(shape[1:])

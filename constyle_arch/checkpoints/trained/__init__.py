@@ -1,7 +1,8 @@
 """Networks that come trained: their weights, a model card each, and how they are found by name.
 
-A name stands wherever a checkpoint's path may: `basicsr restore --weights denoise`, `load_network("denoise")`,
-`path.pretrain_network_g: denoise`. A file of one's own that is called so is named by a path, `./denoise`.
+A name stands wherever a checkpoint's path may: `basicsr restore --weights denoise`,
+`load_network("denoise")`, `path.pretrain_network_g: denoise`. A file of one's own that is called so
+is named by a path, `./denoise`.
 """
 
 import hashlib
@@ -26,15 +27,14 @@ CHECKSUMS = FOLDER / "SHA256SUMS"
 def located(path: str | Path) -> Path:
     """The file that is meant, everywhere that a checkpoint is named.
 
-    Args:
-        path: the name of a trained network; a file, which may not be there; or an experiment's folder, which stands
-            for its best network, or its last where none was validated.
+    Args: path: the name of a trained network; a file, which may not be there; or an experiment's
+        folder, which stands for its best network, or its last where none was validated.
 
-    Returns:
-        A path that means the same file when it is located again: `./denoise` does not become the name `denoise`.
+    Returns: A path that means the same file when it is located again: `./denoise` does not become
+        the name `denoise`.
 
-    Raises:
-        CheckpointError: the weights of that name are not those that were released, or the folder holds no network.
+    Raises: CheckpointError: the weights of that name are not those that were released, or the
+        folder holds no network.
     """
     name = str(path)
     if name not in TRAINED:
@@ -45,7 +45,9 @@ def located(path: str | Path) -> Path:
     file = FOLDER / f"{name}.safetensors"
     digest = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
     if f"{digest}  {file.name}" not in CHECKSUMS.read_text(encoding="ascii").splitlines():
-        raise CheckpointError(f"The trained network {name}, {file}, is missing or damaged; install the package again.")
+        raise CheckpointError(
+            f"The trained network {name}, {file}, is missing or damaged; install the package again."
+        )
     return file
 
 
@@ -58,7 +60,8 @@ def checkpoint_file(path: str | Path) -> Path:
     file = located(path)
     if not file.is_file():
         raise CheckpointError(
-            f"The checkpoint {file} does not exist. The networks that come trained are called {listed(list(TRAINED))}."
+            f"The checkpoint {file} does not exist. The networks that come trained are called "
+            f"{listed(list(TRAINED))}."
         )
     return file
 

@@ -77,11 +77,17 @@ def build_degradation(options: Mapping[str, Any]) -> Degradation:
 def build_degradations(options: Any) -> list[Degradation]:
     """The degradations of a data set's option `degradations`, to be applied in turn.
 
-    Raises:
-        DataError: it is no list of degradations, or one of them cannot be built; the message says which.
+    Raises: DataError: it is no list of degradations, or one of them cannot be built; the message
+        says which.
     """
-    if not isinstance(options, list) or not options or not all(isinstance(one, dict) for one in options):
-        raise DataError(f"degradations is {options!r}; it must be a list such as [{{type: noise, sigma: 25}}].")
+    if (
+        not isinstance(options, list)
+        or not options
+        or not all(isinstance(one, dict) for one in options)
+    ):
+        raise DataError(
+            f"degradations is {options!r}; it must be a list such as [{{type: noise, sigma: 25}}]."
+        )
     degradations = []
     for number, one in enumerate(options, start=1):
         try:
@@ -94,7 +100,10 @@ def build_degradations(options: Any) -> list[Degradation]:
 def _choices(options: Any) -> list[list[Degradation]]:
     """The lists of degradations of a `one_of`."""
     if not isinstance(options, list) or not all(
-        isinstance(choice, list) and all(isinstance(one, Mapping) for one in choice) for choice in options
+        isinstance(choice, list) and all(isinstance(one, Mapping) for one in choice)
+        for choice in options
     ):
-        raise ValueError(f"choices is {options!r}; it must list lists such as [{{type: noise, sigma: 25}}].")
+        raise ValueError(
+            f"choices is {options!r}; it must list lists such as [{{type: noise, sigma: 25}}]."
+        )
     return [[build_degradation(one) for one in choice] for choice in options]

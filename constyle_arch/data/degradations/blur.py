@@ -26,15 +26,14 @@ RADII = {"choice": [3, 4, 5, 6, 7, 8, 9, 10]}
 class Blur(Degradation):
     """Blur by a kernel of Real-ESRGAN (arXiv 2107.10833, section 3.1), as BasicSR computes it.
 
-    With d the distance from the middle in units of sigma, the kernel is exp(−d²/2) (`gaussian`), exp(−d^(2·beta)/2)
-    (`generalized`: peaked for beta below 1, flat above) or 1 / (1 + d^(2·beta)) (`plateau`).
+    With d the distance from the middle in units of sigma, the kernel is exp(−d²/2) (`gaussian`),
+    exp(−d^(2·beta)/2) (`generalized`: peaked for beta below 1, flat above) or 1 / (1 + d^(2·beta))
+    (`plateau`).
 
-    Args:
-        sigma: width of the kernel in pixels.
-        kernel: `gaussian`, `generalized` or `plateau`.
-        isotropic: whether it is round; otherwise it has two widths, both drawn from `sigma`, in a random direction.
-        beta: exponent of the last two kernels.
-        radius: of the kernel in whole pixels, at least 1.
+    Args: sigma: width of the kernel in pixels. kernel: `gaussian`, `generalized` or `plateau`.
+        isotropic: whether it is round; otherwise it has two widths, both drawn from `sigma`, in a
+        random direction. beta: exponent of the last two kernels. radius: of the kernel in whole
+        pixels, at least 1.
     """
 
     def __init__(
@@ -46,7 +45,9 @@ class Blur(Degradation):
         radius: Any = RADII,
     ) -> None:
         if kernel not in KERNELS:
-            raise ValueError(f"kernel is {kernel!r}; it must be {', '.join(KERNELS[:-1])} or {KERNELS[-1]}.")
+            raise ValueError(
+                f"kernel is {kernel!r}; it must be {', '.join(KERNELS[:-1])} or {KERNELS[-1]}."
+            )
         self.sigma = Quantity.parse(sigma, "sigma", lowest=0.01)
         self.kernel = kernel
         self.isotropic = isotropic
@@ -58,15 +59,20 @@ class Blur(Degradation):
         """Blur an image (H, W, C); beyond its border it is taken as mirrored."""
         side = 2 * round(self.radius.draw(rng)) + 1
         along = self.sigma.draw(rng)
-        across, angle = (along, 0.0) if self.isotropic else (self.sigma.draw(rng), rng.uniform(-np.pi, np.pi))
+        across, angle = (
+            (along, 0.0) if self.isotropic else (self.sigma.draw(rng), rng.uniform(-np.pi, np.pi))
+        )
         if self.kernel == "gaussian":
             return filtered(image, bivariate_Gaussian(side, along, across, angle, isotropic=False))
         make = bivariate_generalized_Gaussian if self.kernel == "generalized" else bivariate_plateau
-        return filtered(image, make(side, along, across, angle, self.beta.draw(rng), isotropic=False))
+        return filtered(
+            image, make(side, along, across, angle, self.beta.draw(rng), isotropic=False)
+        )
 
 
 class Sinc(Degradation):
-    """The ideal low-pass filter, cut to a few pixels: edges ring and overshoot, as after sharpening and compression.
+    """The ideal low-pass filter, cut to a few pixels: edges ring and overshoot, as after sharpening
+    and compression.
 
     Source: Real-ESRGAN (arXiv 2107.10833, section 3.3).
 
@@ -87,6 +93,8 @@ class Sinc(Degradation):
 
 
 def filtered(image: FloatImage, kernel: NDArray[Any]) -> FloatImage:
-    """An image (H, W, C) under a kernel (K, K), K odd; beyond the border it is taken as mirrored."""
+    """An image (H, W, C) under a kernel (K, K), K odd; beyond the border it is taken as
+    mirrored.
+    """
     result = cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
     return np.asarray(result, np.float32).reshape(image.shape)

@@ -13,7 +13,8 @@ class Degradation(ABC):
     margin: int = 0
     """How many pixels around a crop decide what it looks like."""
     grid: int = 1
-    """A part of an image is degraded as within the whole one if it begins at a multiple of so many pixels."""
+    """A part of an image is degraded as within the whole one if it begins at a multiple of so many
+    pixels."""
 
     @abstractmethod
     def __call__(self, image: FloatImage, rng: RandomState) -> FloatImage:

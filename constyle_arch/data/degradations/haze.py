@@ -31,7 +31,8 @@ class Haze(Degradation):
 
 
 def add_haze(clean: FloatImage, depth: FloatImage, beta: float, airlight: float) -> FloatImage:
-    """Haze an image: I = J·t + A·(1 − t) with t = exp(−β·depth) (Koschmieder's law, as RESIDE uses it).
+    """Haze an image: I = J·t + A·(1 − t) with t = exp(−β·depth) (Koschmieder's law, as RESIDE uses
+    it).
 
     Args:
         clean: the photograph J (H, W, 3), values in [0, 1].
@@ -47,7 +48,9 @@ def add_haze(clean: FloatImage, depth: FloatImage, beta: float, airlight: float)
 
 
 def smooth_depth(height: int, width: int, rng: RandomState) -> FloatImage:
-    """A smooth random depth map (height, width) in [0.3, 1]: far at the top, with hills of low frequency."""
+    """A smooth random depth map (height, width) in [0.3, 1]: far at the top, with hills of low
+    frequency.
+    """
     rise = np.linspace(1, 0, height, dtype=np.float32)[:, None] * rng.uniform(0.5, 1)
     coarse = rng.random_sample((4, 4)).astype(np.float32)
     hills = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -55,10 +58,14 @@ def smooth_depth(height: int, width: int, rng: RandomState) -> FloatImage:
 
 
 def depth_from_disparity(disparity: FloatImage) -> FloatImage:
-    """Depth (H, W) in [0.3, 1] of a stereo view: the inverse of `disparity`, holes (non-finite) filled in."""
+    """Depth (H, W) in [0.3, 1] of a stereo view: the inverse of `disparity`, holes (non-finite)
+    filled in.
+    """
     holes = ~np.isfinite(disparity)
     depth = _scaled(1 / np.where(holes, disparity[~holes].max(), disparity))
-    filled = cv2.inpaint(np.round(255 * depth).astype(np.uint8), holes.astype(np.uint8), 5, cv2.INPAINT_TELEA)
+    filled = cv2.inpaint(
+        np.round(255 * depth).astype(np.uint8), holes.astype(np.uint8), 5, cv2.INPAINT_TELEA
+    )
     return np.asarray(cv2.medianBlur(filled, 5), np.float32) / np.float32(255)
 
 

@@ -14,8 +14,8 @@ from constyle_arch.images import FloatImage, to_8_bit, to_float
 class Noise(Degradation):
     """Additive white Gaussian noise, independent for each pixel and channel.
 
-    With a fixed `sigma` and `RandomState(0)` on an RGB image this is the test noise of the denoising benchmarks
-    (`np.random.seed(0)` before each image).
+    With a fixed `sigma` and `RandomState(0)` on an RGB image this is the test noise of the
+    denoising benchmarks (`np.random.seed(0)` before each image).
 
     Args:
         sigma: standard deviation in 1/255: a number, a range, or a choice.
@@ -28,8 +28,12 @@ class Noise(Degradation):
         self.gray = _share(gray)
         self.clip = clip
 
-    def __call__(self, image: FloatImage, rng: RandomState, field: RandomState | None = None) -> FloatImage:
-        """Add noise to an image (H, W, C) in [0, 1]; its pixels are drawn from `field`, left out from `rng`."""
+    def __call__(
+        self, image: FloatImage, rng: RandomState, field: RandomState | None = None
+    ) -> FloatImage:
+        """Add noise to an image (H, W, C) in [0, 1]; its pixels are drawn from `field`, left out
+        from `rng`.
+        """
         sigma = self.sigma.draw(rng)
         shape = (*image.shape[:2], 1) if _happens(self.gray, rng) else image.shape
         noisy = (image + (field or rng).normal(0, sigma / 255, shape)).astype(np.float32)
@@ -37,10 +41,11 @@ class Noise(Degradation):
 
 
 class PoissonNoise(Degradation):
-    """The noise of few photons, stronger where an image is brighter, as BasicSR and Real-ESRGAN have it.
+    """The noise of few photons, stronger where an image is brighter, as BasicSR and Real-ESRGAN
+    have it.
 
-    The image is rounded to 8 bits; of as many photons as it has different values (the next power of 2), Poisson's law
-    says how many arrive. The result is clipped to [0, 1].
+    The image is rounded to 8 bits; of as many photons as it has different values (the next power of
+    2), Poisson's law says how many arrive. The result is clipped to [0, 1].
 
     Args:
         scale: factor of the noise.
@@ -70,5 +75,7 @@ def _share(gray: float) -> float:
 
 
 def _happens(share: float, rng: RandomState) -> bool:
-    """Whether what happens to this share of images does; what always or never does uses up no randomness."""
+    """Whether what happens to this share of images does; what always or never does uses up no
+    randomness.
+    """
     return share == 1 or (share > 0 and rng.random_sample() < share)

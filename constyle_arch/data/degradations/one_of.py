@@ -9,17 +9,22 @@ from constyle_arch.images import FloatImage
 
 
 class OneOf(Degradation):
-    """One of several lists of degradations, drawn by weight, is applied in turn; an empty list leaves the image clean.
+    """One of several lists of degradations, drawn by weight, is applied in turn; an empty list
+    leaves the image clean.
 
     Args:
         choices: the lists.
         weights: how often each is drawn, relative to the others. Default: equally often.
     """
 
-    def __init__(self, choices: Sequence[Sequence[Degradation]], weights: Sequence[float] | None = None) -> None:
+    def __init__(
+        self, choices: Sequence[Sequence[Degradation]], weights: Sequence[float] | None = None
+    ) -> None:
         weights = [1.0] * len(choices) if weights is None else weights
         if not choices or len(weights) != len(choices) or not all(weight > 0 for weight in weights):
-            raise ValueError(f"weights is {weights!r}; it must list a number above 0 for each of the choices.")
+            raise ValueError(
+                f"weights is {weights!r}; it must list a number above 0 for each of the choices."
+            )
         self.choices = [list(choice) for choice in choices]
         self.shares = [weight / sum(weights) for weight in weights]
         self.margin = max(sum(one.margin for one in choice) for choice in self.choices)

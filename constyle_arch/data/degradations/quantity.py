@@ -20,7 +20,9 @@ class Quantity:
     is_range: bool
 
     @classmethod
-    def parse(cls, value: Any, option: str, lowest: float = 0, highest: float = float("inf")) -> "Quantity":
+    def parse(
+        cls, value: Any, option: str, lowest: float = 0, highest: float = float("inf")
+    ) -> "Quantity":
         """Read `25`, `[0, 50]` (uniform) or `{choice: [15, 25, 50]}`.
 
         Raises:
@@ -30,11 +32,13 @@ class Quantity:
         numbers = value["choice"] if isinstance(value, dict) and set(value) == {"choice"} else value
         numbers = list(numbers) if isinstance(numbers, list | tuple) else [numbers]
         well_formed = bool(numbers) and all(
-            isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in numbers
+            isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n)
+            for n in numbers
         )
         if not well_formed or (is_range and (len(numbers) != 2 or numbers[0] > numbers[1])):
             raise ValueError(
-                f"{option} is {value!r}; it must be a number, a range [low, high] or {{choice: [one, another]}}."
+                f"{option} is {value!r}; it must be a number, a range [low, high] or {{choice: "
+                f"[one, another]}}."
             )
         if not all(lowest <= number <= highest for number in numbers):
             raise ValueError(f"{option} is {value!r}; it must lie in [{lowest:g}, {highest:g}].")

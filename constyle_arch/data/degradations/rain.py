@@ -25,7 +25,11 @@ class Rain(Degradation):
     """
 
     def __init__(
-        self, density: Any = (0.002, 0.01), length: Any = (10, 30), angle: Any = (-30, 30), brightness: Any = (0.3, 0.8)
+        self,
+        density: Any = (0.002, 0.01),
+        length: Any = (10, 30),
+        angle: Any = (-30, 30),
+        brightness: Any = (0.3, 0.8),
     ) -> None:
         self.density = Quantity.parse(density, "density", highest=1)
         self.length = Quantity.parse(length, "length", lowest=1)

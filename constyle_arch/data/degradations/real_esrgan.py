@@ -23,10 +23,12 @@ NARROW, WIDE = {"choice": [3, 4, 5]}, {"choice": [6, 7, 8, 9, 10]}
 
 
 class RealESRGAN(Degradation):
-    """The second-order chain of Real-ESRGAN (arXiv 2107.10833, section 3), with its published numbers.
+    """The second-order chain of Real-ESRGAN (arXiv 2107.10833, section 3), with its published
+    numbers.
 
-    Blur, resizing, Gaussian or Poisson noise and JPEG, and all of it once more, milder; a sinc filter before or after
-    the last JPEG. What is degraded is the sharpened image, as there; the result has the size there was.
+    Blur, resizing, Gaussian or Poisson noise and JPEG, and all of it once more, milder; a sinc
+    filter before or after the last JPEG. What is degraded is the sharpened image, as there; the
+    result has the size there was.
 
     Args:
         sharpen: sharpen the image first (unsharp masking).
@@ -94,7 +96,9 @@ def _scale(rng: RandomState, shares: list[float], extremes: Range) -> float:
     return float(rng.choice([rng.uniform(1, high), rng.uniform(low, 1), 1], p=shares))
 
 
-def _resize(image: FloatImage, height: int, width: int, scale: float, rng: RandomState) -> FloatImage:
+def _resize(
+    image: FloatImage, height: int, width: int, scale: float, rng: RandomState
+) -> FloatImage:
     """An image at `scale` times a height and width."""
     interpolation = list(INTERPOLATIONS)[rng.randint(len(INTERPOLATIONS))]
     return resized(image, round(scale * height), round(scale * width), interpolation)

@@ -18,18 +18,22 @@ INTERPOLATIONS = {"area": cv2.INTER_AREA, "bilinear": cv2.INTER_LINEAR, "bicubic
 class Resize(Degradation):
     """Resize by a factor and back to the size there was.
 
-    Args:
-        scale: the factor; below 1 the image becomes smaller first.
-        interpolation: `area`, `bilinear` or `bicubic`, or a list from which each of the two steps draws one.
+    Args: scale: the factor; below 1 the image becomes smaller first. interpolation: `area`,
+        `bilinear` or `bicubic`, or a list from which each of the two steps draws one.
     """
 
-    def __init__(self, scale: Any = (0.25, 1), interpolation: str | Sequence[str] = tuple(INTERPOLATIONS)) -> None:
+    def __init__(
+        self, scale: Any = (0.25, 1), interpolation: str | Sequence[str] = tuple(INTERPOLATIONS)
+    ) -> None:
         self.scale = Quantity.parse(scale, "scale", lowest=0.01, highest=16)
         names = [interpolation] if isinstance(interpolation, str) else list(interpolation)
         if not names or not set(names) <= INTERPOLATIONS.keys():
-            raise ValueError(f"interpolation is {interpolation!r}; there are {', '.join(INTERPOLATIONS)}.")
+            raise ValueError(
+                f"interpolation is {interpolation!r}; there are {', '.join(INTERPOLATIONS)}."
+            )
         self.interpolations = names
-        self.margin = math.ceil(2 / min(*self.scale.values, 1.0))  # bicubic reaches two pixels of the smaller image
+        # bicubic reaches two pixels of the smaller image
+        self.margin = math.ceil(2 / min(*self.scale.values, 1.0))
 
     def __call__(self, image: FloatImage, rng: RandomState) -> FloatImage:
         """Resize an image (H, W, C) in [0, 1] there and back; what overshoots is clipped."""

@@ -15,9 +15,9 @@ from constyle_arch.images import FloatImage
 class Severity(NamedTuple):
     """What a severity of ImageNet-C's snow consists of.
 
-    `mean` and `deviation` are those of the flakes' field, which is enlarged `zoom` times; flakes are where it is above
-    `threshold`. They are smeared over `radius` pixels with weights of a Gaussian of `sigma` pixels. `kept` is the share
-    of the image that is not whitened.
+    `mean` and `deviation` are those of the flakes' field, which is enlarged `zoom` times; flakes
+    are where it is above `threshold`. They are smeared over `radius` pixels with weights of a
+    Gaussian of `sigma` pixels. `kept` is the share of the image that is not whitened.
     """
 
     mean: float
@@ -39,7 +39,8 @@ SEVERITIES = (
 
 
 class Snow(Degradation):
-    """The snow of ImageNet-C (arXiv 1903.12261): the image is whitened, and flakes are added, smeared as they fall.
+    """The snow of ImageNet-C (arXiv 1903.12261): the image is whitened, and flakes are added,
+    smeared as they fall.
 
     Flakes have a size in pixels, made for images of 224 pixels.
 
@@ -56,10 +57,14 @@ class Snow(Degradation):
         height, width = image.shape[:2]
         coarse = math.ceil(height / severity.zoom), math.ceil(width / severity.zoom)
         field = rng.normal(severity.mean, severity.deviation, coarse).astype(np.float32)
-        field = np.asarray(cv2.resize(field, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+        field = np.asarray(
+            cv2.resize(field, (width, height), interpolation=cv2.INTER_LINEAR), np.float32
+        )
         flakes = np.clip(np.where(field < severity.threshold, 0, field), 0, 1)
         kernel = falling_kernel(severity.radius, severity.sigma, rng.uniform(-135, -45))
-        flakes = np.asarray(cv2.filter2D(flakes, -1, kernel, borderType=cv2.BORDER_REPLICATE), np.float32)
+        flakes = np.asarray(
+            cv2.filter2D(flakes, -1, kernel, borderType=cv2.BORDER_REPLICATE), np.float32
+        )
         gray = image if image.shape[2] == 1 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
         whitened = severity.kept * image + (1 - severity.kept) * np.maximum(image, 1.5 * gray + 0.5)
         return np.clip(whitened + (flakes + np.rot90(flakes, 2))[..., None], 0, 1, dtype=np.float32)
@@ -68,8 +73,8 @@ class Snow(Degradation):
 def falling_kernel(radius: int, sigma: float, angle: float) -> FloatImage:
     """ImageMagick's motion blur, (4·radius + 1) pixels square, which sums to 1.
 
-    It is the half of a Gaussian that begins in the middle and goes 2·radius pixels in the direction of `angle`, in
-    degrees.
+    It is the half of a Gaussian that begins in the middle and goes 2·radius pixels in the direction
+    of `angle`, in degrees.
     """
     reach = 2 * radius
     kernel = np.zeros((2 * reach + 1, 2 * reach + 1), np.float32)

@@ -1,4 +1,6 @@
-"""The data sets of the paper: where their images lie once downloaded, and where `basicsr prepare` packs them."""
+"""The data sets of the paper: where their images lie once downloaded, and where `basicsr prepare`
+packs them.
+"""
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -24,10 +26,9 @@ class Split:
 class DataSet:
     """A public data set.
 
-    Args:
-        name: as commands, option files and `datasets/README.md` call it; also of its folder in `datasets/`.
-        splits: its parts, `train` or `test`.
-        unpacked_in: the folder in `datasets/` its download is unpacked to, where that is another one.
+    Args: name: as commands, option files and `datasets/README.md` call it; also of its folder in
+        `datasets/`. splits: its parts, `train` or `test`. unpacked_in: the folder in `datasets/`
+        its download is unpacked to, where that is another one.
     """
 
     name: str
@@ -69,7 +70,9 @@ def _rain100(kind: str, **images: int) -> DataSet:
     return DataSet(
         f"Rain100{kind}",
         {
-            part: Split(number, Plan(gt=f"{part}/norain", lq=f"{part}/rain", names=("rain-{}", "norain-{}")))
+            part: Split(
+                number, Plan(gt=f"{part}/norain", lq=f"{part}/rain", names=("rain-{}", "norain-{}"))
+            )
             for part, number in images.items()
         },
     )
@@ -98,8 +101,12 @@ DATA_SETS = {
     data_set.name: data_set
     for data_set in (
         DataSet("OTS", {"train": Split(313950, Plan(gt="clear", lq="hazy", names=_HAZY))}),
-        DataSet("SOTS", {"test": Split(500, Plan(gt="outdoor/gt", lq="outdoor/hazy", names=_HAZY))}),
-        DataSet("SOTS-indoor", {"train": Split(140, _rooms("train")), "test": Split(45, _rooms("test"))}),
+        DataSet(
+            "SOTS", {"test": Split(500, Plan(gt="outdoor/gt", lq="outdoor/hazy", names=_HAZY))}
+        ),
+        DataSet(
+            "SOTS-indoor", {"train": Split(140, _rooms("train")), "test": Split(45, _rooms("test"))}
+        ),
         DataSet(
             "GoPro",
             {
@@ -107,12 +114,18 @@ DATA_SETS = {
                 "test": Split(1111, _gopro("test")),
             },
         ),
-        DataSet("HIDE", {"test": Split(2025, Plan(gt="GT", lq="test", names=("*/{}", "{}"), spare_clean=True))}),
+        DataSet(
+            "HIDE",
+            {"test": Split(2025, Plan(gt="GT", lq="test", names=("*/{}", "{}"), spare_clean=True))},
+        ),
         _real_blur("R", "RealBlur-R_BM3D_ECC_IMCORR_centroid_itensity_ref"),
         _real_blur("J", "RealBlur-J_ECC_IMCORR_centroid_itensity_ref"),
         DataSet(
             "Rain14000",
-            {"train": Split(12600, _rain14000("training")), "test": Split(1400, _rain14000("testing"))},
+            {
+                "train": Split(12600, _rain14000("training")),
+                "test": Split(1400, _rain14000("testing")),
+            },
         ),
         DataSet("Rain13K", {"train": Split(13712, Plan(gt="train/target", lq="train/input"))}),
         _rain100("L", train=200, test=100),
@@ -126,7 +139,8 @@ DATA_SETS = {
         DataSet("Urban100", {"test": Split(100, Plan(gt="HR"))}),
     )
 }
-"""By name. Of BSD these are the images in `train` and `test`, not those in `val`, of which CBSD68 is a part."""
+"""By name. Of BSD these are the images in `train` and `test`, not those in `val`, of which CBSD68
+is a part."""
 
 SAMPLE = "sample"
 OWN_IMAGES = "Images of your own"
@@ -135,7 +149,9 @@ OWN_IMAGES = "Images of your own"
 def how_to_get(root: str) -> str:
     """Where a user reads how to get the images that are missing at `root`."""
     parts = Path(root).parts
-    name = next((name for name in (*DATA_SETS, SAMPLE) if ("datasets", name) in pairwise(parts)), None)
+    name = next(
+        (name for name in (*DATA_SETS, SAMPLE) if ("datasets", name) in pairwise(parts)), None
+    )
     if name is None:
         return f'datasets/README.md, section "{OWN_IMAGES}", says how to prepare them'
     return f'`basicsr prepare {name.lower()}` writes it; see datasets/README.md, section "{name}"'

@@ -35,39 +35,59 @@ def prepare_data_set(
         leave_out: see `packing.pack`.
         check_only: read and check, and write nothing.
 
-    Raises:
-        DataError: no part is there, a folder to write is there and is no such part or is an input, or images have
-            problems; the message names them.
+    Raises: DataError: no part is there, a folder to write is there and is no such part or is an
+        input, or images have problems; the message names them.
     """
     wanted = {name: split for name, split in data_set.splits.items() if part in (None, name)}
-    found = {name: split for name, split in wanted.items() if part or folder_of(f"{source}/{split.plan.gt}").is_dir()}
+    found = {
+        name: split
+        for name, split in wanted.items()
+        if part or folder_of(f"{source}/{split.plan.gt}").is_dir()
+    }
     if not found:
         folders = ", ".join(f"{source}/{split.plan.gt}" for split in wanted.values())
         raise DataError(
-            f"{data_set.name} is not there: none of {folders} exists. datasets/README.md, section {data_set.name}, "
+            f"{data_set.name} is not there: none of {folders} exists. datasets/README.md, section "
+            f"{data_set.name}, "
             "shows how to unpack it; --input names another folder."
         )
     for name in wanted.keys() - found.keys():
-        print(f"{data_set.name}, {name}: {source}/{wanted[name].plan.gt} is not there; this part is left out.")
+        print(
+            f"{data_set.name}, {name}: {source}/{wanted[name].plan.gt} is not there; this part is "
+            "left out."
+        )
     todo = []
     for name, split in found.items():
         plan = replace(split.plan.below(source), smallest=CROP_TO_TRAIN if name == "train" else 1)
         target = Path(output).expanduser() / name
         if not check_only and is_prepared(target):
-            print(f"{data_set.name}, {name}: {target} already exists; to make it again, name another folder by -o.")
+            print(
+                f"{data_set.name}, {name}: {target} already exists; to make it again, name "
+                "another folder by -o."
+            )
             continue
         if not check_only:
             check_target(target, plan.inputs)  # of each part, before any is begun
         todo.append((name, split, plan, target))
     for name, split, plan, target in todo:
-        report = prepare_folders(plan, target, workers=workers, leave_out=leave_out, check_only=check_only)
+        report = prepare_folders(
+            plan, target, workers=workers, leave_out=leave_out, check_only=check_only
+        )
         number = report.counts["lq" if plan.lq else "gt"]
         if number != split.images:
-            print(f"  note: {data_set.name}, {name}, was published with {split.images} such images; here are {number}.")
+            print(
+                f"  note: {data_set.name}, {name}, was published with {split.images} such images; "
+                f"here are {number}."
+            )
 
 
 def prepare_folders(
-    plan: Plan, target: Path, *, workers: int | None = None, leave_out: bool = False, check_only: bool = False
+    plan: Plan,
+    target: Path,
+    *,
+    workers: int | None = None,
+    leave_out: bool = False,
+    check_only: bool = False,
 ) -> Report:
     """Pack or check the images of a plan, and print what was found and the options to use.
 
@@ -92,6 +112,7 @@ def prepare_folders(
     print(f"  dataroot_gt: {target}/gt.lmdb")
     if plan.lq:
         print(
-            f"  dataroot_lq: {target}/lq.lmdb\n  lq_name: '{plan.names_packed[0]}'\n  gt_name: '{plan.names_packed[1]}'"
+            f"  dataroot_lq: {target}/lq.lmdb\n  lq_name: '{plan.names_packed[0]}'\n  gt_name: "
+            f"'{plan.names_packed[1]}'"
         )
     return report

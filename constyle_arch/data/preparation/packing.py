@@ -1,4 +1,6 @@
-"""Packing folders of images into LMDBs: every image checked, in parallel, resuming where it was interrupted."""
+"""Packing folders of images into LMDBs: every image checked, in parallel, resuming where it was
+interrupted.
+"""
 
 import hashlib
 from collections import defaultdict
@@ -49,13 +51,22 @@ class Report:
     def lines(self, most: int | None = None) -> str:
         """The report as text; of the names the first `most`, or all."""
         duplicates = [" = ".join(names) for names in self.digests.values() if len(names) > 1]
-        notes = {**self.notes, **({"groups of files have the same content": duplicates} if duplicates else {})}
-        lines = [", ".join(f"{count} {KINDS[side]} images" for side, count in self.counts.items()) + "."]
+        notes = {
+            **self.notes,
+            **({"groups of files have the same content": duplicates} if duplicates else {}),
+        }
+        lines = [
+            ", ".join(f"{count} {KINDS[side]} images" for side, count in self.counts.items()) + "."
+        ]
         if self.sub_images:
             cut = ", ".join(f"{count} {KINDS[side]}" for side, count in self.sub_images.items())
             lines.append(f"  packed as sub-images: {cut}")
-        lines += [f"  {len(names)} {what}: {listed(names, most)}" for what, names in self.problems.items()]
-        lines += [f"  note: {len(names)} {what}: {listed(names, most)}" for what, names in notes.items()]
+        lines += [
+            f"  {len(names)} {what}: {listed(names, most)}" for what, names in self.problems.items()
+        ]
+        lines += [
+            f"  note: {len(names)} {what}: {listed(names, most)}" for what, names in notes.items()
+        ]
         text = "\n".join(lines) + "\n"
         return text.encode(errors="backslashreplace").decode()  # names need not be UTF-8
 
@@ -64,12 +75,9 @@ class Report:
 class Packed:
     """What became of a clean image and its degraded ones.
 
-    Args:
-        name: the clean image's.
-        files: path, size in bytes and time of change (ns) of each file, which say whether it is still the same.
-        entries: what to write, by side.
-        digests: of each file's content, by its path.
-        problems: what is wrong, with which file.
+    Args: name: the clean image's. files: path, size in bytes and time of change (ns) of each file,
+        which say whether it is still the same. entries: what to write, by side. digests: of each
+        file's content, by its path. problems: what is wrong, with which file.
     """
 
     name: str
@@ -92,25 +100,27 @@ def check(plan: Plan, workers: int | None = None) -> Report:
     return report
 
 
-def pack(plan: Plan, output: str | Path, *, workers: int | None = None, leave_out: bool = False) -> Report:
+def pack(
+    plan: Plan, output: str | Path, *, workers: int | None = None, leave_out: bool = False
+) -> Report:
     """Write `lq.lmdb` and `gt.lmdb` (or `gt.lmdb` alone) below the folder `output`.
 
-    Images that stay whole are stored as they are, byte for byte; sub-images as PNG, named `<name>_s001` and so on.
-    The folder appears once it is complete: until then everything is in `<output>.unfinished`, and a run that was
-    interrupted, in whatever way, is continued there. Files that have changed or gone meanwhile are noticed.
+    Images that stay whole are stored as they are, byte for byte; sub-images as PNG, named
+    `<name>_s001` and so on.
+    The folder appears once it is complete: until then everything is in `<output>.unfinished`, and a
+    run that was interrupted, in whatever way, is continued there. Files that have changed or gone
+    meanwhile are noticed.
 
-    Args:
-        plan: what to pack.
-        output: the folder to write.
-        workers: processes that read and encode; left out, one for each core.
-        leave_out: whether to leave images out that have a problem; else the folder stays unfinished then.
+    Args: plan: what to pack. output: the folder to write. workers: processes that read and encode;
+        left out, one for each core. leave_out: whether to leave images out that have a problem;
+        else the folder stays unfinished then.
 
     Returns:
         What was found and left out.
 
-    Raises:
-        DataError: the folder already exists or is, holds or lies in an input, an image has a problem, another
-            process writes the folder, or it cannot be written; the message says how to continue.
+    Raises: DataError: the folder already exists or is, holds or lies in an input, an image has a
+        problem, another process writes the folder, or it cannot be written; the message says how to
+        continue.
     """
     output = Path(output).expanduser()
     check_target(output, plan.inputs)
@@ -132,20 +142,24 @@ def pack(plan: Plan, output: str | Path, *, workers: int | None = None, leave_ou
             if report.problems and not leave_out:
                 save_bytes_atomically(report.lines().encode(), folder.folder / "problems.txt")
                 raise DataError(
-                    f"{output} is not finished; some images cannot be used. {report.lines(NAMES_SHOWN)}"
-                    f"All names are in {folder.folder / 'problems.txt'}. Put the files right and give the same command "
+                    f"{output} is not finished; some images cannot be used. "
+                    f"{report.lines(NAMES_SHOWN)}"
+                    f"All names are in {folder.folder / 'problems.txt'}. Put the files right and "
+                    "give the same command "
                     "again, which resumes from here; or add --leave-out to do without these images."
                 )
             newest = {record["name"]: record for record in folder.records}
             packed_records = [newest[name] for name in source.order if name in newest]
             if plan.sub_image:
                 report.sub_images = {
-                    side: sum(len(record["lines"].get(side, [])) for record in packed_records) for side in source.stores
+                    side: sum(len(record["lines"].get(side, [])) for record in packed_records)
+                    for side in source.stores
                 }
             folder.finish(packed_records, report.lines())
     except (OSError, lmdb.Error) as error:
         raise DataError(
-            f"{output} cannot be written: {error}. What is done is kept; the same command resumes from there."
+            f"{output} cannot be written: {error}. What is done is kept; the same command resumes "
+            "from there."
         ) from error
     return report
 
@@ -162,7 +176,9 @@ class _Source:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.stores = {side: ImageFolder(root) for side, root in (("lq", plan.lq), ("gt", plan.gt)) if root}
+        self.stores = {
+            side: ImageFolder(root) for side, root in (("lq", plan.lq), ("gt", plan.gt)) if root
+        }
         self.not_there = self._keep_listed(Path(plan.listed_in)) if plan.listed_in else []
         for store in self.stores.values():
             if not store.names:
@@ -170,7 +186,9 @@ class _Source:
         self.groups: dict[str, list[str]] = {name: [] for name in self.stores["gt"].names}
         self.matching = Matching([], {}, [])
         if plan.lq:
-            self.matching = compare_names(self.stores["lq"].names, self.stores["gt"].names, *plan.names)
+            self.matching = compare_names(
+                self.stores["lq"].names, self.stores["gt"].names, *plan.names
+            )
             self.groups = {}
             for lq, gt in self.matching.pairs:
                 self.groups.setdefault(gt, []).append(lq)
@@ -182,9 +200,13 @@ class _Source:
     def _keep_listed(self, path: Path) -> list[str]:
         """Keep the images that a file lists; returns what it lists and is not there."""
         try:
-            wanted = {(path.parent / part).absolute() for part in path.read_text(encoding="utf-8").split()}
+            wanted = {
+                (path.parent / part).absolute() for part in path.read_text(encoding="utf-8").split()
+            }
         except OSError as error:
-            raise DataError(f"The list of images {path} cannot be read: {error.strerror}.") from error
+            raise DataError(
+                f"The list of images {path} cannot be read: {error.strerror}."
+            ) from error
         for store in self.stores.values():
             store.paths = {name: found for name, found in store.paths.items() if found in wanted}
             wanted -= set(store.paths.values())
@@ -198,7 +220,9 @@ class _Source:
         for problem, names in self.matching.problems.items():
             report.problems[problem] += names
         if not self.plan.spare_clean and self.matching.unused:
-            report.notes["clean images have no degraded one and are not packed"] += self.matching.unused
+            report.notes["clean images have no degraded one and are not packed"] += (
+                self.matching.unused
+            )
         for store in self.stores.values():
             if store.problems:
                 report.problems["names are not one file's"] += store.problems
@@ -207,14 +231,21 @@ class _Source:
         return report
 
     def still_there(self, records: list[Record]) -> dict[str, Record]:
-        """The records, by name, of images that were packed without a problem and whose files are as they were."""
+        """The records, by name, of images that were packed without a problem and whose files are as
+        they were.
+        """
         newest = {record["name"]: record for record in records if record["name"] in self.groups}
         return {
-            name: record for name, record in newest.items() if record["whole"] and record["files"] == self._files(name)
+            name: record
+            for name, record in newest.items()
+            if record["whole"] and record["files"] == self._files(name)
         }
 
     def _files(self, name: str) -> list[list[Any]]:
-        paths = [self.stores["gt"].paths[name], *(self.stores["lq"].paths[lq] for lq in self.groups[name])]
+        paths = [
+            self.stores["gt"].paths[name],
+            *(self.stores["lq"].paths[lq] for lq in self.groups[name]),
+        ]
         files = []
         for path in paths:
             status = path.stat()
@@ -228,7 +259,8 @@ class _Source:
         clean = self._read("gt", name, packed)
         if clean is None:
             packed.problems += [
-                ("are not packed without their clean image", self.stores["lq"].location(lq)) for lq in self.groups[name]
+                ("are not packed without their clean image", self.stores["lq"].location(lq))
+                for lq in self.groups[name]
             ]
             return packed
         for lq in self.groups[name]:
@@ -256,7 +288,9 @@ class _Source:
             packed.problems.append((what, location))
         else:
             suffix = Path(location).suffix.lower()
-            packed.entries.setdefault(side, []).extend(_entries(name, suffix, content, image, self.plan))
+            packed.entries.setdefault(side, []).extend(
+                _entries(name, suffix, content, image, self.plan)
+            )
         return image
 
 
@@ -294,7 +328,9 @@ def _starts(length: int, plan: Plan) -> list[int]:
 def _packed(
     source: _Source, indices: range | list[int], workers: int | None, what: str, done: int = 0
 ) -> Iterator[Packed]:
-    """What becomes of each of `indices`, computed by several processes, in order, with a progress bar."""
+    """What becomes of each of `indices`, computed by several processes, in order, with a progress
+    bar.
+    """
     if not indices:
         return
     from torch.utils.data import DataLoader  # slow to import
@@ -308,9 +344,13 @@ def _packed(
         worker_init_fn=_begin_worker,
     )
     try:
-        yield from tqdm(loader, initial=done, total=done + len(indices), desc=what, unit="image", disable=None)
+        yield from tqdm(
+            loader, initial=done, total=done + len(indices), desc=what, unit="image", disable=None
+        )
     except RuntimeError as error:  # the loader's, when a worker is gone
-        raise DataError(f"A process that reads images ended: {error}. Fewer of them (--workers) may do.") from error
+        raise DataError(
+            f"A process that reads images ended: {error}. Fewer of them (--workers) may do."
+        ) from error
 
 
 def _as_it_is(packed: Packed) -> Packed:

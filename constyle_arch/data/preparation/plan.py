@@ -10,15 +10,13 @@ from constyle_arch.errors import DataError
 class Plan:
     """What to pack.
 
-    Args:
-        gt: folder of the clean images, see `image_stores.ImageFolder`.
-        lq: folder of the degraded images; None where there are only clean ones.
-        names: forms of the degraded and of the clean names, see `pairing.compare_names`.
-        listed_in: a file with the paths of the images to pack, relative to its folder; None for all images.
-        sub_image: side of the square sub-images to cut larger images into, in pixels; 0 keeps images whole.
-        overlap: by how many pixels neighbouring sub-images overlap at least.
-        smallest: a side shorter than this many pixels is reported.
-        spare_clean: whether it is as expected that clean images have no degraded ones.
+    Args: gt: folder of the clean images, see `image_stores.ImageFolder`. lq: folder of the degraded
+        images; None where there are only clean ones. names: forms of the degraded and of the clean
+        names, see `pairing.compare_names`. listed_in: a file with the paths of the images to pack,
+        relative to its folder; None for all images. sub_image: side of the square sub-images to cut
+        larger images into, in pixels; 0 keeps images whole. overlap: by how many pixels
+        neighbouring sub-images overlap at least. smallest: a side shorter than this many pixels is
+        reported. spare_clean: whether it is as expected that clean images have no degraded ones.
 
     Raises:
         DataError: `sub_image` or `overlap` is out of its range.
@@ -35,10 +33,16 @@ class Plan:
 
     def __post_init__(self) -> None:
         if self.sub_image < 0:
-            raise DataError(f"The sub-images' size is {self.sub_image}; it must be at least 1, or 0 for whole images.")
+            raise DataError(
+                f"The sub-images' size is {self.sub_image}; it must be at least 1, or 0 for whole "
+                "images."
+            )
         if not 0 <= self.overlap < max(self.sub_image, 1):
             limit = max(self.sub_image, 1)
-            raise DataError(f"The overlap is {self.overlap}; it must be in [0, {limit}), below the sub-images' size.")
+            raise DataError(
+                f"The overlap is {self.overlap}; it must be in [0, {limit}), below the "
+                "sub-images' size."
+            )
 
     @property
     def inputs(self) -> list[str]:
@@ -54,7 +58,9 @@ class Plan:
 
     def below(self, folder: str) -> "Plan":
         """The same plan with its paths below `folder`."""
-        gt, lq, listed_in = (path and f"{folder}/{path}" for path in (self.gt, self.lq, self.listed_in))
+        gt, lq, listed_in = (
+            path and f"{folder}/{path}" for path in (self.gt, self.lq, self.listed_in)
+        )
         return replace(self, gt=str(gt), lq=lq, listed_in=listed_in)
 
     def at_home(self) -> "Plan":

@@ -33,10 +33,12 @@ TEST_PHOTOGRAPHS = ("chelsea.png", "coffee.png")
 STEREO_PAIR = ("motorcycle_left.png", "motorcycle_right.png")
 
 SHORT_SIDE = 256
-"""Photographs are reduced to this many pixels on their shorter side, so that a crop shows much of a scene."""
+"""Photographs are reduced to this many pixels on their shorter side, so that a crop shows much of a
+scene."""
 
 CHANNEL_ORDERS = ["".join(order) for order in permutations("rgb")]
-"""No degradation here has a colour, so a training photograph with its channels exchanged is as good as another one."""
+"""No degradation here has a colour, so a training photograph with its channels exchanged is as good
+as another one."""
 
 VERSIONS_TO_TRAIN = 4
 VERSIONS_TO_TEST = 3
@@ -61,15 +63,16 @@ Degrade = Callable[[Photograph, RandomState], tuple[str, FloatImage]]
 
 
 def prepare_sample(output: str, tasks: Sequence[str] = ()) -> None:
-    """Write the samples of `tasks`, or of all of them, below `output`; those that are there already are left alone.
+    """Write the samples of `tasks`, or of all of them, below `output`; those that are there already
+    are left alone.
 
-    `<task>/train` and `<task>/test` hold the folders `gt` (clean) and `lq` (degraded); `<task>/prepared/train` holds
-    the training images again, as `gt.lmdb` and `lq.lmdb`. Denoising has clean images only, as its noise is added
-    while training. A folder appears under its name once it is complete.
+    `<task>/train` and `<task>/test` hold the folders `gt` (clean) and `lq` (degraded);
+    `<task>/prepared/train` holds the training images again, as `gt.lmdb` and `lq.lmdb`. Denoising
+    has clean images only, as its noise is added while training. A folder appears under its name
+    once it is complete.
 
-    Raises:
-        UserError: scikit-image is not installed, there is no such task, `output` holds other files in a task's place,
-            or cannot be written.
+    Raises: UserError: scikit-image is not installed, there is no such task, `output` holds other
+        files in a task's place, or cannot be written.
     """
     photographs = _photograph_folder()
     degradations: dict[str, Degrade | None] = {
@@ -80,9 +83,13 @@ def prepare_sample(output: str, tasks: Sequence[str] = ()) -> None:
     }
     unknown = [task for task in tasks if task not in degradations]
     if unknown:
-        raise UserError(f"There is no sample for {listed(unknown)}; there are {', '.join(degradations)}.")
+        raise UserError(
+            f"There is no sample for {listed(unknown)}; there are {', '.join(degradations)}."
+        )
     folder = Path(output).expanduser()
-    done = [task for task in tasks or degradations if is_prepared(folder / task / "prepared" / "train")]
+    done = [
+        task for task in tasks or degradations if is_prepared(folder / task / "prepared" / "train")
+    ]
     todo = [task for task in tasks or degradations if task not in done]
     for task in todo:
         check_target(folder / task, ())
@@ -108,14 +115,19 @@ def _write_sample(photographs: Path, degrade: Degrade | None, folder: Path, task
     ):
         for side in ("gt", "lq") if degrade else ("gt",):
             (folder / part / side).mkdir(parents=True)
-        for name in tqdm(names, desc=f"{task}: photographs to {part}", unit="photograph", disable=None):
+        for name in tqdm(
+            names, desc=f"{task}: photographs to {part}", unit="photograph", disable=None
+        ):
             for stem, photograph in _versions_in_color(photographs / name, orders):
                 _write(folder / part / "gt" / f"{stem}.png", photograph.image)
                 if not degrade:
                     continue
                 for number in range(versions):
                     addition, degraded = degrade(photograph, rng)
-                    _write(folder / part / "lq" / f"{stem}_{addition or number + 1}.png", to_8_bit(degraded))
+                    _write(
+                        folder / part / "lq" / f"{stem}_{addition or number + 1}.png",
+                        to_8_bit(degraded),
+                    )
     train = folder / "train"
     names = ("{}_*_*" if task == "dehaze" else "{}_*", "{}")
     plan = Plan(gt=str(train / "gt"), lq=str(train / "lq") if degrade else None, names=names)
@@ -138,7 +150,9 @@ def _versions_in_color(path: Path, orders: Sequence[str]) -> Iterator[tuple[str,
     if image is None:
         raise UserError(f"The photograph {path} is not in this version of scikit-image.")
     scale = SHORT_SIDE / min(image.shape[:2])
-    reduced = np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+    reduced = np.asarray(
+        cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8
+    )
     for order in orders:
         stem = path.stem if order == "rgb" else f"{path.stem}-{order}"
         channels = ["bgr".index(channel) for channel in reversed(order)]
@@ -154,7 +168,9 @@ def _hazed(photographs: Path, photograph: Photograph, rng: RandomState) -> tuple
 
 
 def _depth(photographs: Path, photograph: Photograph, rng: RandomState) -> FloatImage:
-    """The stereo pair's own depth, seen from the left or mirrored to the right view; else a smooth random one."""
+    """The stereo pair's own depth, seen from the left or mirrored to the right view; else a smooth
+    random one.
+    """
     height, width = photograph.image.shape[:2]
     if photograph.file not in STEREO_PAIR:
         return smooth_depth(height, width, rng)
@@ -162,12 +178,16 @@ def _depth(photographs: Path, photograph: Photograph, rng: RandomState) -> Float
         disparity = archive["arr_0"]
     if photograph.file == "motorcycle_right.png":
         disparity = _seen_from_the_right(disparity)
-    depth = cv2.resize(depth_from_disparity(disparity), (width, height), interpolation=cv2.INTER_AREA)
+    depth = cv2.resize(
+        depth_from_disparity(disparity), (width, height), interpolation=cv2.INTER_AREA
+    )
     return np.asarray(depth, np.float32)
 
 
 def _seen_from_the_right(disparity: FloatImage) -> FloatImage:
-    """Move each pixel of the left view's disparity map to where the right view sees it; the nearest one wins."""
+    """Move each pixel of the left view's disparity map to where the right view sees it; the nearest
+    one wins.
+    """
     right = np.full_like(disparity, np.inf)
     rows, columns = np.nonzero(np.isfinite(disparity))
     values = disparity[rows, columns]

@@ -1,4 +1,6 @@
-"""The folder in which LMDBs grow until they are complete: a lock, a journal of what is on disk, and the LMDBs."""
+"""The folder in which LMDBs grow until they are complete: a lock, a journal of what is on disk, and
+the LMDBs.
+"""
 
 import json
 import os
@@ -26,7 +28,8 @@ PLAN = "plan.json"
 LOCK = ".lock"
 
 Record: TypeAlias = dict[str, Any]
-"""A line of the journal: `name`, `lines` of the meta files by side, and what else was noted with them."""
+"""A line of the journal: `name`, `lines` of the meta files by side, and what else was noted with
+them."""
 
 
 class Entry(NamedTuple):
@@ -38,7 +41,8 @@ class Entry(NamedTuple):
 
 
 class UnfinishedFolder:
-    """`<output>.unfinished`, which no other process writes meanwhile; `finish` turns it into `output`.
+    """`<output>.unfinished`, which no other process writes meanwhile; `finish` turns it into
+    `output`.
 
     A folder of the same plan is continued, one of another plan started over.
 
@@ -47,8 +51,8 @@ class UnfinishedFolder:
         plan: what is written, as plain values.
         sides: the LMDBs, `lq` and `gt` or one of them.
 
-    Raises:
-        DataError: `output` already exists, the unfinished folder is somebody else's, or another process is writing.
+    Raises: DataError: `output` already exists, the unfinished folder is somebody else's, or another
+        process is writing.
     """
 
     def __init__(self, output: Path, plan: Mapping[str, Any], sides: list[str]) -> None:
@@ -57,9 +61,13 @@ class UnfinishedFolder:
         self.sides = sides
         check_target(output, ())
         self.folder.mkdir(parents=True, exist_ok=True)
-        if any(path.name != LOCK for path in self.folder.iterdir()) and not (self.folder / JOURNAL).is_file():
+        if (
+            any(path.name != LOCK for path in self.folder.iterdir())
+            and not (self.folder / JOURNAL).is_file()
+        ):
             raise DataError(
-                f"-o: {self.folder}, which would be used meanwhile, was not written by this command; "
+                f"-o: {self.folder}, which would be used meanwhile, was not written by this "
+                "command; "
                 "choose another folder."
             )
         self._lock = FileLock(self.folder / LOCK)
@@ -85,11 +93,18 @@ class UnfinishedFolder:
         self._lock.release()
 
     def add(self, record: Record, entries: Mapping[str, list[Entry]]) -> None:
-        """Write the entries of each side, and then `record` and their lines into the journal; soon, not at once."""
+        """Write the entries of each side, and then `record` and their lines into the journal; soon,
+        not at once.
+        """
         lines = {side: [entry.line for entry in listed] for side, listed in entries.items()}
         self._pending.append(({**record, "lines": lines}, entries))
-        self._pending_bytes += sum(len(entry.content) for listed in entries.values() for entry in listed)
-        if self._pending_bytes >= COMMIT_BYTES or time.monotonic() - self._committed_at > COMMIT_SECONDS:
+        self._pending_bytes += sum(
+            len(entry.content) for listed in entries.values() for entry in listed
+        )
+        if (
+            self._pending_bytes >= COMMIT_BYTES
+            or time.monotonic() - self._committed_at > COMMIT_SECONDS
+        ):
             self.flush()
 
     def flush(self) -> None:
@@ -106,10 +121,14 @@ class UnfinishedFolder:
         self._committed_at = time.monotonic()
 
     def finish(self, records: list[Record], report: str) -> None:
-        """Complete the LMDBs with what `records` hold and nothing else, and give the folder its name."""
+        """Complete the LMDBs with what `records` hold and nothing else, and give the folder its
+        name.
+        """
         for side in self.sides:
             lines = sorted(line for record in records for line in record["lines"].get(side, []))
-            self._drop_all_but({line.rsplit(" (", 1)[0].rsplit(".", 1)[0].encode() for line in lines}, side)
+            self._drop_all_but(
+                {line.rsplit(" (", 1)[0].rsplit(".", 1)[0].encode() for line in lines}, side
+            )
             text = "".join(f"{line}\n" for line in lines)
             save_bytes_atomically(text.encode(), self.folder / f"{side}.lmdb" / "meta_info.txt")
             self._environments.pop(side).close()
@@ -120,13 +139,18 @@ class UnfinishedFolder:
             (self.output / name).unlink(missing_ok=True)
 
     def _drop_all_but(self, keys: set[bytes], side: str) -> None:
-        """Remove what an interrupted run left that is not in the journal, or whose image has gone or changed."""
+        """Remove what an interrupted run left that is not in the journal, or whose image has gone
+        or changed.
+        """
         with self._environment(side).begin(write=True) as transaction:
             there = set(transaction.cursor().iternext(values=False))
             for key in there - keys:
                 transaction.delete(key)
         if keys - there:
-            raise DataError(f"{self.folder / side}.lmdb lacks images that its journal has; choose another folder.")
+            raise DataError(
+                f"{self.folder / side}.lmdb lacks images that its journal has; choose another "
+                "folder."
+            )
 
     def _begin_anew_unless_of(self, plan: str) -> None:
         written = self.folder / PLAN
@@ -150,8 +174,11 @@ class UnfinishedFolder:
         return [json.loads(line) for line in whole]
 
     def _environment(self, side: str) -> lmdb.Environment:
-        if side not in self._environments:  # opened only now: the worker processes were forked without it
-            self._environments[side] = lmdb.open(str(self.folder / f"{side}.lmdb"), map_size=INITIAL_MAP_SIZE)
+        # opened only now: the worker processes were forked without it
+        if side not in self._environments:
+            self._environments[side] = lmdb.open(
+                str(self.folder / f"{side}.lmdb"), map_size=INITIAL_MAP_SIZE
+            )
         return self._environments[side]
 
 

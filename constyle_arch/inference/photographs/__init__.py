@@ -1,1 +1,3 @@
-"""People's own photographs: finding them, reading and writing them with all they hold, restoring them one by one."""
+"""People's own photographs: finding them, reading and writing them with all they hold, restoring
+them one by one.
+"""

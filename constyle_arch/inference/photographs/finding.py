@@ -13,7 +13,20 @@ from constyle_arch.data.pairing import compare_names
 from constyle_arch.errors import DataError, OptionsError, listed
 from constyle_arch.inference.photographs.photograph import FORMATS, NEEDED_BY, readable
 
-NOT_WRITTEN = {".avif", ".dng", ".exr", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".pdf", ".ppm", ".psd", ".svg"}
+NOT_WRITTEN = {
+    ".avif",
+    ".dng",
+    ".exr",
+    ".gif",
+    ".heic",
+    ".heif",
+    ".jp2",
+    ".jxl",
+    ".pdf",
+    ".ppm",
+    ".psd",
+    ".svg",
+}
 """A name that ends so is meant for a file, and not for a folder."""
 
 
@@ -35,54 +48,78 @@ class Job:
 
 
 def find_jobs(
-    inputs: Sequence[str], output: str, *, suffix: str = "", extension: str | None = None, compare: bool = False
+    inputs: Sequence[str],
+    output: str,
+    *,
+    suffix: str = "",
+    extension: str | None = None,
+    compare: bool = False,
 ) -> list[Job]:
     """The photographs that the inputs name, each with the file to write.
 
-    Args:
-        inputs: images, folders (searched with all that is below; hidden files are not read), or patterns such as
-            `photos/**/*.jpg`. What lies below a folder, or below the part of a pattern before its first wildcard,
-            keeps its place below the output. An output below a folder holds results, which are not restored again.
-        output: a folder; or the file to write, where there is one image.
-        suffix: what to append to names. With it the output may be the inputs' folder: a photograph that would be
-            another one's result is taken for it.
-        extension: of the files to write, e.g. `.png`; None keeps the input's, or takes `.png` where that kind is only
-            read.
+    Args: inputs: images, folders (searched with all that is below; hidden files are not read), or
+        patterns such as `photos/**/*.jpg`. What lies below a folder, or below the part of a pattern
+        before its first wildcard, keeps its place below the output. An output below a folder holds
+        results, which are not restored again. output: a folder; or the file to write, where there
+        is one image. suffix: what to append to names. With it the output may be the inputs' folder:
+        a photograph that would be another one's result is taken for it. extension: of the files to
+        write, e.g. `.png`; None keeps the input's, or takes `.png` where that kind is only read.
         compare: whether the pictures of comparison are to be written too.
 
-    Raises:
-        DataError: an input does not exist or is no image, nothing is found, two photographs would become one file, or
-            an input would be overwritten.
-        OptionsError: an option is empty, or does not go with the others.
+    Raises: DataError: an input does not exist or is no image, nothing is found, two photographs
+        would become one file, or an input would be overwritten. OptionsError: an option is empty,
+        or does not go with the others.
     """
     if not output or not all(inputs):
-        raise OptionsError(f"{'-i' if output else '-o'} is empty; name {'images' if output else 'where to write'}.")
+        raise OptionsError(
+            f"{'-i' if output else '-o'} is empty; name {'images' if output else 'where to write'}."
+        )
     if "/" in suffix or os.sep in suffix:
-        raise OptionsError(f"--suffix is {suffix!r}; it is appended to names and must not hold a slash.")
+        raise OptionsError(
+            f"--suffix is {suffix!r}; it is appended to names and must not hold a slash."
+        )
     below = Path(output).expanduser()
     every = (one for given in inputs for one in _images_of(given, below))
-    found = list({(_real(source), name): (source, name) for source, name in every}.values())  # each once
+    # each once
+    found = list({(_real(source), name): (source, name) for source, name in every}.values())
     if not found:
         others = other_files(inputs, output) or "nothing else"
-        raise DataError(f"-i {' '.join(inputs)}: no images are there, but {others}; wanted are {_words(readable())}.")
+        raise DataError(
+            f"-i {' '.join(inputs)}: no images are there, but {others}; wanted are "
+            f"{_words(readable())}."
+        )
     if not below.is_dir() and below.suffix.lower() in NOT_WRITTEN:
-        raise OptionsError(f"-o {output}: such files are not written; end the name in one of {_words(FORMATS)}.")
+        raise OptionsError(
+            f"-o {output}: such files are not written; end the name in one of {_words(FORMATS)}."
+        )
     if not below.exists() and below.suffix.lower() in FORMATS and len(found) > 1:
-        raise OptionsError(f"-o {output} is the name of one file, but there are {len(found)} images; name a folder.")
+        raise OptionsError(
+            f"-o {output} is the name of one file, but there are {len(found)} images; name a "
+            "folder."
+        )
     if len(found) == 1 and below.suffix.lower() in FORMATS and not below.is_dir():
         if suffix or extension:
-            raise OptionsError(f"-o {output} names the file to write; leave --suffix and --ext out.")
+            raise OptionsError(
+                f"-o {output} names the file to write; leave --suffix and --ext out."
+            )
         [(source, name)] = found
         jobs = [_job(source, name, below, below.stem)]
     else:
         if below.is_file():
             raise DataError(f"-o {output} is a file; name a folder to write to.")
-        targets = [below / f"{name}{suffix}{extension or _suffix_written(source)}" for source, name in found]
+        targets = [
+            below / f"{name}{suffix}{extension or _suffix_written(source)}"
+            for source, name in found
+        ]
         stems = Counter(target.with_suffix("") for target in targets)
         jobs = []
         for (source, name), target in zip(found, targets, strict=True):
             is_alone = stems[target.with_suffix("")] == 1
-            jobs.append(_job(source, name, target, target.stem if is_alone else target.name.replace(".", "_")))
+            jobs.append(
+                _job(
+                    source, name, target, target.stem if is_alone else target.name.replace(".", "_")
+                )
+            )
         if suffix:
             results = {_real(path) for job in jobs for path in (job.target, job.comparison)}
             jobs = [job for job in jobs if _real(job.source) not in results]
@@ -94,23 +131,24 @@ def _job(source: Path, name: str, target: Path, stem: str) -> Job:
     return Job(source, target, target.with_name(f"{stem}_comparison.jpg"), name)
 
 
-def find_truths(jobs: Sequence[Job], root: str, lq_name: str = "{}", gt_name: str = "{}") -> dict[Path, Path]:
+def find_truths(
+    jobs: Sequence[Job], root: str, lq_name: str = "{}", gt_name: str = "{}"
+) -> dict[Path, Path]:
     """The clean image of each photograph's file, matched by name; those without one are left out.
 
-    Args:
-        jobs: of the photographs.
-        root: a folder of clean images, of any format; or the clean image, where there is one photograph.
-        lq_name: the form of the photographs' names, see `data.pairing.compare_names`.
-        gt_name: the form of the clean images' names.
+    Args: jobs: of the photographs. root: a folder of clean images, of any format; or the clean
+        image, where there is one photograph. lq_name: the form of the photographs' names, see
+        `data.pairing.compare_names`. gt_name: the form of the clean images' names.
 
-    Raises:
-        DataError: `root` does not exist, holds two images that match one photograph, is one image for several
-            photographs, or an image there would be overwritten.
+    Raises: DataError: `root` does not exist, holds two images that match one photograph, is one
+        image for several photographs, or an image there would be overwritten.
     """
     path = Path(root).expanduser()
     if path.is_file():
         if len(jobs) > 1:
-            raise DataError(f"--gt {root} is one image, but there are {len(jobs)} to restore; name a folder.")
+            raise DataError(
+                f"--gt {root} is one image, but there are {len(jobs)} to restore; name a folder."
+            )
         truths = {jobs[0].source: path}
     else:
         store = open_store(path, "--gt")
@@ -119,17 +157,21 @@ def find_truths(jobs: Sequence[Job], root: str, lq_name: str = "{}", gt_name: st
         matching = compare_names([job.name for job in jobs], store.names, lq_name, gt_name)
         if matching.ambiguous:
             raise DataError(
-                f"--gt {root}: {listed(matching.ambiguous)} match one photograph by --gt-name {gt_name!r}; "
+                f"--gt {root}: {listed(matching.ambiguous)} match one photograph by --gt-name "
+                f"{gt_name!r}; "
                 "write more of the names into it."
             )
         partners = dict(matching.pairs)
-        truths = {job.source: store.paths[partners[job.name]] for job in jobs if job.name in partners}
+        truths = {
+            job.source: store.paths[partners[job.name]] for job in jobs if job.name in partners
+        }
     _check_not_overwritten(jobs, truths.values(), compare=True)
     return truths
 
 
 def other_files(inputs: Sequence[str], output: str) -> str:
-    """How many files in the folders and patterns named are no images by their suffix, in words; "" for none.
+    """How many files in the folders and patterns named are no images by their suffix, in words; ""
+    for none.
 
     Args:
         inputs: see `find_jobs`.
@@ -160,7 +202,9 @@ def _images_of(given: str, output: Path) -> Iterator[tuple[Path, str]]:
         if suffix in NEEDED_BY and suffix not in readable():
             raise DataError(f"-i {given}: to read {suffix} needs {NEEDED_BY[suffix]}.")
         if suffix not in readable():
-            raise DataError(f"-i {given} is no image by its name; wanted a file ending in {_words(readable())}.")
+            raise DataError(
+                f"-i {given} is no image by its name; wanted a file ending in {_words(readable())}."
+            )
         yield path, path.stem
         return
     files, base = _files_of(given)
@@ -177,12 +221,21 @@ def _files_of(given: str) -> tuple[list[Path], Path]:
     if glob.has_magic(given):
         base = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
         try:
-            found = [one for one in base.glob(str(path.relative_to(base))) if not is_hidden(one.relative_to(base))]
+            found = [
+                one
+                for one in base.glob(str(path.relative_to(base)))
+                if not is_hidden(one.relative_to(base))
+            ]
         except ValueError as error:
-            raise DataError(f"-i {given} is no pattern: {error}; write ** between slashes, as in **/*.jpg.") from error
+            raise DataError(
+                f"-i {given} is no pattern: {error}; write ** between slashes, as in **/*.jpg."
+            ) from error
         inside = itertools.chain.from_iterable(files_below(one) for one in found if one.is_dir())
         return [*{*inside, *(one for one in found if one.is_file())}], base
-    raise DataError(f"-i {given} does not exist; name an image, a folder, or a pattern in quotes such as '*.jpg'.")
+    raise DataError(
+        f"-i {given} does not exist; name an image, a folder, or a pattern in quotes such as "
+        "'*.jpg'."
+    )
 
 
 def _without_results(files: Iterable[Path], base: Path, output: Path) -> Iterator[Path]:
@@ -204,7 +257,8 @@ def _check(jobs: Sequence[Job], compare: bool) -> None:
             other = first.setdefault(_real(path), job)
             if other is not job:
                 raise DataError(
-                    f"{other.source} and {job.source} would both become {path}; restore them into folders of their "
+                    f"{other.source} and {job.source} would both become {path}; restore them into "
+                    "folders of their "
                     "own, or rename one."
                 )
 
@@ -217,7 +271,8 @@ def _check_not_overwritten(jobs: Sequence[Job], files: Iterable[Path], compare: 
     written = {_real(path) for job in jobs for path in _written(job, compare)}
     if own := [str(file) for file in files if _real(file) in written]:
         raise DataError(
-            f"{listed(own)} would be overwritten; name another folder with -o, or append something to names with "
+            f"{listed(own)} would be overwritten; name another folder with -o, or append "
+            "something to names with "
             "--suffix."
         )
 

@@ -1,4 +1,6 @@
-"""Photographs as files: pixels at their depth, upright, with alpha, colour profile and what the camera noted."""
+"""Photographs as files: pixels at their depth, upright, with alpha, colour profile and what the
+camera noted.
+"""
 
 import io
 import warnings
@@ -65,7 +67,10 @@ PROFILE_SPACE = slice(16, 20)
 """Where in an ICC profile stands what its values are."""
 CONTIGUOUS, WHITE_IS_ZERO, ASSOCIATED_ALPHA = 1, 0, 1
 """Values of a TIFF's PlanarConfiguration, PhotometricInterpretation and ExtraSamples."""
-UNKNOWN_TIFF = "it is a TIFF of an unusual kind; save it gray or RGB with 8 or 16 bits a channel, not in planes"
+UNKNOWN_TIFF = (
+    "it is a TIFF of an unusual kind; save it gray or RGB with 8 or 16 bits a channel, "
+    "not in planes"
+)
 PNG_BIT_DEPTH = 24
 """Where in a PNG file its bit depth stands."""
 
@@ -105,7 +110,9 @@ class Photograph:
         return bool((channels == channels[..., :1]).all())
 
     def with_colors(self, colors: FloatImage) -> "Photograph":
-        """This photograph with other pixels (H, W, 3), RGB in [0, 1], in its own depth. What is gray stays gray."""
+        """This photograph with other pixels (H, W, 3), RGB in [0, 1], in its own depth. What is
+        gray stays gray.
+        """
         if self.is_gray:
             colors = np.broadcast_to(colors.mean(axis=2, keepdims=True), colors.shape)
         pixels = quantized(colors, self.pixels.dtype)
@@ -129,16 +136,15 @@ def readable() -> frozenset[str]:
 def read_photograph(path: Path, max_pixels: float = MAX_PIXELS) -> Photograph:
     """Read a file of any kind that is `readable`.
 
-    Of a JPEG or HEIC file with several pictures, as phones write them, the main one is taken. CMYK becomes RGB, without
-    its profile; of more than 8 bits in HEIC and AVIF, 8 are taken.
+    Of a JPEG or HEIC file with several pictures, as phones write them, the main one is taken. CMYK
+    becomes RGB, without its profile; of more than 8 bits in HEIC and AVIF, 8 are taken.
 
     Args:
         path: the file.
         max_pixels: an image of more pixels is refused by its header, before anything is decoded.
 
-    Raises:
-        DataError: the file cannot be read, is no image, is damaged, too large, holds several pictures, or numbers
-            other than 8- or 16-bit integers.
+    Raises: DataError: the file cannot be read, is no image, is damaged, too large, holds several
+        pictures, or numbers other than 8- or 16-bit integers.
     """
     suffix = path.suffix.lower()
     if suffix in NEEDED_BY and suffix not in readable():
@@ -151,7 +157,10 @@ def read_photograph(path: Path, max_pixels: float = MAX_PIXELS) -> Photograph:
                 check_size(image.size, path, max_pixels, "--max-megapixels raises the limit")
                 pictures = getattr(image, "n_frames", 1)
                 if pictures > 1 and image.format not in ("MPO", "HEIF"):
-                    raise DataError(f"{path} holds {pictures} pictures; save the one to restore as a file of its own.")
+                    raise DataError(
+                        f"{path} holds {pictures} pictures; save the one to restore as a file of "
+                        "its own."
+                    )
                 read = _deep(content, path, image) if _bits(image, content) > 8 else _shallow(image)
                 return _with_exif(read, image)
     except DataError:
@@ -172,7 +181,9 @@ def _with_exif(photograph: Photograph, image: Image.Image) -> Photograph:
         exif.pop(ORIENTATION, None)
         return replace(photograph, exif=exif.tobytes() if len(exif) else None)
     except Exception:  # a dozen types, by the tag that is damaged
-        return replace(photograph, left_out=(*photograph.left_out, "its EXIF data, which are damaged"))
+        return replace(
+            photograph, left_out=(*photograph.left_out, "its EXIF data, which are damaged")
+        )
 
 
 def _bits(image: Image.Image, content: bytes) -> int:
@@ -180,7 +191,8 @@ def _bits(image: Image.Image, content: bytes) -> int:
     if image.format == "PNG":
         return content[PNG_BIT_DEPTH]
     if image.format == "TIFF":
-        return int(max(image.tag_v2.get(BITS_PER_SAMPLE, (1,))))  # type: ignore[attr-defined]  # a TIFF has tags
+        # a TIFF has tags
+        return int(max(image.tag_v2.get(BITS_PER_SAMPLE, (1,))))  # type: ignore[attr-defined]
     return 16 if image.mode.startswith("I") else 8
 
 
@@ -205,7 +217,9 @@ def _deep(content: bytes, path: Path, image: Image.Image) -> Photograph:
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:
-    """Undo an EXIF orientation from 1 to 8 (EXIF 2.3, section 4.6.4: where row 0 and column 0 are seen)."""
+    """Undo an EXIF orientation from 1 to 8 (EXIF 2.3, section 4.6.4: where row 0 and column 0 are
+    seen).
+    """
     if orientation in (2, 4, 5, 7):
         pixels = pixels[:, ::-1]
     turns = {3: 2, 4: 2, 5: 1, 6: 3, 7: 3, 8: 1}.get(orientation, 0)
@@ -240,9 +254,13 @@ def lost_in(photograph: Photograph, suffix: str) -> list[str]:
 
 
 def _holds_profile(photograph: Photograph, kind: str) -> bool:
-    """Whether a file can hold the profile; that of gray values does not fit where they become colours."""
+    """Whether a file can hold the profile; that of gray values does not fit where they become
+    colours.
+    """
     deep = photograph.pixels.dtype != np.uint8 and kind in HOLDING_16_BITS
-    becomes_color = photograph.pixels.ndim == 3 or kind == "WEBP" or (deep and photograph.alpha is not None)
+    becomes_color = (
+        photograph.pixels.ndim == 3 or kind == "WEBP" or (deep and photograph.alpha is not None)
+    )
     of_gray = photograph.profile is not None and photograph.profile[PROFILE_SPACE] == b"GRAY"
     return kind in HOLDING_PROFILES and not (of_gray and becomes_color)
 
@@ -267,7 +285,11 @@ def write_photograph(photograph: Photograph, path: Path, quality: int = QUALITY)
     kind = FORMATS[path.suffix.lower()]
     if photograph.pixels.dtype != np.uint8 and kind not in HOLDING_16_BITS:
         pixels = quantized(to_float(photograph.pixels), np.dtype(np.uint8))
-        alpha = None if photograph.alpha is None else quantized(to_float(photograph.alpha), np.dtype(np.uint8))
+        alpha = (
+            None
+            if photograph.alpha is None
+            else quantized(to_float(photograph.alpha), np.dtype(np.uint8))
+        )
         photograph = replace(photograph, pixels=pixels, alpha=alpha)
     photograph = replace(
         photograph,
@@ -282,7 +304,9 @@ def write_photograph(photograph: Photograph, path: Path, quality: int = QUALITY)
             content = _encode_16_bits(photograph, kind)
     except (OSError, ValueError, cv2.error) as error:
         height, width = photograph.pixels.shape[:2]
-        raise DataError(f"{path}: {kind} cannot hold this image of {width}×{height} pixels: {error}") from error
+        raise DataError(
+            f"{path}: {kind} cannot hold this image of {width}×{height} pixels: {error}"
+        ) from error
     path.parent.mkdir(parents=True, exist_ok=True)
     save_bytes_atomically(content, path)
 

@@ -1,4 +1,5 @@
-"""Restoring photographs one by one, in the memory there is; one that fails does not stop the others.
+"""Restoring photographs one by one, in the memory there is; one that fails does not stop the
+others.
 
 While one is restored, the next is read and the one before is written.
 """
@@ -42,21 +43,19 @@ SCORES = {
 
 
 MEAN_MOVES = 0.25
-"""How far a channel's mean may move from the input's, of [0, 1], before it is reported; thick haze moves it so far."""
+"""How far a channel's mean may move from the input's, of [0, 1], before it is reported; thick haze
+moves it so far."""
 
 
 @dataclass
 class Restorer:
     """Restores photographs with a network, in tiles where memory would not do.
 
-    Args:
-        network: on the device to compute on.
-        tile: side of the tiles; None for whole images, or the largest tiles that fit into memory.
-        overlap: of neighbouring tiles, in pixels; less where small tiles leave no room for it.
-        precision: see `inference.restore`.
-        self_ensemble: see `inference.restore`.
-        strength: how much of the restoration is taken: 1 all of it, 0.5 the mean of it and the input, 0 nothing.
-        say: takes what is worth knowing, a line at a time.
+    Args: network: on the device to compute on. tile: side of the tiles; None for whole images, or
+        the largest tiles that fit into memory. overlap: of neighbouring tiles, in pixels; less
+        where small tiles leave no room for it. precision: see `inference.restore`. self_ensemble:
+        see `inference.restore`. strength: how much of the restoration is taken: 1 all of it, 0.5
+        the mean of it and the input, 0 nothing. say: takes what is worth knowing, a line at a time.
         progress: see `inference.restore`.
     """
 
@@ -78,24 +77,31 @@ class Restorer:
     def restored(self, photograph: Photograph) -> Photograph:
         """The restored photograph, with the alpha, profile and EXIF data of the degraded one.
 
-        Where half precision gives numbers that are not finite, or a mean colour far from the input's, it is restored
-        again in float32.
+        Where half precision gives numbers that are not finite, or a mean colour far from the
+        input's, it is restored again in float32.
 
-        Raises:
-            DataError: it has colours, and the network restores gray images.
-            RunError: memory does not do for the smallest tiles, or the result holds numbers that are not finite.
+        Raises: DataError: it has colours, and the network restores gray images. RunError: memory
+            does not do for the smallest tiles, or the result holds numbers that are not finite.
         """
         if channels_of(self.network) == 1 and not photograph.is_gray:
-            raise DataError("it has colours, and the network restores gray images; convert it, or take other weights.")
+            raise DataError(
+                "it has colours, and the network restores gray images; convert it, or take other "
+                "weights."
+            )
         colors = photograph.colors
         result = self._computed(colors, self.precision)
         wrong = _what_looks_wrong(colors, result)
         if wrong and self.precision != torch.float32:
-            self.say(f"In {str(self.precision).removeprefix('torch.')} {wrong}; restored again in float32.")
+            self.say(
+                f"In {str(self.precision).removeprefix('torch.')} {wrong}; restored again in "
+                "float32."
+            )
             result = self._computed(colors, torch.float32)
             wrong = _what_looks_wrong(colors, result)
         if not np.isfinite(result).all():
-            raise RunError(f"the restored image holds numbers that are not finite; {self._reason()}.")
+            raise RunError(
+                f"the restored image holds numbers that are not finite; {self._reason()}."
+            )
         if wrong:
             self.say(f"In the restored photograph {wrong}; look whether it should.")
         if self.strength != 1:
@@ -130,7 +136,11 @@ class Restorer:
         return "the weights are finite, but the network overflows: take other weights"
 
     def _overlap(self, tile: int | None) -> int:
-        return self.overlap if tile is None else min(self.overlap, largest_overlap(tile, multiple_of(self.network)))
+        return (
+            self.overlap
+            if tile is None
+            else min(self.overlap, largest_overlap(tile, multiple_of(self.network)))
+        )
 
     def _tile(self, colors: FloatImage) -> int | None:
         """The side of the tiles for an image; it is worked out once for each size."""
@@ -141,7 +151,10 @@ class Restorer:
             self._fitting[size] = fitting_tile(self.network, *size)
             if tile := self._fitting[size]:
                 images = f"Images of {size_of(colors)} pixels"
-                self.say(f"{images} are restored in tiles of {tile}: memory would not do{self._cost(tile)}.")
+                self.say(
+                    f"{images} are restored in tiles of {tile}: memory would not "
+                    f"do{self._cost(tile)}."
+                )
         return self._fitting[size]
 
     def _after_memory_ran_out(self, tile: int | None, colors: FloatImage) -> int:
@@ -208,15 +221,11 @@ def restore_photographs(
 ) -> Summary:
     """Restore each photograph and write it; those whose result is there are skipped.
 
-    Args:
-        jobs: what to restore.
-        restorer: how.
-        weights_time: when the weights were written, in seconds; older results are reported.
-        overwrite: restore again what is there.
-        compare: also write a picture of input and restored image, and of the truth where there is one.
-        truths: the clean image's file by the photograph's; what is restored is scored then, and what was skipped.
-        max_pixels: see `read_photograph`.
-        quality: see `write_photograph`.
+    Args: jobs: what to restore. restorer: how. weights_time: when the weights were written, in
+        seconds; older results are reported. overwrite: restore again what is there. compare: also
+        write a picture of input and restored image, and of the truth where there is one. truths:
+        the clean image's file by the photograph's; what is restored is scored then, and what was
+        skipped. max_pixels: see `read_photograph`. quality: see `write_photograph`.
 
     Raises:
         RunError: there are truths and BasicSR, which scores, is not installed.
@@ -244,14 +253,18 @@ def restore_photographs(
             summary.restored += 1
             summary.scores += [row] if row else []
 
-    with ThreadPoolExecutor(1) as writer, tqdm(total=len(jobs), unit="image", dynamic_ncols=True, disable=None) as bar:
+    with (
+        ThreadPoolExecutor(1) as writer,
+        tqdm(total=len(jobs), unit="image", dynamic_ncols=True, disable=None) as bar,
+    ):
         writing: Future[None] | None = None
         for job, reading in _read_ahead(read, jobs):
             bar.set_postfix_str(job.source.name)
             with _noted(job, summary):
                 found = reading.result()
                 if found is None:
-                    writing = writer.submit(skip, job)  # there, so that scores keep the photographs' order
+                    # there, so that scores keep the photographs' order
+                    writing = writer.submit(skip, job)
                 else:
                     restored = restorer.restored(found.degraded)
                     if writing is not None:
@@ -296,7 +309,9 @@ def _read_ahead(
             yield ahead
 
 
-def _read(job: Job, truths: Mapping[Path, Path] | None, max_pixels: float, summary: Summary) -> _Read:
+def _read(
+    job: Job, truths: Mapping[Path, Path] | None, max_pixels: float, summary: Summary
+) -> _Read:
     if job.target.is_dir():
         raise DataError(f"cannot be written: {job.target} is a folder.")
     degraded = read_photograph(job.source, max_pixels)
@@ -304,7 +319,12 @@ def _read(job: Job, truths: Mapping[Path, Path] | None, max_pixels: float, summa
 
 
 def _write(
-    job: Job, restored: Photograph, read: _Read, say: Callable[[str], None], compare: bool, quality: int
+    job: Job,
+    restored: Photograph,
+    read: _Read,
+    say: Callable[[str], None],
+    compare: bool,
+    quality: int,
 ) -> Row | None:
     """Write a result and, with `compare`, the picture; the scores where there is a clean image."""
     if lost := lost_in(restored, job.target.suffix):
@@ -319,7 +339,9 @@ def _write(
             pictures["clean"] = as_picture(read.clean)
             row, notes = scored(job.name, pictures)
         if compare:
-            labelled = {f"{label}{notes.get(label, '')}": picture for label, picture in pictures.items()}
+            labelled = {
+                f"{label}{notes.get(label, '')}": picture for label, picture in pictures.items()
+            }
             job.comparison.parent.mkdir(parents=True, exist_ok=True)
             save_bytes_atomically(encoded(comparison(labelled), ".jpg"), job.comparison)
     write_photograph(restored, job.target, quality)  # last: once it is there, all is
@@ -327,7 +349,11 @@ def _write(
 
 
 def _clean(
-    job: Job, photograph: Photograph, truths: Mapping[Path, Path] | None, max_pixels: float, summary: Summary
+    job: Job,
+    photograph: Photograph,
+    truths: Mapping[Path, Path] | None,
+    max_pixels: float,
+    summary: Summary,
 ) -> Photograph | None:
     """The clean version of a photograph, where there is one."""
     if truths is None:
@@ -337,22 +363,36 @@ def _clean(
         return None
     clean = read_photograph(truths[job.source], max_pixels)
     if clean.pixels.shape[:2] != photograph.pixels.shape[:2]:
-        raise DataError(f"is {size_of(photograph.pixels)} pixels and its clean image {size_of(clean.pixels)}.")
+        raise DataError(
+            f"is {size_of(photograph.pixels)} pixels and its clean image {size_of(clean.pixels)}."
+        )
     return clean
 
 
-def _score_skipped(job: Job, truths: Mapping[Path, Path], max_pixels: float, summary: Summary) -> None:
+def _score_skipped(
+    job: Job, truths: Mapping[Path, Path], max_pixels: float, summary: Summary
+) -> None:
     """Score the result that is there already."""
-    photograph, there = read_photograph(job.source, max_pixels), read_photograph(job.target, max_pixels)
+    photograph, there = (
+        read_photograph(job.source, max_pixels),
+        read_photograph(job.target, max_pixels),
+    )
     if there.pixels.shape[:2] != photograph.pixels.shape[:2]:
-        raise DataError(f"is {size_of(photograph.pixels)} pixels and {job.target}, not of it, {size_of(there.pixels)}.")
+        raise DataError(
+            f"is {size_of(photograph.pixels)} pixels and {job.target}, not of it, "
+            f"{size_of(there.pixels)}."
+        )
     if clean := _clean(job, photograph, truths, max_pixels, summary):
         pictures = {"input": photograph, "restored": there, "clean": clean}
-        summary.scores.append(scored(job.name, {label: as_picture(one) for label, one in pictures.items()})[0])
+        summary.scores.append(
+            scored(job.name, {label: as_picture(one) for label, one in pictures.items()})[0]
+        )
 
 
 def scored(name: str, pictures: dict[str, Picture]) -> tuple[Row, dict[str, str]]:
-    """The scores of input and restored picture, and how their labels tell them; BasicSR computes them."""
+    """The scores of input and restored picture, and how their labels tell them; BasicSR computes
+    them.
+    """
     from basicsr.metrics import calculate_metric
 
     row: dict[str, str | float] = {"image": name}

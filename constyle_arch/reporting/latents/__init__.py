@@ -1,1 +1,3 @@
-"""ConStyle's codes of degraded and clean images, before and after training (arXiv 2402.15784, figure 2)."""
+"""ConStyle's codes of degraded and clean images, before and after training (arXiv 2402.15784,
+figure 2).
+"""

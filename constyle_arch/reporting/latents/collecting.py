@@ -61,27 +61,36 @@ def guided_network(path: Path) -> GuidedNetwork:
     network = load_network(path)
     if not isinstance(network, GuidedNetwork):
         raise CheckpointError(
-            f"{path} holds a {type(network).__name__}, which has no ConStyle encoder; give the weights of a "
-            "ConStyleRestormer, ConStyleNAFNet, ConStyleMaxim or another network that ConStyle guides."
+            f"{path} holds a {type(network).__name__}, which has no ConStyle encoder; give the "
+            "weights of a "
+            "ConStyleRestormer, ConStyleNAFNet, ConStyleMaxim or another network that ConStyle "
+            "guides."
         )
     return network
 
 
 def untrained_encoder() -> ConStyle:
-    """ConStyle as a training starts with it, the same each time; random numbers continue as if it were not built."""
+    """ConStyle as a training starts with it, the same each time; random numbers continue as if it
+    were not built.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         return ConStyle().eval()
 
 
 def degraded_images(roots: Sequence[str]) -> dict[str, list[Source]]:
-    """Degraded images by type: each folder or LMDB is one, and so is each folder below one whose images all lie deeper.
+    """Degraded images by type: each folder or LMDB is one, and so is each folder below one whose
+    images all lie deeper.
 
     Raises:
         DataError: a place cannot be read or is empty.
     """
     stores = [open_store(root, "--lq") for root in roots]
-    if len(stores) == 1 and isinstance(stores[0], ImageFolder) and all("/" in name for name in stores[0].names):
+    if (
+        len(stores) == 1
+        and isinstance(stores[0], ImageFolder)
+        and all("/" in name for name in stores[0].names)
+    ):
         types: dict[str, list[Source]] = {}
         for name in stores[0].names:
             types.setdefault(name.split("/")[0], []).append(Source(stores[0], name))
@@ -105,7 +114,10 @@ def _all_of(store: ImageStore) -> list[Source]:
 
 @torch.inference_mode()
 def encode(
-    encoders: Mapping[str, ConStyle], multiple: int, clean: Sequence[Source], types: Mapping[str, Sequence[Source]]
+    encoders: Mapping[str, ConStyle],
+    multiple: int,
+    clean: Sequence[Source],
+    types: Mapping[str, Sequence[Source]],
 ) -> Latents:
     """Encode images of any size, large ones in pieces; those that cannot be decoded are left out.
 
@@ -140,10 +152,14 @@ def encode(
             first = next(problem for of, problem in problems if of == label)
             raise DataError(f"{name}: none of {len(group)} images can be decoded. {first}")
     names = [name for name, _ in groups]
-    latents = Latents(names, torch.tensor(labels), _joined(codes), [problem for _, problem in problems])
+    latents = Latents(
+        names, torch.tensor(labels), _joined(codes), [problem for _, problem in problems]
+    )
     for name, of_encoder in latents.codes.items():
         if not of_encoder.isfinite().all():
-            raise CheckpointError(f"The codes {name} are not finite; the weights hold numbers that are not.")
+            raise CheckpointError(
+                f"The codes {name} are not finite; the weights hold numbers that are not."
+            )
     return latents
 
 

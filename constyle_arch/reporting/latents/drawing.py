@@ -1,4 +1,6 @@
-"""The picture of codes: a panel for each encoder, a colour and a marker for each group of images."""
+"""The picture of codes: a panel for each encoder, a colour and a marker for each group of
+images.
+"""
 
 from collections.abc import Mapping
 
@@ -39,7 +41,14 @@ def draw(latents: Latents, measured: Mapping[str, Separation], method: str) -> F
         frame(axes, "\n".join(lines))
         _scatter(axes, embed(codes, method), latents)
     handles, names = every_axes[0].collections, latents.groups
-    add_legend(figure, list(handles), names, loc="outside lower center", ncols=min(5, len(names)), frameon=False)
+    add_legend(
+        figure,
+        list(handles),
+        names,
+        loc="outside lower center",
+        ncols=min(5, len(names)),
+        frameon=False,
+    )
     return figure
 
 
@@ -50,7 +59,14 @@ def _scatter(axes: Axes, embedding: Embedding, latents: Latents) -> None:
         marker = MARKERS[(label - 1) % len(MARKERS)] if label else "o"
         face = color if label else "none"
         axes.scatter(
-            points[:, 0], points[:, 1], s=34, marker=marker, facecolors=face, edgecolors=color, alpha=0.8, linewidths=1
+            points[:, 0],
+            points[:, 1],
+            s=34,
+            marker=marker,
+            facecolors=face,
+            edgecolors=color,
+            alpha=0.8,
+            linewidths=1,
         )
     axes.ticklabel_format(scilimits=(-3, 3))
     axes.set_xlabel(embedding.axes[0])

@@ -43,18 +43,23 @@ def check_method(method: str) -> None:
         try:
             import sklearn.manifold  # noqa: F401
         except ImportError as error:
-            raise UserError(f"--method tsne needs scikit-learn ({error}): pip install scikit-learn.") from error
+            raise UserError(
+                f"--method tsne needs scikit-learn ({error}): pip install scikit-learn."
+            ) from error
 
 
 def _principal_components(codes: Tensor) -> Embedding:
-    """The two directions in which codes vary most; in each the entry of largest size is made positive."""
+    """The two directions in which codes vary most; in each the entry of largest size is made
+    positive.
+    """
     centered = codes.double() - codes.double().mean(dim=0)
     _, deviations, directions = torch.linalg.svd(centered, full_matrices=False)
     first_two = directions[:2]
     largest = first_two.gather(1, first_two.abs().argmax(dim=1, keepdim=True))
     shares = deviations**2 / (deviations**2).sum().clamp(min=SMALLEST)
     names = [
-        f"component {place}, {float(share):.0%} of the variance" for place, share in enumerate(shares[:2], start=1)
+        f"component {place}, {float(share):.0%} of the variance"
+        for place, share in enumerate(shares[:2], start=1)
     ]
     return Embedding(centered @ (first_two * largest.sign()).T, (names[0], names[1]))
 
@@ -63,9 +68,12 @@ def _tsne(codes: Tensor) -> Embedding:
     check_method("tsne")
     from sklearn.manifold import TSNE
 
-    codes = codes.double() / codes.double().std().clamp(min=SMALLEST)  # of a collapsed encoder they are tiny
+    # of a collapsed encoder they are tiny
+    codes = codes.double() / codes.double().std().clamp(min=SMALLEST)
     start = _principal_components(codes).points
     start = 1e-4 * start / start.std().clamp(min=SMALLEST)
     perplexity = min(PERPLEXITY, (len(codes) - 1) / 3)
-    points = TSNE(perplexity=perplexity, init=start.float().numpy(), random_state=0).fit_transform(codes.numpy())
+    points = TSNE(perplexity=perplexity, init=start.float().numpy(), random_state=0).fit_transform(
+        codes.numpy()
+    )
     return Embedding(torch.from_numpy(points), ("t-SNE 1", "t-SNE 2"))

@@ -15,12 +15,12 @@ CLEAN_LABEL = 0
 class Separation:
     """How well codes separate groups of images.
 
-    Args:
-        clean: silhouette coefficient of two groups, the degraded and the clean images.
-        types: silhouette coefficient of the types of degradation; not a number where there is one alone.
+    Args: clean: silhouette coefficient of two groups, the degraded and the clean images. types:
+        silhouette coefficient of the types of degradation; not a number where there is one alone.
         neighbors: share of degraded images whose nearest other degraded image is of their type.
-        chance: what that share would be if any other image were as likely the nearest.
-        deviation: standard deviation of the codes over the images, averaged over their entries; near 0 they collapsed.
+        chance: what that share would be if any other image were as likely the nearest. deviation:
+        standard deviation of the codes over the images, averaged over their entries; near 0 they
+        collapsed.
     """
 
     clean: float
@@ -31,7 +31,9 @@ class Separation:
 
 
 def separation(codes: Tensor, labels: Tensor) -> Separation:
-    """Measure codes (N, D) of images whose groups are `labels` (N,): 0 is clean, each other number a degradation."""
+    """Measure codes (N, D) of images whose groups are `labels` (N,): 0 is clean, each other number
+    a degradation.
+    """
     distances = distances_of(codes)
     degraded = labels != CLEAN_LABEL
     types, among_types = labels[degraded], distances[degraded][:, degraded]
@@ -52,10 +54,11 @@ def distances_of(codes: Tensor) -> Tensor:
 
 
 def silhouette(distances: Tensor, labels: Tensor) -> float:
-    """The mean silhouette coefficient (Rousseeuw 1987): 1 for groups far apart, 0 for mixed ones, below for wrong ones.
+    """The mean silhouette coefficient (Rousseeuw 1987): 1 for groups far apart, 0 for mixed ones,
+    below for wrong ones.
 
-    An image's is (b − a) / max(a, b): a is its mean distance to its own group, b to the nearest other one. It is 0
-    where the image is alone in its group.
+    An image's is (b − a) / max(a, b): a is its mean distance to its own group, b to the nearest
+    other one. It is 0 where the image is alone in its group.
 
     Args:
         distances: of N images to each other, (N, N).
@@ -74,11 +77,14 @@ def silhouette(distances: Tensor, labels: Tensor) -> float:
     own = sums[members] / (own_size - 1).clamp(min=1)
     nearest_other = (sums / sizes).masked_fill(members, math.inf).amin(dim=1)
     coefficients = (nearest_other - own) / torch.maximum(own, nearest_other)
-    return float(coefficients.nan_to_num(0).masked_fill(own_size == 1, 0).mean())  # equal codes give 0 / 0
+    # equal codes give 0 / 0
+    return float(coefficients.nan_to_num(0).masked_fill(own_size == 1, 0).mean())
 
 
 def neighbors_of_own_group(distances: Tensor, labels: Tensor) -> float:
-    """The share of N images whose nearest other image, by `distances` (N, N), has their label (N,)."""
+    """The share of N images whose nearest other image, by `distances` (N, N), has their label
+    (N,).
+    """
     if len(labels) < 2:
         return math.nan
     nearest = distances.clone().fill_diagonal_(math.inf).argmin(dim=1)
@@ -90,7 +96,10 @@ def table(measured: Mapping[str, Separation]) -> str:
     chance = next(iter(measured.values())).chance
     rows = [
         ("", list(measured)),
-        ("silhouette of degraded and clean images", [number(one.clean) for one in measured.values()]),
+        (
+            "silhouette of degraded and clean images",
+            [number(one.clean) for one in measured.values()],
+        ),
         ("silhouette of degradation types", [number(one.types) for one in measured.values()]),
         (
             f"nearest degraded image is of the same type (by chance {percent(chance)})",
@@ -99,7 +108,9 @@ def table(measured: Mapping[str, Separation]) -> str:
         ("standard deviation of the codes", [f"{one.deviation:.2e}" for one in measured.values()]),
     ]
     first = max(len(label) for label, _ in rows)
-    return "\n".join(f"{label:<{first}}" + "".join(f"{cell:>17}" for cell in cells) for label, cells in rows)
+    return "\n".join(
+        f"{label:<{first}}" + "".join(f"{cell:>17}" for cell in cells) for label, cells in rows
+    )
 
 
 def number(value: float) -> str:
