@@ -334,7 +334,7 @@ def _leave_out(made: Conversion, model: type[Section], section: Options, where: 
         if described is None and not named and not loss:
             section.pop(key)
             made.left_out[".".join((*where, str(key)))] = (
-                "no option here; docs/options.md has those there are"
+                "no option here; docs/reference/keys.md lists the options"
             )
         elif (
             described

@@ -122,7 +122,7 @@ def option_file(settings: Settings) -> str:
 #   basicsr train -opt FILE                             --auto_resume resumes it
 #   basicsr test --weights experiments/{settings.name}    scores the photographs held out
 #   basicsr restore --weights experiments/{settings.name} -i PHOTOS -o restored
-# Every option is explained in docs/options.md.
+# Every option is explained in docs/reference/keys.md.
 
 name: {json.dumps(settings.name, ensure_ascii=False)}  # of the folder in experiments/
 model_type: ConStyleModel
