@@ -40,7 +40,7 @@ def register() -> None:
     """Register every architecture, data set, loss and model of this package with BasicSR, and
     repair BasicSR.
 
-    After that BasicSR's own `train_pipeline` trains them, from a script of one's own, too. Where
+    After that BasicSR's own `train_pipeline` trains them, from your own script, too. Where
     BasicSR is not installed, the architectures alone are registered, which is what restoring needs.
     """
     import constyle_arch.archs

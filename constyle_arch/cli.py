@@ -32,7 +32,7 @@ Train and test image restoration networks with BasicSR and ConStyle (IRConStyle,
 """
 
 EPILOG = """\
-Restore a photograph with a network that comes trained:
+Restore a photograph with a pretrained network:
 
   basicsr restore -i photo.jpg -o restored.jpg --weights denoise
 

@@ -35,7 +35,7 @@ else it holds, and [a recipe]({ROOT}/options/dehaze_constyle_restormer.yml) show
 
 KEYS = Path(__file__).parents[1] / "docs" / "reference" / "keys.md"
 """The page of the keys, which is kept in the repository."""
-KEYS_INTRODUCTION = f"""\
+KEYS_INTRODUCTION = """\
 <!-- written by `make options` -->
 
 # Keys of an option file

@@ -49,7 +49,7 @@ def save_pretrained(
     """Write a network as a folder that `from_pretrained` reads and the Hub shows.
 
     Args: source: a network of this package, or what `--weights` takes: a checkpoint, the name of a
-        network that comes trained, or an experiment's folder, whose options and scores the card
+        pretrained network, or an experiment's folder, whose options and scores the card
         then tells. folder: where to write; files of the same names are replaced. name: what the
         card calls it, `USER/NAME` on the Hub; left out, the folder's name. license: of the weights,
         as the Hub abbreviates it, e.g. `apache-2.0`.

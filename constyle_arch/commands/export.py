@@ -38,7 +38,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "weights",
         metavar="WEIGHTS",
-        help="a network that comes trained, a .pth or .safetensors file, or an experiment's folder "
+        help="a pretrained network, a .pth or .safetensors file, or an experiment's folder "
         "(its best network, or else its last)",
     )
     parser.add_argument("target", type=Path, metavar="OUT.onnx", help="the file to write")

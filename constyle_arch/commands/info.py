@@ -10,7 +10,7 @@ from constyle_arch.errors import OptionsError
 INFO = """\
 Describe a checkpoint, a training state, an experiment's network or an option file: architecture,
 hyperparameters, parameters, computations, training iteration, keys. Without a path, list the
-trained networks.
+pretrained networks.
 """
 
 INFO_EPILOG = """\
@@ -32,8 +32,8 @@ def add_to(commands: Any) -> None:
         "path",
         nargs="?",
         metavar="FILE",
-        help="a trained network, weights, options, or an experiment's folder (default: list "
-        "trained networks)",
+        help="a pretrained network, weights, options, or an experiment's folder (default: list "
+        "pretrained networks)",
     )
     parser.add_argument(
         "--size",

@@ -109,7 +109,7 @@ def run(parsed: argparse.Namespace) -> None:
     )
     save_bytes_atomically(option_file(settings).encode(), file)
     held_out = data.clean // settings.hold_out
-    start = f", which starts from the trained network {settings.start}" if settings.start else ""
+    start = f", which starts from the pretrained network {settings.start}" if settings.start else ""
     print(
         f"Wrote {file}:\n"
         f"  data        {data.clean - held_out} clean images train, {held_out} are held out to "

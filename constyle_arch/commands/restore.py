@@ -59,7 +59,7 @@ def add_to(commands: Any) -> None:
         "--weights",
         required=True,
         metavar="W",
-        help="a network that comes trained (`basicsr info` lists them), a checkpoint of any "
+        help="a pretrained network (`basicsr info` lists them), a checkpoint of any "
         "origin, or an experiment's "
         "folder (its best network, or else its newest)",
     )

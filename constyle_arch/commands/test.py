@@ -53,7 +53,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--weights",
         metavar="W",
-        help="a network that comes trained, a checkpoint, or an experiment's folder (its best "
+        help="a pretrained network, a checkpoint, or an experiment's folder (its best "
         "network, or its last)",
     )
     parser.add_argument(

@@ -44,7 +44,7 @@ def add_to(commands: Any) -> None:
         "--weights",
         required=True,
         metavar="W",
-        help="a network that restores the degraded photograph: one that comes trained, a "
+        help="a network that restores the degraded photograph: a pretrained one, a "
         "checkpoint, or an "
         "experiment's folder",
     )

@@ -219,7 +219,7 @@ class Paths(Section):
     """`path`: weights and states to start from."""
 
     pretrain_network_g: Text | None = None
-    """Weights to start from: a file of any origin, an experiment or a trained network's name."""
+    """Weights to start from: a file of any origin, an experiment or a pretrained network's name."""
     pretrain_constyle: Text | None = None
     """Weights to take ConStyle from: a prompter's or a guided network's."""
     param_key_g: Text | None = None
@@ -236,7 +236,7 @@ class TestPaths(Paths):
     """`path` of a test."""
 
     pretrain_network_g: Text
-    """The weights to test: a file, or the name of a network that comes trained."""
+    """The weights to test: a file, or the name of a pretrained network."""
 
 
 class RunPaths(Paths):

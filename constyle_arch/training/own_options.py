@@ -64,7 +64,7 @@ SIZES = {
         batch=16,
     ),
 }
-"""`small` is the network of those that come trained; `base` is the paper's ConStyle-NAFNet with its
+"""`small` is the pretrained networks'; `base` is the paper's ConStyle-NAFNet with its
 recipe's batch."""
 
 
@@ -83,7 +83,7 @@ class Settings:
         iterations: of the training.
         validations: how often it is validated.
         workers: processes that read images.
-        start: the trained network that it starts from; empty for none.
+        start: the pretrained network that it starts from; empty for none.
         amp: whether it computes in bfloat16.
     """
 
@@ -113,11 +113,9 @@ def option_file(settings: Settings) -> str:
         max(round(math.log2(32 * data.pairs)), 9), 12 if settings.size != "base" else 16
     )
     ratio = max(math.ceil(200 * settings.batch / data.pairs), 1)
-    start = (
-        f"{settings.start}  # it comes trained; ~ starts from nothing" if settings.start else "~"
-    )
+    start = f"{settings.start}  # pretrained; ~ starts from scratch" if settings.start else "~"
     return f"""\
-# {settings.task} with photographs of one's own, written by `basicsr init`: change what you like.
+# {settings.task} with your photographs, written by `basicsr init`: change what you like.
 #   basicsr check -opt FILE                             what it would do
 #   basicsr train -opt FILE                             --auto_resume resumes it
 #   basicsr test --weights experiments/{settings.name}    scores the photographs held out
@@ -171,7 +169,7 @@ train:
     type: L1Loss
     loss_weight: 1
     reduction: mean
-  contrastive_opt:  # ConStyle's three losses, with the weight of the networks that come trained
+  contrastive_opt:  # ConStyle's three losses, with the weight of the pretrained networks
     type: InfoNCELoss
     temperature: 0.07
     loss_weight: 0.01
