@@ -33,7 +33,7 @@ def add_to(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace) -> None:
     """Check the options and print what the run would do."""
-    read_option_file(parsed.opt)  # what is wrong with it is said before torch is imported
+    read_option_file(parsed.opt)  # its errors are reported before torch is imported
     from constyle_arch.training.runner import prepare_basicsr
 
     prepare_basicsr(parsed.plugin)

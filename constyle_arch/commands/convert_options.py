@@ -7,8 +7,8 @@ from typing import Any
 from constyle_arch.errors import OptionsError
 
 CONVERT_OPTIONS = """\
-Write an option file of the authors' programs (IRConStyle's, Restormer's, NAFNet's) as one of this
-package. Comments say which option was which there; what has no equivalent is listed, with the
+Convert an option file of the authors' programs (IRConStyle's, Restormer's, NAFNet's) to one of this
+package. Comments name the original options; those without an equivalent are listed, with the
 reason. BasicSR's own files need no conversion.
 """
 
@@ -29,7 +29,7 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument("source", metavar="IN", help="the option file (YAML)")
     parser.add_argument("target", metavar="OUT", type=Path, help="the file to write, .yml")
-    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
     parser.set_defaults(run=run)
 
 

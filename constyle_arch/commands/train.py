@@ -45,7 +45,7 @@ def add_to(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace) -> None:
     """Run BasicSR's training pipeline."""
-    read_option_file(parsed.opt)  # what is wrong with it is said before torch is imported
+    read_option_file(parsed.opt)  # its errors are reported before torch is imported
     from constyle_arch.training.runner import run_pipeline
 
     run_pipeline("train", parsed.arguments, parsed.plugin)

@@ -12,9 +12,9 @@ from constyle_arch.commands.network_arguments import (
 from constyle_arch.errors import DataError
 
 TRANSFER = """\
-Give a clean photograph the degradation of another one, as figure 1 of the paper does with a style.
+Apply the degradation of one photograph to a clean one, as in figure 1 of the paper.
 
-A network restores the degraded photograph; what it takes away is the degradation. Its change of
+A network restores the degraded photograph; what it removes is the degradation. Its change of
 contrast and colour is applied to the clean photograph, and a new texture with the spectrum and the
 values of the rest is added.
 """
@@ -59,7 +59,7 @@ def add_to(commands: Any) -> None:
         required=True,
         type=Path,
         metavar="FILE",
-        help="the file to write, replaced if it is there",
+        help="the file to write, replaced if it exists",
     )
     parser.set_defaults(run=run)
 

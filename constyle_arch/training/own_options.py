@@ -9,7 +9,7 @@ if TYPE_CHECKING:  # the command's parser reads this module, and need not wait f
     from constyle_arch.training.own_data import OwnData
 
 VALIDATIONS = 10
-"""Of a training, where nothing is said."""
+"""Of a training, by default."""
 
 TASKS = ("denoise", "derain", "dehaze", "deblur")
 
