@@ -40,8 +40,8 @@ KEYS_INTRODUCTION = """\
 
 # Keys of an option file
 
-\\* marks required keys, † those that must not change when a run resumes; defaults follow a
-semicolon. Keys that are not required may be empty (`~`). [Options](../options.md) says how to use
+Required keys are marked by \\*, those that must not change when a run resumes by †; defaults follow
+a semicolon. Keys that are not required may be empty (`~`). [Options](../options.md) says how to use
 the file."""
 
 TOP = "## At the top"
