@@ -9,7 +9,8 @@ from constyle_arch.errors import OptionsError
 CONVERT_OPTIONS = """\
 Convert an option file of the authors' programs (IRConStyle's, Restormer's, NAFNet's) to one of this
 package. Comments name the original options; those without an equivalent are listed, with the
-reason. BasicSR's own files need no conversion.
+reason. "By analogy" marks options whose meaning is inferred from their names. BasicSR's own files
+need no conversion.
 """
 
 CONVERT_OPTIONS_EPILOG = """\
