@@ -2,6 +2,8 @@
 `README.md`.
 
 Folders are written and read without further libraries; the Hub itself needs the extra `hub`.
+huggingface_hub's `PyTorchModelHubMixin` would make that library a base of every network, and knows
+neither checksum nor window of the weights; of what is here it would replace the two transfers.
 """
 
 import json
@@ -90,7 +92,6 @@ def from_pretrained(source: str | Path, *, revision: str | None = None) -> nn.Mo
     Raises: CheckpointError: there is no such folder or repository, or it holds no network of this
         package. RunError: the Hub is asked for and huggingface_hub is not installed.
     """
-    constyle_arch.register()
     folder = Path(source)
     if not folder.is_dir():
         folder = _downloaded(str(source), revision)
