@@ -6,6 +6,7 @@ Importing this package is cheap and makes `import basicsr` work on today's PyTor
 BasicSR, training needs it.
 """
 
+import sys
 from typing import TYPE_CHECKING
 
 from constyle_arch.basicsr_repairs.imports import repair_before_import
@@ -25,7 +26,6 @@ if not TYPE_CHECKING:
     def __getattr__(name: str) -> object:
         """`load_network` and `restore`, which import torch, as soon as one of them is asked for."""
         if name == "load_network":
-            register()
             from constyle_arch.checkpoints.loading import load_network
 
             return load_network
@@ -48,11 +48,15 @@ def register() -> None:
 
     if not HAS_BASICSR:
         return
+    import basicsr.utils
+
+    basicsr.utils.registry = sys.modules["basicsr.utils.registry"]  # where it was loaded alone
     import constyle_arch.data.classified_image_dataset
     import constyle_arch.data.degraded_image_dataset
     import constyle_arch.data.mixed_dataset
     import constyle_arch.data.paired_restoration_dataset
     import constyle_arch.losses
+    import constyle_arch.metrics
     import constyle_arch.models  # noqa: F401
     from constyle_arch import basicsr_repairs
 

@@ -4,7 +4,9 @@ import contextlib
 import importlib
 import sys
 from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from types import ModuleType
 
 
@@ -49,6 +51,23 @@ def alias_functional_tensor() -> None:
     """
     functional = importlib.import_module("torchvision.transforms.functional")
     sys.modules.setdefault("torchvision.transforms.functional_tensor", functional)
+
+
+def load_registries() -> None:
+    """Load BasicSR's registries without the rest of BasicSR, which takes three times as long to
+    import as torch: its networks, data sets and models are for training.
+
+    A later `import basicsr` finds them loaded and fills them.
+    """
+    name = "basicsr.utils.registry"
+    package = None if "basicsr" in sys.modules else PathFinder.find_spec("basicsr")
+    if name in sys.modules or package is None or package.origin is None:
+        return
+    spec = spec_from_file_location(name, Path(package.origin).parent / "utils" / "registry.py")
+    if spec is None or spec.loader is None:
+        return
+    sys.modules[name] = module = module_from_spec(spec)
+    spec.loader.exec_module(module)
 
 
 _torchvision_library = None

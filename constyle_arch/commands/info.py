@@ -65,5 +65,6 @@ def run(parsed: argparse.Namespace) -> None:
     from constyle_arch.reporting.describing import describe
     from constyle_arch.training.runner import prepare_basicsr
 
-    prepare_basicsr(parsed.plugin)
+    if parsed.plugin:
+        prepare_basicsr(parsed.plugin)
     print(describe(path, parsed.size, parsed.key, parsed.names, parsed.type, options), end="")

@@ -87,17 +87,19 @@ def run(parsed: argparse.Namespace) -> None:
         raise OptionsError(f"--iterations is {parsed.iterations}; it must be at least 1.")
 
     from constyle_arch.files import save_bytes_atomically
-    from constyle_arch.training import fitting
     from constyle_arch.training.own_data import look_at
-    from constyle_arch.training.runner import prepare_basicsr
 
-    prepare_basicsr()
     data = look_at(parsed.gt, parsed.lq, parsed.lq_name, parsed.gt_name)
     print(
         f"{data.pairs} {'pairs' if data.lq else 'clean images'}; timing some steps on this "
         "machine …",
         flush=True,
     )
+
+    from constyle_arch.training import fitting
+    from constyle_arch.training.runner import prepare_basicsr
+
+    prepare_basicsr()
     minutes = MINUTES if parsed.minutes is None else parsed.minutes
     settings, timing = fitting.fit(
         re.sub(r"[^\w.-]", "_", file.stem),

@@ -105,7 +105,8 @@ def load_chosen_network(parsed: argparse.Namespace) -> tuple[Any, Path, str]:
     from constyle_arch.checkpoints.loading import read_network
     from constyle_arch.training.runner import prepare_basicsr
 
-    prepare_basicsr(parsed.plugin)
+    if parsed.plugin:  # which may need all of BasicSR
+        prepare_basicsr(parsed.plugin)
     network, section = read_network(
         weights, parsed.type, key=parsed.key, tlc=window_asked_for(parsed), **options
     )

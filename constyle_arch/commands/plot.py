@@ -47,11 +47,8 @@ def add_to(commands: Any) -> None:
 def run(parsed: argparse.Namespace) -> int:
     """Read the logs, draw them and write the picture."""
     from constyle_arch.reporting import require_matplotlib
-
-    require_matplotlib()
-    from constyle_arch.reporting.figures import check_format, save_figure
+    from constyle_arch.reporting.figure_files import check_format
     from constyle_arch.reporting.naming import distinct_names
-    from constyle_arch.reporting.training_curves import draw
     from constyle_arch.reporting.training_log import read_training_log
 
     paths = list(
@@ -65,6 +62,11 @@ def run(parsed: argparse.Namespace) -> int:
     check_format(output)
     logs = [read_training_log(path) for path in paths]
     names = distinct_names([path.with_name(_name(path)) for path in paths])
+
+    require_matplotlib()  # slow to import
+    from constyle_arch.reporting.figures import save_figure
+    from constyle_arch.reporting.training_curves import draw
+
     save_figure(draw(dict(zip(names, logs, strict=True))), output)
     print(f"Wrote {output}.")
     return 0

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from constyle_arch.checkpoints.trained import checkpoint_file
 from constyle_arch.commands.network_arguments import (
     add_network_arguments,
     add_tlc_argument,
@@ -173,6 +174,7 @@ def run(parsed: argparse.Namespace) -> int:
             "--ext."
         )
     others = other_files(parsed.input, parsed.output)
+    checkpoint_file(parsed.weights)  # is it there? asked before torch is imported
     truths = find_truths(jobs, parsed.gt, parsed.lq_name, parsed.gt_name) if parsed.gt else None
 
     import torch
