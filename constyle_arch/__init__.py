@@ -6,7 +6,6 @@ Importing this package is cheap and makes `import basicsr` work on today's PyTor
 BasicSR, training needs it.
 """
 
-import sys
 from typing import TYPE_CHECKING
 
 from constyle_arch.basicsr_repairs.imports import repair_before_import
@@ -48,9 +47,8 @@ def register() -> None:
 
     if not HAS_BASICSR:
         return
-    import basicsr.utils
+    import basicsr  # noqa: F401 - its networks, of which the registry knows nothing before
 
-    basicsr.utils.registry = sys.modules["basicsr.utils.registry"]  # where it was loaded alone
     import constyle_arch.data.classified_image_dataset
     import constyle_arch.data.degraded_image_dataset
     import constyle_arch.data.mixed_dataset
