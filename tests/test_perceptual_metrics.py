@@ -1,18 +1,21 @@
 """LPIPS and DISTS are the papers' distances of 8-bit BGR images, and need no network but once."""
 
+import csv
 import sys
 from pathlib import Path
 from urllib.error import URLError
 
+import cv2
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from constyle_arch import cli
+from constyle_arch.archs import ConStyleConv
 from constyle_arch.metrics import calculate_dists, calculate_lpips
 from constyle_arch.metrics import perceptual as module
-from tests.shared import training_options, write_options
+from tests.shared import paired_dataset, training_options, write_options
 
 torchmetrics = pytest.importorskip("torchmetrics")
 models = pytest.importorskip("torchvision.models")
@@ -206,3 +209,32 @@ def test_without_the_extra_check_says_what_to_install(tmp_path, ten_pairs, monke
         'pip install --no-build-isolation "constyle-arch[train,metrics]"'
     )
     assert wanted in capsys.readouterr().err
+
+
+def test_a_test_reports_both(tmp_path, two_pairs, downloads, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"params": ConStyleConv(dim=8).state_dict()}, "net.pth")
+    options = {
+        "name": "scored",
+        "model_type": "RestorationModel",
+        "num_gpu": 0,
+        "datasets": {"test": paired_dataset(two_pairs)},
+        "network_g": {"type": "ConStyleConv", "dim": 8},
+        "path": {"pretrain_network_g": "net.pth"},
+        "val": {
+            "save_img": False,
+            "metrics": {
+                name: {"type": f"calculate_{name}", "better": "lower"}
+                for name in ("lpips", "dists")
+            },
+        },
+    }
+    assert cli.main(["test", "-opt", str(write_options(tmp_path / "test.yml", options))]) == 0
+    with Path("results/scored/results.csv").open() as file:
+        rows = {row["image"]: row for row in csv.DictReader(file)}
+    for name in ("000", "001"):
+        images = [cv2.imread(str(two_pairs / side / f"{name}.png")) for side in ("lq", "gt")]
+        for metric, score in (("lpips", calculate_lpips), ("dists", calculate_dists)):
+            expected = score(*images, better="lower")
+            assert float(rows[name][f"input_{metric}"]) == pytest.approx(expected, abs=1e-4)
+            assert float(rows[name][metric]) > 0
