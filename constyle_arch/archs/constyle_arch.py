@@ -61,9 +61,10 @@ class ConStyle(nn.Module):
 
     Source: arXiv 2402.15784, section 3.2.
 
-    Args: initialization: of the convolutions: `he`, which keeps the features' variance (He et al.,
-        arXiv 1502.01852); or `published`, PyTorch's default, with which the features of an image
-        fade to 1/1000 of its contrast before the codes are made.
+    Args:
+        initialization: of the convolutions: `he`, which keeps the features' variance (He et al.,
+            arXiv 1502.01852); or `published`, PyTorch's default, with which the features of an
+            image fade to 1/1000 of its contrast before the codes are made.
 
     Raises:
         ValueError: there is no such initialization.

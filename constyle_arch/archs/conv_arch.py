@@ -64,11 +64,14 @@ class ConStyleConv(GeneralRestorationNetwork):
     Source: the release of ConStyle v2 (arXiv 2406.18242); the defaults are its, with one block a
     stage.
 
-    Args: dim: channels at full resolution; a multiple of 4. activation: `prelu`, the release's,
-        after every convolution, the last one included; or `leaky_relu`, of slope 0.1, after all but
-        the last, which is faster to train in bfloat16 on a CPU. num_blocks_down: blocks of the
-        three stages on the way down, fine to coarse. num_blocks_bottleneck: blocks at 1/8 of the
-        resolution. num_blocks_up: blocks of the three stages on the way up, coarse to fine.
+    Args:
+        dim: channels at full resolution; a multiple of 4.
+        activation: `prelu`, the release's, after every convolution, the last one included; or
+            `leaky_relu`, of slope 0.1, after all but the last, which is faster to train in bfloat16
+            on a CPU.
+        num_blocks_down: blocks of the three stages on the way down, fine to coarse.
+        num_blocks_bottleneck: blocks at 1/8 of the resolution.
+        num_blocks_up: blocks of the three stages on the way up, coarse to fine.
         use_features, use_code, encoder_initialization: see `GuidedNetwork`.
 
     Raises:

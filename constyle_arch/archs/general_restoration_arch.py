@@ -43,8 +43,10 @@ ACTIVATIONS: dict[str, Callable[[int], nn.Module]] = {
 def registered_operator(name: str, options: Mapping[str, Any]) -> Operator:
     """The operator whose blocks are of the registered class `name`.
 
-    Args: name: in `OPERATOR_REGISTRY`. options: of the blocks; a list holds a value for each level,
-        from full resolution to the bottleneck.
+    Args:
+        name: in `OPERATOR_REGISTRY`.
+        options: of the blocks; a list holds a value for each level, from full resolution to the
+            bottleneck.
 
     Raises:
         ValueError: there is no such operator, `options` are none, or a list is of another length.
@@ -116,15 +118,19 @@ class GuidedNetwork(RestorationNetwork):
 
     A subclass says in `restore` how the image is restored between them.
 
-    Args: dim: d, the channels at full resolution; a multiple of 4. feature_activation: after each
-        projection of a ConStyle feature: `prelu` or `leaky_relu`, of slope 0.1. use_features:
-        whether ConStyle's features enter on the way down. Without them the convolutions of the way
-        down make up for their channels. use_code: whether ConStyle's code weighs the channels of
-        the bottleneck. fuse_bias: whether the convolution after the bottleneck, which fuses the
-        code, has a bias. encoder_initialization: `ConStyle`'s: `he` or `published`.
+    Args:
+        dim: d, the channels at full resolution; a multiple of 4.
+        feature_activation: after each projection of a ConStyle feature: `prelu` or `leaky_relu`, of
+            slope 0.1.
+        use_features: whether ConStyle's features enter on the way down. Without them the
+            convolutions of the way down make up for their channels.
+        use_code: whether ConStyle's code weighs the channels of the bottleneck.
+        fuse_bias: whether the convolution after the bottleneck, which fuses the code, has a bias.
+        encoder_initialization: `ConStyle`'s: `he` or `published`.
 
-    Raises: ValueError: `dim` is not a positive multiple of 4, or there is no such activation or
-        initialization.
+    Raises:
+        ValueError: `dim` is not a positive multiple of 4, or there is no such activation or
+            initialization.
     """
 
     def __init__(
@@ -165,12 +171,15 @@ class GuidedNetwork(RestorationNetwork):
     def forward(self, lq: Tensor, return_codes: bool = False, codes: Codes | None = None) -> Any:
         """Restore `lq` (N, 3, H, W) with values in [0, 1], of any height and width.
 
-        Args: lq: the degraded images. return_codes: also return ConStyle's codes of `lq`, which its
-            losses need in training. codes: codes to restore with instead of those of `lq`, which
-            may be a part of the image they belong to.
+        Args:
+            lq: the degraded images.
+            return_codes: also return ConStyle's codes of `lq`, which its losses need in training.
+            codes: codes to restore with instead of those of `lq`, which may be a part of the image
+                they belong to.
 
-        Returns: The restored images (N, 3, H, W), not clamped; with `return_codes`, the pair
-            (images, `Codes`).
+        Returns:
+            The restored images (N, 3, H, W), not clamped; with `return_codes`, the pair (images,
+            `Codes`).
 
         Raises:
             ValueError: `lq` does not have three channels.
@@ -194,9 +203,11 @@ class GuidedNetwork(RestorationNetwork):
         """The residual (N, 3, H, W) that turns `image` into the clean one; H and W are divisible by
         `multiple`.
 
-        Args: image: the padded input (N, 3, H, W). guides: ConStyle's projected features (N, dim,
-            H/2, W/2), (…, H/4, W/4), (…, H/8, W/8); or three None. codes: ConStyle's codes of the
-            image; None where they do not enter.
+        Args:
+            image: the padded input (N, 3, H, W).
+            guides: ConStyle's projected features (N, dim, H/2, W/2), (…, H/4, W/4), (…, H/8, W/8);
+                or three None.
+            codes: ConStyle's codes of the image; None where they do not enter.
         """
         raise NotImplementedError
 
@@ -217,21 +228,26 @@ class GeneralRestorationNetwork(GuidedNetwork):
 
     Source: arXiv 2402.15784, section 3.3 and figure 2.
 
-    Args: operator: of the stages: the name of a registered one, `ConvBlock`, `KBBlock`,
-        `LeWinBlock`, `MaximBlock`, `NAFBlock` or `TransformerBlock`; in Python also a function that
-        makes a block from (channels, level). A block keeps the shape of its input; what that must
-        be divisible by, it says as `multiple`. Every second block of a stage becomes `shifted`
-        where its class has that attribute. operator_options: of a registered operator; a list holds
-        a value for each of the four levels, from full resolution to the bottleneck. preprocess:
-        makes what turns the image into features (N, dim, H, W), from `dim`; left out, a 3×3
-        convolution. finetune: makes what turns features into the residual (N, 3, H, W), from their
-        channels; left out, a 3×3 convolution. dim: channels at full resolution; a multiple of 4.
+    Args:
+        operator: of the stages: the name of a registered one, `ConvBlock`, `KBBlock`, `LeWinBlock`,
+            `MaximBlock`, `NAFBlock` or `TransformerBlock`; in Python also a function that makes a
+            block from (channels, level). A block keeps the shape of its input; what that must be
+            divisible by, it says as `multiple`. Every second block of a stage becomes `shifted`
+            where its class has that attribute.
+        operator_options: of a registered operator; a list holds a value for each of the four
+            levels, from full resolution to the bottleneck.
+        preprocess: makes what turns the image into features (N, dim, H, W), from `dim`; left out, a
+            3×3 convolution.
+        finetune: makes what turns features into the residual (N, 3, H, W), from their channels;
+            left out, a 3×3 convolution.
+        dim: channels at full resolution; a multiple of 4.
         num_blocks_down: blocks of the three stages on the way down, fine to coarse.
-        num_blocks_bottleneck: blocks at 1/8 of the resolution. num_blocks_up: blocks of the three
-        stages on the way up, coarse to fine. num_refinement_blocks: blocks after the last stage,
-        before `finetune`, at full resolution. bias: whether the output convolution has a bias.
+        num_blocks_bottleneck: blocks at 1/8 of the resolution.
+        num_blocks_up: blocks of the three stages on the way up, coarse to fine.
+        num_refinement_blocks: blocks after the last stage, before `finetune`, at full resolution.
+        bias: whether the output convolution has a bias.
         feature_activation, use_features, use_code, fuse_bias, encoder_initialization: see
-        `GuidedNetwork`.
+            `GuidedNetwork`.
 
     Raises:
         ValueError: an argument does not fit; the message names it, its value and the wanted one.

@@ -127,10 +127,11 @@ class ConStyleKBNet(GeneralRestorationNetwork):
 
     Source: the release of ConStyle v2 (arXiv 2406.18242); the defaults are its.
 
-    Args: dim: channels at full resolution: 32, or another number with which every level's suit
-        `KBBlock`. num_blocks_down, num_blocks_bottleneck, num_blocks_up: see
-        `GeneralRestorationNetwork`. use_features, use_code, encoder_initialization: see
-        `GuidedNetwork`.
+    Args:
+        dim: channels at full resolution: 32, or another number with which every level's suit
+            `KBBlock`.
+        num_blocks_down, num_blocks_bottleneck, num_blocks_up: see `GeneralRestorationNetwork`.
+        use_features, use_code, encoder_initialization: see `GuidedNetwork`.
 
     Raises:
         ValueError: an argument does not fit; the message names it, its value and the wanted one.

@@ -24,9 +24,10 @@ def use_local_statistics(network: nn.Module, window: int | None = WINDOW) -> Non
     windows that overlap by half. ConStyle's code stays that of the whole image, and MAXIM's grid
     what it is.
 
-    Args: network: is changed in place; one without such attention stays what it is. window: side of
-        the windows in pixels of the image, rounded up to what the network divides by; None goes
-        back to the whole image.
+    Args:
+        network: is changed in place; one without such attention stays what it is.
+        window: side of the windows in pixels of the image, rounded up to what the network divides
+            by; None goes back to the whole image.
 
     Raises:
         ValueError: `window` is not positive.

@@ -46,9 +46,12 @@ class ConStyleMaxim(GuidedNetwork):
     It has 6.573 M parameters: the published 8.102 M less 1.529 M that no forward pass touches.
     Source: arXiv 2402.15784, section 4; the defaults are the paper's.
 
-    Args: dim: channels at full resolution; a multiple of 4. num_blocks_bottleneck: blocks at 1/8 of
-        the resolution. bias: whether convolutions and dense layers have biases, those that MAXIM
-        always gives one aside. use_features, use_code, encoder_initialization: see `GuidedNetwork`.
+    Args:
+        dim: channels at full resolution; a multiple of 4.
+        num_blocks_bottleneck: blocks at 1/8 of the resolution.
+        bias: whether convolutions and dense layers have biases, those that MAXIM always gives one
+            aside.
+        use_features, use_code, encoder_initialization: see `GuidedNetwork`.
 
     Raises:
         ValueError: `dim` is not a multiple of 4.

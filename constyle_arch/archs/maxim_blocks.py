@@ -28,9 +28,11 @@ class TokenMixing(nn.Linear, Fusible):
     """One linear map over the tokens of each group of pixels, for every group and channel (MAXIM,
     section 3.2).
 
-    Args: side: S, the tokens are S×S. axis: `grid`, where the tokens of a group are the pixels at
-        one place of all S×S cells of the image, or `block`, where they are the pixels of one of its
-        cells of S×S. bias: whether a bias is added.
+    Args:
+        side: S, the tokens are S×S.
+        axis: `grid`, where the tokens of a group are the pixels at one place of all S×S cells of
+            the image, or `block`, where they are the pixels of one of its cells of S×S.
+        bias: whether a bias is added.
     """
 
     def __init__(self, side: int, axis: Axis, bias: bool) -> None:
@@ -181,8 +183,11 @@ class MaximBlock(nn.Sequential):
     """MAXIM's operator: a multi-axis gMLP, then convolutions with channel attention, each in a
     residual.
 
-    Args: channels: of the input and the output; a multiple of 4. side: see `TOKENS_PER_SIDE`. bias:
-        whether convolutions and dense layers have biases, those that MAXIM always gives one aside.
+    Args:
+        channels: of the input and the output; a multiple of 4.
+        side: see `TOKENS_PER_SIDE`.
+        bias: whether convolutions and dense layers have biases, those that MAXIM always gives one
+            aside.
     """
 
     def __init__(self, channels: int, side: int = 8, bias: bool = False) -> None:
@@ -234,9 +239,13 @@ class CrossGating(nn.Module):
     """Gates encoder features with a coarser gate signal and the other way round (MAXIM, section
     3.3).
 
-    Args: x_channels: of the encoder features. y_channels: of the gate signal, at half the
-        resolution; None where it has the features' size. channels: of both results. side: see
-        `TOKENS_PER_SIDE`. bias: whether convolutions and dense layers have biases.
+    Args:
+        x_channels: of the encoder features.
+        y_channels: of the gate signal, at half the resolution; None where it has the features'
+            size.
+        channels: of both results.
+        side: see `TOKENS_PER_SIDE`.
+        bias: whether convolutions and dense layers have biases.
     """
 
     def __init__(

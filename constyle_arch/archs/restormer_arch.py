@@ -139,10 +139,13 @@ class TransformerBlock(nn.Module):
     """Restormer's operator: attention and feed-forward, each after a layer norm and inside a
     residual.
 
-    Args: channels: of the input and the output. heads: attention heads; they divide `channels`.
+    Args:
+        channels: of the input and the output.
+        heads: attention heads; they divide `channels`.
         ffn_expansion_factor: hidden channels of the feed-forward layer, as a multiple of
-        `channels`. bias: whether the convolutions have biases. layer_norm_type: `WithBias` or
-        `BiasFree`.
+            `channels`.
+        bias: whether the convolutions have biases.
+        layer_norm_type: `WithBias` or `BiasFree`.
 
     Raises:
         ValueError: `heads` do not divide `channels`, or the layer norm is unknown.
@@ -180,13 +183,16 @@ class ConStyleRestormer(GeneralRestorationNetwork):
 
     Source: arXiv 2402.15784, section 4; the defaults are the paper's.
 
-    Args: dim, num_blocks_down, num_blocks_bottleneck, num_blocks_up, num_refinement_blocks: see
-        `GeneralRestorationNetwork`. heads: attention heads on each level, from full resolution to
-        the bottleneck. ffn_expansion_factor: hidden channels of the feed-forward layer, as a
-        multiple of its channels. bias: whether the operator's convolutions, that which fuses the
-        code, and the last one have biases. layer_norm_type: `WithBias` or `BiasFree` (as for
-        Gaussian denoising in Restormer). use_features, use_code, encoder_initialization: see
-        `GuidedNetwork`.
+    Args:
+        dim, num_blocks_down, num_blocks_bottleneck, num_blocks_up, num_refinement_blocks: see
+            `GeneralRestorationNetwork`.
+        heads: attention heads on each level, from full resolution to the bottleneck.
+        ffn_expansion_factor: hidden channels of the feed-forward layer, as a multiple of its
+            channels.
+        bias: whether the operator's convolutions, that which fuses the code, and the last one have
+            biases.
+        layer_norm_type: `WithBias` or `BiasFree` (as for Gaussian denoising in Restormer).
+        use_features, use_code, encoder_initialization: see `GuidedNetwork`.
 
     Raises:
         ValueError: an argument does not fit; the message names it, its value and the wanted one.
@@ -236,14 +242,20 @@ class Restormer(RestorationNetwork):
 
     Source: arXiv 2111.09881, section 3; the defaults and the tensors' names are its own.
 
-    Args: dim: channels at full resolution; a multiple of 4. num_blocks: blocks of the four levels,
-        on the way down and (without the last) up. num_refinement_blocks: blocks after the last
-        level. heads: attention heads on each level. ffn_expansion_factor: hidden channels of the
-        feed-forward layer, as a multiple of its channels. bias: whether convolutions have biases,
-        the first and those that change the resolution aside. layer_norm_type: `WithBias` or
-        `BiasFree`. inp_channels: of the input: 3, or 1 for gray images. out_channels: of the
-        result; the same but for `dual_pixel_task`. dual_pixel_task: whether the input is both views
-        of a dual-pixel sensor, `inp_channels` 6, and the result is not added to it.
+    Args:
+        dim: channels at full resolution; a multiple of 4.
+        num_blocks: blocks of the four levels, on the way down and (without the last) up.
+        num_refinement_blocks: blocks after the last level.
+        heads: attention heads on each level.
+        ffn_expansion_factor: hidden channels of the feed-forward layer, as a multiple of its
+            channels.
+        bias: whether convolutions have biases, the first and those that change the resolution
+            aside.
+        layer_norm_type: `WithBias` or `BiasFree`.
+        inp_channels: of the input: 3, or 1 for gray images.
+        out_channels: of the result; the same but for `dual_pixel_task`.
+        dual_pixel_task: whether the input is both views of a dual-pixel sensor, `inp_channels` 6,
+            and the result is not added to it.
 
     Raises:
         ValueError: an argument does not fit; the message names it, its value and the wanted one.

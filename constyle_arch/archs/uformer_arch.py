@@ -51,8 +51,10 @@ class WindowAttention(nn.Module):
     def forward(self, x: Tensor, apart: Tensor | None) -> Tensor:
         """softmax(q kᵀ / √d + B) v in the windows of `x` (N, windows, pixels, C), projected.
 
-        Args: x: the windows. apart: which pixels must not attend to which, (windows, pixels,
-            pixels); None where all may.
+        Args:
+            x: the windows.
+            apart: which pixels must not attend to which, (windows, pixels, pixels); None where all
+                may.
         """
         keys, values = self.qkv["to_kv"](x).chunk(2, dim=-1)
         parts = self.qkv["to_q"](x), keys, values
@@ -87,9 +89,11 @@ class LeWinBlock(nn.Module):
 
     Every second block of a stage is `shifted`: its windows lie across the borders of the others'.
 
-    Args: channels: of the input and the output. heads: attention heads; they divide `channels`.
+    Args:
+        channels: of the input and the output.
+        heads: attention heads; they divide `channels`.
         modulator: whether a learned value for each pixel of a window is added to what attention is
-        given.
+            given.
 
     Raises:
         ValueError: `heads` do not divide `channels`.

@@ -46,15 +46,20 @@ def convert(
     calls) is kept under names that begin with `left_out/` and takes its own names again on the way
     back.
 
-    Args: source: a `.pth` or `.safetensors` file, or an `.npz` of MAXIM's release. target: the file
-        to write; its suffix decides the format. `.safetensors` holds one set of weights. names:
-        `own` or `published`. key: the section of `source` to convert alone; left out, a `.pth`
-        keeps all its sections. tlc: the window of local statistics to note, in pixels; 0: the whole
-        image; left out, that of `source`. overwrite: replace `target` if it is there.
+    Args:
+        source: a `.pth` or `.safetensors` file, or an `.npz` of MAXIM's release.
+        target: the file to write; its suffix decides the format. `.safetensors` holds one set of
+            weights.
+        names: `own` or `published`.
+        key: the section of `source` to convert alone; left out, a `.pth` keeps all its sections.
+        tlc: the window of local statistics to note, in pixels; 0: the whole image; left out, that
+            of `source`.
+        overwrite: replace `target` if it is there.
 
-    Raises: CheckpointError: `source` cannot be read or has no such names, `target` already exists,
-        is of another format or cannot note the window, or several sections are to go into a
-        `.safetensors`.
+    Raises:
+        CheckpointError: `source` cannot be read or has no such names, `target` already exists, is
+            of another format or cannot note the window, or several sections are to go into a
+            `.safetensors`.
     """
     if Path(target).exists() and (
         not overwrite or Path(target).resolve() == Path(source).resolve()

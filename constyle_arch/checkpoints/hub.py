@@ -50,11 +50,13 @@ def save_pretrained(
 ) -> None:
     """Write a network as a folder that `from_pretrained` reads and the Hub shows.
 
-    Args: source: a network of this package, or what `--weights` takes: a checkpoint, the name of a
-        pretrained network, or an experiment's folder, whose options and scores the card
-        then tells. folder: where to write; files of the same names are replaced. name: what the
-        card calls it, `USER/NAME` on the Hub; left out, the folder's name. license: of the weights,
-        as the Hub abbreviates it, e.g. `apache-2.0`.
+    Args:
+        source: a network of this package, or what `--weights` takes: a checkpoint, the name of a
+            pretrained network, or an experiment's folder, whose options and scores the card
+            then tells.
+        folder: where to write; files of the same names are replaced.
+        name: what the card calls it, `USER/NAME` on the Hub; left out, the folder's name.
+        license: of the weights, as the Hub abbreviates it, e.g. `apache-2.0`.
 
     Raises:
         CheckpointError: the weights cannot be read, or are of no network of this package.
@@ -89,8 +91,10 @@ def from_pretrained(source: str | Path, *, revision: str | None = None) -> nn.Mo
         source: a folder, or a repository of the Hub, `USER/NAME`.
         revision: a branch, tag or commit of the repository.
 
-    Raises: CheckpointError: there is no such folder or repository, or it holds no network of this
-        package. RunError: the Hub is asked for and huggingface_hub is not installed.
+    Raises:
+        CheckpointError: there is no such folder or repository, or it holds no network of this
+            package.
+        RunError: the Hub is asked for and huggingface_hub is not installed.
     """
     folder = Path(source)
     if not folder.is_dir():
@@ -114,9 +118,12 @@ def push_to_hub(
 ) -> str:
     """Write a network as `save_pretrained` does and upload it, with the login of `hf auth login`.
 
-    Args: source: see `save_pretrained`. name: of the repository, `USER/NAME`; it is made where it
-        is not there. license: see `save_pretrained`. private: whether a new repository is to be
-        seen by its owner alone; None as the owner's settings say.
+    Args:
+        source: see `save_pretrained`.
+        name: of the repository, `USER/NAME`; it is made where it is not there.
+        license: see `save_pretrained`.
+        private: whether a new repository is to be seen by its owner alone; None as the owner's
+            settings say.
 
     Returns:
         The repository's address.

@@ -38,14 +38,18 @@ def load_network(
 ) -> nn.Module:
     """The network a checkpoint holds, or a pretrained one: `load_network("denoise")`.
 
-    Args: path: the name of a pretrained network (`denoise`, `derain`, `dehaze`); an experiment's
-        folder, for its best network or else its last; or a `.pth` or `.safetensors` file: this
-        package's, BasicSR's, or a published one (IRConStyle, Restormer, NAFNet; MAXIM, also as
-        `.npz`). type: the architecture's name; left out, it and its options are worked out from the
-        weights, or are those of the experiment that the file lies in. key: the section of the file
-        to take; left out, the first of `reading.SECTIONS` that is there. tlc: the window of local
-        statistics, see `Window` and `archs.use_local_statistics`. **options: of the architecture;
-        those left out are worked out where the weights are of that architecture.
+    Args:
+        path: the name of a pretrained network (`denoise`, `derain`, `dehaze`); an experiment's folder,
+            for its best network or else its last; or a `.pth` or `.safetensors` file: this
+            package's, BasicSR's, or a published one (IRConStyle, Restormer, NAFNet; MAXIM, also as
+            `.npz`).
+        type: the architecture's name; left out, it and its options are worked out from the weights,
+            or are those of the experiment that the file lies in.
+        key: the section of the file to take; left out, the first of `reading.SECTIONS` that is
+            there.
+        tlc: the window of local statistics, see `Window` and `archs.use_local_statistics`.
+        **options: of the architecture; those left out are worked out where the weights are of that
+            architecture.
 
     Returns:
         The network, in evaluation mode, on the CPU.
@@ -119,8 +123,11 @@ def network_of(
     """Which network some weights are of, and the options it was built with, as far as they can be
     told.
 
-    Args: weights: under this project's names. path: of their file. type: the architecture's name;
-        left out, the weights tell, or the option file of the experiment they lie in.
+    Args:
+        weights: under this project's names.
+        path: of their file.
+        type: the architecture's name; left out, the weights tell, or the option file of the
+            experiment they lie in.
 
     Raises:
         UnknownNetworkError: nothing tells.
@@ -164,16 +171,19 @@ def own_names(weights: StateDict) -> StateDict:
 def fill(network: nn.Module, weights: StateDict, source: str, strict: bool = True) -> str:
     """Load `weights` into `network`.
 
-    Args: network: what to fill; untouched if this fails. weights: under this project's names.
-        source: where they are from, for the message. strict: every tensor must fit; otherwise those
-        that do are loaded, from an original of the network's family (Restormer, NAFNet) block by
-        block: a warm start.
+    Args:
+        network: what to fill; untouched if this fails.
+        weights: under this project's names.
+        source: where they are from, for the message.
+        strict: every tensor must fit; otherwise those that do are loaded, from an original of the
+            network's family (Restormer, NAFNet) block by block: a warm start.
 
     Returns:
         How much was loaded, in words.
 
-    Raises: CheckpointError: the weights do not fit; the message lists up to ten names of each kind
-        of difference.
+    Raises:
+        CheckpointError: the weights do not fit; the message lists up to ten names of each kind of
+            difference.
     """
     if not strict and is_warm_start(network, weights):
         return warm_start(network, weights, source)

@@ -213,8 +213,9 @@ def from_published(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Args:
         state_dict: tensors under the names of the authors' releases, or of MAXIM's.
 
-    Returns: The same tensors, in the same order, under the names that the network of this package
-        loads strictly.
+    Returns:
+        The same tensors, in the same order, under the names that the network of this package loads
+        strictly.
 
     Raises:
         CheckpointError: the names are of none of these releases.

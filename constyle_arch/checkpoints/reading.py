@@ -144,8 +144,9 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
     Checksums are verified where a file has them: those of torch's zip archives, and `digest_of` in
     a .safetensors. Files of torch before 1.6, and a .safetensors of another program, have none.
 
-    Raises: CheckpointError: the file is missing, damaged or no checkpoint, or holds more than plain
-        data.
+    Raises:
+        CheckpointError: the file is missing, damaged or no checkpoint, or holds more than plain
+            data.
     """
     path = checkpoint_file(path)
     try:

@@ -43,8 +43,9 @@ class ClassifiedImageDataset(Dataset[dict[str, Any]]):
 
     Its options are `ClassifiedImages` of `options.data_sets`.
 
-    Raises: DataError: a folder is missing, an image is in no class, a degradation is not one there
-        is, or a file cannot be decoded. The message names the option or the file.
+    Raises:
+        DataError: a folder is missing, an image is in no class, a degradation is not one there is,
+            or a file cannot be decoded. The message names the option or the file.
     """
 
     def __init__(self, opt: dict[str, Any]) -> None:

@@ -28,8 +28,7 @@ class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
     """Clean images from folders or LMDBs, and degraded versions of them made on the fly.
 
     In training every sample gets a degradation of its own. In validations and tests an image is
-    always degraded
-    alike, on every machine: the pixels of (the first) noise are drawn from
+    always degraded alike, on every machine: the pixels of (the first) noise are drawn from
     `np.random.RandomState(0)` for each image, the convention of the denoising benchmarks; what else
     is drawn, a range of σ included, follows from the image's name.
 
@@ -38,9 +37,9 @@ class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
 
     Its options are `DegradedImages` and, in training, `Crops` of `options.data_sets`.
 
-    Raises: DataError: a folder is missing or empty, a degradation is not one there is, a file
-        cannot be decoded, or an image is smaller than the crop. The message names the option or the
-        file.
+    Raises:
+        DataError: a folder is missing or empty, a degradation is not one there is, a file cannot be
+            decoded, or an image is smaller than the crop. The message names the option or the file.
     """
 
     def __init__(self, opt: dict[str, Any]) -> None:

@@ -19,12 +19,15 @@ class ImageFolder:
     Links to folders are followed, but for one that leads back to a folder above it; hidden files
     and folders are not read.
 
-    Args: root: the folder. Parts of the path from the first `*` on are a pattern for folders, and
-        names begin there: `train/*/blur` holds `GOPR0372_07_00/blur/000047`.
+    Args:
+        root: the folder. Parts of the path from the first `*` on are a pattern for folders, and
+            names begin there: `train/*/blur` holds `GOPR0372_07_00/blur/000047`.
 
-    Attributes: paths: the file of each name. problems: what is wrong with other files that should
-        be images: two of one name, links to nothing. other_files: files that are no images by their
-        suffix.
+    Attributes:
+        paths: the file of each name.
+        problems: what is wrong with other files that should be images: two of one name, links to
+            nothing.
+        other_files: files that are no images by their suffix.
 
     Raises:
         DataError: a folder is missing or cannot be read.

@@ -13,8 +13,9 @@ _environments: dict[str, lmdb.Environment] = {}
 def shared_environment(path: str | Path) -> lmdb.Environment:
     """The read-only environment of the LMDB at `path`, opened once in each process.
 
-    Raises: DataError: the folder is no LMDB, or the file is shorter than what was written (which
-        would end the process).
+    Raises:
+        DataError: the folder is no LMDB, or the file is shorter than what was written (which would
+            end the process).
     """
     real_path = os.path.realpath(path)
     if real_path not in _environments:

@@ -23,8 +23,9 @@ class MixedDataset(Dataset[dict[str, Tensor | str]]):
 
     Its options are `MixedImages` and `Crops` of `options.data_sets`.
 
-    Raises: DataError: there are no sets, `weights` do not fit them or the batch, a set's option
-        does not fit, or the data set is not to train on.
+    Raises:
+        DataError: there are no sets, `weights` do not fit them or the batch, a set's option does
+            not fit, or the data set is not to train on.
     """
 
     SHARED = ("phase", "scale", "gt_size", "use_hflip", "use_rot", "second_crop")

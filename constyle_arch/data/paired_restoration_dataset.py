@@ -27,9 +27,10 @@ class PairedRestorationDataset(Dataset[dict[str, Tensor | str]]):
 
     Its options are `PairedImages` and, in training, `Crops` of `options.data_sets`.
 
-    Raises: DataError: a folder is missing or empty, names do not match, a file cannot be decoded, a
-        pair differs in size, or an image is smaller than the crop. The message names the option or
-        the file.
+    Raises:
+        DataError: a folder is missing or empty, names do not match, a file cannot be decoded, a
+            pair differs in size, or an image is smaller than the crop. The message names the option
+            or the file.
     """
 
     integers = False

@@ -12,10 +12,12 @@ from constyle_arch.errors import DataError, listed
 class Matching:
     """How the names of two sides fit.
 
-    Args: pairs: (degraded name, clean name), sorted by the degraded name. problems: what is wrong,
-        and with which names; empty where every degraded image has its clean one. unused: clean
-        names without a degraded one. ambiguous: clean names that match as another one does; they
-        are among the problems.
+    Args:
+        pairs: (degraded name, clean name), sorted by the degraded name.
+        problems: what is wrong, and with which names; empty where every degraded image has its
+            clean one.
+        unused: clean names without a degraded one.
+        ambiguous: clean names that match as another one does; they are among the problems.
     """
 
     pairs: list[tuple[str, str]]
@@ -87,8 +89,9 @@ def match_names(
 ) -> list[tuple[str, str]]:
     """The pairs of `compare_names`; clean images without degraded ones are left out with a warning.
 
-    Raises: DataError: a degraded image has no partner, a name does not have its template's form, or
-        two clean images have one identity.
+    Raises:
+        DataError: a degraded image has no partner, a name does not have its template's form, or two
+            clean images have one identity.
     """
     matching = compare_names(lq_names, gt_names, lq_template, gt_template)
     if matching.problems:

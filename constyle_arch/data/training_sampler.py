@@ -76,8 +76,9 @@ class WholeBatchSampler(Sampler[tuple[int, int]]):
 class SeededDataset(Dataset[Any]):
     """Reads a sample under its own seed and leaves the process's random state as it was.
 
-    Args: dataset: a BasicSR data set, which draws crops and augmentations from `random`, NumPy or
-        torch.
+    Args:
+        dataset: a BasicSR data set, which draws crops and augmentations from `random`, NumPy or
+            torch.
     """
 
     def __init__(self, dataset: Any) -> None:

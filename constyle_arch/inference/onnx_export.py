@@ -56,8 +56,10 @@ LARGE_ENOUGH_FOR_HALF = 256
 class Exported:
     """What was written.
 
-    Attributes: size: of the file, in bytes. difference: the largest one between what onnxruntime
-        and PyTorch restore; None where onnxruntime is not installed.
+    Attributes:
+        size: of the file, in bytes.
+        difference: the largest one between what onnxruntime and PyTorch restore; None where
+            onnxruntime is not installed.
     """
 
     size: int
@@ -81,17 +83,22 @@ def export_onnx(
     images before the file is written, of two other sizes or one tile, and the results are compared
     with PyTorch's.
 
-    Args: network: an architecture of this package; it is left as it is. path: the file to write; it
-        ends in `.onnx`. opset: the version of ONNX's operators, from 18 to 23. tile: side of the
-        square images that the file takes, one at a time; None for images of every size. precision:
-        with `tile`: float16, in which all but statistics and normalisation computes; or bfloat16,
-        in which the weights are kept and which programs may compute in or in float32, as
-        onnxruntime does on CPUs. overwrite: replace `path` if it is there.
+    Args:
+        network: an architecture of this package; it is left as it is.
+        path: the file to write; it ends in `.onnx`.
+        opset: the version of ONNX's operators, from 18 to 23.
+        tile: side of the square images that the file takes, one at a time; None for images of every
+            size.
+        precision: with `tile`: float16, in which all but statistics and normalisation computes; or
+            bfloat16, in which the weights are kept and which programs may compute in or in float32,
+            as onnxruntime does on CPUs.
+        overwrite: replace `path` if it is there.
 
-    Raises: UserError: an argument does not fit, the extra `onnx` is not installed, the network
-        takes statistics over windows and there is no `tile`, or the exported network restores
-        otherwise than PyTorch's. RunError: the file cannot be written; what was there before is
-        untouched.
+    Raises:
+        UserError: an argument does not fit, the extra `onnx` is not installed, the network takes
+            statistics over windows and there is no `tile`, or the exported network restores
+            otherwise than PyTorch's.
+        RunError: the file cannot be written; what was there before is untouched.
     """
     path = Path(path)
     _check_target(path, opset, overwrite)

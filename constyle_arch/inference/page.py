@@ -100,16 +100,20 @@ class Workplace:
     ) -> Result:
         """Restore a photograph as `basicsr restore` does.
 
-        Args: photograph: its file. weights: the name of a pretrained network, or a
-            checkpoint. folder: where the restored photograph is written, as `NAME_restored`.
-            strength: from 0, the photograph as it is, to 1, as the network restores it. tile: side
-            of the tiles, in pixels; None as memory needs. tlc: the window of local statistics, in
-            pixels; 0: the whole image; None as the network's file says. truth: the clean
-            photograph, to score with. progress: called after each tile with how many are done, and
-            of how many.
+        Args:
+            photograph: its file.
+            weights: the name of a pretrained network, or a checkpoint.
+            folder: where the restored photograph is written, as `NAME_restored`.
+            strength: from 0, the photograph as it is, to 1, as the network restores it.
+            tile: side of the tiles, in pixels; None as memory needs.
+            tlc: the window of local statistics, in pixels; 0: the whole image; None as the
+                network's file says.
+            truth: the clean photograph, to score with.
+            progress: called after each tile with how many are done, and of how many.
 
-        Raises: UserError: a file cannot be read or is too large, the sizes differ, the checkpoint
-            is not a network's, or memory does not do.
+        Raises:
+            UserError: a file cannot be read or is too large, the sizes differ, the checkpoint is
+                not a network's, or memory does not do.
         """
         if truth is not None:
             require_basicsr("Scoring")

@@ -48,26 +48,32 @@ def restore(
     docs/performance.md has by how much the results differ. Tiles overlap, and are blended linearly
     where they do.
 
-    Args: network: an architecture of this package, or any network that maps an image to one of its
-        size; it is put into evaluation mode. image: a tensor (N, 3, H, W) or (3, H, W), RGB in [0,
-        1], on any device; or an array (H, W, 3), RGB, or (H, W), gray, of uint8, uint16, or
-        floating-point numbers in [0, 1]. A network of another number of channels takes tensors of
-        so many; one of a single channel takes gray arrays alone. With tiles, only one of them at a
-        time goes to the network's device. tile: side of the tiles, in pixels; None restores the
-        whole image at once. overlap: pixels that neighbouring tiles share, at least. precision: in
-        which convolutions and matrix products compute: float32, bfloat16 or float16. self_ensemble:
-        restore the image turned and mirrored in all eight ways and take the mean (Timofte et al.,
-        "Seven ways to improve example-based single image super resolution", CVPR 2016): eight times
-        as long. progress: show a progress bar, in a terminal; or a function that is called after
-        each tile with the number of tiles done and of all.
+    Args:
+        network: an architecture of this package, or any network that maps an image to one of its
+            size; it is put into evaluation mode.
+        image: a tensor (N, 3, H, W) or (3, H, W), RGB in [0, 1], on any device; or an array (H, W,
+            3), RGB, or (H, W), gray, of uint8, uint16, or floating-point numbers in [0, 1]. A
+            network of another number of channels takes tensors of so many; one of a single channel
+            takes gray arrays alone. With tiles, only one of them at a time goes to the network's
+            device.
+        tile: side of the tiles, in pixels; None restores the whole image at once.
+        overlap: pixels that neighbouring tiles share, at least.
+        precision: in which convolutions and matrix products compute: float32, bfloat16 or float16.
+        self_ensemble: restore the image turned and mirrored in all eight ways and take the mean
+            (Timofte et al., "Seven ways to improve example-based single image super resolution",
+            CVPR 2016): eight times as long.
+        progress: show a progress bar, in a terminal; or a function that is called after each tile
+            with the number of tiles done and of all.
 
-    Returns: The restored image, of the shape of `image` and where it is. Tensors are float32, not
+    Returns:
+        The restored image, of the shape of `image` and where it is. Tensors are float32, not
         clamped, and of `torch.inference_mode`: clone them outside of it for autograd. Arrays have
         the type of `image`; integers are rounded and clipped to their range, a gray image is the
         mean of its channels.
 
-    Raises: ValueError: `image` has another shape or type or is empty, `tile` is not positive,
-        `overlap` does not fit it, or there is no such `precision`.
+    Raises:
+        ValueError: `image` has another shape or type or is empty, `tile` is not positive, `overlap`
+            does not fit it, or there is no such `precision`.
     """
     if tile is not None and tile < 1:
         raise ValueError(f"tile is {tile}; it must be at least 1 pixel.")

@@ -122,8 +122,9 @@ def install(registry: ArchRegistry = MAIN_REGISTRY) -> None:
     them to the last tensor. NAFNet's published weights are among that: they are loaded into this
     package's NAFNet, which computes the same as spandrel's.
 
-    Args: registry: where to add them; by default the registry of every `ModelLoader` that was not
-        given one.
+    Args:
+        registry: where to add them; by default the registry of every `ModelLoader` that was not
+            given one.
     """
     others = tuple(
         support.architecture.id for support in registry if support.architecture not in ARCHITECTURES

@@ -11,8 +11,10 @@ class Mixup:
     """Blends each pair of a batch with another pair of it, both images with one weight λ ~ Beta(β,
     β).
 
-    Attributes: mixup_beta: β; at 1.2, the published value, λ is spread over [0, 1] with a slight
-        preference for 0.5. use_identity: leave every second batch, on average, as it is.
+    Attributes:
+        mixup_beta: β; at 1.2, the published value, λ is spread over [0, 1] with a slight preference
+            for 0.5.
+        use_identity: leave every second batch, on average, as it is.
     """
 
     mixup_beta: float = 1.2

@@ -20,10 +20,12 @@ class MomentumContrast(nn.Module):
     Its state dict holds all of its state: `encoder.…`, `queue` (128, K) and `pointer`, the column
     the next code goes to. Any batch size goes with any K: the queue is a ring.
 
-    Args: encoder: the query encoder; the momentum encoder starts as its copy. queue_size: K, the
-        number of past codes, at least 1. momentum: share of the momentum encoder that an update
-        keeps, in [0, 1]. normalize: L2-normalise the codes that the losses and the queue see. The
-        published recipe does not; its codes can meet the content loss by becoming short.
+    Args:
+        encoder: the query encoder; the momentum encoder starts as its copy.
+        queue_size: K, the number of past codes, at least 1.
+        momentum: share of the momentum encoder that an update keeps, in [0, 1].
+        normalize: L2-normalise the codes that the losses and the queue see. The published recipe
+            does not; its codes can meet the content loss by becoming short.
     """
 
     queue: Tensor
@@ -121,8 +123,9 @@ def contrast_health(query: Tensor, positive: Tensor, queue: Tensor) -> dict[str,
         positive: their positives (B, D).
         queue: the negatives (D, K).
 
-    Returns: `cos_positive`, the mean cosine of each query and its positive; `cos_negatives`, that
-        of queries and negatives; `code_std`, the standard deviation of the code over the batch, its
+    Returns:
+        `cos_positive`, the mean cosine of each query and its positive; `cos_negatives`, that of
+        queries and negatives; `code_std`, the standard deviation of the code over the batch, its
         mean over the D entries; `code_norm`, the mean length of the queries; `contrast_acc`, the
         share of queries nearer to their positive than to every negative, by the scalar product that
         InfoNCE compares.

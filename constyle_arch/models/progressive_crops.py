@@ -43,9 +43,10 @@ class ProgressiveCrops:
     def from_options(cls, opt: Mapping[str, Any]) -> "ProgressiveCrops | None":
         """What the options of a run ask for; None where they do not.
 
-        Raises: OptionsError: some of the three lists are missing, differ in length, or ask for more
-            than is loaded; or the run trains with contrast or in parts, whose batches keep one
-            size.
+        Raises:
+            OptionsError: some of the three lists are missing, differ in length, or ask for more
+                than is loaded; or the run trains with contrast or in parts, whose batches keep one
+                size.
         """
         train_opt = opt["datasets"]["train"]
         loader = TrainingSet.read(train_opt)

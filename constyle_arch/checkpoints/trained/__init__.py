@@ -27,14 +27,17 @@ CHECKSUMS = FOLDER / "SHA256SUMS"
 def located(path: str | Path) -> Path:
     """The file that is meant, everywhere that a checkpoint is named.
 
-    Args: path: the name of a pretrained network; a file, which may not be there; or an experiment's
-        folder, which stands for its best network, or its last where none was validated.
+    Args:
+        path: the name of a pretrained network; a file, which may not be there; or an experiment's
+            folder, which stands for its best network, or its last where none was validated.
 
-    Returns: A path that means the same file when it is located again: `./denoise` does not become
-        the name `denoise`.
+    Returns:
+        A path that means the same file when it is located again: `./denoise` does not become the
+        name `denoise`.
 
-    Raises: CheckpointError: the weights of that name are not those that were released, or the
-        folder holds no network.
+    Raises:
+        CheckpointError: the weights of that name are not those that were released, or the folder
+            holds no network.
     """
     name = str(path)
     if name not in TRAINED:

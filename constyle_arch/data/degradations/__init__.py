@@ -77,8 +77,9 @@ def build_degradation(options: Mapping[str, Any]) -> Degradation:
 def build_degradations(options: Any) -> list[Degradation]:
     """The degradations of a data set's option `degradations`, to be applied in turn.
 
-    Raises: DataError: it is no list of degradations, or one of them cannot be built; the message
-        says which.
+    Raises:
+        DataError: it is no list of degradations, or one of them cannot be built; the message says
+            which.
     """
     if (
         not isinstance(options, list)

@@ -30,10 +30,13 @@ class Blur(Degradation):
     exp(−d^(2·beta)/2) (`generalized`: peaked for beta below 1, flat above) or 1 / (1 + d^(2·beta))
     (`plateau`).
 
-    Args: sigma: width of the kernel in pixels. kernel: `gaussian`, `generalized` or `plateau`.
+    Args:
+        sigma: width of the kernel in pixels.
+        kernel: `gaussian`, `generalized` or `plateau`.
         isotropic: whether it is round; otherwise it has two widths, both drawn from `sigma`, in a
-        random direction. beta: exponent of the last two kernels. radius: of the kernel in whole
-        pixels, at least 1.
+            random direction.
+        beta: exponent of the last two kernels.
+        radius: of the kernel in whole pixels, at least 1.
     """
 
     def __init__(

@@ -18,8 +18,10 @@ INTERPOLATIONS = {"area": cv2.INTER_AREA, "bilinear": cv2.INTER_LINEAR, "bicubic
 class Resize(Degradation):
     """Resize by a factor and back to the size there was.
 
-    Args: scale: the factor; below 1 the image becomes smaller first. interpolation: `area`,
-        `bilinear` or `bicubic`, or a list from which each of the two steps draws one.
+    Args:
+        scale: the factor; below 1 the image becomes smaller first.
+        interpolation: `area`, `bilinear` or `bicubic`, or a list from which each of the two steps
+            draws one.
     """
 
     def __init__(

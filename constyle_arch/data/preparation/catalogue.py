@@ -26,9 +26,12 @@ class Split:
 class DataSet:
     """A public data set.
 
-    Args: name: as commands, option files and `datasets/README.md` call it; also of its folder in
-        `datasets/`. splits: its parts, `train` or `test`. unpacked_in: the folder in `datasets/`
-        its download is unpacked to, where that is another one.
+    Args:
+        name: as commands, option files and `datasets/README.md` call it; also of its folder in
+            `datasets/`.
+        splits: its parts, `train` or `test`.
+        unpacked_in: the folder in `datasets/` its download is unpacked to, where that is another
+            one.
     """
 
     name: str

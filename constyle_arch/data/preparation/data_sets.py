@@ -35,8 +35,9 @@ def prepare_data_set(
         leave_out: see `packing.pack`.
         check_only: read and check, and write nothing.
 
-    Raises: DataError: no part is there, a folder to write is there and is no such part or is an
-        input, or images have problems; the message names them.
+    Raises:
+        DataError: no part is there, a folder to write is there and is no such part or is an input,
+            or images have problems; the message names them.
     """
     wanted = {name: split for name, split in data_set.splits.items() if part in (None, name)}
     found = {

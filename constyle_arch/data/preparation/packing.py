@@ -75,9 +75,13 @@ class Report:
 class Packed:
     """What became of a clean image and its degraded ones.
 
-    Args: name: the clean image's. files: path, size in bytes and time of change (ns) of each file,
-        which say whether it is still the same. entries: what to write, by side. digests: of each
-        file's content, by its path. problems: what is wrong, with which file.
+    Args:
+        name: the clean image's.
+        files: path, size in bytes and time of change (ns) of each file, which say whether it is
+            still the same.
+        entries: what to write, by side.
+        digests: of each file's content, by its path.
+        problems: what is wrong, with which file.
     """
 
     name: str
@@ -106,21 +110,24 @@ def pack(
     """Write `lq.lmdb` and `gt.lmdb` (or `gt.lmdb` alone) below the folder `output`.
 
     Images that stay whole are stored as they are, byte for byte; sub-images as PNG, named
-    `<name>_s001` and so on.
-    The folder appears once it is complete: until then everything is in `<output>.unfinished`, and a
-    run that was interrupted, in whatever way, is continued there. Files that have changed or gone
-    meanwhile are noticed.
+    `<name>_s001` and so on. The folder appears once it is complete: until then everything is in
+    `<output>.unfinished`, and a run that was interrupted, in whatever way, is continued there.
+    Files that have changed or gone meanwhile are noticed.
 
-    Args: plan: what to pack. output: the folder to write. workers: processes that read and encode;
-        left out, one for each core. leave_out: whether to leave images out that have a problem;
-        else the folder stays unfinished then.
+    Args:
+        plan: what to pack.
+        output: the folder to write.
+        workers: processes that read and encode; left out, one for each core.
+        leave_out: whether to leave images out that have a problem; else the folder stays unfinished
+            then.
 
     Returns:
         What was found and left out.
 
-    Raises: DataError: the folder already exists or is, holds or lies in an input, an image has a
-        problem, another process writes the folder, or it cannot be written; the message says how to
-        continue.
+    Raises:
+        DataError: the folder already exists or is, holds or lies in an input, an image has a
+            problem, another process writes the folder, or it cannot be written; the message says
+            how to continue.
     """
     output = Path(output).expanduser()
     check_target(output, plan.inputs)

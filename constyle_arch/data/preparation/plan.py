@@ -10,13 +10,17 @@ from constyle_arch.errors import DataError
 class Plan:
     """What to pack.
 
-    Args: gt: folder of the clean images, see `image_stores.ImageFolder`. lq: folder of the degraded
-        images; None where there are only clean ones. names: forms of the degraded and of the clean
-        names, see `pairing.compare_names`. listed_in: a file with the paths of the images to pack,
-        relative to its folder; None for all images. sub_image: side of the square sub-images to cut
-        larger images into, in pixels; 0 keeps images whole. overlap: by how many pixels
-        neighbouring sub-images overlap at least. smallest: a side shorter than this many pixels is
-        reported. spare_clean: whether it is as expected that clean images have no degraded ones.
+    Args:
+        gt: folder of the clean images, see `image_stores.ImageFolder`.
+        lq: folder of the degraded images; None where there are only clean ones.
+        names: forms of the degraded and of the clean names, see `pairing.compare_names`.
+        listed_in: a file with the paths of the images to pack, relative to its folder; None for all
+            images.
+        sub_image: side of the square sub-images to cut larger images into, in pixels; 0 keeps
+            images whole.
+        overlap: by how many pixels neighbouring sub-images overlap at least.
+        smallest: a side shorter than this many pixels is reported.
+        spare_clean: whether it is as expected that clean images have no degraded ones.
 
     Raises:
         DataError: `sub_image` or `overlap` is out of its range.

@@ -71,8 +71,9 @@ def prepare_sample(output: str, tasks: Sequence[str] = ()) -> None:
     has clean images only, as its noise is added while training. A folder appears under its name
     once it is complete.
 
-    Raises: UserError: scikit-image is not installed, there is no such task, `output` holds other
-        files in a task's place, or cannot be written.
+    Raises:
+        UserError: scikit-image is not installed, there is no such task, `output` holds other files
+            in a task's place, or cannot be written.
     """
     photographs = _photograph_folder()
     degradations: dict[str, Degrade | None] = {

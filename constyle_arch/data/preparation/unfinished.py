@@ -51,8 +51,9 @@ class UnfinishedFolder:
         plan: what is written, as plain values.
         sides: the LMDBs, `lq` and `gt` or one of them.
 
-    Raises: DataError: `output` already exists, the unfinished folder is somebody else's, or another
-        process is writing.
+    Raises:
+        DataError: `output` already exists, the unfinished folder is somebody else's, or another
+            process is writing.
     """
 
     def __init__(self, output: Path, plan: Mapping[str, Any], sides: list[str]) -> None:

@@ -57,18 +57,22 @@ def find_jobs(
 ) -> list[Job]:
     """The photographs that the inputs name, each with the file to write.
 
-    Args: inputs: images, folders (searched with all that is below; hidden files are not read), or
-        patterns such as `photos/**/*.jpg`. What lies below a folder, or below the part of a pattern
-        before its first wildcard, keeps its place below the output. An output below a folder holds
-        results, which are not restored again. output: a folder; or the file to write, where there
-        is one image. suffix: what to append to names. With it the output may be the inputs' folder:
-        a photograph that would be another one's result is taken for it. extension: of the files to
-        write, e.g. `.png`; None keeps the input's, or takes `.png` where that kind is only read.
+    Args:
+        inputs: images, folders (searched with all that is below; hidden files are not read), or
+            patterns such as `photos/**/*.jpg`. What lies below a folder, or below the part of a
+            pattern before its first wildcard, keeps its place below the output. An output below a
+            folder holds results, which are not restored again.
+        output: a folder; or the file to write, where there is one image.
+        suffix: what to append to names. With it the output may be the inputs' folder: a photograph
+            that would be another one's result is taken for it.
+        extension: of the files to write, e.g. `.png`; None keeps the input's, or takes `.png` where
+            that kind is only read.
         compare: whether the pictures of comparison are to be written too.
 
-    Raises: DataError: an input does not exist or is no image, nothing is found, two photographs
-        would become one file, or an input would be overwritten. OptionsError: an option is empty,
-        or does not go with the others.
+    Raises:
+        DataError: an input does not exist or is no image, nothing is found, two photographs would
+            become one file, or an input would be overwritten.
+        OptionsError: an option is empty, or does not go with the others.
     """
     if not output or not all(inputs):
         raise OptionsError(
@@ -136,12 +140,16 @@ def find_truths(
 ) -> dict[Path, Path]:
     """The clean image of each photograph's file, matched by name; those without one are left out.
 
-    Args: jobs: of the photographs. root: a folder of clean images, of any format; or the clean
-        image, where there is one photograph. lq_name: the form of the photographs' names, see
-        `data.pairing.compare_names`. gt_name: the form of the clean images' names.
+    Args:
+        jobs: of the photographs.
+        root: a folder of clean images, of any format; or the clean image, where there is one
+            photograph.
+        lq_name: the form of the photographs' names, see `data.pairing.compare_names`.
+        gt_name: the form of the clean images' names.
 
-    Raises: DataError: `root` does not exist, holds two images that match one photograph, is one
-        image for several photographs, or an image there would be overwritten.
+    Raises:
+        DataError: `root` does not exist, holds two images that match one photograph, is one image
+            for several photographs, or an image there would be overwritten.
     """
     path = Path(root).expanduser()
     if path.is_file():

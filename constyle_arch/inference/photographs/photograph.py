@@ -143,8 +143,9 @@ def read_photograph(path: Path, max_pixels: float = MAX_PIXELS) -> Photograph:
         path: the file.
         max_pixels: an image of more pixels is refused by its header, before anything is decoded.
 
-    Raises: DataError: the file cannot be read, is no image, is damaged, too large, holds several
-        pictures, or numbers other than 8- or 16-bit integers.
+    Raises:
+        DataError: the file cannot be read, is no image, is damaged, too large, holds several
+            pictures, or numbers other than 8- or 16-bit integers.
     """
     suffix = path.suffix.lower()
     if suffix in NEEDED_BY and suffix not in readable():

@@ -51,11 +51,15 @@ moves it so far."""
 class Restorer:
     """Restores photographs with a network, in tiles where memory would not do.
 
-    Args: network: on the device to compute on. tile: side of the tiles; None for whole images, or
-        the largest tiles that fit into memory. overlap: of neighbouring tiles, in pixels; less
-        where small tiles leave no room for it. precision: see `inference.restore`. self_ensemble:
-        see `inference.restore`. strength: how much of the restoration is taken: 1 all of it, 0.5
-        the mean of it and the input, 0 nothing. say: takes what is worth knowing, a line at a time.
+    Args:
+        network: on the device to compute on.
+        tile: side of the tiles; None for whole images, or the largest tiles that fit into memory.
+        overlap: of neighbouring tiles, in pixels; less where small tiles leave no room for it.
+        precision: see `inference.restore`.
+        self_ensemble: see `inference.restore`.
+        strength: how much of the restoration is taken: 1 all of it, 0.5 the mean of it and the
+            input, 0 nothing.
+        say: takes what is worth knowing, a line at a time.
         progress: see `inference.restore`.
     """
 
@@ -80,8 +84,10 @@ class Restorer:
         Where half precision gives numbers that are not finite, or a mean colour far from the
         input's, it is restored again in float32.
 
-        Raises: DataError: it has colours, and the network restores gray images. RunError: memory
-            does not do for the smallest tiles, or the result holds numbers that are not finite.
+        Raises:
+            DataError: it has colours, and the network restores gray images.
+            RunError: memory does not do for the smallest tiles, or the result holds numbers that
+                are not finite.
         """
         if channels_of(self.network) == 1 and not photograph.is_gray:
             raise DataError(
@@ -221,11 +227,17 @@ def restore_photographs(
 ) -> Summary:
     """Restore each photograph and write it; those whose result is there are skipped.
 
-    Args: jobs: what to restore. restorer: how. weights_time: when the weights were written, in
-        seconds; older results are reported. overwrite: restore again what is there. compare: also
-        write a picture of input and restored image, and of the truth where there is one. truths:
-        the clean image's file by the photograph's; what is restored is scored then, and what was
-        skipped. max_pixels: see `read_photograph`. quality: see `write_photograph`.
+    Args:
+        jobs: what to restore.
+        restorer: how.
+        weights_time: when the weights were written, in seconds; older results are reported.
+        overwrite: restore again what is there.
+        compare: also write a picture of input and restored image, and of the truth where there is
+            one.
+        truths: the clean image's file by the photograph's; what is restored is scored then, and
+            what was skipped.
+        max_pixels: see `read_photograph`.
+        quality: see `write_photograph`.
 
     Raises:
         RunError: there are truths and BasicSR, which scores, is not installed.
