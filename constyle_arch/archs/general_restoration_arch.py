@@ -62,8 +62,8 @@ def registered_operator(name: str, options: Mapping[str, Any]) -> Operator:
     for option in per_level:
         if len(options[option]) != LEVELS:
             raise ValueError(
-                f"{option} is {list(options[option])}; as a list it must hold the {option} of "
-                "four levels."
+                f"{option} is {list(options[option])}; as a list it must hold the {option} of four "
+                "levels."
             )
 
     def block(channels: int, level: int) -> nn.Module:

@@ -68,9 +68,8 @@ class KBBlock(nn.Module):
         gates = min(channels, NUM_BASES)
         if channels < 1 or channels % GROUP or channels % gates:
             raise ValueError(
-                f"A KBBlock has {channels} channels; they must be a multiple of {GROUP}, and "
-                f"above {NUM_BASES} of "
-                f"{NUM_BASES}. With dim: 32 they are on every level."
+                f"A KBBlock has {channels} channels; they must be a multiple of {GROUP}, and above "
+                f"{NUM_BASES} of {NUM_BASES}. With dim: 32 they are on every level."
             )
         self.w = nn.Parameter(torch.empty(1, NUM_BASES, 9 * GROUP * channels))
         self.b = nn.Parameter(torch.empty(1, NUM_BASES, channels))

@@ -281,8 +281,7 @@ class Restormer(RestorationNetwork):
         if inp_channels != out_channels and not dual_pixel_task:
             raise ValueError(
                 f"inp_channels is {inp_channels} and out_channels {out_channels}; the result is "
-                "added to the input, so "
-                "that they must be equal, unless dual_pixel_task is true."
+                "added to the input, so that they must be equal, unless dual_pixel_task is true."
             )
         self.in_channels, self.out_channels = inp_channels, out_channels
         for option, numbers in (("num_blocks", num_blocks), ("heads", heads)):

@@ -87,8 +87,7 @@ def convert(
     elif not all(isinstance(value, Tensor) for value in converted.values()):
         raise CheckpointError(
             f"{source} has the keys {', '.join(converted)} and a .safetensors holds one set of "
-            "weights; "
-            f"choose one with --key."
+            "weights; choose one with --key."
         )
     else:
         from safetensors.torch import save

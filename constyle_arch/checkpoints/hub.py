@@ -213,8 +213,7 @@ def _facts_of_training(experiment: Path) -> list[str]:
     data = options["datasets"]["train"]
     return [
         f"recipe: `{name}`, {options['model_type']}, {options['train']['total_iter']} iterations, "
-        "seed "
-        f"{options.get('manual_seed', 'not set')}",
+        f"seed {options.get('manual_seed', 'not set')}",
         f"data: {data.get('name', 'unnamed')}, {data['type']}, crops of "
         f"{data.get('gt_size', 'varying')} pixels",
     ]

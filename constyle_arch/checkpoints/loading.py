@@ -103,8 +103,7 @@ def window_of(path: Path, tlc: Window = None) -> int | None:
         if window is None:
             raise CheckpointError(
                 f"{path} does not tell what crops its network was trained on; give the window in "
-                "pixels instead of "
-                "auto, one and a half of their side: 192 for crops of 128."
+                "pixels instead of auto, one and a half of their side: 192 for crops of 128."
             )
     return window
 

@@ -73,10 +73,8 @@ def weights_in(content: Mapping[str, Any], path: str, key: str | None = None) ->
     ):
         _warn_once(
             f"{path}: params_ema has BatchNorm's initial statistics, 0 and 1, and params those of "
-            "the training: they "
-            "are two networks. params_ema is taken, of which the published numbers are; --key "
-            "params or "
-            "path.param_key_g: params takes the other one."
+            "the training: they are two networks. params_ema is taken, of which the published "
+            "numbers are; --key params or path.param_key_g: params takes the other one."
         )
     return _unwrapped({str(name): tensor for name, tensor in weights.items()})
 
@@ -163,8 +161,8 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
         raise
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path} is damaged, or holds more than weights and plain data{_asked_for(error)}, "
-            "and is not opened."
+            f"{path} is damaged, or holds more than weights and plain data{_asked_for(error)}, and "
+            "is not opened."
         ) from error
     except Exception as error:  # torch and safetensors raise a dozen types for a damaged file
         raise CheckpointError(

@@ -67,8 +67,8 @@ def warm_start(network: nn.Module, weights: StateDict, source: str) -> str:
     if not filled:
         raise CheckpointError(
             f"{source} holds a {original} of which no block has the shape of its counterpart in "
-            "this "
-            f"{type(network).__name__}; a warm start needs the same width (dim) as the original's."
+            f"this {type(network).__name__}; a warm start needs the same width (dim) as the "
+            "original's."
         )
     network.load_state_dict(filled, strict=False)
     share, total = _numbers_in(filled), _numbers_in(wanted)

@@ -61,8 +61,8 @@ class ClassifiedImageDataset(Dataset[dict[str, Any]]):
         )
         if outside is not None:
             raise DataError(
-                f"dataroot_gt: {outside} is in no folder of a class; put it into one named for "
-                "its class."
+                f"dataroot_gt: {outside} is in no folder of a class; put it into one named for its "
+                "class."
             )
         self.classes = sorted({name.partition("/")[0] for _, name in self.images})
 

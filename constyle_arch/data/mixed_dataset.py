@@ -81,9 +81,8 @@ class MixedDataset(Dataset[dict[str, Tensor | str]]):
         if not all(math.isclose(share, round(share)) for share in shares):
             raise DataError(
                 f"balanced: with weights {self.weights} and batch_size_per_gpu {batch_size} a "
-                "batch would hold "
-                f"{', '.join(f'{share:.4g}' for share in shares)} samples of the sets; change "
-                "them until all are whole."
+                f"batch would hold {', '.join(f'{share:.4g}' for share in shares)} samples of the "
+                "sets; change them until all are whole."
             )
         places = [
             ((k + 0.5) / share, number)

@@ -73,8 +73,7 @@ class PairedRestorationDataset(Dataset[dict[str, Tensor | str]]):
         if missing := sorted(wanted - {clean for _, clean in pairs}):
             raise DataError(
                 f"meta_info_file: {len(missing)} images that {file} lists are not in dataroot_gt, "
-                "or not in "
-                f"dataroot_lq by lq_name {forms[0]!r}: {listed(missing)}."
+                f"or not in dataroot_lq by lq_name {forms[0]!r}: {listed(missing)}."
             )
         return pairs
 

@@ -50,7 +50,7 @@ def compare_names(
     if lq_template.count("{}") != gt_template.count("{}") or "{}" not in lq_template:
         raise DataError(
             f"lq_name {lq_template!r} and gt_name {gt_template!r} must hold the same number of "
-            f"{{}}, at least one."
+            "{}, at least one."
         )
     lq_identities, strange_lq = _identities(lq_names, lq_template)
     gt_identities, strange_gt = _identities(gt_names, gt_template)

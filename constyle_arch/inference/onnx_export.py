@@ -191,9 +191,8 @@ def _check_tile(network: nn.Module, tile: int | None, precision: torch.dtype) ->
     if tile is None and (window := local_window(network)):
         raise UserError(
             f"The network takes statistics over windows of {window} pixels, which a graph for "
-            "every size cannot say; "
-            "give a tile, such as 512, or the window off (in Python use_local_statistics(network, "
-            "None))."
+            "every size cannot say; give a tile, such as 512, or the window off (in Python "
+            "use_local_statistics(network, None))."
         )
 
 
@@ -384,10 +383,9 @@ def _difference(
         difference = float((restored - expected).abs().max())
         if not difference <= most * max(1.0, float(expected.abs().max())):
             raise UserError(
-                f"The exported {type(network).__name__} differs from PyTorch's by "
-                f"{difference:.2g} on images of "
-                f"{tuple(shape)}, so nothing was written. Other versions of torch or onnxruntime "
-                "may do better."
+                f"The exported {type(network).__name__} differs from PyTorch's by {difference:.2g} "
+                f"on images of {tuple(shape)}, so nothing was written. Other versions of torch or "
+                "onnxruntime may do better."
             )
         largest = max(largest, difference)
     return largest

@@ -157,9 +157,8 @@ def _batch(image: Tensor | NDArray[Any], channels: int) -> Tensor:
         or not number
     ):
         raise ValueError(
-            f"The image is {image.dtype} of shape {image.shape}; wanted (H, W, 3), RGB, or (H, "
-            "W), gray: uint8, "
-            "uint16, or floating-point numbers in [0, 1]."
+            f"The image is {image.dtype} of shape {image.shape}; wanted (H, W, 3), RGB, or (H, W), "
+            "gray: uint8, uint16, or floating-point numbers in [0, 1]."
         )
     scaled = to_float(image) if np.issubdtype(image.dtype, np.integer) else image.astype(np.float32)
     pixels = torch.from_numpy(np.ascontiguousarray(scaled))
@@ -212,9 +211,8 @@ def _of_one_size(restored: Tensor, lq: Tensor) -> Tensor:
     """What a network made of images, which must be of their size."""
     if restored.shape[2:] != lq.shape[2:]:
         raise ValueError(
-            f"The network turns images {tuple(lq.shape)} into {tuple(restored.shape)}; "
-            "restoration keeps the size. "
-            "Networks for super-resolution are restored with at scale 1 alone."
+            f"The network turns images {tuple(lq.shape)} into {tuple(restored.shape)}; restoration "
+            "keeps the size. Networks for super-resolution are restored with at scale 1 alone."
         )
     return restored
 

@@ -66,8 +66,7 @@ class ConStyleModel(RestorationModel):
             if not any(weights[f"projections.{number}.1.running_mean"].any() for number in (0, 1)):
                 get_root_logger().warning(
                     f"{load_path}: the statistics of ConStyle's BatchNorm are those of a new "
-                    "network, as in releases' "
-                    "averaged weights."
+                    "network, as in releases' averaged weights."
                 )
 
     def _load_published_contrast(self) -> None:

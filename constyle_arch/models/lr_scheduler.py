@@ -44,8 +44,8 @@ class CosineAnnealingRestartCyclicLR(LRScheduler):
         ):
             raise ValueError(
                 f"periods {list(periods)}, restart_weights {list(restart_weights)} and eta_mins "
-                f"{list(eta_mins)} "
-                "must be of one length, at least 1, and each period at least 1 iteration."
+                f"{list(eta_mins)} must be of one length, at least 1, and each period at least 1 "
+                "iteration."
             )
         self.periods = list(periods)
         self.restart_weights = list(restart_weights)

@@ -94,7 +94,6 @@ class NonFiniteSteps:
         if self.in_a_row >= self.most:
             raise RunError(
                 f"The loss or gradient was not finite in {self.most} steps in a row, the last one "
-                "iteration "
-                f"{iteration} (train.max_skipped_steps). The checkpoints saved before are kept. "
-                f"{ADVICE}"
+                f"iteration {iteration} (train.max_skipped_steps). The checkpoints saved before "
+                f"are kept. {ADVICE}"
             )

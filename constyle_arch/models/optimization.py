@@ -50,8 +50,7 @@ def find_scheduler(name: str) -> type[lr_scheduler.LRScheduler]:
     if not (isinstance(found, type) and issubclass(found, lr_scheduler.LRScheduler)):
         raise OptionsError(
             f"train.scheduler.type is {name!r}; it must be one of {', '.join(BASICSR_SCHEDULERS)} "
-            "or a schedule of "
-            "torch.optim.lr_scheduler."
+            "or a schedule of torch.optim.lr_scheduler."
         )
     return found
 

@@ -61,8 +61,8 @@ class ProgressiveCrops:
             told = ", ".join(f"{key} {train_opt.get(key)}" for key in KEYS)
             raise OptionsError(
                 f"datasets.train has {told}; they must be lists of whole numbers, at least 1, of "
-                "one length: the "
-                "crops, the images of each process, and the iterations of each period."
+                "one length: the crops, the images of each process, and the iterations of each "
+                "period."
             )
         for key, wanted, least in (
             ("gt_size", "gt_sizes", sizes),
@@ -70,15 +70,13 @@ class ProgressiveCrops:
         ):
             if train_opt[key] < max(least):
                 raise OptionsError(
-                    f"datasets.train.{key} is {train_opt[key]} and {wanted} {least}; it must be "
-                    f"at least {max(least)}, "
-                    "for that much is loaded."
+                    f"datasets.train.{key} is {train_opt[key]} and {wanted} {least}; it must be at "
+                    f"least {max(least)}, for that much is loaded."
                 )
         if opt.get("model_type") == "ConStyleModel" or opt["train"].get("accumulate", 1) > 1:
             raise OptionsError(
                 "datasets.train has gt_sizes and mini_batch_sizes, and ConStyleModel and "
-                "train.accumulate need batches "
-                "of one size; leave one of them out."
+                "train.accumulate need batches of one size; leave one of them out."
             )
         return cls(
             sizes, batch_sizes, periods, seed=opt.get("manual_seed") or 0, rank=opt.get("rank", 0)

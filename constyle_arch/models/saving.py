@@ -88,8 +88,8 @@ class Saving(BaseModel):  # type: ignore[misc]  # BasicSR publishes no types
             signs.insert(0, f"its last {steps} steps were not finite")
         if signs:
             raise RunError(
-                f"The training has diverged: {' and '.join(signs)}. "
-                f"What is saved is as iteration {self.current_iter - steps} left it. {ADVICE}"
+                f"The training has diverged: {' and '.join(signs)}. What is saved is as iteration "
+                f"{self.current_iter - steps} left it. {ADVICE}"
             )
 
     @master_only  # type: ignore[untyped-decorator]

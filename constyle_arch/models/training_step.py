@@ -219,7 +219,6 @@ class TrainingStep(BaseModel):  # type: ignore[misc]  # BasicSR publishes no typ
         loader = self.opt["datasets"]["train"]
         return RunError(
             f"Memory ran out at iteration {self.current_iter}. Lower "
-            "datasets.train.batch_size_per_gpu "
-            f"({loader.get('batch_size_per_gpu')}) or datasets.train.gt_size "
-            f"({loader.get('gt_size')})."
+            f"datasets.train.batch_size_per_gpu ({loader.get('batch_size_per_gpu')}) or "
+            f"datasets.train.gt_size ({loader.get('gt_size')})."
         )

@@ -206,13 +206,13 @@ class Validations(BaseModel):  # type: ignore[misc]  # BasicSR publishes no type
         if not spoilt:
             return
         reason = (
-            "The weights are finite, so the network overflows; set val.amp: off, or take "
-            "other weights."
+            "The weights are finite, so the network overflows; set val.amp: off, or take other "
+            "weights."
         )
         if names := tensors_not_finite(self.get_bare_model(self.net_g)):
             reason = (
-                f"The weights {self._weights()} hold such numbers, in {listed(names, 3)}; "
-                "take an earlier checkpoint."
+                f"The weights {self._weights()} hold such numbers, in {listed(names, 3)}; take an "
+                "earlier checkpoint."
             )
         raise RunError(f"{' and '.join(spoilt)} were restored to NaN or infinite numbers. {reason}")
 

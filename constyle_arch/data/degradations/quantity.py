@@ -38,7 +38,7 @@ class Quantity:
         if not well_formed or (is_range and (len(numbers) != 2 or numbers[0] > numbers[1])):
             raise ValueError(
                 f"{option} is {value!r}; it must be a number, a range [low, high] or {{choice: "
-                f"[one, another]}}."
+                "[one, another]}."
             )
         if not all(lowest <= number <= highest for number in numbers):
             raise ValueError(f"{option} is {value!r}; it must lie in [{lowest:g}, {highest:g}].")

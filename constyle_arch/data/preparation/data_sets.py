@@ -49,8 +49,7 @@ def prepare_data_set(
         folders = ", ".join(f"{source}/{split.plan.gt}" for split in wanted.values())
         raise DataError(
             f"{data_set.name} is not there: none of {folders} exists. datasets/README.md, section "
-            f"{data_set.name}, "
-            "shows how to unpack it; --input names another folder."
+            f"{data_set.name}, shows how to unpack it; --input names another folder."
         )
     for name in wanted.keys() - found.keys():
         print(
@@ -63,8 +62,8 @@ def prepare_data_set(
         target = Path(output).expanduser() / name
         if not check_only and is_prepared(target):
             print(
-                f"{data_set.name}, {name}: {target} already exists; to make it again, name "
-                "another folder by -o."
+                f"{data_set.name}, {name}: {target} already exists; to make it again, name another "
+                "folder by -o."
             )
             continue
         if not check_only:

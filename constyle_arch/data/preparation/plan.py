@@ -44,8 +44,8 @@ class Plan:
         if not 0 <= self.overlap < max(self.sub_image, 1):
             limit = max(self.sub_image, 1)
             raise DataError(
-                f"The overlap is {self.overlap}; it must be in [0, {limit}), below the "
-                "sub-images' size."
+                f"The overlap is {self.overlap}; it must be in [0, {limit}), below the sub-images' "
+                "size."
             )
 
     @property

@@ -68,8 +68,7 @@ class UnfinishedFolder:
         ):
             raise DataError(
                 f"-o: {self.folder}, which would be used meanwhile, was not written by this "
-                "command; "
-                "choose another folder."
+                "command; choose another folder."
             )
         self._lock = FileLock(self.folder / LOCK)
         try:

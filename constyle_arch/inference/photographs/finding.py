@@ -166,8 +166,7 @@ def find_truths(
         if matching.ambiguous:
             raise DataError(
                 f"--gt {root}: {listed(matching.ambiguous)} match one photograph by --gt-name "
-                f"{gt_name!r}; "
-                "write more of the names into it."
+                f"{gt_name!r}; write more of the names into it."
             )
         partners = dict(matching.pairs)
         truths = {
@@ -266,8 +265,7 @@ def _check(jobs: Sequence[Job], compare: bool) -> None:
             if other is not job:
                 raise DataError(
                     f"{other.source} and {job.source} would both become {path}; restore them into "
-                    "folders of their "
-                    "own, or rename one."
+                    "folders of their own, or rename one."
                 )
 
 
@@ -279,9 +277,8 @@ def _check_not_overwritten(jobs: Sequence[Job], files: Iterable[Path], compare: 
     written = {_real(path) for job in jobs for path in _written(job, compare)}
     if own := [str(file) for file in files if _real(file) in written]:
         raise DataError(
-            f"{listed(own)} would be overwritten; name another folder with -o, or append "
-            "something to names with "
-            "--suffix."
+            f"{listed(own)} would be overwritten; name another folder with -o, or append something "
+            "to names with --suffix."
         )
 
 

@@ -68,8 +68,8 @@ PROFILE_SPACE = slice(16, 20)
 CONTIGUOUS, WHITE_IS_ZERO, ASSOCIATED_ALPHA = 1, 0, 1
 """Values of a TIFF's PlanarConfiguration, PhotometricInterpretation and ExtraSamples."""
 UNKNOWN_TIFF = (
-    "it is a TIFF of an unusual kind; save it gray or RGB with 8 or 16 bits a channel, "
-    "not in planes"
+    "it is a TIFF of an unusual kind; save it gray or RGB with 8 or 16 bits a channel, not in "
+    "planes"
 )
 PNG_BIT_DEPTH = 24
 """Where in a PNG file its bit depth stands."""
