@@ -1,6 +1,4 @@
-"""Architectures: the ConStyle encoder, the general restoration network and the networks built on
-it.
-"""
+"""Architectures: ConStyle, the general restoration network, and the networks built on it."""
 
 from constyle_arch.archs.constyle_arch import ConStyle
 from constyle_arch.archs.conv_arch import ConStyleConv

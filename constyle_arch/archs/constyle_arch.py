@@ -15,9 +15,7 @@ INITIALIZATIONS = ("he", "published")
 
 
 class Codes(NamedTuple):
-    """The two codes of an image batch, each (N, 128): c1 after the first projection, c2 after the
-    second.
-    """
+    """The codes of a batch, (N, 128) each: c1 of the first projection, c2 of the second."""
 
     c1: Tensor
     c2: Tensor
@@ -34,9 +32,7 @@ class Encoding(NamedTuple):
 
 
 def convolutions(in_channels: int, *out_channels: int) -> nn.Sequential:
-    """One stage: 3×3 convolutions, each with LeakyReLU 0.1; the last one halves height and
-    width.
-    """
+    """One stage: 3×3 convolutions with LeakyReLU 0.1, the last of which has stride 2."""
     layers: list[nn.Module] = []
     for position, channels in enumerate(out_channels, start=1):
         stride = 2 if position == len(out_channels) else 1
@@ -96,8 +92,7 @@ class ConStyle(nn.Module):
     STRIDE = 16
     """Pixels of the image between neighbours of the deepest feature."""
     REACH = 32
-    """Pixels around its own that the deepest feature depends on are fewer: 3 + 4 + 8 + 16, a stage
-    each."""
+    """More than the pixels around its own that the deepest feature depends on: 3 + 4 + 8 + 16."""
 
     def forward(self, image: Tensor) -> Encoding:
         """Encode `image` (N, 3, H, W) with values in [0, 1].

@@ -1,6 +1,4 @@
-"""ConStyle-Conv: the general restoration network with plain convolutions (ConStyle v2, arXiv
-2406.18242).
-"""
+"""ConStyle-Conv: plain convolutions guided by ConStyle (ConStyle v2, arXiv 2406.18242)."""
 
 from collections.abc import Sequence
 
@@ -22,9 +20,7 @@ BRANCH_SCALE = 0.1
 def conv_act(
     in_channels: int, out_channels: int, activation: str, scale: float = 1
 ) -> nn.Sequential:
-    """A 3×3 convolution without bias and its activation; what it starts with is multiplied by
-    `scale`.
-    """
+    """A 3×3 convolution without bias, its initial weights times `scale`; and an activation."""
     convolution = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
     nn.init.kaiming_normal_(convolution.weight, SLOPE)
     convolution.weight.data *= scale

@@ -1,5 +1,4 @@
-"""The networks' blocks computed with less memory traffic: the mathematics of their `forward`, in
-other steps.
+"""The networks' blocks computed with less memory traffic than their `forward`'s equations.
 
 A block's `forward` is its paper's equation. `fusible` lets a function of this module compute it
 instead. Three things make that faster and smaller:
@@ -37,8 +36,7 @@ if TYPE_CHECKING:
     from constyle_arch.archs.restormer_arch import GatedFeedForward, TransposedAttention
 
 ALIGNMENT = 16
-"""Restormer's hidden channels are computed in multiples of it: of 255, the vector units of CPUs and
-GPUs would waste some."""
+"""Hidden channels of Restormer are padded to a multiple of it, which vector units prefer."""
 
 
 class Fusible(nn.Module):
@@ -52,8 +50,7 @@ Inputs = ParamSpec("Inputs")
 
 
 def use_fused(network: nn.Module, fused: bool = True) -> None:
-    """Compute the blocks of a network fused, as they are from construction on, or by their
-    equations.
+    """Compute the blocks of a network fused, which is the default, or by their equations.
 
     Args:
         network: is changed in place; its weights stay what they are.
@@ -151,9 +148,7 @@ def transposed_attention(attention: "TransposedAttention", qkv: Tensor) -> Tenso
 
 
 def gated_feed_forward(layer: "GatedFeedForward", x: Tensor) -> Tensor:
-    """Restormer's feed-forward layer: W (GELU(a) · b) of the halves a, b, whose channels are
-    aligned.
-    """
+    """Restormer's feed-forward layer: W (GELU(a) · b) of the halves a, b, padded in channels."""
 
     def gate(a: Tensor, b: Tensor) -> Tensor:
         weight = _aligned(layer.project_out.weight.flatten(1), ALIGNMENT, dim=1)
@@ -165,9 +160,7 @@ def gated_feed_forward(layer: "GatedFeedForward", x: Tensor) -> Tensor:
 
 
 def token_mixing(layer: "TokenMixing", x: Tensor) -> Tensor:
-    """MAXIM's linear map W t + b of the tokens t of each group and channel: one product for all of
-    them.
-    """
+    """MAXIM's map W t + b of the tokens t of all groups and channels, as one product."""
     sizes, channels = layer.sizes(x), x.shape[1]
     tokens = rearrange(
         x, f"n c (rows y) (columns x) -> ({layer.tokens}) (n {layer.groups} c)", **sizes
@@ -217,9 +210,7 @@ def gating_weights(layer: "GatingWeights", x: Tensor) -> Tensor:
 
 
 def residual_dense_attention(layer: "ResidualDenseAttention", x: Tensor) -> Tensor:
-    """MAXIM's RDCAB: x + attention(W₂ GELU(W₁ LN(x))); GELU is computed again, W₂'s product is
-    not.
-    """
+    """MAXIM's RDCAB: x + attention(W₂ GELU(W₁ LN(x))); GELU is recomputed, W₂'s product is not."""
     y = gradient_checkpoint(lambda y: layer.dense2(layer.gelu(y)), layer.dense1(layer.norm(x)))
     return x + layer.attention(y)
 
@@ -277,7 +268,5 @@ def _scaled_convolution(x: Tensor, convolution: nn.Conv2d, scale: Tensor) -> Ten
 
 
 def _l2_norms(x: Tensor) -> Tensor:
-    """The L2 norm of each channel over the pixels: (N, P, C) to (N, C), at least 1e-12; never in
-    half.
-    """
+    """L2 norms over the pixels, in at least float32: (N, P, C) to (N, C), at least 1e-12."""
     return at_least_float32(x).square().sum(dim=1).sqrt().clamp_min(1e-12)

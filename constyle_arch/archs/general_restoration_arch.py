@@ -1,5 +1,4 @@
-"""The general restoration network of IRConStyle (arXiv 2402.15784, section 3.3): a U-Net that
-ConStyle guides.
+"""The general restoration network of IRConStyle (arXiv 2402.15784, section 3.3): a guided U-Net.
 
 The network reads top to bottom as the paper's figure: preprocess, three stages down that take in
 ConStyle's features, a bottleneck that takes in its code, three stages up, finetune, and the input
@@ -24,12 +23,10 @@ from constyle_arch.archs.layers import RestorationNetwork, Stage, make_channels_
 from constyle_arch.registry import ARCH_REGISTRY, Registry
 
 Operator = Callable[[int, int], nn.Module]
-"""Makes one block from its channels and its level: 0 at full resolution, 3 at the bottleneck
-(1/8)."""
+"""Makes a block from its channels and its level, 0 at full resolution to 3 at 1/8."""
 
 OPERATOR_REGISTRY = Registry("operator")
-"""Classes of blocks that an option file can name; each takes its channels, and options by
-keyword."""
+"""Classes of blocks for option files: called with the channels, and options by keyword."""
 
 LEVELS = 4
 
@@ -97,9 +94,7 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """UC, upsample and concat: (N, C, H, W) and a skip (N, S, 2H, 2W) to (N, out_channels, 2H,
-    2W).
-    """
+    """UC, upsample and concat: (N, C, H, W) and a skip at 2H×2W to (N, out_channels, 2H, 2W)."""
 
     def __init__(self, channels: int, skip_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -113,8 +108,7 @@ class Upsample(nn.Module):
 
 
 class GuidedNetwork(RestorationNetwork):
-    """What every network guided by ConStyle has: the encoder, and where its features and its code
-    enter.
+    """What all guided networks share: the encoder, and where its features and code enter.
 
     A subclass says in `restore` how the image is restored between them.
 
@@ -200,8 +194,7 @@ class GuidedNetwork(RestorationNetwork):
     def restore(
         self, image: Tensor, guides: Sequence[Tensor | None], codes: Codes | None
     ) -> Tensor:
-        """The residual (N, 3, H, W) that turns `image` into the clean one; H and W are divisible by
-        `multiple`.
+        """The residual (N, 3, H, W) that makes `image` clean; `multiple` divides H and W.
 
         Args:
             image: the padded input (N, 3, H, W).
@@ -212,9 +205,7 @@ class GuidedNetwork(RestorationNetwork):
         raise NotImplementedError
 
     def fuse_code(self, x: Tensor, codes: Codes | None) -> Tensor:
-        """Let the code weigh the channels of the bottleneck: (N, 4·dim, h, w) to (N, 3·dim, h,
-        w).
-        """
+        """Weigh the bottleneck's channels by the code: (N, 4·dim, h, w) to (N, 3·dim, h, w)."""
         if self.project_code is not None and codes is not None:
             code = self.project_code(codes.c2)[:, :, None, None]
             x = torch.cat([x, x * code], dim=1)
@@ -223,8 +214,7 @@ class GuidedNetwork(RestorationNetwork):
 
 @ARCH_REGISTRY.register()
 class GeneralRestorationNetwork(GuidedNetwork):
-    """U-Net guided by ConStyle, open in three places: preprocess, process (its operator) and
-    finetune.
+    """U-Net guided by ConStyle, with preprocess, process (its operator) and finetune to choose.
 
     Source: arXiv 2402.15784, section 3.3 and figure 2.
 

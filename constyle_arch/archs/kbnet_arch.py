@@ -1,6 +1,4 @@
-"""KBNet's operator (Zhang et al., arXiv 2303.02881), and ConStyle-KBNet (the release of arXiv
-2406.18242).
-"""
+"""KBNet's operator (Zhang et al., arXiv 2303.02881) and ConStyle-KBNet (arXiv 2406.18242)."""
 
 import math
 from collections.abc import Sequence
@@ -28,8 +26,7 @@ SCALE = 0.01
 def kernel_basis_attention(
     x: Tensor, coefficients: Tensor, kernels: Tensor, biases: Tensor
 ) -> Tensor:
-    """KBA: every pixel is filtered by a kernel of its own, Σₖ aₖ Wₖ, with the bias Σₖ aₖ bₖ (KBNet,
-    section 3.2).
+    """KBA: filter every pixel by its own kernel Σₖ aₖ Wₖ and bias Σₖ aₖ bₖ (KBNet, section 3.2).
 
     Args:
         x: (N, C, H, W).
@@ -51,8 +48,7 @@ def kernel_basis_attention(
 
 @OPERATOR_REGISTRY.register()
 class KBBlock(nn.Module):
-    """KBNet's operator: kernel basis attention, convolutions and channel attention multiplied, then
-    NAFNet's gate.
+    """KBNet's operator: kernel basis attention times convolutions and channel attention; a gate.
 
     This is the block of the small KBNet (KBNet, section 3.3).
 

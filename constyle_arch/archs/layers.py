@@ -37,9 +37,7 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 class Dense(nn.Linear):
-    """The same linear map at every pixel of (N, C, H, W): a 1×1 convolution whose weight is a
-    matrix.
-    """
+    """A linear map of every pixel of (N, C, H, W): a 1×1 convolution whose weight is a matrix."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_features, H, W) to (N, out_features, H, W)."""
@@ -47,9 +45,7 @@ class Dense(nn.Linear):
 
 
 class LayerNorm2d(nn.LayerNorm):
-    """Layer normalisation over the channels of (N, C, H, W): mean removed, scale and shift
-    learned.
-    """
+    """Layer normalisation over the channels of (N, C, H, W), with learned scale and shift."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise each pixel of `x` over its channels."""
@@ -72,8 +68,7 @@ class RestorationNetwork(nn.Module):
     restore: Callable[..., Tensor]
 
     def forward(self, lq: Tensor) -> Tensor:
-        """Restore `lq` (N, in_channels, H, W) in [0, 1], of any height and width; the result is not
-        clamped.
+        """Restore `lq` (N, in_channels, H, W) in [0, 1], of any size; the result is not clamped.
 
         Raises:
             ValueError: `lq` does not have `in_channels` channels.
@@ -88,9 +83,7 @@ class RestorationNetwork(nn.Module):
         return pad_to_multiple(lq, self.multiple)
 
     def restored(self, lq: Tensor, image: Tensor, *conditions: Any) -> Tensor:
-        """What `restore` makes of `image`, which is `lq` padded, and of `conditions`; cropped to
-        the size of `lq`.
-        """
+        """What `restore` makes of `image`, the padded `lq`, added to it and cropped to its size."""
         return (self.restore(image, *conditions) + image)[..., : lq.shape[2], : lq.shape[3]]
 
 
@@ -109,15 +102,12 @@ def checked_image(image: Tensor, channels: int = 3) -> Tensor:
 
 
 def channels_of(network: nn.Module) -> int:
-    """How many channels the images have that `network` restores: 3, where it does not say
-    otherwise.
-    """
+    """How many channels the images of `network` have: 3 unless it says otherwise."""
     return int(getattr(network, "in_channels", 3))
 
 
 def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
-    """Extend `image` (N, C, H, W) at its bottom and right until both sides are divisible by
-    `multiple`.
+    """Extend `image` (N, C, H, W) at bottom and right until `multiple` divides both sides.
 
     The border is mirrored; where a side is too short for that, the last pixels are repeated on both
     sides instead.
@@ -131,8 +121,7 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
 
 
 def gradient_checkpoint(function: Callable[..., Any], *inputs: Tensor) -> Any:
-    """`function(*inputs)`, whose inner values are computed a second time in the backward pass
-    instead of kept.
+    """`function(*inputs)`, recomputing its inner values in the backward pass (checkpointing).
 
     For values that are cheap to compute and large to keep: activations and products. The input of a
     convolution that comes last in `function` is recomputed, the convolution itself is not.
@@ -143,9 +132,7 @@ def gradient_checkpoint(function: Callable[..., Any], *inputs: Tensor) -> Any:
 
 
 class TakesStatistics(nn.Module):
-    """What takes a statistic over an image; in evaluation, with `window`, over windows of that
-    side.
-    """
+    """Takes a statistic over an image; in evaluation, with `window`, over windows of that side."""
 
     window: int | None = None
 
@@ -155,16 +142,13 @@ class TakesStatistics(nn.Module):
 
 
 class ChannelMeans(TakesStatistics):
-    """The mean of each channel: over the image, or with `window` over a window of that side around
-    each pixel.
+    """The mean of each channel: over the image, or with `window` over one around each pixel.
 
     Near the image's borders it is that of the nearest window inside.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C, 1, 1), or with `window`, where the image is larger, to (N, C, H,
-        W).
-        """
+        """(N, C, H, W) to (N, C, 1, 1), or to (N, C, H, W) where windows are smaller."""
         if self.window is None or not self.is_local(x):
             return x.mean(dim=(2, 3), keepdim=True)
         means = at_least_float32(x)
@@ -205,16 +189,12 @@ def sliding_means(x: Tensor, window: int, dim: int) -> Tensor:
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """`x`, in float32 if it has half precision: for sums over images and for what losses
-    compare.
-    """
+    """`x`, half precision as float32: for sums over images and for what losses compare."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 class Stage(nn.Sequential):
-    """Blocks one after the other. With `checkpointing` only their inputs are kept for the backward
-    pass.
-    """
+    """Blocks in turn. With `checkpointing` only their inputs are kept for the backward pass."""
 
     checkpointing = False
 

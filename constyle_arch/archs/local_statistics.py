@@ -1,5 +1,4 @@
-"""Local statistics at test time: over windows of about the training crops' size instead of the
-whole image.
+"""Local statistics at test time: over windows of about the training crops' size.
 
 Source: Chu et al., "Improving Image Restoration by Revisiting Global Information Aggregation", ECCV
 2022, arXiv 2112.04491 (TLC).
@@ -17,8 +16,7 @@ WINDOW = 192
 
 @torch.inference_mode()
 def use_local_statistics(network: nn.Module, window: int | None = WINDOW) -> None:
-    """Have a network's channel attention take its statistics over windows instead of the image, in
-    evaluation.
+    """Have channel attention take its statistics over windows instead of the image, in evaluation.
 
     The pooling of NAFNet, KBNet and MAXIM has a window around each pixel, Restormer's attention
     windows that overlap by half. ConStyle's code stays that of the whole image, and MAXIM's grid
@@ -66,8 +64,7 @@ def local_window(network: nn.Module) -> int | None:
 
 
 def depends_on_tiles(network: nn.Module, tile: int) -> bool:
-    """Whether a network takes statistics that are others in tiles of this side than in the whole
-    image.
+    """Whether a network takes statistics that differ between such a tile and the whole image.
 
     Plain convolutions take none, windows lie in tiles as in images, and MAXIM's grid is always the
     tile's.

@@ -29,9 +29,7 @@ def scales_of(image: Tensor) -> list[Tensor]:
 def gated(
     encoded: Sequence[Tensor], gate: Tensor, signals: nn.ModuleList, cross_gating: nn.ModuleList
 ) -> list[Tensor]:
-    """The encoders' features, coarse to fine, each gated by a signal of all and by what the coarser
-    level hands on.
-    """
+    """The encoders' features, coarse to fine, each gated by all of them and the coarser level."""
     skips = []
     for signal, gating, features in zip(signals, cross_gating, reversed(encoded), strict=True):
         skip, gate = gating(signal(encoded, features), gate)
@@ -129,9 +127,7 @@ class ConStyleMaxim(GuidedNetwork):
     def restore(
         self, image: Tensor, guides: Sequence[Tensor | None], codes: Codes | None
     ) -> Tensor:
-        """Down with the image's scales and the guides, then gate the encoders' outputs, and up with
-        them.
-        """
+        """Down with scales and guides, gate what the encoders gave, and up with that."""
         scales = [
             conv(scale) for conv, scale in zip(self.preprocess, scales_of(image), strict=True)
         ]
@@ -152,9 +148,7 @@ class ConStyleMaxim(GuidedNetwork):
 
 
 class StageFeatures(NamedTuple):
-    """What a stage of MAXIM leaves on its three levels, from fine to coarse: (N, C, H, W), half and
-    a quarter of it.
-    """
+    """A stage's features on MAXIM's three levels: (N, C, H, W), at half and at a quarter of it."""
 
     encoded: list[Tensor]
     decoded: list[Tensor]
@@ -293,8 +287,6 @@ class Maxim(RestorationNetwork, MaximStage):
         make_channels_last(self)
 
     def restore(self, image: Tensor) -> Tensor:
-        """The residual (N, 3, H, W) that turns `image` into the clean one; H and W are divisible by
-        64.
-        """
+        """The residual (N, 3, H, W) that makes `image` clean; 64 divides H and W."""
         residual: Tensor = self.output(self.features(scales_of(image)).decoded[0])
         return residual

@@ -18,15 +18,13 @@ from constyle_arch.archs.layers import ChannelMeans, Dense, LayerNorm2d, Stage, 
 
 LAYER_NORM_EPS = 1e-6
 TOKENS_PER_SIDE = (16, 16, 8, 8)
-"""Sides of a block in pixels, and of the grid in cells, on each level from full resolution to
-1/8."""
+"""Sides of a block in pixels and of the grid in cells, by level, from full resolution to 1/8."""
 
 Axis = Literal["grid", "block"]
 
 
 class TokenMixing(nn.Linear, Fusible):
-    """One linear map over the tokens of each group of pixels, for every group and channel (MAXIM,
-    section 3.2).
+    """A linear map over the tokens of each group of pixels and channel (MAXIM, section 3.2).
 
     Args:
         side: S, the tokens are S×S.
@@ -57,9 +55,7 @@ class TokenMixing(nn.Linear, Fusible):
 
 
 class SpatialGatingUnit(nn.Module):
-    """u·(v + 1) of the halves u, v of the channels, v normalised and mixed over the tokens (MAXIM,
-    section 3.2).
-    """
+    """u·(v + 1) of the halves u, v; v is normalised and mixed over tokens (MAXIM, section 3.2)."""
 
     def __init__(self, channels: int, side: int, axis: Axis) -> None:
         super().__init__()
@@ -72,9 +68,7 @@ class SpatialGatingUnit(nn.Module):
 
 
 class GatedMLP(Fusible):
-    """gMLP layer over the tokens of an axis: norm, expand, GELU, spatial gating unit, reduce,
-    residual.
-    """
+    """gMLP over the tokens of an axis: norm, expand, GELU, spatial gating, reduce, residual."""
 
     def __init__(self, channels: int, side: int, axis: Axis, bias: bool) -> None:
         super().__init__()
@@ -158,9 +152,7 @@ class ResidualDenseAttention(Fusible):
 
 
 class EncoderBlock(nn.Module):
-    """Mixes `x` and `skip`, then twice multi-axis gMLP and RCAB, inside a residual; used down and
-    up.
-    """
+    """Mixes `x` and `skip`, then twice multi-axis gMLP and RCAB in a residual; down and up."""
 
     def __init__(self, in_channels: int, channels: int, side: int, bias: bool) -> None:
         super().__init__()
@@ -180,8 +172,7 @@ class EncoderBlock(nn.Module):
 
 @OPERATOR_REGISTRY.register()
 class MaximBlock(nn.Sequential):
-    """MAXIM's operator: a multi-axis gMLP, then convolutions with channel attention, each in a
-    residual.
+    """MAXIM's operator: a multi-axis gMLP, then RCAB, each inside a residual.
 
     Args:
         channels: of the input and the output; a multiple of 4.
@@ -236,8 +227,7 @@ class GatingWeights(Fusible):
 
 
 class CrossGating(nn.Module):
-    """Gates encoder features with a coarser gate signal and the other way round (MAXIM, section
-    3.3).
+    """Gates encoder features and a coarser signal by each other (MAXIM, section 3.3).
 
     Args:
         x_channels: of the encoder features.
@@ -270,9 +260,7 @@ class CrossGating(nn.Module):
         self.gelu = nn.GELU()
 
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (N, x_channels, H, W) and gate (N, y_channels, H/2, W/2) to both at (N,
-        channels, H, W).
-        """
+        """(N, x_channels, H, W) and (N, y_channels, H/2, W/2) to both at (N, channels, H, W)."""
         x, y = self.project_x(x), self.project_y(self.upsample(y))
         hidden_x, hidden_y = (
             self.gelu(self.expand_x(self.norm_x(x))),
@@ -284,9 +272,7 @@ class CrossGating(nn.Module):
 
 
 def resize_to(x: Tensor, like: Tensor) -> Tensor:
-    """Resize `x` (N, C, h, w) to the height and width of `like`: bilinear, antialiased where it
-    shrinks.
-    """
+    """Resize `x` (N, C, h, w) to the size of `like`, bilinear; antialiased where it shrinks."""
     size = like.shape[-2:]
     if x.shape[-2:] == size:
         return x
@@ -299,9 +285,7 @@ def resize_to(x: Tensor, like: Tensor) -> Tensor:
 
 
 class ResizeAndConcat(nn.ModuleList):
-    """Features of several levels brought to one: each resized and passed through its module, then
-    concatenated.
-    """
+    """Features of several levels at one size, each passed through its module; concatenated."""
 
     def forward(self, features: Sequence[Tensor], like: Tensor) -> Tensor:
         """Features (N, C_i, h_i, w_i) to (N, ΣC'_i, H, W) at the height and width of `like`."""

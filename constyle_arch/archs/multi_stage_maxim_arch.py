@@ -1,5 +1,4 @@
-"""MAXIM of several stages (Tu et al., CVPR 2022, arXiv 2201.02973, figure 2), as its authors
-released MAXIM-2S and -3S.
+"""MAXIM-2S and -3S (Tu et al., CVPR 2022, arXiv 2201.02973, figure 2), as released.
 
 The release is written in JAX, whose habits the network keeps: GELU by tanh, and images extended on
 both sides.
@@ -21,9 +20,7 @@ from constyle_arch.registry import ARCH_REGISTRY
 
 
 class SupervisedAttention(nn.Module):
-    """SAM: makes an image of features, and weighs the features by it (MPRNet, CVPR 2021, arXiv
-    2102.02808).
-    """
+    """SAM: makes an image of features and weighs them by it (MPRNet, arXiv 2102.02808)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -32,9 +29,7 @@ class SupervisedAttention(nn.Module):
         self.weigh = nn.Conv2d(3, channels, 3, padding=1)
 
     def forward(self, x: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (N, C, H, W) and the degraded image (N, 3, H, W) to the attended features and
-        the restored image.
-        """
+        """Features and image (N, 3, H, W) to attended features and restored image."""
         restored = self.restore(x) + image
         return x + self.project(x) * self.weigh(restored).sigmoid(), restored
 
@@ -103,16 +98,12 @@ class MultiStageMaxim(RestorationNetwork):
         return (self.restore(image) + image)[..., top : top + height, left : left + width]
 
     def restore(self, image: Tensor) -> Tensor:
-        """The residual (N, 3, H, W) that turns `image` into the clean one; H and W are divisible by
-        64.
-        """
+        """The residual (N, 3, H, W) that makes `image` clean; 64 divides H and W."""
         residual: Tensor = self.heads[-1][0](self.pass_stages(image)[0].decoded[0])
         return residual
 
     def all_images(self, image: Tensor) -> list[list[Tensor]]:
-        """What every stage makes of `image` (N, 3, H, W), H and W divisible by 64: images at scales
-        1, ½ and ¼.
-        """
+        """The images, at scales 1, ½ and ¼, that stages make of `image`; 64 divides H and W."""
         features, scales, images = self.pass_stages(image)
         last = [
             conv(x) + scale
@@ -121,9 +112,7 @@ class MultiStageMaxim(RestorationNetwork):
         return [*images, last]
 
     def pass_stages(self, image: Tensor) -> tuple[StageFeatures, list[Tensor], list[list[Tensor]]]:
-        """The last stage's features, the scales of `image`, and the images of the stages before the
-        last.
-        """
+        """The last stage's features, the scales of `image`, and the images of earlier stages."""
         scales = scales_of(image)
         features: StageFeatures = self.stages[0].features(scales)
         images = []
@@ -139,8 +128,7 @@ class MultiStageMaxim(RestorationNetwork):
 
 
 def pad_both_sides(image: Tensor, multiple: int) -> Tensor:
-    """Mirror the border of `image` (N, C, H, W), as much on opposite sides, until both sides divide
-    by `multiple`.
+    """Mirror the border of `image` (N, C, H, W) equally on opposite sides up to a multiple.
 
     An odd side first gets one pixel at its end. Where a side is too short to be mirrored, the last
     pixels are repeated.

@@ -1,6 +1,4 @@
-"""NAFNet's operator and NAFNet (Chen et al., ECCV 2022, arXiv 2204.04676), and ConStyle-NAFNet
-(arXiv 2402.15784).
-"""
+"""NAFNet and its operator (ECCV 2022, arXiv 2204.04676), and ConStyle-NAFNet."""
 
 from collections.abc import Sequence
 
@@ -70,8 +68,7 @@ class NAFBlock(Fusible):
 
 
 class BaselineBlock(nn.Module):
-    """The block NAFNet's paper starts from: GELU for the gates, squeeze and excitation for the
-    attention (section 3.2).
+    """The block NAFNet's paper starts from: GELU, and squeeze and excitation (section 3.2).
 
     Args:
         channels: of the input and the output.
@@ -109,8 +106,7 @@ BLOCKS = {"NAF": NAFBlock, "Baseline": BaselineBlock}
 
 @ARCH_REGISTRY.register()
 class ConStyleNAFNet(GeneralRestorationNetwork):
-    """ConStyle-NAFNet: the general restoration network with NAFNet's operator (12.740 M
-    parameters).
+    """ConStyle-NAFNet: NAFNet's operator, guided by ConStyle (12.740 M parameters).
 
     Source: arXiv 2402.15784, section 4; the defaults are the paper's.
 

@@ -1,6 +1,4 @@
-"""OriginConv: the plain convolutions that ConStyle v2 compares ConStyle-Conv with (arXiv
-2406.18242).
-"""
+"""OriginConv, with which ConStyle v2 compares ConStyle-Conv (arXiv 2406.18242)."""
 
 from itertools import pairwise
 
@@ -57,9 +55,7 @@ class OriginConv(RestorationNetwork):
         make_channels_last(self)
 
     def restore(self, image: Tensor) -> Tensor:
-        """The residual (N, 3, H, W) that turns `image` into the clean one; H and W are divisible by
-        8.
-        """
+        """The residual (N, 3, H, W) that makes `image` clean; 8 divides H and W."""
         x = self.preprocess(image)
         for block, downsample in zip(self.down, self.downsample, strict=True):
             x = nn.functional.pixel_unshuffle(downsample(block(x)), 2)

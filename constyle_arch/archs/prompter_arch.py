@@ -1,6 +1,4 @@
-"""The prompter of ConStyle v2 (arXiv 2406.18242): ConStyle with a classifier, to be trained on its
-own.
-"""
+"""The prompter of ConStyle v2 (arXiv 2406.18242): ConStyle with a classifier."""
 
 from typing import NamedTuple
 
@@ -14,9 +12,7 @@ HIDDEN_CHANNELS = 512
 
 
 class Prompt(NamedTuple):
-    """What the prompter makes of an image batch: as `Encoding`, and the classes' scores (N,
-    classes).
-    """
+    """What the prompter makes of a batch: as `Encoding`, and scores of classes (N, classes)."""
 
     codes: Codes
     features: tuple[Tensor, Tensor, Tensor]
@@ -61,9 +57,7 @@ class Prompter(ConStyle):
         return self
 
     def forward(self, image: Tensor) -> Prompt:  # type: ignore[override]  # an Encoding with scores
-        """Encode and classify `image` (N, 3, H, W) with values in [0, 1]; in training mode N must
-        be at least 2.
-        """
+        """Encode and classify `image` (N, 3, H, W) in [0, 1]; training needs an N of at least 2."""
         *features, deepest = self.features(image)
         pooled = at_least_float32(deepest).mean(dim=(2, 3))
         with without_autocast(pooled.device):

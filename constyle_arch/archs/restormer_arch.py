@@ -1,6 +1,4 @@
-"""Restormer (Zamir et al., CVPR 2022, arXiv 2111.09881), its operator, and ConStyle-Restormer
-(arXiv 2402.15784).
-"""
+"""Restormer and its operator (CVPR 2022, arXiv 2111.09881), and ConStyle-Restormer."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -32,9 +30,7 @@ LAYER_NORM_EPS = 1e-5
 
 
 class BiasFreeLayerNorm2d(nn.Module):
-    """Divides each pixel of (N, C, H, W) by the standard deviation of its channels; the mean
-    stays.
-    """
+    """Divides each pixel of (N, C, H, W) by its channels' standard deviation; the mean stays."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -95,9 +91,7 @@ class TransposedAttention(Fusible, TakesStatistics):
 
     @fusible(fused.transposed_attention, project_out=nn.Conv2d)
     def attend(self, qkv: Tensor) -> Tensor:
-        """softmax(q̂ k̂ᵀ · temperature) v of q, k and v, the thirds of (N, 3·C, H, W), projected
-        (equation 1).
-        """
+        """softmax(q̂ k̂ᵀ · temperature) v, projected, of the thirds of (N, 3·C, H, W) (eq. 1)."""
         height, width = qkv.shape[2:]
         q, k, v = qkv.chunk(3, dim=1)
         q, k, v = (
@@ -112,9 +106,7 @@ class TransposedAttention(Fusible, TakesStatistics):
 
 
 class GatedFeedForward(Fusible):
-    """GDFN: a depthwise-convolved feed-forward layer, one half gating the other (Restormer, section
-    3.2).
-    """
+    """GDFN: a convolutional feed-forward layer whose one half gates the other (section 3.2)."""
 
     def __init__(self, channels: int, expansion_factor: float, bias: bool) -> None:
         super().__init__()
@@ -127,17 +119,14 @@ class GatedFeedForward(Fusible):
         fused.gated_feed_forward, project_in=nn.Conv2d, dwconv=nn.Conv2d, project_out=nn.Conv2d
     )
     def forward(self, x: Tensor) -> Tensor:
-        """GELU(a) ⊙ b, projected, of the halves a, b of what convolutions make of `x` (N, C, H, W)
-        (equation 2).
-        """
+        """GELU(a) ⊙ b, projected, of the halves a, b of the convolved `x` (N, C, H, W) (eq. 2)."""
         gate, value = self.dwconv(self.project_in(x)).chunk(2, dim=1)
         return self.project_out(F.gelu(gate) * value)
 
 
 @OPERATOR_REGISTRY.register()
 class TransformerBlock(nn.Module):
-    """Restormer's operator: attention and feed-forward, each after a layer norm and inside a
-    residual.
+    """Restormer's operator: attention and feed-forward, each after a norm and in a residual.
 
     Args:
         channels: of the input and the output.
@@ -178,8 +167,7 @@ class TransformerBlock(nn.Module):
 
 @ARCH_REGISTRY.register()
 class ConStyleRestormer(GeneralRestorationNetwork):
-    """ConStyle-Restormer: the general restoration network with Restormer's operator (15.575 M
-    parameters).
+    """ConStyle-Restormer: Restormer's operator, guided by ConStyle (15.575 M parameters).
 
     Source: arXiv 2402.15784, section 4; the defaults are the paper's.
 
@@ -335,8 +323,7 @@ class Restormer(RestorationNetwork):
         return self.restore(image)[..., : lq.shape[2], : lq.shape[3]]
 
     def restore(self, image: Tensor) -> Tensor:
-        """The residual (N, out_channels, H, W) that turns `image` into the clean one; H and W are
-        divisible by 8.
+        """The residual (N, out_channels, H, W) that makes `image` clean; 8 divides H and W.
 
         With `dual_pixel_task` it is the clean image itself.
         """

@@ -1,6 +1,4 @@
-"""Uformer's operator (Wang et al., CVPR 2022, arXiv 2106.03106), and ConStyle-Uformer (the release
-of 2406.18242).
-"""
+"""Uformer's operator (CVPR 2022, arXiv 2106.03106) and ConStyle-Uformer (arXiv 2406.18242)."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -27,9 +25,7 @@ IMAGE = "n c (rows y) (columns x)"
 
 
 class WindowAttention(nn.Module):
-    """W-MSA: self-attention between the pixels of a window, with a bias for their offset (Uformer,
-    equation 2).
-    """
+    """W-MSA: self-attention in windows, with a bias by offset (Uformer, equation 2)."""
 
     relative_position_index: Tensor
 
@@ -69,9 +65,7 @@ class WindowAttention(nn.Module):
 
 
 def locally_enhanced_feed_forward(channels: int) -> nn.Sequential:
-    """LeFF: a feed-forward layer with a depthwise convolution in its middle (Uformer, section
-    3.2).
-    """
+    """LeFF: a feed-forward layer with a depthwise convolution inside (Uformer, section 3.2)."""
     hidden = EXPANSION * channels
     return nn.Sequential(
         OrderedDict(
@@ -84,8 +78,7 @@ def locally_enhanced_feed_forward(channels: int) -> nn.Sequential:
 
 @OPERATOR_REGISTRY.register()
 class LeWinBlock(nn.Module):
-    """Uformer's operator: attention in windows and LeFF, each after a layer norm and inside a
-    residual.
+    """Uformer's operator: window attention and LeFF, each after a norm and in a residual.
 
     Every second block of a stage is `shifted`: its windows lie across the borders of the others'.
 
@@ -121,9 +114,7 @@ class LeWinBlock(nn.Module):
         return x + self.mlp(self.norm2(x))
 
     def attend(self, x: Tensor) -> Tensor:
-        """Attention in the windows of `x`; where they are shifted, in those of the image rolled
-        round its borders.
-        """
+        """Attention in the windows of `x`; of the rolled image where windows are shifted."""
         shift = WINDOW // 2 if self.shifted else 0
         rows, columns = (length // WINDOW for length in x.shape[2:])
         sizes = {"rows": rows, "columns": columns, "y": WINDOW, "x": WINDOW}
@@ -134,9 +125,7 @@ class LeWinBlock(nn.Module):
         return rearrange(windows, f"{WINDOWS} -> {IMAGE}", **sizes).roll((shift, shift), (2, 3))
 
     def apart(self, x: Tensor, sizes: dict[str, int]) -> Tensor:
-        """Which pixels of a window of the rolled image come from opposite borders: (windows,
-        pixels, pixels).
-        """
+        """Which pixels of a rolled window come from opposite borders: (windows, pixels, pixels)."""
         height, width = x.shape[2:]
         below, right = (
             torch.arange(length, device=x.device) >= length - WINDOW // 2
@@ -149,8 +138,7 @@ class LeWinBlock(nn.Module):
 
 @ARCH_REGISTRY.register()
 class ConStyleUformer(GeneralRestorationNetwork):
-    """ConStyle-Uformer: the general restoration network with Uformer's operator (4.143 M
-    parameters).
+    """ConStyle-Uformer: Uformer's operator, guided by ConStyle (4.143 M parameters).
 
     Blocks on the way up have modulators. Source: the release of ConStyle v2 (arXiv 2406.18242); the
     defaults are its.

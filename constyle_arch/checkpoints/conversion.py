@@ -1,6 +1,4 @@
-"""Converting checkpoints between this project's names, published names, `.pth` and `.safetensors`,
-without loss.
-"""
+"""Converting checkpoints between names and formats without loss."""
 
 from collections.abc import Mapping
 from pathlib import Path

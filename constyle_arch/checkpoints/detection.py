@@ -19,9 +19,7 @@ FOREIGN = {
 
 
 def foreign_network(state_dict: Mapping[str, Tensor]) -> str | None:
-    """What a network is called that this package does not have, where its names tell; None where
-    they do not.
-    """
+    """The name of a network that this package lacks, if the tensors' names tell it."""
     for pattern, network in FOREIGN.items():
         if any(re.match(pattern, name) for name in state_dict):
             return network
@@ -174,9 +172,7 @@ def _refined(weights: _Weights) -> Options:
 
 
 def _general(weights: _Weights) -> Options:
-    """A registered operator and its options; nothing where the network of that operator has a name
-    of its own.
-    """
+    """A registered operator and its options; empty where its network has a name of its own."""
     bias, fuse_bias = "output.bias" in weights.shapes, "fuse.bias" in weights.shapes
     prelu = "project_features.0.1.weight" in weights.shapes
     rest = {
@@ -253,9 +249,7 @@ def _nafnet(weights: _Weights) -> Options:
 
 
 def _window_heads(weights: _Weights, stages: Mapping[str, int]) -> list[int]:
-    """Heads of Uformer's operator by the number of a stage; one without blocks keeps the
-    default.
-    """
+    """Heads of Uformer's operator by stage; one without blocks keeps the default."""
     return _by_level(weights, r"(.+)\.\d+\.attn\.relative_position_bias_table", stages, axis=1)
 
 
@@ -279,9 +273,7 @@ def _by_level(weights: _Weights, pattern: str, levels: Mapping[str, int], axis: 
 
 
 def _expansion_factor(weights: _Weights) -> float:
-    """The shortest decimal number f for which int(f·C) is the hidden width of every block with C
-    channels.
-    """
+    """The shortest decimal f for which int(f·C) is the hidden width of all blocks of width C."""
     widths = {(shape[0], shape[1]) for _, shape in weights.find(r".+\.ffn\.project_out\.weight")}
     low = max(hidden / channels for channels, hidden in widths)
     for digits in range(10):

@@ -1,6 +1,4 @@
-"""What an experiment's folder tells: which of its networks is meant, and with which options it was
-built.
-"""
+"""What an experiment's folder says: its best network, and the options it was built with."""
 
 from pathlib import Path
 from typing import Any
@@ -9,8 +7,7 @@ from constyle_arch.errors import CheckpointError, UserError
 
 
 def network_in(folder: Path) -> Path:
-    """The network that stands for an experiment: the best by its validations, else the last, else
-    the newest.
+    """The network that stands for an experiment: the best, else the last, else the newest.
 
     Args:
         folder: `experiments/NAME`, or `models` in it.
@@ -30,8 +27,7 @@ def network_in(folder: Path) -> Path:
 
 
 def recipe_in(experiment: Path) -> tuple[str, dict[str, Any]]:
-    """Name and content of the option file that BasicSR copied into an experiment; empty if there is
-    none.
+    """Name and content of the option file in an experiment's folder; empty if none is.
 
     Args:
         experiment: `experiments/NAME`.

@@ -1,6 +1,4 @@
-"""The names that this package gave the tensors of Restormer's and NAFNet's parts before it took
-their releases'.
-"""
+"""This package's tensor names for Restormer and NAFNet before it took their releases'."""
 
 from collections.abc import Mapping
 

@@ -1,5 +1,4 @@
-"""Networks as the Hugging Face Hub keeps them: `config.json`, `model.safetensors` and a model card,
-`README.md`.
+"""Networks for the Hugging Face Hub: `config.json`, `model.safetensors`, `README.md`.
 
 Folders are written and read without further libraries; the Hub itself needs the extra `hub`.
 huggingface_hub's `PyTorchModelHubMixin` would make that library a base of every network, and knows
@@ -220,9 +219,7 @@ def _facts_of_training(experiment: Path) -> list[str]:
 
 
 def _scores_of_training(experiment: Path) -> str:
-    """The last validation of each data set, as a section with a table; nothing where there was
-    none.
-    """
+    """The last validation of each data set as a section; nothing where there was none."""
     last = {record["dataset"]: record for record in MetricsHistory(experiment / "models").records}
     rows = [
         [

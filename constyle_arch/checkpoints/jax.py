@@ -1,6 +1,4 @@
-"""Weights of MAXIM as Google released them: `.npz` files in the names and layouts of Flax, the
-library on JAX.
-"""
+"""Weights of MAXIM as Google released them: `.npz` files with Flax's names and layouts."""
 
 from collections.abc import Mapping
 

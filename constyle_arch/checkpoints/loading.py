@@ -68,9 +68,7 @@ def read_network(
     tlc: Window = None,
     **options: Any,
 ) -> tuple[nn.Module, str | None]:
-    """As `load_network`, and the section of the file it was in, None where the file holds weights
-    alone.
-    """
+    """As `load_network`, and the section of the file, None if it holds weights alone."""
     path = located(path)
     content = read_checkpoint(path)
     weights = own_names(weights_in(content, str(path), key))
@@ -89,8 +87,7 @@ def read_network(
 
 
 def window_of(path: Path, tlc: Window = None) -> int | None:
-    """The window of local statistics that `tlc` means for a file of weights, in pixels; None for
-    the whole image.
+    """The window, in pixels, that `tlc` means for a file; None for the whole image.
 
     Raises:
         CheckpointError: `auto`, and neither the file nor an experiment around it tells.
@@ -109,9 +106,7 @@ def window_of(path: Path, tlc: Window = None) -> int | None:
 
 
 def window_for_crops(options: dict[str, Any]) -> int | None:
-    """One and a half of the crops that some options train on, in pixels; None where they do not
-    tell.
-    """
+    """One and a half of the crops that options train on, in pixels; None if unknown."""
     crop = ((options.get("datasets") or {}).get("train") or {}).get("gt_size")
     return 3 * int(crop) // 2 if crop else None
 
@@ -119,8 +114,7 @@ def window_for_crops(options: dict[str, Any]) -> int | None:
 def network_of(
     weights: StateDict, path: Path, type: str | None = None
 ) -> tuple[str, dict[str, Any]]:
-    """Which network some weights are of, and the options it was built with, as far as they can be
-    told.
+    """Which network some weights are of, and its options, as far as they tell.
 
     Args:
         weights: under this project's names.
@@ -157,9 +151,7 @@ def network_of(
 
 
 def own_names(weights: StateDict) -> StateDict:
-    """`weights` under this project's names of today, less what a network for inference does not
-    hold.
-    """
+    """`weights` under today's names, without what a network for inference does not hold."""
     if is_published(weights):
         return from_published(weights)
     return from_former(

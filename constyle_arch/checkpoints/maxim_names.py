@@ -82,9 +82,7 @@ STAGE = [
 
 
 def resizing(stage: int, own: str) -> list[Part]:
-    """The convolutions that follow a resizing, which MAXIM counts through all stages: 18 in
-    each.
-    """
+    """The convolutions that follow a resizing, numbered through all stages: 18 in each."""
     places = [
         f"{part}.{level}.{source}."
         for part in ("signals", "skips")

@@ -1,5 +1,4 @@
-"""The tensor names of releases whose networks are built differently here, and this project's for
-the same tensors.
+"""The tensor names of releases whose networks are built differently here.
 
 Restormer and NAFNet have their releases' names and need none of this.
 """
@@ -86,8 +85,7 @@ TRAINING_ONLY = r"ConStyle\.(encoder_k\.|queue)"
 """The momentum encoder and the queue."""
 
 LEFT_OUT = "left_out/"
-"""Begins the names under which a converted file keeps what a network for inference does not
-hold."""
+"""Prefix under which a converted file keeps what a network for inference does not hold."""
 
 NAMED_AS_RELEASED = ("Restormer", "NAFNet")
 """Networks whose names are their releases' own."""
@@ -207,8 +205,7 @@ def is_published(state_dict: Mapping[str, Tensor]) -> bool:
 
 
 def from_published(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename a published state dict to this project's names, leaving out what inference does not
-    need.
+    """Rename a release's tensors to this project's names, without what inference lacks.
 
     Args:
         state_dict: tensors under the names of the authors' releases, or of MAXIM's.
@@ -239,9 +236,7 @@ def from_published(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def left_out_of(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What `from_published` leaves out, under its published names: training's extras, and what
-    nothing calls.
-    """
+    """What `from_published` leaves out, under its published names: training's, and unused."""
     release = _release(state_dict)
     return {
         name: tensor
@@ -277,8 +272,7 @@ def to_published(state_dict: Mapping[str, Tensor], network: str) -> dict[str, Te
 
 
 def contrast_from_published(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The momentum encoder and the queue among published weights, as the state of a
-    `MomentumContrast`.
+    """Momentum encoder and queue among published weights, as a `MomentumContrast`'s state.
 
     Args:
         state_dict: tensors under the names of the authors' release.

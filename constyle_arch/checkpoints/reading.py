@@ -1,6 +1,4 @@
-"""Reading weights from a checkpoint file, whoever wrote it, without running anything that is in
-it.
-"""
+"""Reading weights from a checkpoint, whoever wrote it, without running what is in it."""
 
 import hashlib
 import logging
@@ -25,8 +23,7 @@ SECTIONS = ("params_ema", "params", "state_dict", "model", "net", "network", "ge
 """Where a checkpoint may keep its weights, the preferred one first."""
 
 WRAPPERS = ("module.", "_orig_mod.", "net_g.", "model.")
-"""What names begin with where the network was part of something else: DDP's, torch.compile's and
-Lightning's."""
+"""Prefixes of networks that were part of something: DDP, torch.compile, Lightning."""
 
 StateDict = dict[str, Tensor]
 
@@ -34,8 +31,7 @@ DIGEST = "sha256"
 """Under which a .safetensors that `conversion` wrote notes `digest_of` its weights."""
 
 WINDOW = "tlc"
-"""Under which a .safetensors notes the window of local statistics that its network is meant for, in
-pixels."""
+"""Key under which a .safetensors notes its network's window of local statistics, in pixels."""
 
 ADVICE = "Take another copy of it."
 
@@ -48,8 +44,7 @@ def read_state_dict(path: str | Path, key: str | None = None) -> StateDict:
 
 
 def weights_in(content: Mapping[str, Any], path: str, key: str | None = None) -> StateDict:
-    """The weights of a checkpoint, under the names they have there less the `WRAPPERS` that all of
-    them begin with.
+    """The weights of a checkpoint, without the `WRAPPERS` that all names begin with.
 
     Args:
         content: what `read_checkpoint` returned.
@@ -80,9 +75,7 @@ def weights_in(content: Mapping[str, Any], path: str, key: str | None = None) ->
 
 
 def _is_without_statistics(averages: Mapping[Any, Tensor], weights: Any) -> bool:
-    """Whether all BatchNorm statistics among the averages are initial, and some among the weights
-    are not.
-    """
+    """Whether BatchNorm's statistics are all initial in the averages, but not in the weights."""
     if not isinstance(weights, Mapping):
         return False
     initial = {"running_mean": 0, "running_var": 1}
@@ -183,8 +176,7 @@ def digest_of(weights: Mapping[str, Tensor]) -> str:
 
 
 def noted_window(path: Path) -> int | None:
-    """The window of local statistics that a file notes, in pixels; None for the whole image, and in
-    a `.pth`.
+    """The window of local statistics noted in a file, in pixels; None for the whole image.
 
     Raises:
         CheckpointError: what is noted is no number of pixels.

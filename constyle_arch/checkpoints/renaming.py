@@ -27,9 +27,7 @@ def each(
 
 
 def to_ours(name: str, parts: Sequence[Part]) -> str:
-    """`name` as this project has it; of the parts, the first that fits counts. Numbers of blocks
-    stay.
-    """
+    """`name` as this project has it, by the first part that fits. Numbers of blocks stay."""
     return _renamed(name, parts, "theirs", "ours")
 
 

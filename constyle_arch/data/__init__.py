@@ -1,5 +1,4 @@
-"""Data: the data sets, where their images lie, how names are matched, how training samples, and
-`basicsr prepare`.
+"""Data sets: where images lie, how they are paired, degraded, sampled and prepared.
 
 Importing this folder is cheap; `constyle_arch.register()` imports its data sets.
 """

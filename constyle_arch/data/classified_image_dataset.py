@@ -21,17 +21,14 @@ from constyle_arch.errors import DataError
 from constyle_arch.images import FloatImage, decode, to_float
 
 AREA, ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)
-"""Share of an image's area that a random part has, and its width by its height, as in ImageNet's
-trainings."""
+"""Area of a random part, as a share of the image's, and width by height; as for ImageNet."""
 SHORTER_SIDE = 256 / 224
-"""To measure on, an image is resized until its shorter side is so many times as long as what is cut
-out."""
+"""The shorter side that an image to measure on is resized to, in sides of what is cut out."""
 
 
 @DATASET_REGISTRY.register()
 class ClassifiedImageDataset(Dataset[dict[str, Any]]):
-    """Clean images from folders named for their classes, and degraded parts of them made on the
-    fly.
+    """Clean images from folders named for their classes, and parts degraded on the fly.
 
     In training `lq` is a random part of an image, resized and then degraded, and `gt` is another
     random part of it, resized. In validations both are the middle of the image, degraded alike each

@@ -12,9 +12,7 @@ Sample = dict[str, Any]
 
 
 def collate(samples: Sequence[Sample]) -> Sample:
-    """As `default_collate`; where images of 8 bits, uint8, meet others, in [0, 1], they become as
-    these.
-    """
+    """As `default_collate`; where uint8 images meet others in [0, 1], all become the latter."""
     mixed = [
         key
         for key, value in samples[0].items()

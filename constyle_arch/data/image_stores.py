@@ -81,8 +81,7 @@ class ImageFolder:
 
 
 class ImageLmdb:
-    """The images of an LMDB that `basicsr prepare` or BasicSR's writer made; dotted names are kept
-    whole.
+    """The images of an LMDB that `basicsr prepare` or BasicSR wrote; dotted names stay whole.
 
     Args:
         root: the LMDB's folder.
@@ -135,9 +134,7 @@ ImageStore: TypeAlias = ImageFolder | ImageLmdb
 
 
 def folder_of(root: str | Path) -> Path:
-    """The folder in which the names of the images at `root` begin: the parts of the path before the
-    first `*`.
-    """
+    """Where the names of the images at `root` begin: its parts before the first `*`."""
     parts = Path(root).expanduser().parts
     return Path(*itertools.takewhile(lambda part: "*" not in part, parts))
 

@@ -92,9 +92,7 @@ class MixedDataset(Dataset[dict[str, Tensor | str]]):
         return [number for _, number in sorted(places)]
 
     def __getitem__(self, index: int) -> dict[str, Tensor | str]:
-        """A sample of a set drawn by weight, whatever `index`; with `balanced`, of the set with
-        this number.
-        """
+        """A sample of a set drawn by weight; with `balanced`, of the set number `index`."""
         (number,) = (
             [index % len(self.sets)]
             if self.batch_of_sets

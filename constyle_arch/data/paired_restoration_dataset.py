@@ -34,8 +34,7 @@ class PairedRestorationDataset(Dataset[dict[str, Tensor | str]]):
     """
 
     integers = False
-    """Hand images of 8 bits on as they are, uint8: a quarter of the bytes, for a model that
-    converts on its device."""
+    """Keep uint8 images as they are, a quarter of the bytes, for a model that converts them."""
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self.opt = opt
@@ -106,9 +105,7 @@ class PairedRestorationDataset(Dataset[dict[str, Tensor | str]]):
     def _training_crops(
         self, crop: TrainingCrop, images: dict[str, Image], lq_path: str
     ) -> dict[str, Image]:
-        """A random window of both images, flipped and rotated alike, and perhaps another of the
-        degraded one.
-        """
+        """A window of both images, augmented alike, and perhaps another of the degraded one."""
         corner = crop.window(images["lq"], lq_path)
         crops = dict(
             zip(
@@ -124,9 +121,7 @@ class PairedRestorationDataset(Dataset[dict[str, Tensor | str]]):
 
 
 def _names_in(file: str) -> set[str]:
-    """The names, without suffix, that a list of BasicSR's has: `0001_s001.png (480,480,3)` a
-    line.
-    """
+    """The names, without suffix, in BasicSR's list: `0001_s001.png (480,480,3)` a line."""
     try:
         lines = Path(file).expanduser().read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:

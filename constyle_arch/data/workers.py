@@ -1,6 +1,4 @@
-"""Processes that read data for another one: how many may run, whom they listen to, and when they
-end.
-"""
+"""Processes that read data: how many may run, which signals they obey, when they end."""
 
 import os
 import signal
@@ -18,8 +16,7 @@ def available_cores() -> int:
 
 
 def listen_to_parent_alone(_worker: int) -> None:
-    """Let a loader's worker end when its parent says so or is gone, and at no other signal; a
-    `worker_init_fn`.
+    """Have a loader's worker end only when its parent says so or is gone (`worker_init_fn`).
 
     Ctrl-C and Slurm's SIGTERM reach workers as well as the process that trains. That one is to
     finish its step, for which it needs them. A parent that was killed leaves workers that wait for

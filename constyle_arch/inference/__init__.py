@@ -13,9 +13,7 @@ if not TYPE_CHECKING:
     HOMES = {"restore": "inference.restoring", "use_local_statistics": "archs.local_statistics"}
 
     def __getattr__(name: str) -> object:
-        """What is offered here imports torch once it is asked for: finding photographs needs
-        none.
-        """
+        """Import torch once it is asked for: finding photographs needs none."""
         if name in HOMES:
             return getattr(import_module(f"constyle_arch.{HOMES[name]}"), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

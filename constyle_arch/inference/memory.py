@@ -22,17 +22,14 @@ OUT_OF_MEMORY_ON_CPU = (
     "can't allocate memory",
     "could not create a primitive",
 )
-"""What torch's allocator (on Windows, on Linux) and oneDNN say; neither has an error of its own for
-it."""
+"""What torch's allocator (Windows, Linux) and oneDNN say, which have no error of their own."""
 
 IMAGES_HELD = 6
-"""Images in float32 that are held besides what the network computes: the degraded, the restored,
-and as arrays."""
+"""Images in float32 held besides what the network computes: input, result, their arrays."""
 
 
 def memory_of(network: nn.Module, height: int, width: int) -> float | None:
-    """Bytes of the tensors that restoring an image of `height`×`width` pixels takes, besides the
-    weights, in float32.
+    """Bytes, in float32, of the tensors that restoring `height`×`width` pixels takes.
 
     Shapes alone pass through a copy of the network. None for a network that cannot run so.
     """
@@ -69,9 +66,7 @@ def _free_in_system() -> float:
 
 
 def _free_in_control_group(root: Path = Path("/sys/fs/cgroup")) -> float:
-    """What a container's limit leaves (control groups, version 2); cached files make room when
-    asked to.
-    """
+    """What a container's limit leaves (control groups v2); cached files can make room."""
     try:
         limit = (root / "memory.max").read_text().strip()
         used = int((root / "memory.current").read_text())
@@ -86,8 +81,7 @@ def _free_in_control_group(root: Path = Path("/sys/fs/cgroup")) -> float:
 
 
 def fitting_tile(network: nn.Module, height: int, width: int) -> int | None:
-    """The side of the largest tiles in which an image of `height`×`width` pixels fits into the
-    memory there is.
+    """The side of the largest tiles in which `height`×`width` pixels fit into memory.
 
     Returns:
         None where the whole image fits; the smallest tile where nothing does.
@@ -106,9 +100,7 @@ def fitting_tile(network: nn.Module, height: int, width: int) -> int | None:
 
 
 def smaller_tile(network: nn.Module, tile: int | None, height: int, width: int) -> int | None:
-    """Half a tile, or half the longer side of an image restored whole; None where it would be too
-    small.
-    """
+    """Half a tile, or half the longer side of a whole image; None if that is too small."""
     longest = max(height, width)
     half = min(tile or longest, longest) // 2
     return half if half >= smallest_tile(network) else None

@@ -1,6 +1,4 @@
-"""Exporting a network to ONNX: one graph for images of every size, or for tiles of one, these in
-half precision too.
-"""
+"""Exporting a network to ONNX: for images of every size, or for tiles, in half precision too."""
 
 import copy
 import importlib.util
@@ -30,8 +28,7 @@ OPSET = 18
 """The oldest ONNX operator set the exporter writes, which the most programs read."""
 OPSETS = range(OPSET, 24)
 TOLERANCE = 1e-3
-"""By how much the exported network may differ from PyTorch's, as a share of its largest value, or
-of 1."""
+"""By how much the export may differ from PyTorch, as a share of the largest value, or of 1."""
 TOLERANCE_OF_HALF = 1 / 255
 """The same in half precision."""
 IN_FLOAT32 = (
@@ -46,8 +43,7 @@ IN_FLOAT32 = (
     "Reciprocal",
     "Div",
 )
-"""Operators that stay so in float16: statistics and normalisation, whose sums leave its range or
-its precision."""
+"""Operators that stay in float32: statistics, whose sums leave float16's range or precision."""
 LARGE_ENOUGH_FOR_HALF = 256
 """Numbers of a tensor from which on it is kept in bfloat16."""
 
@@ -75,8 +71,7 @@ def export_onnx(
     precision: torch.dtype = torch.float32,
     overwrite: bool = False,
 ) -> Exported:
-    """Write `network` as an ONNX file that maps `lq` (batch, 3, height, width) to `restored` of the
-    same shape.
+    """Write `network` as ONNX: `lq` (batch, 3, height, width) to `restored` of the same shape.
 
     Both are float32, RGB in [0, 1]; what is restored is not clamped. The file says in its metadata
     which network it holds, and which tiles it takes. Where onnxruntime is installed, it restores
@@ -122,8 +117,7 @@ def export_onnx(
 
 
 class AnySize(nn.Module):
-    """A network behind `pad_to_multiple` in another form: it has no branches, for a graph follows
-    one of them only.
+    """A network behind `pad_to_multiple` without branches, of which a graph follows only one.
 
     Args:
         network: what restores; where it has no `multiple`, it takes any size.
@@ -153,8 +147,7 @@ class AnySize(nn.Module):
         return restored
 
     def mirrored(self, length: int) -> tuple[Tensor, Tensor]:
-        """Which pixel of an axis stands at each place of the padded one: mirrored at its end, or
-        the last repeated.
+        """The padded axis's pixels: mirrored at its end, or with the last one repeated.
 
         Mirrored ones are negative where the axis is too short.
         """
@@ -328,9 +321,7 @@ def _with_weights_in_bfloat16(model: Any) -> Any:
 
 
 def _forget_source(model: Any) -> None:
-    """Drop the lines of Python, and the paths to them, that the exporter notes at every
-    operator.
-    """
+    """Drop the lines of Python, and their paths, that the exporter notes at every operator."""
     for node in model.graph.all_nodes():
         node.metadata_props.clear()
         for value in node.outputs:
@@ -356,8 +347,7 @@ def _quiet() -> Iterator[None]:
 def _difference(
     network: nn.Module, content: bytes, tile: int | None, precision: torch.dtype
 ) -> float:
-    """The largest difference between what onnxruntime and PyTorch make of images of two sizes, or
-    of a tile.
+    """The largest difference between onnxruntime and PyTorch on two images, or a tile.
 
     Raises:
         UserError: it exceeds `TOLERANCE`, or in half precision `TOLERANCE_OF_HALF`.

@@ -1,6 +1,4 @@
-"""Restoring an image, whole or in tiles (arXiv 2402.15784, section 3: at inference the encoder and
-the network run).
-"""
+"""Restoring an image, whole or in tiles (arXiv 2402.15784, section 3)."""
 
 from collections.abc import Callable
 from itertools import product
@@ -228,8 +226,7 @@ def _grid(network: nn.Module, lq: Tensor, tile: int, overlap: int) -> list[tuple
 
 
 def codes_of(encoder: ConStyle, image: Tensor, cell: int) -> Codes:
-    """ConStyle's codes of whole images (N, 3, H, W), computed cell by cell of about `cell` pixels a
-    side.
+    """ConStyle's codes of whole images (N, 3, H, W), in cells of about `cell` pixels a side.
 
     They are those of `encoder(image)`: a code is a mean over the image, and each cell is read with
     all that the encoder's convolutions see of its surroundings.

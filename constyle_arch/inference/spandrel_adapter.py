@@ -1,5 +1,4 @@
-"""The networks of this package for spandrel, the library by which chaiNNer and other programs load
-restoration models.
+"""This package's networks for spandrel, with which chaiNNer and others load models.
 
     from constyle_arch.inference import spandrel_adapter
 
@@ -54,9 +53,7 @@ class RestorationArchitecture(Architecture):  # type: ignore[misc]  # spandrel p
         self.network, self.half, self.bfloat16 = network, half, bfloat16
 
     def recognises(self, state_dict: StateDict) -> bool:
-        """Whether these are weights of this network: all of its tensors, of the right shapes, and
-        no others.
-        """
+        """Whether these are weights of this network: all tensors, of their shapes, no others."""
         if not all(isinstance(tensor, Tensor) for tensor in state_dict.values()):
             return False
         try:

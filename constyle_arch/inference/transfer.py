@@ -1,6 +1,4 @@
-"""Giving a clean image the degradation of another one (arXiv 2402.15784, figure 1, by a smaller
-method).
-"""
+"""Giving a clean image the degradation of another one (arXiv 2402.15784, figure 1)."""
 
 import numpy as np
 from numpy.random import RandomState
@@ -41,8 +39,7 @@ def transferred(
 
 
 def texture_like(sample: FloatImage, height: int, width: int, rng: RandomState) -> FloatImage:
-    """A random texture (height, width, 3) with the power spectrum and the values of `sample` (h, w,
-    3).
+    """A random texture (height, width, 3) with the spectrum and the values of `sample`.
 
     The two are imposed in turn, beginning with random phases (Schreiber and Schmitz, "Improved
     surrogate data for nonlinearity tests", Phys. Rev. Lett. 77, 1996), along the principal axes of

@@ -62,8 +62,7 @@ class ContentLoss(nn.Module):
 
 @LOSS_REGISTRY.register()
 class StyleLoss(nn.Module):
-    """Pushes the codes' Gram matrices away from those of degraded images; its value is never
-    positive.
+    """Pushes the codes' Gram matrices away from past degraded images'; never positive.
 
     Args:
         loss_weight: factor of the loss.
@@ -76,9 +75,7 @@ class StyleLoss(nn.Module):
         self.loss_weight = loss_weight
 
     def forward(self, codes: Codes, negatives: Codes) -> Tensor:
-        """The loss of both `codes` of the batch with as many `negatives` from the queue, all (B,
-        D).
-        """
+        """The loss of both `codes` with as many `negatives` from the queue, all (B, D)."""
         distances = [
             F.mse_loss(gram(code), gram(negative))
             for code, negative in zip(codes, negatives, strict=True)

@@ -29,8 +29,7 @@ class ClassLoss(nn.Module):
 
 @LOSS_REGISTRY.register()
 class ClassDistanceLoss(nn.Module):
-    """KL(softmax of the clean images' scores ‖ softmax of the degraded ones'), averaged over the
-    batch.
+    """KL(softmax of the clean images' scores ‖ softmax of the degraded ones'), batch mean.
 
     Args:
         loss_weight: factor of the loss.
@@ -43,9 +42,7 @@ class ClassDistanceLoss(nn.Module):
         self.loss_weight = loss_weight
 
     def forward(self, scores: Tensor, clean_scores: Tensor) -> Tensor:
-        """The loss of `scores` with `clean_scores`, both (B, classes); the latter get no
-        gradient.
-        """
+        """The loss of `scores` with `clean_scores`, (B, classes), which get no gradient."""
         wanted = clean_scores.detach().log_softmax(dim=1)
         return self.loss_weight * F.kl_div(
             scores.log_softmax(dim=1), wanted, reduction="batchmean", log_target=True

@@ -1,6 +1,4 @@
-"""How a training run computes: precision, layout, compilation, and what it keeps in memory for the
-backward pass.
-"""
+"""How a training computes: precision, layout, compilation, checkpointing."""
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields

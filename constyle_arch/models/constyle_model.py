@@ -1,6 +1,4 @@
-"""`ConStyleModel`: restoration training with ConStyle's contrast (arXiv 2402.15784, section
-3.2).
-"""
+"""`ConStyleModel`: restoration training with ConStyle's contrast (arXiv 2402.15784, 3.2)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -55,9 +53,7 @@ class ConStyleModel(RestorationModel):
         self.contrast.share_queue()
 
     def _load_constyle(self) -> None:
-        """Take ConStyle from a file of its own, where there is one; before the EMA network is
-        copied.
-        """
+        """Load ConStyle from a file of its own, if given; before the EMA network is copied."""
         load_path = self.paths.pretrain_network_constyle
         if load_path is not None:
             weights = encoder_weights(load_path)
@@ -70,9 +66,7 @@ class ConStyleModel(RestorationModel):
                 )
 
     def _load_published_contrast(self) -> None:
-        """Take over the momentum encoder and the queue where the pretrained weights are a release
-        that has them.
-        """
+        """Take over momentum encoder and queue from a release that has them."""
         load_path = self.paths.pretrain_network_g
         if load_path is None:
             return
@@ -111,9 +105,7 @@ class ConStyleModel(RestorationModel):
         super().optimize_parameters(current_iter)
 
     def prepare_step(self) -> None:
-        """As `RestorationModel`, then move the momentum encoder and take the negatives of the
-        step.
-        """
+        """As `RestorationModel`; then move the momentum encoder and take the step's negatives."""
         super().prepare_step()
         if not self.constyle_frozen:
             self.codes: list[Codes] = []
@@ -122,9 +114,7 @@ class ConStyleModel(RestorationModel):
             self.negatives = self.contrast.negatives(len(self.lq))
 
     def finish_step(self, grad_norm: Tensor, skipped: Tensor) -> None:
-        """As `RestorationModel`, then put the codes of the degraded images, or the positives, into
-        the queue.
-        """
+        """As `RestorationModel`; then put the degraded images' or keys' codes into the queue."""
         super().finish_step(grad_norm, skipped)
         if self.constyle_frozen:
             return
@@ -143,9 +133,7 @@ class ConStyleModel(RestorationModel):
         return [*super().changed_by_losses(), *self.contrast.encoder.parameters()]
 
     def compute_losses(self, part: slice) -> dict[str, Tensor]:
-        """Restore a part of the batch; return ConStyle's losses while it trains, and those of the
-        restored images.
-        """
+        """Restore a part of the batch; return its losses, ConStyle's as long as it trains."""
         if self.constyle_frozen:
             return super().compute_losses(part)
         image = getattr(self, self.positive_image)[part]
@@ -204,8 +192,7 @@ class ConStyleModel(RestorationModel):
 
 
 def encoder_weights(path: str) -> dict[str, Tensor]:
-    """ConStyle's weights out of a prompter's checkpoint, or out of that of a network that ConStyle
-    guides.
+    """ConStyle's weights in the checkpoint of a prompter or of a network that ConStyle guides.
 
     Raises:
         CheckpointError: the file cannot be read, or holds no ConStyle.

@@ -8,8 +8,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Mixup:
-    """Blends each pair of a batch with another pair of it, both images with one weight λ ~ Beta(β,
-    β).
+    """Blends each pair of a batch with another, both images by one weight λ ~ Beta(β, β).
 
     Attributes:
         mixup_beta: β; at 1.2, the published value, λ is spread over [0, 1] with a slight preference

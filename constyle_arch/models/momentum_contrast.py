@@ -1,5 +1,4 @@
-"""What contrastive training keeps besides the network: the momentum encoder and the queue of
-negatives.
+"""What contrastive training keeps besides the network: momentum encoder and queue.
 
 Source: arXiv 2402.15784, section 3.2, after MoCo (arXiv 1911.05722).
 """
@@ -60,9 +59,7 @@ class MomentumContrast(nn.Module):
         return self.prepared(self.encoder(gt).codes).c2
 
     def prepared(self, codes: Codes) -> Codes:
-        """`codes` as losses and queue take them: L2-normalised with `normalize`, else as they
-        are.
-        """
+        """`codes` as losses and queue take them: L2-normalised where `normalize` is set."""
         return Codes(*(F.normalize(code, dim=1) for code in codes)) if self.normalize else codes
 
     def negatives(self, batch_size: int) -> Codes:
@@ -81,8 +78,7 @@ class MomentumContrast(nn.Module):
 
     @torch.no_grad()
     def enqueue(self, codes: Tensor, unless: Tensor | None = None) -> None:
-        """Replace the entries at the pointer by `codes` (B, 128) of every rank, and move the
-        pointer on.
+        """Replace the entries at the pointer by `codes` (B, 128) of all ranks, and move it on.
 
         Args:
             codes: of the degraded images, or of their positives.
@@ -107,16 +103,13 @@ class MomentumContrast(nn.Module):
         return self.queue[:, self._columns(start, count)].T
 
     def _columns(self, start: Tensor, count: int) -> Tensor:
-        """`count` columns of the ring from `start` on; computed where the queue is, without waiting
-        for it.
-        """
+        """`count` columns of the ring from `start` on, computed on the queue's device."""
         return (start + torch.arange(count, device=self.queue.device)) % self.queue.shape[1]
 
 
 @torch.no_grad()
 def contrast_health(query: Tensor, positive: Tensor, queue: Tensor) -> dict[str, Tensor]:
-    """Numbers that tell a healthy contrast from a collapsed one; `docs/training.md` says how to
-    read them.
+    """Numbers that tell a healthy contrast from a collapsed one; see `docs/training.md`.
 
     Args:
         query: codes of the degraded images (B, D).

@@ -17,9 +17,7 @@ ADVICE = "A lower train.optim_g.lr, a warm-up (train.warmup_iter) or train.grad_
 
 @dataclass
 class Snapshot:
-    """Values of tensors that are about to change, to be put back where the change turns out to be
-    wrong.
-    """
+    """Values of tensors that are about to change, to be put back if the change is wrong."""
 
     tensors: Iterable[Tensor]
 
@@ -28,9 +26,7 @@ class Snapshot:
 
     @torch.no_grad()
     def restore_if(self, condition: Tensor) -> None:
-        """Put the values back if `condition`, a number on the tensors' device, is not 0; nothing
-        waits for it.
-        """
+        """Put the values back if `condition`, on the tensors' device, is not 0, without waiting."""
         for tensor, value in self.kept:
             tensor.copy_(torch.where(condition > 0, value, tensor))
 
@@ -56,9 +52,7 @@ class NonFiniteSteps:
     unread: deque[tuple[int, Tensor, Mapping[str, Tensor]]] = field(default_factory=deque)
 
     def note(self, iteration: int, flags: Tensor, losses: Mapping[str, Tensor]) -> None:
-        """Take note of a step: its `flags` on the device, the first of which is 1 if the step was
-        not finite.
-        """
+        """Note a step's `flags`, on its device; the first is 1 if the step was not finite."""
         self.unread.append((iteration, flags, losses))
 
     def read(self, *, all_of_them: bool = False) -> float:

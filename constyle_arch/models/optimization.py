@@ -21,8 +21,7 @@ BASICSR_SCHEDULERS = {
 }
 
 FUSED = ("Adam", "AdamW")
-"""Optimizers to take in their fused form. SGD's leaves its momentum undefined where the first step
-is skipped."""
+"""Optimizers used in fused form. SGD's leaves momentum undefined after a skipped first step."""
 
 
 def find_optimizer(name: str) -> type[Optimizer]:
@@ -56,15 +55,12 @@ def find_scheduler(name: str) -> type[lr_scheduler.LRScheduler]:
 
 
 class Optimization(BaseModel):  # type: ignore[misc]  # BasicSR publishes no types
-    """A BasicSR model with every optimizer and schedule of PyTorch, and an EMA that averages
-    buffers, too.
-    """
+    """A BasicSR model with all of PyTorch's optimizers and schedules, whose EMA has buffers."""
 
     def get_optimizer(
         self, optim_type: str, params: Iterable[nn.Parameter], lr: float, **options: Any
     ) -> Optimizer:
-        """The optimizer of torch called `optim_type`; Adam and AdamW fused where no other form is
-        asked for.
+        """The optimizer of torch called `optim_type`; Adam and AdamW fused by default.
 
         BasicSR's knows Adam alone; the recipes train with AdamW.
         """
@@ -81,8 +77,7 @@ class Optimization(BaseModel):  # type: ignore[misc]  # BasicSR publishes no typ
 
     @torch.no_grad()
     def model_ema(self, decay: float = 0.999, unless: Tensor | None = None) -> None:
-        """Update the EMA network: θ' ← θ' + (1 − decay)·(θ − θ'), for floating buffers too;
-        counters are copied.
+        """Update the EMA network: θ' ← θ' + (1 − decay)·(θ − θ'), buffers too; counters are copied.
 
         BasicSR's averages parameters only: BatchNorm statistics stay at their start, and validation
         suffers.

@@ -1,6 +1,4 @@
-"""Progressive training: small crops in large batches first, large crops in small ones later
-(Restormer, section 4).
-"""
+"""Progressive training: crops grow while batches shrink (Restormer, section 4)."""
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence

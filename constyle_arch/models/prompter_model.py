@@ -1,6 +1,4 @@
-"""`PrompterModel`: the first stage of ConStyle v2 (arXiv 2406.18242), which trains the encoder
-alone.
-"""
+"""`PrompterModel`: ConStyle v2's first stage (arXiv 2406.18242), which trains the encoder."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,6 +1,4 @@
-"""`RestorationModel`: trains and tests any network that maps a degraded image to a clean one of its
-size.
-"""
+"""`RestorationModel`: trains and tests networks that restore images at their size."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -35,8 +33,7 @@ Options = dict[str, Any]
 
 @MODEL_REGISTRY.register()
 class RestorationModel(TrainingStep, Validations, Saving, Optimization, SRModel):  # type: ignore[misc]
-    """BasicSR's `SRModel` for restoration: any losses, mixup, clipping, EMA, best network, test
-    report.
+    """BasicSR's `SRModel` for restoration: any losses, mixup, clipping, EMA, best network.
 
     Its options are described in `options.schema`: `Train`, `Validation`, `Paths` and `Logger`.
     `opt` is the dictionary that BasicSR hands around.
@@ -84,9 +81,7 @@ class RestorationModel(TrainingStep, Validations, Saving, Optimization, SRModel)
         self.setup_schedulers()
 
     def use_windows(self) -> None:
-        """Restore with the windows that `val.tlc` says; training, not in evaluation mode, goes
-        without.
-        """
+        """Restore with the windows of `val.tlc`; training mode goes without."""
         if self.is_train:
             window = window_for_crops(self.opt) if self.val.tlc == "auto" else self.val.tlc or None
         else:
@@ -125,9 +120,7 @@ class RestorationModel(TrainingStep, Validations, Saving, Optimization, SRModel)
             self.gt = self.on_device(data["gt"])
 
     def on_device(self, images: Tensor) -> Tensor:
-        """`images` on the run's device, in [0, 1], gray for a network of one channel; 8 bits travel
-        as they are.
-        """
+        """`images` on the run's device, moved as they are: in [0, 1], gray for one channel."""
         images = in_unit_range(images.to(self.device, non_blocking=True))
         return to_gray(images) if channels_of(self.get_bare_model(self.net_g)) == 1 else images
 

@@ -74,8 +74,7 @@ class Blur(Degradation):
 
 
 class Sinc(Degradation):
-    """The ideal low-pass filter, cut to a few pixels: edges ring and overshoot, as after sharpening
-    and compression.
+    """The ideal low-pass filter, cut off: edges ring, as after sharpening and compression.
 
     Source: Real-ESRGAN (arXiv 2107.10833, section 3.3).
 
@@ -96,8 +95,6 @@ class Sinc(Degradation):
 
 
 def filtered(image: FloatImage, kernel: NDArray[Any]) -> FloatImage:
-    """An image (H, W, C) under a kernel (K, K), K odd; beyond the border it is taken as
-    mirrored.
-    """
+    """An image (H, W, C), mirrored at its border, under a kernel (K, K), K odd."""
     result = cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
     return np.asarray(result, np.float32).reshape(image.shape)

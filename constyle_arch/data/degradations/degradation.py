@@ -13,8 +13,7 @@ class Degradation(ABC):
     margin: int = 0
     """How many pixels around a crop decide what it looks like."""
     grid: int = 1
-    """A part of an image is degraded as within the whole one if it begins at a multiple of so many
-    pixels."""
+    """A part that begins at multiples of it is degraded as within the whole image."""
 
     @abstractmethod
     def __call__(self, image: FloatImage, rng: RandomState) -> FloatImage:

@@ -31,8 +31,7 @@ class Haze(Degradation):
 
 
 def add_haze(clean: FloatImage, depth: FloatImage, beta: float, airlight: float) -> FloatImage:
-    """Haze an image: I = J·t + A·(1 − t) with t = exp(−β·depth) (Koschmieder's law, as RESIDE uses
-    it).
+    """Koschmieder's law, as RESIDE uses it: I = J·t + A·(1 − t) with t = exp(−β·depth).
 
     Args:
         clean: the photograph J (H, W, 3), values in [0, 1].
@@ -48,9 +47,7 @@ def add_haze(clean: FloatImage, depth: FloatImage, beta: float, airlight: float)
 
 
 def smooth_depth(height: int, width: int, rng: RandomState) -> FloatImage:
-    """A smooth random depth map (height, width) in [0.3, 1]: far at the top, with hills of low
-    frequency.
-    """
+    """A smooth random depth map (height, width) in [0.3, 1]: far at the top, hilly."""
     rise = np.linspace(1, 0, height, dtype=np.float32)[:, None] * rng.uniform(0.5, 1)
     coarse = rng.random_sample((4, 4)).astype(np.float32)
     hills = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -58,9 +55,7 @@ def smooth_depth(height: int, width: int, rng: RandomState) -> FloatImage:
 
 
 def depth_from_disparity(disparity: FloatImage) -> FloatImage:
-    """Depth (H, W) in [0.3, 1] of a stereo view: the inverse of `disparity`, holes (non-finite)
-    filled in.
-    """
+    """Depth (H, W) in [0.3, 1] of a stereo view: 1 / `disparity`, non-finite holes filled."""
     holes = ~np.isfinite(disparity)
     depth = _scaled(1 / np.where(holes, disparity[~holes].max(), disparity))
     filled = cv2.inpaint(

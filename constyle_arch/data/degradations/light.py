@@ -33,8 +33,7 @@ class LowLight(Degradation):
 
 
 class Contrast(Degradation):
-    """Every value nearer to its channel's mean: (J − mean)·factor + mean (ImageNet-C, arXiv
-    1903.12261).
+    """Values nearer to the channel's mean: (J − mean)·factor + mean (ImageNet-C, 1903.12261).
 
     ImageNet-C's severities 1 to 5 are factors of 0.4, 0.3, 0.2, 0.1 and 0.05.
 
@@ -46,8 +45,6 @@ class Contrast(Degradation):
         self.factor = Quantity.parse(factor, "factor", highest=1)
 
     def __call__(self, image: FloatImage, rng: RandomState) -> FloatImage:
-        """Flatten an image (H, W, C) in [0, 1]; the mean is that of what is given, to train on a
-        crop's.
-        """
+        """Flatten an image (H, W, C) in [0, 1], or a crop, around its own mean."""
         mean = image.mean(axis=(0, 1), keepdims=True)
         return np.clip((image - mean) * np.float32(self.factor.draw(rng)) + mean, 0, 1)

@@ -33,8 +33,7 @@ class MotionBlur(Degradation):
 
 
 def path_kernel(length: float, angle: float, turn: float = 0) -> FloatImage:
-    """The blur kernel (K, K), K odd, of an arc `length` pixels long, its middle in the middle; it
-    sums to 1.
+    """The kernel (K, K), K odd, of a centred arc `length` pixels long; it sums to 1.
 
     The arc is sampled densely and each sample shared among its four nearest pixels.
     """

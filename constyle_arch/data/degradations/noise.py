@@ -31,9 +31,7 @@ class Noise(Degradation):
     def __call__(
         self, image: FloatImage, rng: RandomState, field: RandomState | None = None
     ) -> FloatImage:
-        """Add noise to an image (H, W, C) in [0, 1]; its pixels are drawn from `field`, left out
-        from `rng`.
-        """
+        """Add noise to an image (H, W, C) in [0, 1], drawn from `field`, or else `rng`."""
         sigma = self.sigma.draw(rng)
         shape = (*image.shape[:2], 1) if _happens(self.gray, rng) else image.shape
         noisy = (image + (field or rng).normal(0, sigma / 255, shape)).astype(np.float32)
@@ -41,8 +39,7 @@ class Noise(Degradation):
 
 
 class PoissonNoise(Degradation):
-    """The noise of few photons, stronger where an image is brighter, as BasicSR and Real-ESRGAN
-    have it.
+    """The noise of few photons, stronger where an image is brighter, as in Real-ESRGAN.
 
     The image is rounded to 8 bits; of as many photons as it has different values (the next power of
     2), Poisson's law says how many arrive. The result is clipped to [0, 1].
@@ -75,7 +72,5 @@ def _share(gray: float) -> float:
 
 
 def _happens(share: float, rng: RandomState) -> bool:
-    """Whether what happens to this share of images does; what always or never does uses up no
-    randomness.
-    """
+    """Whether it happens to this image, of a share; 0 and 1 use up no randomness."""
     return share == 1 or (share > 0 and rng.random_sample() < share)

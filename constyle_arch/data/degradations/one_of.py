@@ -9,8 +9,7 @@ from constyle_arch.images import FloatImage
 
 
 class OneOf(Degradation):
-    """One of several lists of degradations, drawn by weight, is applied in turn; an empty list
-    leaves the image clean.
+    """One of several lists of degradations, drawn by weight; an empty one changes nothing.
 
     Args:
         choices: the lists.

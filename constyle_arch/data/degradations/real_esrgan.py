@@ -23,8 +23,7 @@ NARROW, WIDE = {"choice": [3, 4, 5]}, {"choice": [6, 7, 8, 9, 10]}
 
 
 class RealESRGAN(Degradation):
-    """The second-order chain of Real-ESRGAN (arXiv 2107.10833, section 3), with its published
-    numbers.
+    """The second-order chain of Real-ESRGAN (arXiv 2107.10833, section 3) as published.
 
     Blur, resizing, Gaussian or Poisson noise and JPEG, and all of it once more, milder; a sinc
     filter before or after the last JPEG. What is degraded is the sharpened image, as there; the

@@ -39,8 +39,7 @@ SEVERITIES = (
 
 
 class Snow(Degradation):
-    """The snow of ImageNet-C (arXiv 1903.12261): the image is whitened, and flakes are added,
-    smeared as they fall.
+    """ImageNet-C's snow (arXiv 1903.12261): the image is whitened, smeared flakes are added.
 
     Flakes have a size in pixels, made for images of 224 pixels.
 

@@ -1,6 +1,4 @@
-"""The data sets of the paper: where their images lie once downloaded, and where `basicsr prepare`
-packs them.
-"""
+"""The data sets of the paper: where their images lie and where `basicsr prepare` packs them."""
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -142,8 +140,7 @@ DATA_SETS = {
         DataSet("Urban100", {"test": Split(100, Plan(gt="HR"))}),
     )
 }
-"""By name. Of BSD these are the images in `train` and `test`, not those in `val`, of which CBSD68
-is a part."""
+"""By name. BSD is `train` and `test` without `val`, of which CBSD68 is a part."""
 
 SAMPLE = "sample"
 OWN_IMAGES = "Images of your own"

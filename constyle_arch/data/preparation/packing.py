@@ -1,6 +1,4 @@
-"""Packing folders of images into LMDBs: every image checked, in parallel, resuming where it was
-interrupted.
-"""
+"""Packing folders into LMDBs: every image checked, in parallel, resumed if interrupted."""
 
 import hashlib
 from collections import defaultdict
@@ -238,9 +236,7 @@ class _Source:
         return report
 
     def still_there(self, records: list[Record]) -> dict[str, Record]:
-        """The records, by name, of images that were packed without a problem and whose files are as
-        they were.
-        """
+        """Records, by name, of images packed without a problem whose files have not changed."""
         newest = {record["name"]: record for record in records if record["name"] in self.groups}
         return {
             name: record
@@ -335,9 +331,7 @@ def _starts(length: int, plan: Plan) -> list[int]:
 def _packed(
     source: _Source, indices: range | list[int], workers: int | None, what: str, done: int = 0
 ) -> Iterator[Packed]:
-    """What becomes of each of `indices`, computed by several processes, in order, with a progress
-    bar.
-    """
+    """What becomes of `indices`, in order, by several processes, with a progress bar."""
     if not indices:
         return
     from torch.utils.data import DataLoader  # slow to import

@@ -33,12 +33,10 @@ TEST_PHOTOGRAPHS = ("chelsea.png", "coffee.png")
 STEREO_PAIR = ("motorcycle_left.png", "motorcycle_right.png")
 
 SHORT_SIDE = 256
-"""Photographs are reduced to this many pixels on their shorter side, so that a crop shows much of a
-scene."""
+"""Photographs are reduced to this shorter side, so that a crop shows much of a scene."""
 
 CHANNEL_ORDERS = ["".join(order) for order in permutations("rgb")]
-"""No degradation here has a colour, so a training photograph with its channels exchanged is as good
-as another one."""
+"""No degradation here has a colour: with its channels permuted, a photograph is a new one."""
 
 VERSIONS_TO_TRAIN = 4
 VERSIONS_TO_TEST = 3
@@ -63,8 +61,7 @@ Degrade = Callable[[Photograph, RandomState], tuple[str, FloatImage]]
 
 
 def prepare_sample(output: str, tasks: Sequence[str] = ()) -> None:
-    """Write the samples of `tasks`, or of all of them, below `output`; those that are there already
-    are left alone.
+    """Write the samples of `tasks`, or of all, below `output`; existing ones are left alone.
 
     `<task>/train` and `<task>/test` hold the folders `gt` (clean) and `lq` (degraded);
     `<task>/prepared/train` holds the training images again, as `gt.lmdb` and `lq.lmdb`. Denoising
@@ -169,9 +166,7 @@ def _hazed(photographs: Path, photograph: Photograph, rng: RandomState) -> tuple
 
 
 def _depth(photographs: Path, photograph: Photograph, rng: RandomState) -> FloatImage:
-    """The stereo pair's own depth, seen from the left or mirrored to the right view; else a smooth
-    random one.
-    """
+    """The stereo pair's own depth, as seen by its view; else a smooth random one."""
     height, width = photograph.image.shape[:2]
     if photograph.file not in STEREO_PAIR:
         return smooth_depth(height, width, rng)
@@ -186,9 +181,7 @@ def _depth(photographs: Path, photograph: Photograph, rng: RandomState) -> Float
 
 
 def _seen_from_the_right(disparity: FloatImage) -> FloatImage:
-    """Move each pixel of the left view's disparity map to where the right view sees it; the nearest
-    one wins.
-    """
+    """The left view's disparity map as the right one sees it; the nearest pixel wins."""
     right = np.full_like(disparity, np.inf)
     rows, columns = np.nonzero(np.isfinite(disparity))
     values = disparity[rows, columns]

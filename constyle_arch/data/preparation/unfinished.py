@@ -1,6 +1,4 @@
-"""The folder in which LMDBs grow until they are complete: a lock, a journal of what is on disk, and
-the LMDBs.
-"""
+"""The folder in which LMDBs grow until complete: a lock, a journal, and the LMDBs."""
 
 import json
 import os
@@ -28,8 +26,7 @@ PLAN = "plan.json"
 LOCK = ".lock"
 
 Record: TypeAlias = dict[str, Any]
-"""A line of the journal: `name`, `lines` of the meta files by side, and what else was noted with
-them."""
+"""A line of the journal: `name`, `lines` of the meta files by side, and further notes."""
 
 
 class Entry(NamedTuple):
@@ -41,8 +38,7 @@ class Entry(NamedTuple):
 
 
 class UnfinishedFolder:
-    """`<output>.unfinished`, which no other process writes meanwhile; `finish` turns it into
-    `output`.
+    """`<output>.unfinished`, locked against other processes; `finish` makes it `output`.
 
     A folder of the same plan is continued, one of another plan started over.
 
@@ -93,9 +89,7 @@ class UnfinishedFolder:
         self._lock.release()
 
     def add(self, record: Record, entries: Mapping[str, list[Entry]]) -> None:
-        """Write the entries of each side, and then `record` and their lines into the journal; soon,
-        not at once.
-        """
+        """Write entries by side, then `record` and their lines to the journal; soon, not now."""
         lines = {side: [entry.line for entry in listed] for side, listed in entries.items()}
         self._pending.append(({**record, "lines": lines}, entries))
         self._pending_bytes += sum(
@@ -121,9 +115,7 @@ class UnfinishedFolder:
         self._committed_at = time.monotonic()
 
     def finish(self, records: list[Record], report: str) -> None:
-        """Complete the LMDBs with what `records` hold and nothing else, and give the folder its
-        name.
-        """
+        """Complete the LMDBs with exactly what `records` hold, and give the folder its name."""
         for side in self.sides:
             lines = sorted(line for record in records for line in record["lines"].get(side, []))
             self._drop_all_but(
@@ -139,9 +131,7 @@ class UnfinishedFolder:
             (self.output / name).unlink(missing_ok=True)
 
     def _drop_all_but(self, keys: set[bytes], side: str) -> None:
-        """Remove what an interrupted run left that is not in the journal, or whose image has gone
-        or changed.
-        """
+        """Remove what is not in the journal, and what has since gone or changed."""
         with self._environment(side).begin(write=True) as transaction:
             there = set(transaction.cursor().iternext(values=False))
             for key in there - keys:

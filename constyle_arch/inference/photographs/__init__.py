@@ -1,3 +1,1 @@
-"""People's own photographs: finding them, reading and writing them with all they hold, restoring
-them one by one.
-"""
+"""Users' photographs: finding, reading, restoring and writing them with all they hold."""

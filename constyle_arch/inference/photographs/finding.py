@@ -177,8 +177,7 @@ def find_truths(
 
 
 def other_files(inputs: Sequence[str], output: str) -> str:
-    """How many files in the folders and patterns named are no images by their suffix, in words; ""
-    for none.
+    """How many files named are no images by their suffix, in words; "" for none.
 
     Args:
         inputs: see `find_jobs`.

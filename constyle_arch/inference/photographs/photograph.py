@@ -1,6 +1,4 @@
-"""Photographs as files: pixels at their depth, upright, with alpha, colour profile and what the
-camera noted.
-"""
+"""Photographs as files: pixels at full depth, upright, with alpha, profile and EXIF."""
 
 import io
 import warnings
@@ -110,9 +108,7 @@ class Photograph:
         return bool((channels == channels[..., :1]).all())
 
     def with_colors(self, colors: FloatImage) -> "Photograph":
-        """This photograph with other pixels (H, W, 3), RGB in [0, 1], in its own depth. What is
-        gray stays gray.
-        """
+        """This photograph with other pixels (H, W, 3), RGB in [0, 1]; gray stays gray."""
         if self.is_gray:
             colors = np.broadcast_to(colors.mean(axis=2, keepdims=True), colors.shape)
         pixels = quantized(colors, self.pixels.dtype)
@@ -218,9 +214,7 @@ def _deep(content: bytes, path: Path, image: Image.Image) -> Photograph:
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:
-    """Undo an EXIF orientation from 1 to 8 (EXIF 2.3, section 4.6.4: where row 0 and column 0 are
-    seen).
-    """
+    """Undo an EXIF orientation from 1 to 8 (EXIF 2.3, section 4.6.4)."""
     if orientation in (2, 4, 5, 7):
         pixels = pixels[:, ::-1]
     turns = {3: 2, 4: 2, 5: 1, 6: 3, 7: 3, 8: 1}.get(orientation, 0)
@@ -255,9 +249,7 @@ def lost_in(photograph: Photograph, suffix: str) -> list[str]:
 
 
 def _holds_profile(photograph: Photograph, kind: str) -> bool:
-    """Whether a file can hold the profile; that of gray values does not fit where they become
-    colours.
-    """
+    """Whether a file can hold the profile; one for gray does not fit colours."""
     deep = photograph.pixels.dtype != np.uint8 and kind in HOLDING_16_BITS
     becomes_color = (
         photograph.pixels.ndim == 3 or kind == "WEBP" or (deep and photograph.alpha is not None)

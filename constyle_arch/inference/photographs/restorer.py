@@ -43,8 +43,7 @@ SCORES = {
 
 
 MEAN_MOVES = 0.25
-"""How far a channel's mean may move from the input's, of [0, 1], before it is reported; thick haze
-moves it so far."""
+"""How far a channel's mean, in [0, 1], may move unreported; thick haze moves it so far."""
 
 
 @dataclass
@@ -402,9 +401,7 @@ def _score_skipped(
 
 
 def scored(name: str, pictures: dict[str, Picture]) -> tuple[Row, dict[str, str]]:
-    """The scores of input and restored picture, and how their labels tell them; BasicSR computes
-    them.
-    """
+    """The scores of input and restored picture, by BasicSR, and their labels."""
     from basicsr.metrics import calculate_metric
 
     row: dict[str, str | float] = {"image": name}
