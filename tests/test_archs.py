@@ -299,7 +299,7 @@ def test_wrong_number_of_channels_is_named(name, shape):
         ({"num_blocks_up": (1, 2, -1)}, "num_blocks_up"),
         ({"heads": (1, 2, 4)}, "four levels"),
         ({"heads": (1, 2, 5, 8)}, "heads is 5 on a level of 48 channels"),
-        ({"layer_norm_type": "Batch"}, "'WithBias' or 'BiasFree'"),
+        ({"layer_norm_type": "Batch"}, "WithBias or BiasFree"),
         ({"num_blocks_bottleneck": -1}, "num_blocks_bottleneck is -1"),
         ({"num_refinement_blocks": -1}, "num_refinement_blocks is -1"),
     ],

@@ -231,5 +231,5 @@ def test_gray_network_takes_gray_images_alone(shape):
 
 
 def test_wrong_block_of_nafnet_is_named():
-    with pytest.raises(ValueError, match="block is 'naf'; it must be 'NAF' or 'Baseline'"):
+    with pytest.raises(ValueError, match="block is 'naf'; it must be NAF or Baseline"):
         NAFNet(block="naf")

@@ -4,7 +4,13 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from constyle_arch.archs.layers import at_least_float32, make_channels_last, without_autocast
+from constyle_arch.archs.layers import (
+    at_least_float32,
+    check_choice,
+    initialize_convolutions,
+    make_channels_last,
+    without_autocast,
+)
 from constyle_arch.registry import ARCH_REGISTRY
 
 CODE_CHANNELS = 128
@@ -68,10 +74,7 @@ class ConStyle(nn.Module):
 
     def __init__(self, *, initialization: str = "he") -> None:
         super().__init__()
-        if initialization not in INITIALIZATIONS:
-            raise ValueError(
-                f"initialization is {initialization!r}; it must be {' or '.join(INITIALIZATIONS)}."
-            )
+        check_choice("initialization", initialization, INITIALIZATIONS)
         self.stages = nn.ModuleList(
             [
                 convolutions(3, 16, 16, FEATURE_CHANNELS[0]),
@@ -84,9 +87,7 @@ class ConStyle(nn.Module):
             [projection(256, CODE_CHANNELS), projection(CODE_CHANNELS, CODE_CHANNELS)]
         )
         if initialization == "he":
-            for module in self.stages.modules():
-                if isinstance(module, nn.Conv2d):
-                    nn.init.kaiming_normal_(module.weight, SLOPE)
+            initialize_convolutions(self.stages, SLOPE)
         make_channels_last(self)
 
     STRIDE = 16
@@ -99,11 +100,9 @@ class ConStyle(nn.Module):
 
         In training mode the codes pass batch statistics, so N must be at least 2.
         """
-        *features, deepest = self.features(image)
-        return Encoding(
-            self.codes(at_least_float32(deepest).mean(dim=(2, 3))),
-            (features[0], features[1], features[2]),
-        )
+        half, quarter, eighth, deepest = self.features(image)
+        codes = self.codes(at_least_float32(deepest).mean(dim=(2, 3)))
+        return Encoding(codes, (half, quarter, eighth))
 
     def features(self, image: Tensor) -> list[Tensor]:
         """The results of the four stages; the last is (N, 256, H/16, W/16), sides rounded up."""

@@ -10,7 +10,7 @@ from constyle_arch.archs.general_restoration_arch import (
     OPERATOR_REGISTRY,
     GeneralRestorationNetwork,
 )
-from constyle_arch.archs.layers import make_channels_last
+from constyle_arch.archs.layers import check_choice, initialize_convolutions, make_channels_last
 from constyle_arch.registry import ARCH_REGISTRY
 
 BRANCH_SCALE = 0.1
@@ -86,10 +86,7 @@ class ConStyleConv(GeneralRestorationNetwork):
         use_code: bool = True,
         encoder_initialization: str = "he",
     ) -> None:
-        if activation not in ACTIVATIONS:
-            raise ValueError(
-                f"activation is {activation!r}; it must be {' or '.join(ACTIVATIONS)}."
-            )
+        check_choice("activation", activation, ACTIVATIONS)
         super().__init__(
             "ConvBlock",
             operator_options={"activation": activation},
@@ -102,15 +99,9 @@ class ConStyleConv(GeneralRestorationNetwork):
             use_code=use_code,
             encoder_initialization=encoder_initialization,
         )
-        for part, slope in (
-            (self.project_features, SLOPE),
-            (self.downsample, 1),
-            (self.fuse, 1),
-            (self.upsample, 1),
-        ):
-            for module in part.modules():
-                if isinstance(module, nn.Conv2d):
-                    nn.init.kaiming_normal_(module.weight, slope)  # 1 is that of no activation
+        initialize_convolutions(self.project_features, SLOPE)
+        for part in (self.downsample, self.fuse, self.upsample):
+            initialize_convolutions(part)
         self.preprocess = conv_act(3, dim, activation)
         self.refine = conv_act(2 * dim, dim, activation)
         output = conv_act(dim, 3, activation, BRANCH_SCALE)

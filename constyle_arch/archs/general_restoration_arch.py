@@ -19,7 +19,13 @@ from constyle_arch.archs.constyle_arch import (
     Codes,
     ConStyle,
 )
-from constyle_arch.archs.layers import RestorationNetwork, Stage, make_channels_last
+from constyle_arch.archs.layers import (
+    RestorationNetwork,
+    Stage,
+    check_choice,
+    check_dim,
+    make_channels_last,
+)
 from constyle_arch.registry import ARCH_REGISTRY, Registry
 
 Operator = Callable[[int, int], nn.Module]
@@ -49,10 +55,8 @@ def registered_operator(name: str, options: Mapping[str, Any]) -> Operator:
         ValueError: there is no such operator, `options` are none, or a list is of another length.
     """
     if name not in OPERATOR_REGISTRY:
-        raise ValueError(
-            f"operator is {name!r}; it must be one of "
-            f"{', '.join(sorted(name for name, _ in OPERATOR_REGISTRY))}."
-        )
+        known = ", ".join(sorted(name for name, _ in OPERATOR_REGISTRY))
+        raise ValueError(f"operator is {name!r}; it must be one of {known}.")
     if not isinstance(options, Mapping):
         raise ValueError(f"operator_options is {options!r}; it must be a section of options.")
     per_level = {option for option, value in options.items() if isinstance(value, list | tuple)}
@@ -68,8 +72,7 @@ def registered_operator(name: str, options: Mapping[str, Any]) -> Operator:
             option: value[level] if option in per_level else value
             for option, value in options.items()
         }
-        made: nn.Module = OPERATOR_REGISTRY.get(name)(channels, **chosen)
-        return made
+        return OPERATOR_REGISTRY.get(name)(channels, **chosen)
 
     return block
 
@@ -138,16 +141,8 @@ class GuidedNetwork(RestorationNetwork):
         encoder_initialization: str = "he",
     ) -> None:
         super().__init__()
-        if feature_activation not in ACTIVATIONS:
-            raise ValueError(
-                f"feature_activation is {feature_activation!r}; it must be "
-                f"{' or '.join(ACTIVATIONS)}."
-            )
-        if dim <= 0 or dim % 4:
-            raise ValueError(
-                f"dim is {dim}; it must be a positive multiple of 4 (a level's channels are "
-                "quartered)."
-            )
+        check_choice("feature_activation", feature_activation, ACTIVATIONS)
+        check_dim(dim)
         self.encoder = ConStyle(initialization=encoder_initialization)
         self.project_features = nn.ModuleList(
             nn.Sequential(
@@ -184,10 +179,8 @@ class GuidedNetwork(RestorationNetwork):
             codes, features = self.encoder(image)
         elif len(self.project_features):
             features = self.encoder.features(image)[:-1]
-        guides = [
-            project(feature)
-            for project, feature in zip(self.project_features, features, strict=False)
-        ]
+        projections = zip(self.project_features, features, strict=False)
+        guides = [project(feature) for project, feature in projections]
         restored = self.restored(lq, image, guides or [None] * len(FEATURE_CHANNELS), codes)
         return (restored, codes) if return_codes else restored
 
@@ -281,21 +274,17 @@ class GeneralRestorationNetwork(GuidedNetwork):
             raise ValueError(
                 "operator_options go with the name of an operator; a function has its own."
             )
-        for option, numbers in (
-            ("num_blocks_down", num_blocks_down),
-            ("num_blocks_up", num_blocks_up),
-        ):
-            if len(numbers) != 3 or min(numbers) < 0:
+        lists = {"num_blocks_down": num_blocks_down, "num_blocks_up": num_blocks_up}
+        for option, blocks in lists.items():
+            if len(blocks) != 3 or min(blocks) < 0:
                 raise ValueError(
-                    f"{option} is {list(numbers)}; it must list the blocks of three stages."
+                    f"{option} is {list(blocks)}; it must list the blocks of three stages."
                 )
-
-        for option, number in (
-            ("num_blocks_bottleneck", num_blocks_bottleneck),
-            ("num_refinement_blocks", num_refinement_blocks),
-        ):
-            if number < 0:
-                raise ValueError(f"{option} is {number}; it must be at least 0.")
+        if min(num_blocks_bottleneck, num_refinement_blocks) < 0:
+            raise ValueError(
+                f"num_blocks_bottleneck is {num_blocks_bottleneck} and num_refinement_blocks "
+                f"{num_refinement_blocks}; they must be at least 0."
+            )
 
         def stage(channels: int, level: int, num_blocks: int) -> Stage:
             blocks: list[Any] = [operator(channels, level) for _ in range(num_blocks)]

@@ -4,7 +4,7 @@ The networks are channels-last: their weights are from construction on, and conv
 layout on to every feature. They compute the same in the other layout, only slower.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -13,6 +13,40 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.amp import is_autocast_available
 from torch.utils.checkpoint import checkpoint
+
+
+def check_dim(dim: int) -> None:
+    """Raise a ValueError unless a network can be `dim` channels wide."""
+    if dim <= 0 or dim % 4:
+        raise ValueError(
+            f"dim is {dim}; it must be a positive multiple of 4 (a level's channels are quartered)."
+        )
+
+
+def check_heads(heads: int, channels: int) -> None:
+    """Raise a ValueError unless so many attention heads can share `channels`."""
+    if heads < 1 or channels % heads:
+        raise ValueError(
+            f"heads is {heads} on a level of {channels} channels; heads must divide the channels."
+        )
+
+
+def check_choice(option: str, value: object, choices: Iterable[str]) -> None:
+    """Raise a ValueError unless the `value` of an option is one of the choices."""
+    if value not in choices:
+        raise ValueError(f"{option} is {value!r}; it must be {' or '.join(choices)}.")
+
+
+def initialize_convolutions(module: nn.Module, slope: float = 1) -> None:
+    """Initialize all convolutions as He et al. (arXiv 1502.01852) do before a LeakyReLU.
+
+    Args:
+        module: what holds them; changed in place.
+        slope: of the activation for negative values; 1 stands for no activation.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.kaiming_normal_(part.weight, slope)
 
 
 def make_channels_last(network: nn.Module) -> None:

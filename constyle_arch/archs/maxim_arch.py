@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from constyle_arch.archs.constyle_arch import Codes
 from constyle_arch.archs.general_restoration_arch import GuidedNetwork
-from constyle_arch.archs.layers import RestorationNetwork, make_channels_last
+from constyle_arch.archs.layers import RestorationNetwork, check_dim, make_channels_last
 from constyle_arch.archs.maxim_blocks import (
     TOKENS_PER_SIDE,
     BottleneckBlock,
@@ -171,11 +171,7 @@ class MaximStage(nn.Module):
         self, *, dim: int, num_blocks_bottleneck: int, bias: bool, follows: bool = False
     ) -> None:
         super().__init__()
-        if dim <= 0 or dim % 4:
-            raise ValueError(
-                f"dim is {dim}; it must be a positive multiple of 4 (channel attention quarters "
-                "it)."
-            )
+        check_dim(dim)
         widths = [dim, 2 * dim, 4 * dim]
         sides = TOKENS_PER_SIDE[:3]
         fine_to_coarse = list(zip(widths, sides, strict=True))
@@ -288,5 +284,4 @@ class Maxim(RestorationNetwork, MaximStage):
 
     def restore(self, image: Tensor) -> Tensor:
         """The residual (N, 3, H, W) that makes `image` clean; 64 divides H and W."""
-        residual: Tensor = self.output(self.features(scales_of(image)).decoded[0])
-        return residual
+        return self.output(self.features(scales_of(image)).decoded[0])

@@ -262,10 +262,8 @@ class CrossGating(nn.Module):
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """(N, x_channels, H, W) and (N, y_channels, H/2, W/2) to both at (N, channels, H, W)."""
         x, y = self.project_x(x), self.project_y(self.upsample(y))
-        hidden_x, hidden_y = (
-            self.gelu(self.expand_x(self.norm_x(x))),
-            self.gelu(self.expand_y(self.norm_y(y))),
-        )
+        hidden_x = self.gelu(self.expand_x(self.norm_x(x)))
+        hidden_y = self.gelu(self.expand_y(self.norm_y(y)))
         y = y + self.reduce_y(hidden_y * self.weights_x(hidden_x))
         x = x + self.reduce_x(hidden_x * self.weights_y(hidden_y)) + y
         return x, y

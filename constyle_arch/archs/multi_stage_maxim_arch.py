@@ -91,25 +91,19 @@ class MultiStageMaxim(RestorationNetwork):
 
     def restored(self, lq: Tensor, image: Tensor, *conditions: Any) -> Tensor:
         """The clean version of `image`, which is `lq` padded; cropped to the place of `lq`."""
-        (top, height), (left, width) = (
-            ((whole - part) // 2, part)
-            for whole, part in zip(image.shape[2:], lq.shape[2:], strict=True)
-        )
+        height, width = lq.shape[2:]
+        top, left = (image.shape[2] - height) // 2, (image.shape[3] - width) // 2
         return (self.restore(image) + image)[..., top : top + height, left : left + width]
 
     def restore(self, image: Tensor) -> Tensor:
         """The residual (N, 3, H, W) that makes `image` clean; 64 divides H and W."""
-        residual: Tensor = self.heads[-1][0](self.pass_stages(image)[0].decoded[0])
-        return residual
+        return self.heads[-1][0](self.pass_stages(image)[0].decoded[0])
 
     def all_images(self, image: Tensor) -> list[list[Tensor]]:
         """The images, at scales 1, ½ and ¼, that stages make of `image`; 64 divides H and W."""
         features, scales, images = self.pass_stages(image)
-        last = [
-            conv(x) + scale
-            for conv, x, scale in zip(self.heads[-1], features.decoded, scales, strict=True)
-        ]
-        return [*images, last]
+        levels = zip(self.heads[-1], features.decoded, scales, strict=True)
+        return [*images, [conv(x) + scale for conv, x, scale in levels]]
 
     def pass_stages(self, image: Tensor) -> tuple[StageFeatures, list[Tensor], list[list[Tensor]]]:
         """The last stage's features, the scales of `image`, and the images of earlier stages."""
@@ -117,11 +111,8 @@ class MultiStageMaxim(RestorationNetwork):
         features: StageFeatures = self.stages[0].features(scales)
         images = []
         for attention, stage in zip(self.heads[:-1], self.stages[1:], strict=True):
-            pairs = [
-                sam(x, scale)
-                for sam, x, scale in zip(attention, features.decoded, scales, strict=True)
-            ]
-            attended, restored = zip(*pairs, strict=True)
+            levels = zip(attention, features.decoded, scales, strict=True)
+            attended, restored = zip(*(sam(x, scale) for sam, x, scale in levels), strict=True)
             images.append(list(restored))
             features = stage.features(scales, attended, features)
         return features, scales, images

@@ -17,6 +17,7 @@ from constyle_arch.archs.layers import (
     LayerNorm2d,
     RestorationNetwork,
     Stage,
+    check_choice,
     make_channels_last,
 )
 from constyle_arch.registry import ARCH_REGISTRY
@@ -178,8 +179,7 @@ class NAFNet(RestorationNetwork):
         block: str = "NAF",
     ) -> None:
         super().__init__()
-        if block not in BLOCKS:
-            raise ValueError(f"block is {block!r}; it must be {' or '.join(map(repr, BLOCKS))}.")
+        check_choice("block", block, BLOCKS)
         if width < 1:
             raise ValueError(f"width is {width}; it must be at least 1.")
         if len(enc_blk_nums) != len(dec_blk_nums):

@@ -5,7 +5,12 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from constyle_arch.archs.conv_arch import BRANCH_SCALE, ConvBlock, conv_act
-from constyle_arch.archs.layers import RestorationNetwork, make_channels_last
+from constyle_arch.archs.layers import (
+    RestorationNetwork,
+    check_dim,
+    initialize_convolutions,
+    make_channels_last,
+)
 from constyle_arch.registry import ARCH_REGISTRY
 
 
@@ -14,8 +19,7 @@ class OriginConv(RestorationNetwork):
     """An encoder and a decoder of plain convolutions without ConStyle (5.033 M parameters).
 
     A block a stage, at d, 2d, 4d channels on the way down, 4d at the bottleneck, and 4d, 2d, 2d on
-    the way up. No skip
-    joins the two ways: only the input is added at the end.
+    the way up. No skip joins the two ways: only the input is added at the end.
 
     Source: the release of ConStyle v2 (arXiv 2406.18242). Convolutions start as `ConStyleConv`'s
     do.
@@ -31,11 +35,7 @@ class OriginConv(RestorationNetwork):
 
     def __init__(self, *, dim: int = 48) -> None:
         super().__init__()
-        if dim <= 0 or dim % 4:
-            raise ValueError(
-                f"dim is {dim}; it must be a positive multiple of 4 (a level's channels are "
-                "quartered)."
-            )
+        check_dim(dim)
         down, up = (dim, 2 * dim, 4 * dim, 4 * dim), (4 * dim, 4 * dim, 2 * dim, 2 * dim)
         self.preprocess = conv_act(3, dim, "prelu")
         self.down = nn.ModuleList(ConvBlock(channels, "prelu") for channels in down[:3])
@@ -50,8 +50,8 @@ class OriginConv(RestorationNetwork):
         self.up = nn.ModuleList(ConvBlock(channels, "prelu") for channels in up[1:])
         self.refine = conv_act(2 * dim, dim, "prelu")
         self.output = conv_act(dim, 3, "prelu", BRANCH_SCALE)
-        for convolution in (*self.downsample, *self.upsample):
-            nn.init.kaiming_normal_(convolution.weight, 1)  # 1 is that of no activation
+        initialize_convolutions(self.downsample)
+        initialize_convolutions(self.upsample)
         make_channels_last(self)
 
     def restore(self, image: Tensor) -> Tensor:
@@ -62,5 +62,4 @@ class OriginConv(RestorationNetwork):
         x = self.bottleneck(x)
         for upsample, block in zip(self.upsample, self.up, strict=True):
             x = block(nn.functional.pixel_shuffle(upsample(x), 2))
-        residual: Tensor = self.output(self.refine(x))
-        return residual
+        return self.output(self.refine(x))

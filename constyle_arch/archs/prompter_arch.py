@@ -58,8 +58,8 @@ class Prompter(ConStyle):
 
     def forward(self, image: Tensor) -> Prompt:  # type: ignore[override]  # an Encoding with scores
         """Encode and classify `image` (N, 3, H, W) in [0, 1]; training needs an N of at least 2."""
-        *features, deepest = self.features(image)
+        half, quarter, eighth, deepest = self.features(image)
         pooled = at_least_float32(deepest).mean(dim=(2, 3))
         with without_autocast(pooled.device):
             scores = self.classifier(pooled.to(next(self.classifier.parameters()).dtype))
-        return Prompt(self.codes(pooled), (features[0], features[1], features[2]), scores)
+        return Prompt(self.codes(pooled), (half, quarter, eighth), scores)

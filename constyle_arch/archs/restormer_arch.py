@@ -21,6 +21,9 @@ from constyle_arch.archs.layers import (
     RestorationNetwork,
     Stage,
     TakesStatistics,
+    check_choice,
+    check_dim,
+    check_heads,
     make_channels_last,
 )
 from constyle_arch.registry import ARCH_REGISTRY
@@ -51,11 +54,10 @@ def named(name: str, *modules: nn.Module) -> nn.Sequential:
 
 def layer_norm(kind: str, channels: int) -> nn.Sequential:
     """The layer norm called `WithBias` or `BiasFree` in Restormer's options."""
-    if kind == "WithBias":
-        return named("body", LayerNorm2d(channels, eps=LAYER_NORM_EPS))
+    check_choice("layer_norm_type", kind, ("WithBias", "BiasFree"))
     if kind == "BiasFree":
         return named("body", BiasFreeLayerNorm2d(channels))
-    raise ValueError(f"layer_norm_type is {kind!r}; it must be 'WithBias' or 'BiasFree'.")
+    return named("body", LayerNorm2d(channels, eps=LAYER_NORM_EPS))
 
 
 class TransposedAttention(Fusible, TakesStatistics):
@@ -149,11 +151,7 @@ class TransformerBlock(nn.Module):
         layer_norm_type: str = "WithBias",
     ) -> None:
         super().__init__()
-        if heads < 1 or channels % heads:
-            raise ValueError(
-                f"heads is {heads} on a level of {channels} channels; heads must divide the "
-                "channels."
-            )
+        check_heads(heads, channels)
         self.norm1 = layer_norm(layer_norm_type, channels)
         self.attn = TransposedAttention(channels, heads, bias)
         self.norm2 = layer_norm(layer_norm_type, channels)
@@ -268,25 +266,18 @@ class Restormer(RestorationNetwork):
         super().__init__()
         if inp_channels != out_channels and not dual_pixel_task:
             raise ValueError(
-                f"inp_channels is {inp_channels} and out_channels {out_channels}; the result is "
-                "added to the input, so that they must be equal, unless dual_pixel_task is true."
+                f"inp_channels is {inp_channels} and out_channels {out_channels}; they must be "
+                "equal, as the result is added to the input, unless dual_pixel_task is true."
             )
         self.in_channels, self.out_channels = inp_channels, out_channels
         for option, numbers in (("num_blocks", num_blocks), ("heads", heads)):
             if len(numbers) != 4:
                 raise ValueError(f"{option} is {list(numbers)}; it must list four levels.")
-        if dim <= 0 or dim % 4:
-            raise ValueError(f"dim is {dim}; it must be a positive multiple of 4.")
+        check_dim(dim)
 
         def stage(channels: int, level: int, blocks: int) -> Stage:
-            return Stage(
-                *(
-                    TransformerBlock(
-                        channels, heads[level], ffn_expansion_factor, bias, layer_norm_type
-                    )
-                    for _ in range(blocks)
-                )
-            )
+            options = heads[level], ffn_expansion_factor, bias, layer_norm_type
+            return Stage(*(TransformerBlock(channels, *options) for _ in range(blocks)))
 
         def down(width: int) -> nn.Sequential:
             return named(

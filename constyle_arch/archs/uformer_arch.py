@@ -12,7 +12,7 @@ from constyle_arch.archs.general_restoration_arch import (
     OPERATOR_REGISTRY,
     GeneralRestorationNetwork,
 )
-from constyle_arch.archs.layers import Dense, LayerNorm2d
+from constyle_arch.archs.layers import Dense, LayerNorm2d, check_heads
 from constyle_arch.registry import ARCH_REGISTRY
 
 WINDOW = 8
@@ -97,11 +97,7 @@ class LeWinBlock(nn.Module):
 
     def __init__(self, channels: int, heads: int = 1, modulator: bool = False) -> None:
         super().__init__()
-        if heads < 1 or channels % heads:
-            raise ValueError(
-                f"heads is {heads} on a level of {channels} channels; heads must divide the "
-                "channels."
-            )
+        check_heads(heads, channels)
         self.modulator = nn.Embedding(WINDOW**2, channels) if modulator else None
         self.norm1 = LayerNorm2d(channels)
         self.attn = WindowAttention(channels, heads)
@@ -127,10 +123,8 @@ class LeWinBlock(nn.Module):
     def apart(self, x: Tensor, sizes: dict[str, int]) -> Tensor:
         """Which pixels of a rolled window come from opposite borders: (windows, pixels, pixels)."""
         height, width = x.shape[2:]
-        below, right = (
-            torch.arange(length, device=x.device) >= length - WINDOW // 2
-            for length in (height, width)
-        )
+        below = torch.arange(height, device=x.device) >= height - WINDOW // 2
+        right = torch.arange(width, device=x.device) >= width - WINDOW // 2
         border = 2 * below[:, None] + right.long()
         border = rearrange(border[None, None], f"{IMAGE} -> {WINDOWS}", **sizes)[0, :, :, 0]
         return border[:, :, None] != border[:, None]
