@@ -23,7 +23,8 @@ from constyle_arch.allocator import keep_freed_memory
 from constyle_arch.data.workers import available_cores
 from constyle_arch.inference import restore
 from constyle_arch.inference.photographs.finding import find_jobs
-from constyle_arch.inference.photographs.restorer import Restorer, restore_photographs
+from constyle_arch.inference.photographs.pipeline import restore_photographs
+from constyle_arch.inference.photographs.restorer import Restorer
 
 BEGIN, END = "<!-- photograph: begin -->", "<!-- photograph: end -->"
 NETWORKS = ("ConStyleRestormer", "ConStyleNAFNet", "ConStyleMaxim", "Restormer", "NAFNet", "Maxim")

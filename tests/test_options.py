@@ -17,7 +17,6 @@ from constyle_arch.data.training_crop import TrainingCrop
 from constyle_arch.errors import DataError, OptionsError
 from constyle_arch.inference.restoring import OVERLAP
 from constyle_arch.models.acceleration import Acceleration
-from constyle_arch.models.mixup import Mixup
 from constyle_arch.models.momentum_contrast import MomentumContrast
 from constyle_arch.models.optimization import find_scheduler
 from constyle_arch.options import data_sets, schema
@@ -187,7 +186,6 @@ def test_defaults_described_are_those_of_the_code():
         return {name: section.model_fields[name].default for name in names}
 
     assert described(schema.Train, vars(Acceleration())) == vars(Acceleration())
-    assert described(schema.Mixing, vars(Mixup())) == vars(Mixup())
     contrast = inspect.signature(MomentumContrast).parameters
     names = [name for name in contrast if name != "encoder"]
     assert described(schema.Contrast, names) == {name: contrast[name].default for name in names}

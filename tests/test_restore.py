@@ -22,10 +22,11 @@ from constyle_arch.checkpoints.trained import located
 from constyle_arch.errors import CheckpointError, DataError, OptionsError, RunError
 from constyle_arch.images import to_float
 from constyle_arch.inference import memory
-from constyle_arch.inference.photographs import restorer as restoring_photographs
+from constyle_arch.inference.photographs import pipeline
 from constyle_arch.inference.photographs.finding import find_jobs, find_truths
 from constyle_arch.inference.photographs.photograph import Photograph, read_photograph, readable
-from constyle_arch.inference.photographs.restorer import Restorer, restore_photographs
+from constyle_arch.inference.photographs.pipeline import restore_photographs
+from constyle_arch.inference.photographs.restorer import Restorer
 from constyle_arch.tiles import COST
 from tests.shared import (
     PROFILE,
@@ -160,7 +161,7 @@ def test_next_photograph_is_read_and_the_last_written_while_one_is_restored(tmp_
         for what in ("read", "written")
         for number in range(3)
     }
-    read, write = restoring_photographs.read_photograph, restoring_photographs.write_photograph
+    read, write = pipeline.read_photograph, pipeline.write_photograph
 
     def reading(path, *args):
         reached["read", path.stem].set()
@@ -182,8 +183,8 @@ def test_next_photograph_is_read_and_the_last_written_while_one_is_restored(tmp_
             self.number += 1
             return photograph
 
-    monkeypatch.setattr(restoring_photographs, "read_photograph", reading)
-    monkeypatch.setattr(restoring_photographs, "write_photograph", writing)
+    monkeypatch.setattr(pipeline, "read_photograph", reading)
+    monkeypatch.setattr(pipeline, "write_photograph", writing)
     jobs = find_jobs([str(tmp_path)], str(tmp_path / "out"))
     summary = restore_photographs(jobs, Waiting(random_network()))
     assert (summary.restored, summary.failed) == (3, {})

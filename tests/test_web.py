@@ -209,7 +209,7 @@ def test_errors_are_sentences_that_name_the_file_alone(launch, tmp_path, workpla
             client.predict(files[0], "denoise", files[1], 1.0, 0, None, api_name="/restore")
         return str(error.value)
 
-    assert refusal(None) == "There is no photograph yet; drop one first."
+    assert refusal(None) == "There is no photograph yet; upload one first."
     (tmp_path / "text.png").write_text("no image")
     assert refusal(tmp_path / "text.png") == "text.png cannot be read: it is no image."
     (tmp_path / "net.pth").write_text("no network")

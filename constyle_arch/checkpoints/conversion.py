@@ -59,9 +59,8 @@ def convert(
             of another format or cannot note the window, or several sections are to go into a
             `.safetensors`.
     """
-    if Path(target).exists() and (
-        not overwrite or Path(target).resolve() == Path(source).resolve()
-    ):
+    itself = Path(target).resolve() == Path(source).resolve()
+    if Path(target).exists() and (itself or not overwrite):
         advice = "choose another name" if overwrite else "choose another name or add --overwrite"
         raise CheckpointError(f"{target} already exists; {advice}.")
     content = read_checkpoint(source)
@@ -96,16 +95,12 @@ def convert(
 
 
 def _renamed(weights: StateDict, names: str) -> StateDict:
-    if names == "published":
-        if is_published(weights):
-            return weights
-        own = own_names(weights)
-        kept = {
-            name.removeprefix(LEFT_OUT): tensor
-            for name, tensor in weights.items()
-            if name.startswith(LEFT_OUT)
-        }
-        return {**to_published(own, detect_network(own)[0]), **kept}
-    kept = {LEFT_OUT + name: tensor for name, tensor in left_out_of(weights).items()}
-    kept |= {name: tensor for name, tensor in weights.items() if name.startswith(LEFT_OUT)}
-    return {**own_names(weights), **kept}
+    kept = {name: tensor for name, tensor in weights.items() if name.startswith(LEFT_OUT)}
+    own = own_names(weights)
+    if names == "own":
+        left_out = {LEFT_OUT + name: tensor for name, tensor in left_out_of(weights).items()}
+        return {**own, **left_out, **kept}
+    if is_published(weights):
+        return weights
+    left_out = {name.removeprefix(LEFT_OUT): tensor for name, tensor in kept.items()}
+    return {**to_published(own, detect_network(own)[0]), **left_out}

@@ -70,17 +70,11 @@ def _detected(state_dict: Mapping[str, Tensor]) -> tuple[str, Options]:
     if guided and (general := _general(weights)):
         return "GeneralRestorationNetwork", {**_guided(weights), **_refined(weights), **general}
     if guided and weights.has("attn.qkv.weight"):
-        return "ConStyleRestormer", {
-            **_guided(weights),
-            **_refined(weights),
-            **_transformer(weights, _GUIDED_LEVELS),
-        }
+        transformer = _transformer(weights, _GUIDED_LEVELS)
+        return "ConStyleRestormer", {**_guided(weights), **_refined(weights), **transformer}
     if guided and weights.has("sca.1.weight"):
-        return "ConStyleNAFNet", {
-            **_guided(weights),
-            **_refined(weights),
-            "bias": "output.bias" in state_dict,
-        }
+        bias = "output.bias" in state_dict
+        return "ConStyleNAFNet", {**_guided(weights), **_refined(weights), "bias": bias}
     if "downsample.0.weight" in state_dict and "refine.0.weight" in state_dict:
         return "OriginConv", {"dim": weights.width("preprocess.0.weight")}
     if "patch_embed.proj.weight" in state_dict and weights.has("attn.qkv.weight"):
@@ -97,25 +91,12 @@ def _detected(state_dict: Mapping[str, Tensor]) -> tuple[str, Options]:
     )
 
 
-_GUIDED_LEVELS = {
-    "down.0": 0,
-    "down.1": 1,
-    "down.2": 2,
-    "bottleneck": 3,
-    "up.0": 2,
-    "up.1": 1,
-    "up.2": 0,
-    "refine": 0,
-}
-_WIDTHS = {"down.0": 0, "down.1": 1, "down.2": 2, "bottleneck": 3, "up.0": 3, "up.1": 2, "up.2": 1}
+_STAGES = ("down.0", "down.1", "down.2", "bottleneck", "up.0", "up.1", "up.2", "refine")
+_GUIDED_LEVELS = dict(zip(_STAGES, (0, 1, 2, 3, 2, 1, 0, 0), strict=True))
+_WIDTHS = dict(zip(_STAGES[:-1], (0, 1, 2, 3, 3, 2, 1), strict=True))
 """How often d a stage's channels are, less one."""
-_RESTORMER_LEVELS = {
-    "encoder_level1": 0,
-    "encoder_level2": 1,
-    "encoder_level3": 2,
-    "latent": 3,
-    "refinement": 0,
-}
+_RESTORMER_STAGES = ("encoder_level1", "encoder_level2", "encoder_level3", "latent", "refinement")
+_RESTORMER_LEVELS = dict(zip(_RESTORMER_STAGES, (0, 1, 2, 3, 0), strict=True))
 
 
 class _Weights:
@@ -134,20 +115,13 @@ class _Weights:
 
     def blocks(self, stage: str) -> int:
         """How many numbered children `stage` has."""
-        numbers = {
-            int(match[1])
-            for name in self.shapes
-            if (match := re.match(re.escape(stage) + r"\.(\d+)\.", name))
-        }
-        return len(numbers)
+        matches = (re.match(rf"{re.escape(stage)}\.(\d+)\.", name) for name in self.shapes)
+        return len({match[1] for match in matches if match})
 
     def find(self, pattern: str) -> list[tuple[re.Match[str], tuple[int, ...]]]:
         """The names that match from their beginning to their end, with their shapes."""
-        return [
-            (match, shape)
-            for name, shape in self.shapes.items()
-            if (match := re.fullmatch(pattern, name))
-        ]
+        matches = ((re.fullmatch(pattern, name), shape) for name, shape in self.shapes.items())
+        return [(match, shape) for match, shape in matches if match]
 
 
 def _guides(weights: _Weights) -> Options:
@@ -175,11 +149,8 @@ def _general(weights: _Weights) -> Options:
     """A registered operator and its options; empty where its network has a name of its own."""
     bias, fuse_bias = "output.bias" in weights.shapes, "fuse.bias" in weights.shapes
     prelu = "project_features.0.1.weight" in weights.shapes
-    rest = {
-        "bias": bias,
-        "fuse_bias": fuse_bias,
-        "feature_activation": "prelu" if prelu else "leaky_relu",
-    }
+    activation = "prelu" if prelu else "leaky_relu"
+    rest = {"bias": bias, "fuse_bias": fuse_bias, "feature_activation": activation}
     if weights.has("attn.qkv.weight"):
         options = _transformer(weights, _GUIDED_LEVELS)
         if options["bias"] == bias == fuse_bias and (prelu or not _guides(weights)["use_features"]):
@@ -188,10 +159,8 @@ def _general(weights: _Weights) -> Options:
     if weights.has("attgamma"):
         return {"operator": "KBBlock", **rest}
     if weights.has("attn.qkv.to_kv.weight"):
-        options = {
-            "heads": _window_heads(weights, _GUIDED_LEVELS),
-            "modulator": weights.has("modulator.weight"),
-        }
+        heads = _window_heads(weights, _GUIDED_LEVELS)
+        options = {"heads": heads, "modulator": weights.has("modulator.weight")}
         return {"operator": "LeWinBlock", "operator_options": options, **rest}
     if weights.has("sca.1.weight"):
         return {"operator": "NAFBlock", **rest} if prelu or fuse_bias else {}  # else ConStyleNAFNet
@@ -201,8 +170,9 @@ def _general(weights: _Weights) -> Options:
             sides[_GUIDED_LEVELS[match[1]]] = math.isqrt(shape[0])
         options = {"side": sides, "bias": weights.has("0.expand.bias")}
         return {"operator": "MaximBlock", "operator_options": options, **rest}
-    if weights.find(r"(down\.\d|bottleneck|up\.\d|refine)\.\d+\.1\.0\.weight"):
-        activated = weights.find(r"(down\.\d|bottleneck|up\.\d|refine)\.\d+\.1\.1\.weight")
+    block = r"(down\.\d|bottleneck|up\.\d|refine)\.\d+"
+    if weights.find(rf"{block}\.1\.0\.weight"):
+        activated = weights.find(rf"{block}\.1\.1\.weight")
         options = {"activation": "prelu" if activated else "leaky_relu"}
         return {"operator": "ConvBlock", "operator_options": options, **rest}
     return {}
@@ -227,7 +197,7 @@ def _multi_stage_maxim(weights: _Weights) -> Options:
 def _restormer(weights: _Weights) -> Options:
     return {
         "dim": weights.width("patch_embed.proj.weight"),
-        "num_blocks": [weights.blocks(stage) for stage in list(_RESTORMER_LEVELS)[:4]],
+        "num_blocks": [weights.blocks(stage) for stage in _RESTORMER_STAGES[:4]],
         "num_refinement_blocks": weights.blocks("refinement"),
         "inp_channels": weights.shapes["patch_embed.proj.weight"][1],
         "out_channels": weights.width("output.weight"),

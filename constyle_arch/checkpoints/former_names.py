@@ -7,9 +7,9 @@ from torch import Tensor
 from constyle_arch.checkpoints.renaming import Part, each, to_ours
 
 TRANSFORMER_BLOCK = [
-    part
+    Part(f"norm{number}.{kind}", f"norm{number}.body.{kind}")
+    for number in (1, 2)
     for kind in ("weight", "bias")
-    for part in each(f"norm{{}}.{kind}", f"norm{{}}.body.{kind}", {1: 1, 2: 2})
 ]
 NAF_BLOCK = [
     *(Part(f"sca.{kind}", f"sca.1.{kind}") for kind in ("weight", "bias")),

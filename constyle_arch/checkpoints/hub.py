@@ -132,14 +132,11 @@ def push_to_hub(
         huggingface_hub.errors.HfHubHTTPError: the Hub refuses.
     """
     hub = _huggingface_hub()
+    version = f"{LIBRARY} {constyle_arch.__version__}"
     with tempfile.TemporaryDirectory() as folder:
         save_pretrained(source, folder, name=name, license=license)
         address = hub.create_repo(name, private=private, exist_ok=True)
-        hub.upload_folder(
-            repo_id=name,
-            folder_path=folder,
-            commit_message=f"{LIBRARY} {constyle_arch.__version__}",
-        )
+        hub.upload_folder(repo_id=name, folder_path=folder, commit_message=version)
     return str(address)
 
 
@@ -186,13 +183,10 @@ def _card(source: nn.Module | str | Path, network: nn.Module, name: str) -> str:
     if str(source) in TRAINED:
         own = located(str(source)).with_suffix(".md").read_text(encoding="utf-8")
         return own + "\n## Use\n\n" + USE.format(name=name)
-    facts = [
-        f"network: {type(network).__name__}, {count_parameters(network) / 1e6:.3f} M parameters"
-    ]
+    millions = f"{count_parameters(network) / 1e6:.3f} M"
+    facts = [f"network: {type(network).__name__}, {millions} parameters"]
     if window := local_window(network):
-        facts.append(
-            f"statistics: of windows of {window} pixels, as `model.safetensors` notes (`tlc`)"
-        )
+        facts.append(f"statistics: of windows of {window} pixels, as `{WEIGHTS}` notes (`tlc`)")
     scores = ""
     if not isinstance(source, nn.Module) and (folder := Path(source).expanduser()).is_dir():
         facts += _facts_of_training(folder)
@@ -221,17 +215,11 @@ def _facts_of_training(experiment: Path) -> list[str]:
 def _scores_of_training(experiment: Path) -> str:
     """The last validation of each data set as a section; nothing where there was none."""
     last = {record["dataset"]: record for record in MetricsHistory(experiment / "models").records}
-    rows = [
-        [
-            f"{record['dataset']}, {metric}",
-            str(record["iter"]),
-            "none" if value is None else f"{value:.4f}",
-        ]
-        for record in last.values()
-        for metric, value in record["scores"].items()
-    ]
-    return (
-        f"\n## Validation\n\n{markdown_table(['data set, metric', 'iteration', 'mean'], rows)}\n"
-        if rows
-        else ""
-    )
+    rows = []
+    for name, record in last.items():
+        for metric, value in record["scores"].items():
+            mean = "none" if value is None else f"{value:.4f}"
+            rows.append([f"{name}, {metric}", str(record["iter"]), mean])
+    if not rows:
+        return ""
+    return f"\n## Validation\n\n{markdown_table(['data set, metric', 'iteration', 'mean'], rows)}\n"

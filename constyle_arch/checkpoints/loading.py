@@ -137,12 +137,8 @@ def network_of(
         options = network_options(path)
         detected = options.pop("type", "")
         if type is None and not is_architecture(detected):
-            advice = (
-                f" Its experiment's is {detected}; name the file that has it by --plugin."
-                if detected
-                else ""
-            )
-            raise UnknownNetworkError(f"{path}: {error}{advice}") from None
+            its = f" Its experiment's is {detected}; name the file that has it by --plugin."
+            raise UnknownNetworkError(f"{path}: {error}{its if detected else ''}") from None
     except CheckpointError as error:
         if type is None:
             raise CheckpointError(f"{path}: {error}") from None

@@ -1,5 +1,7 @@
 """What the parts of MAXIM are called in its releases, Google's and that of ConStyle-MAXIM."""
 
+from itertools import product
+
 from constyle_arch.checkpoints.renaming import Part, each
 
 SAME = {0: 0, 1: 1, 2: 2}
@@ -83,15 +85,10 @@ STAGE = [
 
 def resizing(stage: int, own: str) -> list[Part]:
     """The convolutions that follow a resizing, numbered through all stages: 18 in each."""
-    places = [
-        f"{part}.{level}.{source}."
-        for part in ("signals", "skips")
-        for level in range(3)
-        for source in range(3)
-    ]
+    places = product(("signals", "skips"), range(3), range(3))
     return [
-        Part(f"UpSampleRatio_{18 * stage + number}.Conv_0.", own + place)
-        for number, place in enumerate(places)
+        Part(f"UpSampleRatio_{number}.Conv_0.", f"{own}{part}.{level}.{source}.")
+        for number, (part, level, source) in enumerate(places, start=18 * stage)
     ]
 
 

@@ -20,6 +20,9 @@ from constyle_arch.checkpoints.maxim_names import (
 from constyle_arch.checkpoints.renaming import Part, each, to_ours, to_theirs
 from constyle_arch.errors import CheckpointError
 
+NOTHING = r"(?!)"
+"""Matches no name."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
@@ -37,7 +40,7 @@ class Release:
     network: str
     marker: str
     parts: list[Part]
-    left_out: str = r"(?!)"
+    left_out: str = NOTHING
     numbered_output: bool = False
     single_blocks: bool = False
 
@@ -222,12 +225,8 @@ def from_published(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         raise CheckpointError(
             f"No release is known that names a tensor {next(iter(state_dict), None)!r}."
         )
-    numbers = [
-        int(match[1])
-        for name in state_dict
-        if (match := re.match(r"Finetune_Module\.(\d+)\.", name))
-    ]
-    parts = release.all_parts(max(numbers, default=0))
+    matches = (re.match(r"Finetune_Module\.(\d+)\.", name) for name in state_dict)
+    parts = release.all_parts(max((int(match[1]) for match in matches if match), default=0))
     return {
         to_ours(name, parts): tensor
         for name, tensor in state_dict.items()
@@ -238,11 +237,8 @@ def from_published(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def left_out_of(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What `from_published` leaves out, under its published names: training's, and unused."""
     release = _release(state_dict)
-    return {
-        name: tensor
-        for name, tensor in state_dict.items()
-        if release is not None and re.match(release.left_out, name)
-    }
+    pattern = release.left_out if release else NOTHING
+    return {name: tensor for name, tensor in state_dict.items() if re.match(pattern, name)}
 
 
 def to_published(state_dict: Mapping[str, Tensor], network: str) -> dict[str, Tensor]:
@@ -292,11 +288,7 @@ def contrast_from_published(state_dict: Mapping[str, Tensor]) -> dict[str, Tenso
 
 
 def _release(state_dict: Mapping[str, Tensor]) -> Release | None:
-    return next(
-        (
-            release
-            for release in RELEASES
-            if any(re.match(release.marker, name) for name in state_dict)
-        ),
-        None,
-    )
+    for release in RELEASES:
+        if any(re.match(release.marker, name) for name in state_dict):
+            return release
+    return None

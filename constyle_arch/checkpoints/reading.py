@@ -61,11 +61,8 @@ def weights_in(content: Mapping[str, Any], path: str, key: str | None = None) ->
         isinstance(tensor, Tensor) for tensor in weights.values()
     ):
         raise CheckpointError(f"{path}: the content of {section!r} is not a set of weights.")
-    if (
-        section == "params_ema"
-        and key is None
-        and _is_without_statistics(weights, content.get("params"))
-    ):
+    by_default = section == "params_ema" and key is None
+    if by_default and _is_without_statistics(weights, content.get("params")):
         _warn_once(
             f"{path}: params_ema has BatchNorm's initial statistics, 0 and 1, and params those of "
             "the training: they are two networks. params_ema is taken, of which the published "
@@ -78,15 +75,14 @@ def _is_without_statistics(averages: Mapping[Any, Tensor], weights: Any) -> bool
     """Whether BatchNorm's statistics are all initial in the averages, but not in the weights."""
     if not isinstance(weights, Mapping):
         return False
-    initial = {"running_mean": 0, "running_var": 1}
-    statistics = [
-        (str(name), initial[kind])
-        for name in averages
-        if (kind := str(name).rsplit(".", 1)[-1]) in initial
-    ]
-    return all(bool((averages[name] == value).all()) for name, value in statistics) and any(
-        isinstance(weights.get(name), Tensor) and not bool((weights[name] == value).all())
-        for name, value in statistics
+
+    def is_initial(statistic: object, name: str) -> bool:
+        value = 0 if name.endswith("running_mean") else 1
+        return not isinstance(statistic, Tensor) or bool((statistic == value).all())
+
+    names = [name for name in averages if str(name).endswith(("running_mean", "running_var"))]
+    return all(is_initial(averages[name], name) for name in names) and not all(
+        is_initial(weights.get(name), name) for name in names
     )
 
 
@@ -98,9 +94,8 @@ def _warn_once(message: str) -> None:
 def _unwrapped(weights: StateDict) -> StateDict:
     for wrapper in WRAPPERS:
         if weights and all(name.startswith(wrapper) for name in weights):
-            return _unwrapped(
-                {name.removeprefix(wrapper): tensor for name, tensor in weights.items()}
-            )
+            inside = {name.removeprefix(wrapper): tensor for name, tensor in weights.items()}
+            return _unwrapped(inside)
     return weights
 
 
@@ -233,8 +228,7 @@ def _asked_for(error: Exception) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    if "weights_only" in str(error):
-        return (
-            "it is a TorchScript archive" if "TorchScript" in str(error) else type(error).__name__
-        )
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    text, kind = str(error).strip(), type(error).__name__
+    if "weights_only" in text:
+        return "it is a TorchScript archive" if "TorchScript" in text else kind
+    return (text or kind).splitlines()[0]

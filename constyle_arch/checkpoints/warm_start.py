@@ -38,10 +38,8 @@ def warm_start(network: nn.Module, weights: StateDict, source: str) -> str:
     original, options = detect_network(weights)
     wanted = network.state_dict()
     filled: dict[str, Tensor] = {}
-    table = [
-        f"warm start from {original}:",
-        f"  {'stage':<12} {'from':<16} {'blocks':>6} {'parameters':>12}",
-    ]
+    header = f"  {'stage':<12} {'from':<16} {'blocks':>6} {'parameters':>12}"
+    table = [f"warm start from {original}:", header]
     for stage, counterpart in _counterparts(original, options).items():
         blocks: dict[str, dict[str, str]] = {}  # our names and theirs, by the number of the block
         for name in wanted:

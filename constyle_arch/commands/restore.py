@@ -183,7 +183,8 @@ def run(parsed: argparse.Namespace) -> int:
     from constyle_arch.allocator import keep_freed_memory
     from constyle_arch.archs.local_statistics import depends_on_tiles, local_window
     from constyle_arch.images import MAX_PIXELS
-    from constyle_arch.inference.photographs.restorer import Restorer, restore_photographs
+    from constyle_arch.inference.photographs.pipeline import restore_photographs
+    from constyle_arch.inference.photographs.restorer import Restorer
     from constyle_arch.inference.restoring import OVERLAP
     from constyle_arch.reporting.complexity import count_parameters
     from constyle_arch.tiles import COST, LARGE_ENOUGH, largest_overlap, multiple_of

@@ -53,9 +53,8 @@ class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
         images = [(store, name) for store in stores for name in sorted(store.names)]
         read = part_of(range(len(images)), opt)
         self.images = [image for number, image in enumerate(images) if number in read]
-        twice = [
-            name for name, count in Counter(name for _, name in self.images).items() if count > 1
-        ]
+        counts = Counter(name for _, name in self.images)
+        twice = [name for name, count in counts.items() if count > 1]
         if twice and self.crop is None:  # their results would overwrite each other
             raise DataError(
                 f"dataroot_gt: {len(twice)} names are in several of the places: {listed(twice)}."
@@ -77,12 +76,8 @@ class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
         tensors = {
             side: img2tensor(_three_channels(one), bgr2rgb=False) for side, one in images.items()
         }
-        return {
-            **tensors,
-            "name": name,
-            "lq_path": store.location(name),
-            "gt_path": store.location(name),
-        }
+        location = store.location(name)
+        return {**tensors, "name": name, "lq_path": location, "gt_path": location}
 
     def _read(self, store: ImageStore, name: str) -> Image:
         """An image (H, W, 3), RGB, or (H, W, 1), gray, at the depth it has."""

@@ -41,10 +41,8 @@ class ImageFolder:
         folders = [self.base]
         if self.base != self.root:
             pattern = str(self.root.relative_to(self.base))
-            found = [folder for folder in self.base.glob(pattern) if folder.is_dir()]
-            folders = sorted(
-                folder for folder in found if not is_hidden(folder.relative_to(self.base))
-            )
+            found = sorted(folder for folder in self.base.glob(pattern) if folder.is_dir())
+            folders = [one for one in found if not is_hidden(one.relative_to(self.base))]
         self.paths: dict[str, Path] = {}
         self.problems: list[str] = []
         self.other_files: list[Path] = []
@@ -99,9 +97,8 @@ class ImageLmdb:
             raise DataError(f"{root} is not an LMDB of BasicSR's: it holds no meta_info.txt.")
         lines = meta_info.read_bytes().decode().split("\n")
         self.names = [line.rsplit(" (", 1)[0].rsplit(".", 1)[0] for line in lines if line.strip()]
-        outside = [
-            name for name in self.names if Path(name).is_absolute() or ".." in Path(name).parts
-        ]
+        paths = map(Path, self.names)
+        outside = [str(path) for path in paths if path.is_absolute() or ".." in path.parts]
         if outside:  # results are written under these names
             raise DataError(
                 f"{meta_info} lists keys that lead out of a folder: {listed(outside)}; they are "

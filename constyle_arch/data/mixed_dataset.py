@@ -39,11 +39,8 @@ class MixedDataset(Dataset[dict[str, Tensor | str]]):
                 "A MixedDataset is to train on; to measure, list its sets apart: val_1, val_2 and "
                 "so on."
             )
-        if (
-            not isinstance(sets, list)
-            or not sets
-            or not all(isinstance(one, dict) and "type" in one for one in sets)
-        ):
+        listed = isinstance(sets, list) and all(isinstance(one, dict) for one in sets)
+        if not sets or not listed or not all("type" in one for one in sets):
             raise DataError(
                 f"sets is {sets!r}; it must list options of data sets, each with a type."
             )
@@ -84,23 +81,16 @@ class MixedDataset(Dataset[dict[str, Tensor | str]]):
                 f"batch would hold {', '.join(f'{share:.4g}' for share in shares)} samples of the "
                 "sets; change them until all are whole."
             )
-        places = [
-            ((k + 0.5) / share, number)
-            for number, share in enumerate(shares)
-            for k in range(round(share))
-        ]
+        places = []
+        for number, share in enumerate(shares):
+            places += [((k + 0.5) / share, number) for k in range(round(share))]
         return [number for _, number in sorted(places)]
 
     def __getitem__(self, index: int) -> dict[str, Tensor | str]:
         """A sample of a set drawn by weight; with `balanced`, of the set number `index`."""
-        (number,) = (
-            [index % len(self.sets)]
-            if self.batch_of_sets
-            else random.choices(range(len(self.sets)), self.weights)
-        )
+        number = index % len(self.sets)
+        if not self.batch_of_sets:
+            [number] = random.choices(range(len(self.sets)), self.weights)
         dataset = self.sets[number]
-        return {
-            "class": number,
-            **dataset[random.randrange(len(dataset))],
-            "set": self.names[number],
-        }
+        sample = dataset[random.randrange(len(dataset))]
+        return {"class": number, **sample, "set": self.names[number]}

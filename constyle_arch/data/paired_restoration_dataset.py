@@ -39,10 +39,8 @@ class PairedRestorationDataset(Dataset[dict[str, Tensor | str]]):
     def __init__(self, opt: dict[str, Any]) -> None:
         self.opt = opt
         self.crop = TrainingCrop.from_options(opt)
-        self.stores = {
-            side: open_store(opt.get(f"dataroot_{side}"), f"dataroot_{side}")
-            for side in ("lq", "gt")
-        }
+        roots = {"lq": "dataroot_lq", "gt": "dataroot_gt"}
+        self.stores = {side: open_store(opt.get(root), root) for side, root in roots.items()}
         backend = (opt.get("io_backend") or {}).get("type")
         for side, store in self.stores.items():
             found = "lmdb" if isinstance(store, ImageLmdb) else "disk"
@@ -58,17 +56,15 @@ class PairedRestorationDataset(Dataset[dict[str, Tensor | str]]):
     def _matched(self) -> list[tuple[str, str]]:
         """The pairs of names, of all images or of those that `meta_info_file` lists."""
         lq_names, gt_names = self.stores["lq"].names, self.stores["gt"].names
-        template = (
-            self.opt.get("filename_tmpl") if isinstance(self.stores["lq"], ImageFolder) else None
-        )
+        in_folder = isinstance(self.stores["lq"], ImageFolder)
+        template = self.opt.get("filename_tmpl") if in_folder else None
         forms = self.opt.get("lq_name") or template or "{}", self.opt.get("gt_name") or "{}"
         file = self.opt.get("meta_info_file")
         if not file:
             return match_names(lq_names, gt_names, *forms)
         wanted = _names_in(file)
-        pairs = [
-            pair for pair in compare_names(lq_names, gt_names, *forms).pairs if pair[1] in wanted
-        ]
+        matching = compare_names(lq_names, gt_names, *forms)
+        pairs = [pair for pair in matching.pairs if pair[1] in wanted]
         if missing := sorted(wanted - {clean for _, clean in pairs}):
             raise DataError(
                 f"meta_info_file: {len(missing)} images that {file} lists are not in dataroot_gt, "
@@ -107,13 +103,8 @@ class PairedRestorationDataset(Dataset[dict[str, Tensor | str]]):
     ) -> dict[str, Image]:
         """A window of both images, augmented alike, and perhaps another of the degraded one."""
         corner = crop.window(images["lq"], lq_path)
-        crops = dict(
-            zip(
-                images,
-                crop.augment([crop.cut(image, *corner) for image in images.values()]),
-                strict=True,
-            )
-        )
+        windows = [crop.cut(image, *corner) for image in images.values()]
+        crops = dict(zip(images, crop.augment(windows), strict=True))
         if self.opt.get("second_crop", False):
             corner = crop.window(images["lq"], lq_path)
             (crops["lq_other"],) = crop.augment([crop.cut(images["lq"], *corner)])

@@ -95,16 +95,12 @@ def match_names(
     """
     matching = compare_names(lq_names, gt_names, lq_template, gt_template)
     if matching.problems:
-        found = "; ".join(
-            f"{len(names)} {problem}: {listed(names)}"
-            for problem, names in matching.problems.items()
-        )
-        raise DataError(f"{found}.")
-    if matching.unused:
+        problems = matching.problems.items()
+        found = [f"{len(names)} {problem}: {listed(names)}" for problem, names in problems]
+        raise DataError(f"{'; '.join(found)}.")
+    if unused := matching.unused:
         logging.getLogger("basicsr").warning(
-            "%d clean images have no degraded one and are not used: %s",
-            len(matching.unused),
-            listed(matching.unused),
+            f"{len(unused)} clean images have no degraded one and are not used: {listed(unused)}"
         )
     return matching.pairs
 
@@ -113,9 +109,7 @@ def _identities(
     names: Iterable[str], template: str
 ) -> tuple[dict[str, tuple[str, ...]], list[str]]:
     """The identity of each name that has the template's form, and the names that do not."""
-    pattern = re.compile(
-        re.escape(template).replace(r"\{\}", "(.+)").replace(r"\*", ".*"), re.DOTALL
-    )
-    matches = {name: pattern.fullmatch(name) for name in names}
+    pattern = re.escape(template).replace(r"\{\}", "(.+)").replace(r"\*", ".*")
+    matches = {name: re.fullmatch(pattern, name, re.DOTALL) for name in names}
     identities = {name: match.groups() for name, match in matches.items() if match is not None}
     return identities, [name for name, match in matches.items() if match is None]

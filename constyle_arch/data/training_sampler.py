@@ -53,11 +53,8 @@ class WholeBatchSampler(Sampler[tuple[int, int]]):
         """This rank's samples of the current epoch that the run does not have behind it."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         total = self.num_samples * self.num_replicas
-        rounds = [
-            torch.randperm(self.num_images, generator=generator)
-            for _ in range(-(-total // self.num_images))
-        ]
-        order = torch.cat(rounds)[:total]
+        rounds = range(math.ceil(total / self.num_images))
+        order = torch.cat([torch.randperm(self.num_images, generator=generator) for _ in rounds])
         seeds = torch.randint(2**32, (total,), generator=generator)
         mine = slice(self.rank, total, self.num_replicas)
         skipped = min(max(self.done - self.epoch * self.batches, 0), self.batches) * self.batch_size

@@ -1,5 +1,6 @@
 """How much memory restoring an image takes, how much there is, and which tiles fit."""
 
+import re
 from pathlib import Path
 
 import torch
@@ -17,11 +18,7 @@ RESERVE, RESERVE_OF_CPU = 1.25, 2.25
 pieces: a process that keeps what it frees (`allocator.py`) was measured to take 1.6 to 2.2 times
 its tensors, another 1.1 times."""
 
-OUT_OF_MEMORY_ON_CPU = (
-    "not enough memory",
-    "can't allocate memory",
-    "could not create a primitive",
-)
+OUT_OF_MEMORY_ON_CPU = "not enough memory|can't allocate memory|could not create a primitive"
 """What torch's allocator (Windows, Linux) and oneDNN say, which have no error of their own."""
 
 IMAGES_HELD = 6
@@ -56,13 +53,10 @@ def free_memory(device: torch.device) -> float:
 
 def _free_in_system() -> float:
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        found = re.search(r"MemAvailable: *(\d+) kB", Path("/proc/meminfo").read_text())
     except OSError:  # not Linux
         return float("inf")
-    return (
-        float(next((line.split()[1] for line in lines if line.startswith("MemAvailable")), "inf"))
-        * 1024
-    )
+    return 1024 * int(found[1]) if found else float("inf")
 
 
 def _free_in_control_group(root: Path = Path("/sys/fs/cgroup")) -> float:
@@ -70,14 +64,10 @@ def _free_in_control_group(root: Path = Path("/sys/fs/cgroup")) -> float:
     try:
         limit = (root / "memory.max").read_text().strip()
         used = int((root / "memory.current").read_text())
-        statistics = dict(line.split() for line in (root / "memory.stat").read_text().splitlines())
+        cached = re.search(r"(?m)^inactive_file (\d+)", (root / "memory.stat").read_text())
     except OSError:
         return float("inf")
-    return (
-        float("inf")
-        if limit == "max"
-        else int(limit) - used + int(statistics.get("inactive_file", 0))
-    )
+    return float("inf") if limit == "max" else int(limit) - used + int(cached[1] if cached else 0)
 
 
 def fitting_tile(network: nn.Module, height: int, width: int) -> int | None:
@@ -91,9 +81,7 @@ def fitting_tile(network: nn.Module, height: int, width: int) -> int | None:
     room = (free_memory(device) - IMAGES_HELD * 4 * 3 * height * width) / reserve
     tiles = [tile for tile in TILES if smallest_tile(network) <= tile < max(height, width)]
     for tile in (None, *tiles):
-        needed = (
-            memory_of(network, height, width) if tile is None else memory_of(network, tile, tile)
-        )
+        needed = memory_of(network, tile or height, tile or width)
         if needed is None or needed <= room:
             return tile
     return tiles[-1] if tiles else None
@@ -113,6 +101,6 @@ def smallest_tile(network: nn.Module) -> int:
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether torch or NumPy could not get the memory it asked for, on a GPU or on the CPU."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
-        words in str(error) for words in OUT_OF_MEMORY_ON_CPU
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or bool(
+        re.search(OUT_OF_MEMORY_ON_CPU, str(error))
     )

@@ -32,16 +32,8 @@ TOLERANCE = 1e-3
 TOLERANCE_OF_HALF = 1 / 255
 """The same in half precision."""
 IN_FLOAT32 = (
-    "LayerNormalization",
-    "ReduceL2",
-    "ReduceMean",
-    "ReduceSum",
-    "ReduceSumSquare",
-    "Softmax",
-    "Pow",
-    "Sqrt",
-    "Reciprocal",
-    "Div",
+    *("LayerNormalization", "ReduceL2", "ReduceMean", "ReduceSum", "ReduceSumSquare"),
+    *("Softmax", "Pow", "Sqrt", "Reciprocal", "Div"),
 )
 """Operators that stay in float32: statistics, whose sums leave float16's range or precision."""
 LARGE_ENOUGH_FOR_HALF = 256
@@ -97,7 +89,7 @@ def export_onnx(
     """
     path = Path(path)
     _check_target(path, opset, overwrite)
-    _require_onnx()
+    _require("onnx", "onnxscript")
     _check_tile(network, tile, precision)
     if isinstance(network, MultiStageMaxim):
         raise UserError(
@@ -107,11 +99,8 @@ def export_onnx(
     # ONNX knows no other layout
     network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     content = _onnx_file(network, opset, _description(network, tile), tile, precision)
-    difference = (
-        _difference(network, content, tile, precision)
-        if importlib.util.find_spec("onnxruntime")
-        else None
-    )
+    compared = importlib.util.find_spec("onnxruntime") is not None
+    difference = _difference(network, content, tile, precision) if compared else None
     save_bytes_atomically(content, path)
     return Exported(len(content), difference)
 
@@ -131,9 +120,8 @@ class AnySize(nn.Module):
 
     def forward(self, lq: Tensor) -> Tensor:
         """Restore `lq` (N, 3, H, W)."""
-        (rows, last_rows), (columns, last_columns) = (
-            self.mirrored(length) for length in lq.shape[2:]
-        )
+        rows, last_rows = self.mirrored(lq.shape[2])
+        columns, last_columns = self.mirrored(lq.shape[3])
         if self.zeros:
             # what is mirrored lies before the last
             inside = (rows == last_rows)[:, None] & (columns == last_columns)
@@ -143,8 +131,7 @@ class AnySize(nn.Module):
             rows = torch.where(long_enough, rows, last_rows)
             columns = torch.where(long_enough, columns, last_columns)
             image = lq.index_select(2, rows).index_select(3, columns)
-        restored: Tensor = self.network(image)[..., : lq.shape[2], : lq.shape[3]]
-        return restored
+        return self.network(image)[..., : lq.shape[2], : lq.shape[3]]
 
     def mirrored(self, length: int) -> tuple[Tensor, Tensor]:
         """The padded axis's pixels: mirrored at its end, or with the last one repeated.
@@ -177,10 +164,7 @@ def _check_tile(network: nn.Module, tile: int | None, precision: torch.dtype) ->
                 "Half precision needs a tile, as a graph for every size computes with sizes; such "
                 "as 512."
             )
-        if importlib.util.find_spec("onnxruntime") is None:
-            raise UserError(
-                'onnxruntime cannot be imported; install: pip install "constyle-arch[onnx]"'
-            )
+        _require("onnxruntime")
     if tile is None and (window := local_window(network)):
         raise UserError(
             f"The network takes statistics over windows of {window} pixels, which a graph for "
@@ -189,9 +173,8 @@ def _check_tile(network: nn.Module, tile: int | None, precision: torch.dtype) ->
         )
 
 
-def _require_onnx() -> None:
-    missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
-    if missing:
+def _require(*packages: str) -> None:
+    if missing := [name for name in packages if importlib.util.find_spec(name) is None]:
         raise UserError(
             f"{' and '.join(missing)} cannot be imported; install: "
             'pip install "constyle-arch[onnx]"'
@@ -205,12 +188,11 @@ def _description(network: nn.Module, tile: int | None) -> dict[str, str]:
     except CheckpointError:  # a user's operator
         options = {}
     shape = "(batch, 3, height, width), of any size" if tile is None else f"(1, 3, {tile}, {tile})"
+    form = f"{INPUT} and {OUTPUT} are {shape}, float32, RGB in [0, 1]; {OUTPUT} is not clamped."
     description = {
         "architecture": type(network).__name__,
         "options": json.dumps(options),
-        "description": f"Restores an image: {INPUT} and {OUTPUT} are {shape}, float32, RGB in [0, "
-        f"1]; {OUTPUT} is not "
-        "clamped.",
+        "description": f"Restores an image: {form}",
         "producer": f"constyle-arch {__version__}",
     }
     if tile is not None:
@@ -238,12 +220,8 @@ def _onnx_file(
         example = torch.zeros(2, channels, multiple + 3, 2 * multiple + 5)
     else:
         axes, example = None, torch.zeros(1, channels, tile, tile)
-    # it costs a quarter
-    with (
-        torch.no_grad(),
-        _quiet(),
-        torch._dynamo.config.patch(fake_tensor_cache_enabled=False),
-    ):
+    uncached = torch._dynamo.config.patch(fake_tensor_cache_enabled=False)  # it costs a quarter
+    with torch.no_grad(), _quiet(), uncached:
         program = torch.onnx.export(
             network.eval(),
             (example,),
@@ -258,10 +236,8 @@ def _onnx_file(
         assert program is not None
         model = program.model
         optimize_ir(model, num_iterations=1)
-    graph = model.graph
-    graph.outputs[0].shape = graph.inputs[
-        0
-    ].shape  # it was tracked through the padding, as a formula
+    # it was tracked through the padding, as a formula
+    model.graph.outputs[0].shape = model.graph.inputs[0].shape
     _forget_source(model)
     model.producer_name, model.producer_version = "constyle-arch", __version__
     model.metadata_props.update(metadata)
@@ -270,8 +246,7 @@ def _onnx_file(
         proto = _in_float16(proto)
     elif precision == torch.bfloat16:
         proto = _with_weights_in_bfloat16(proto)
-    content: bytes = proto.SerializeToString()
-    return content
+    return proto.SerializeToString()
 
 
 def _in_float16(model: Any) -> Any:
@@ -360,12 +335,9 @@ def _difference(
     largest = 0.0
     channels = channels_of(network)
     most = TOLERANCE if precision == torch.float32 else TOLERANCE_OF_HALF
-    shapes = (
-        ((1, channels, 5, 3), (3, channels, 83, 41))
-        if tile is None
-        else ((1, channels, tile, tile),)
-    )
-    for shape in shapes:
+    sizes = ((1, 5, 3), (3, 83, 41)) if tile is None else ((1, tile, tile),)
+    for count, height, width in sizes:
+        shape = count, channels, height, width
         lq = torch.rand(shape, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
             expected = network(lq)
@@ -374,7 +346,7 @@ def _difference(
         if not difference <= most * max(1.0, float(expected.abs().max())):
             raise UserError(
                 f"The exported {type(network).__name__} differs from PyTorch's by {difference:.2g} "
-                f"on images of {tuple(shape)}, so nothing was written. Other versions of torch or "
+                f"on images of {shape}, so nothing was written. Other versions of torch or "
                 "onnxruntime may do better."
             )
         largest = max(largest, difference)

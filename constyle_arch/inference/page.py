@@ -1,4 +1,4 @@
-"""The page of `basicsr web`: a photograph is dropped, restored and downloaded, and nothing is kept.
+"""The page of `basicsr web`: upload a photograph, restore and download it; nothing is kept.
 
 `Workplace` restores; `build_page` is what a browser shows of it. gradio serves the page.
 """
@@ -28,31 +28,26 @@ from constyle_arch.inference.photographs.photograph import (
     readable,
     write_photograph,
 )
-from constyle_arch.inference.photographs.restorer import Restorer, as_picture, scored
+from constyle_arch.inference.photographs.restorer import Restorer
+from constyle_arch.inference.photographs.scoring import as_picture, scored
 from constyle_arch.registry import require_basicsr
-from constyle_arch.reporting.scores import INPUT
+from constyle_arch.reporting.scores import INPUT, Row
 
 SHOWN = 1600
 """Pixels of the longer side that the slider shows at most; the download has them all."""
 
-TILES = {
-    "as memory needs": 0,
-    **{f"{side} × {side} pixels": side for side in (256, 384, 512, 768, 1024)},
-}
-LOOK_FOR_OLD_FILES, KEPT = 60, 1800
-"""Seconds; `KEPT` is a good deal longer than people look at a result."""
-WINDOWS = {
-    "as the network's file says": -1,
-    "off": 0,
-    **{f"{side} pixels": side for side in (128, 192, 256, 384)},
-}
-WAITING = 20
+SQUARES = [(f"{side} × {side} pixels", side) for side in (128, 192, 256, 384, 512, 768, 1024)]
+TILES = [("automatic", 0), *SQUARES[2:]]
+WINDOWS = [("automatic", -1), ("off", 0), *SQUARES[:4]]
+CLEANUP_INTERVAL, LIFETIME = 60, 1800
+"""Seconds between looks for old files, and after which a file is old."""
+QUEUE_LENGTH = 20
 """Photographs that may wait for their turn."""
 
 TITLE = "Restore a photograph"
 INTRODUCTION = f"""\
 # {TITLE}
-Drop a photograph, choose what is wrong with it, and compare. All of it is deleted within the hour.
+Upload a photograph, choose a network and compare the result. Files are deleted within the hour.
 """
 
 
@@ -139,12 +134,10 @@ class Workplace:
         write_photograph(restored, file)
         bits = 8 * restored.pixels.dtype.itemsize
         size = size_of(restored.pixels)
-        report = [
-            f"{size} pixels, {bits} bits a channel, {file.stat().st_size / 1e6:.1f} MB.",
-            *said,
-        ]
+        megabytes = file.stat().st_size / 1e6
+        report = [f"{size} pixels, {bits} bits a channel, {megabytes:.1f} MB.", *said]
         if clean is not None:
-            report.append(_scores(degraded, restored, clean))
+            report.append(_table(scored("", degraded, restored, clean)))
         return Result(_shown(degraded), _shown(restored), file, "\n\n".join(report))
 
     def _network(self, weights: str | Path, tlc: int | None) -> nn.Module:
@@ -159,11 +152,10 @@ class Workplace:
         return network
 
 
-def _scores(degraded: Photograph, restored: Photograph, clean: Photograph) -> str:
-    pictures = {"input": degraded, "restored": restored, "clean": clean}
-    row, _ = scored("", {name: as_picture(photograph) for name, photograph in pictures.items()})
+def _table(row: Row) -> str:
+    """The scores of a photograph and of its restored version, in Markdown."""
     lines = ["| | PSNR | SSIM |", "|---|---:|---:|"]
-    for name, prefix in (("input", INPUT), ("restored", "")):
+    for name, prefix in (("Photograph", INPUT), ("Restored", "")):
         lines.append(f"| {name} | {row[f'{prefix}psnr']:.2f} dB | {row[f'{prefix}ssim']:.4f} |")
     return "\n".join(lines)
 
@@ -199,7 +191,7 @@ def build_page(workplace: Workplace, networks: Mapping[str, str]) -> Any:
         progress: gr.Progress = gr.Progress(),  # noqa: B008  # so gradio hands one over
     ) -> tuple[Any, ...]:
         if photograph is None:
-            raise gr.Error("There is no photograph yet; drop one first.", print_exception=False)
+            raise gr.Error("There is no photograph yet; upload one first.", print_exception=False)
         progress(0.0, desc="Reading")
         with tempfile.TemporaryDirectory() as folder:
             try:
@@ -222,43 +214,28 @@ def build_page(workplace: Workplace, networks: Mapping[str, str]) -> Any:
         return (result.before, result.after), download, result.report
 
     with gr.Blocks(
-        title=TITLE, analytics_enabled=False, delete_cache=(LOOK_FOR_OLD_FILES, KEPT)
+        title=TITLE, analytics_enabled=False, delete_cache=(CLEANUP_INTERVAL, LIFETIME)
     ) as page:
         gr.Markdown(INTRODUCTION)
         with gr.Row():
             with gr.Column(scale=1, min_width=300):
                 photograph = gr.File(label="Photograph", file_types=kinds, height=140)
-                weights = gr.Radio(
-                    list(networks.items()), value=next(iter(networks.values())), label="Network"
-                )
-                strength = gr.Slider(
-                    0,
-                    1,
-                    value=1,
-                    step=0.05,
-                    label="Strength",
-                    info="0 leaves the photograph as it is",
-                )
-                with gr.Accordion("More", open=False):
+                choices = list(networks.items())
+                weights = gr.Radio(choices, value=choices[0][1], label="Network")
+                unchanged = "0 keeps the photograph unchanged"
+                strength = gr.Slider(0, 1, value=1, step=0.05, label="Strength", info=unchanged)
+                with gr.Accordion("Advanced", open=False):
                     checkpoint = gr.File(
-                        label="A checkpoint of your own, instead of the network above",
+                        label="Your own checkpoint, instead of the network above",
                         file_types=[".pth", ".safetensors"],
                         height=120,
                     )
-                    tile = gr.Dropdown(
-                        list(TILES.items()),
-                        value=0,
-                        label="Tiles",
-                        info="Small ones need less memory",
-                    )
-                    tlc = gr.Dropdown(
-                        list(WINDOWS.items()),
-                        value=-1,
-                        label="Statistics",
-                        info="Of windows, not of the whole image",
-                    )
+                    memory = "Smaller tiles need less memory"
+                    tile = gr.Dropdown(TILES, value=0, label="Tiles", info=memory)
+                    local = "Average over windows instead of the whole image"
+                    tlc = gr.Dropdown(WINDOWS, value=-1, label="Local statistics", info=local)
                     truth = gr.File(
-                        label="The clean photograph, to score with", file_types=kinds, height=120
+                        label="Ground truth, to score the result", file_types=kinds, height=120
                     )
                 button = gr.Button("Restore", variant="primary")
             with gr.Column(scale=2, min_width=300):
@@ -278,7 +255,7 @@ def build_page(workplace: Workplace, networks: Mapping[str, str]) -> Any:
             api_name="restore",
             concurrency_limit=1,
         )
-    return page.queue(max_size=WAITING)
+    return page.queue(max_size=QUEUE_LENGTH)
 
 
 def _sentence(error: Exception, files: tuple[str | None, ...]) -> str:

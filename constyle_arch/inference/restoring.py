@@ -91,9 +91,8 @@ def restore(
     ):
         for turns, mirrored in views:
             view = lq.rot90(turns, (2, 3))
-            view = _restore_view(
-                network, view.flip(3) if mirrored else view, tile, overlap, device, bar
-            )
+            view = view.flip(3) if mirrored else view
+            view = _restore_view(network, view, tile, overlap, device, bar)
             view = (view.flip(3) if mirrored else view).rot90(-turns, (2, 3))
             restored = view if restored is None else restored.add_(view)
     assert restored is not None
@@ -124,12 +123,8 @@ def tensors_not_finite(network: nn.Module) -> list[str]:
 def _batch(image: Tensor | NDArray[Any], channels: int) -> Tensor:
     """An image as a tensor (N, C, H, W) in [0, 1]."""
     if isinstance(image, Tensor):
-        if (
-            image.dim() not in (3, 4)
-            or image.shape[-3] != channels
-            or not image.is_floating_point()
-            or not image.numel()
-        ):
+        fits = image.dim() in (3, 4) and image.shape[-3] == channels and image.numel()
+        if not fits or not image.is_floating_point():
             raise ValueError(
                 f"The images are {image.dtype} of shape {tuple(image.shape)}; "
                 f"wanted floating-point numbers (N, {channels}, H, W) or ({channels}, H, W)"
@@ -145,20 +140,14 @@ def _batch(image: Tensor | NDArray[Any], channels: int) -> Tensor:
             f"The image has shape {image.shape}, and the network restores images of {channels} "
             "channels."
         )
-    number = image.dtype.newbyteorder("=") in (np.uint8, np.uint16) or np.issubdtype(
-        image.dtype, np.floating
-    )
-    if (
-        not image.size
-        or image.ndim not in (2, 3)
-        or image.shape[2:] not in ((), (3,))
-        or not number
-    ):
+    integers = image.dtype.newbyteorder("=") in (np.uint8, np.uint16)
+    fits = image.size and image.ndim in (2, 3) and image.shape[2:] in ((), (3,))
+    if not fits or not (integers or np.issubdtype(image.dtype, np.floating)):
         raise ValueError(
             f"The image is {image.dtype} of shape {image.shape}; wanted (H, W, 3), RGB, or (H, W), "
             "gray: uint8, uint16, or floating-point numbers in [0, 1]."
         )
-    scaled = to_float(image) if np.issubdtype(image.dtype, np.integer) else image.astype(np.float32)
+    scaled = to_float(image) if integers else image.astype(np.float32)
     pixels = torch.from_numpy(np.ascontiguousarray(scaled))
     return pixels.expand(1, channels, -1, -1) if image.ndim == 2 else pixels.permute(2, 0, 1)[None]
 
@@ -169,11 +158,8 @@ def _like(image: AnyImage, restored: Tensor) -> AnyImage:
         return restored if image.dim() == 4 else restored[0]
     array = restored[0].mean(dim=0) if image.ndim == 2 else restored[0].permute(1, 2, 0)
     numbers = array.cpu().numpy()
-    return (
-        quantized(numbers, image.dtype)
-        if np.issubdtype(image.dtype, np.integer)
-        else numbers.astype(image.dtype)
-    )
+    integers = np.issubdtype(image.dtype, np.integer)
+    return quantized(numbers, image.dtype) if integers else numbers.astype(image.dtype)
 
 
 def _restore_view(
@@ -188,11 +174,10 @@ def _restore_view(
         restored = _of_one_size(network(lq.to(device)), lq).float().to(lq.device)
         bar.update()
         return restored
-    image = (
-        network.padded(lq)
-        if isinstance(network, RestorationNetwork)
-        else pad_to_multiple(lq, multiple_of(network))
-    )
+    if isinstance(network, RestorationNetwork):
+        image = network.padded(lq)
+    else:
+        image = pad_to_multiple(lq, multiple_of(network))
     codes = codes_of(network.encoder, image, tile) if isinstance(network, GuidedNetwork) else None
     channels = int(getattr(network, "out_channels", 3))
     restored = torch.zeros(len(image), channels, *image.shape[2:], device=lq.device)

@@ -123,21 +123,14 @@ def install(registry: ArchRegistry = MAIN_REGISTRY) -> None:
         registry: where to add them; by default the registry of every `ModelLoader` that was not
             given one.
     """
-    others = tuple(
-        support.architecture.id for support in registry if support.architecture not in ARCHITECTURES
-    )
-    registry.add(
-        *(
-            ArchSupport.from_architecture(architecture, before=others)
-            for architecture in ARCHITECTURES
-        ),
-        ignore_duplicates=True,
-    )
+    architectures = [support.architecture for support in registry]
+    others = tuple(one.id for one in architectures if one not in ARCHITECTURES)
+    ours = [ArchSupport.from_architecture(one, before=others) for one in ARCHITECTURES]
+    registry.add(*ours, ignore_duplicates=True)
 
 
 def _built(name: str, options: Options) -> nn.Module:
-    network: nn.Module = ARCH_REGISTRY.get(name)(**options)
-    return network
+    return ARCH_REGISTRY.get(name)(**options)
 
 
 def _shapes(weights: StateDict) -> dict[str, torch.Size]:
@@ -147,7 +140,5 @@ def _shapes(weights: StateDict) -> dict[str, torch.Size]:
 def _tags(options: Options) -> list[str]:
     """The width, and what of ConStyle does not enter."""
     width = options["width"] if "width" in options else options["dim"]
-    return [
-        f"{width}dim",
-        *(f"no {part}" for part in ("features", "code") if not options.get(f"use_{part}", True)),
-    ]
+    left_out = [part for part in ("features", "code") if not options.get(f"use_{part}", True)]
+    return [f"{width}dim", *(f"no {part}" for part in left_out)]

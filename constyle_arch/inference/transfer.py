@@ -47,15 +47,12 @@ def texture_like(sample: FloatImage, height: int, width: int, rng: RandomState) 
     """
     _, axes = np.linalg.eigh(np.cov(sample.reshape(-1, 3).T))
     colors = (sample @ axes).astype(np.float32)
-    size = [
-        fft.next_fast_len(max(pair), real=True)
-        for pair in zip(sample.shape[:2], (height, width), strict=True)
-    ]
+    longest = np.maximum(sample.shape[:2], (height, width))
+    size = [fft.next_fast_len(int(length), real=True) for length in longest]
     # the border is no edge of the texture
     faded = np.sqrt(np.outer(*map(np.hanning, sample.shape[:2])))[..., None]
-    spectrum = fft.rfft2(
-        (faded * (colors - colors.mean(axis=(0, 1)))).astype(np.float32), size, (0, 1)
-    )
+    centred = faded * (colors - colors.mean(axis=(0, 1)))
+    spectrum = fft.rfft2(centred.astype(np.float32), size, (0, 1))
     values = np.sort(colors.reshape(-1, 3), axis=0)
     values = values[np.linspace(0, len(values) - 1, size[0] * size[1]).round().astype(int)]
     phases = np.angle(spectrum) + np.angle(fft.rfft2(rng.standard_normal(size)))[..., None]

@@ -76,10 +76,8 @@ class StyleLoss(nn.Module):
 
     def forward(self, codes: Codes, negatives: Codes) -> Tensor:
         """The loss of both `codes` with as many `negatives` from the queue, all (B, D)."""
-        distances = [
-            F.mse_loss(gram(code), gram(negative))
-            for code, negative in zip(codes, negatives, strict=True)
-        ]
+        pairs = zip(codes, negatives, strict=True)
+        distances = [F.mse_loss(gram(code), gram(negative)) for code, negative in pairs]
         return -self.loss_weight * torch.stack(distances).sum()
 
 

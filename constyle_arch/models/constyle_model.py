@@ -81,11 +81,9 @@ class ConStyleModel(RestorationModel):
             get_root_logger().info(f"Momentum encoder and queue are those of {load_path}.")
 
     def _load_contrast(self, state: Mapping[str, Tensor], source: str, strict: bool = True) -> None:
-        size, wanted = (
-            state["queue"].shape[1] if "queue" in state else None,
-            self.contrast.queue.shape[1],
-        )
-        if size not in (None, wanted):
+        wanted = self.contrast.queue.shape[1]
+        size = state["queue"].shape[1] if "queue" in state else wanted
+        if size != wanted:
             raise OptionsError(
                 f"{source} holds a queue of {size} codes and train.contrast.queue_size is "
                 f"{wanted}; set it to {size}."
@@ -163,8 +161,8 @@ class ConStyleModel(RestorationModel):
         """Resume from a state that `save_training_state` wrote."""
         if "contrast" not in resume_state:
             raise RunError(
-                "The training state holds no momentum encoder and queue: another model_type wrote "
-                "it."
+                "The training state holds no momentum encoder and queue; another model_type "
+                "wrote it."
             )
         self._load_contrast(resume_state["contrast"], "The training state")
         super().resume_training(resume_state)

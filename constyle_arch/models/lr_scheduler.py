@@ -37,11 +37,8 @@ class CosineAnnealingRestartCyclicLR(LRScheduler):
         eta_mins: Sequence[float] = (0,),
         last_epoch: int = -1,
     ) -> None:
-        if (
-            not len(periods) == len(restart_weights) == len(eta_mins)
-            or not periods
-            or min(periods) < 1
-        ):
+        one_length = len(periods) == len(restart_weights) == len(eta_mins)
+        if not one_length or not periods or min(periods) < 1:
             raise ValueError(
                 f"periods {list(periods)}, restart_weights {list(restart_weights)} and eta_mins "
                 f"{list(eta_mins)} must be of one length, at least 1, and each period at least 1 "

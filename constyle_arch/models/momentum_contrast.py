@@ -71,10 +71,8 @@ class MomentumContrast(nn.Module):
         """
         world_size, rank = ranks()
         start = self.pointer + rank * batch_size
-        return Codes(
-            c1=self._entries(start + world_size * batch_size, batch_size),
-            c2=self._entries(start, batch_size),
-        )
+        after = start + world_size * batch_size
+        return Codes(c1=self._entries(after, batch_size), c2=self._entries(start, batch_size))
 
     @torch.no_grad()
     def enqueue(self, codes: Tensor, unless: Tensor | None = None) -> None:

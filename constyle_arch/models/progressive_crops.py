@@ -50,11 +50,8 @@ class ProgressiveCrops:
         loader = TrainingSet.read(train_opt)
         if loader.gt_sizes is loader.mini_batch_sizes is loader.iters is None:
             return None
-        sizes, batch_sizes, periods = (
-            loader.gt_sizes or [],
-            loader.mini_batch_sizes or [],
-            loader.iters or [],
-        )
+        lists = loader.gt_sizes, loader.mini_batch_sizes, loader.iters
+        sizes, batch_sizes, periods = (values or [] for values in lists)
         if not len(sizes) == len(batch_sizes) == len(periods) > 0:
             told = ", ".join(f"{key} {train_opt.get(key)}" for key in KEYS)
             raise OptionsError(

@@ -66,10 +66,8 @@ class PrompterModel(ConStyleModel):
             with torch.no_grad():
                 clean: Prompt = self.contrast.encoder(self.gt[part])
             prompt: Prompt = self.net_g(self.lq[part])
-        codes, positive = (
-            self.contrast.prepared(prompt.codes),
-            self.contrast.prepared(clean.codes).c2,
-        )
+        codes = self.contrast.prepared(prompt.codes)
+        positive = self.contrast.prepared(clean.codes).c2
         self.codes.append(Codes(*(code.detach() for code in codes)))
         self.positives.append(positive)
         quantities: dict[str, Any] = {

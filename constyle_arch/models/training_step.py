@@ -14,7 +14,7 @@ from constyle_arch.distributed import all_reduce_max, broadcast, ranks
 from constyle_arch.errors import RunError
 from constyle_arch.inference.memory import is_out_of_memory
 from constyle_arch.losses.options import RESTORATION, by_log_name, loss_options, taken_by
-from constyle_arch.models.mixup import Mixup
+from constyle_arch.models.mixup import mixup
 from constyle_arch.models.non_finite_steps import NonFiniteSteps, Snapshot
 from constyle_arch.models.progressive_crops import ProgressiveCrops
 from constyle_arch.training.interruption import StoppedRunError, StopRequest
@@ -41,12 +41,6 @@ class TrainingStep(BaseModel):  # type: ignore[misc]  # BasicSR publishes no typ
         self.means = RunningMeans()
         self.progress_line = ProgressLine(self.opt["name"], options.total_iter, ranks()[1])
         self.losses = self._built_losses()
-        mixing = options.mixing_augs
-        self.mixup = (
-            Mixup(mixup_beta=mixing.mixup_beta, use_identity=mixing.use_identity)
-            if mixing.mixup
-            else None
-        )
         self.progressive_crops = ProgressiveCrops.from_options(self.opt)
 
     def _built_losses(self) -> dict[str, nn.Module]:
@@ -56,10 +50,8 @@ class TrainingStep(BaseModel):  # type: ignore[misc]  # BasicSR publishes no typ
             loss = build_loss(loss_opt).to(self.device)
             lacking = [name for name in taken_by(loss) if name not in self.QUANTITIES]
             if lacking:
-                get_root_logger().warning(
-                    f"train.{option} is left out: {type(self).__name__} has no "
-                    f"{', '.join(lacking)}."
-                )
+                has_no = f"{type(self).__name__} has no {', '.join(lacking)}"
+                get_root_logger().warning(f"train.{option} is left out: {has_no}.")
             else:
                 losses[option] = loss
         return losses
@@ -102,8 +94,9 @@ class TrainingStep(BaseModel):  # type: ignore[misc]  # BasicSR publishes no typ
         """What comes before the losses: the period's crops, and mixup where that is asked for."""
         if self.progressive_crops is not None:
             self.lq, self.gt = self.progressive_crops.take([self.lq, self.gt], self.current_iter)
-        if self.mixup:
-            self.lq, self.gt = self.mixup(self.lq, self.gt)
+        mixing = self.train.mixing_augs
+        if mixing.mixup:
+            self.lq, self.gt = mixup(self.lq, self.gt, mixing.mixup_beta, mixing.use_identity)
 
     def accumulate_gradients(self) -> dict[str, Tensor]:
         """Compute the batch's gradients, in `train.accumulate` parts, and return its losses."""

@@ -297,10 +297,8 @@ class Validations(BaseModel):  # type: ignore[misc]  # BasicSR publishes no type
         table = text_table([*shown, {"image": "mean", **means}], self.report.metrics)
         logger.info(f"{dataset_name}\n{table}")
         if len(self.report.benchmarks) == len(self.opt["datasets"]):
-            logger.info(
-                f"Results, also in {folder}/results.md, .json and .csv (every "
-                f"image):\n{self.report.markdown()}"
-            )
+            files = f"{folder}/results.md, .json and .csv (every image)"
+            logger.info(f"Results, also in {files}:\n{self.report.markdown()}")
 
 
 def _labelled(one: Measured) -> dict[str, Picture]:

@@ -81,11 +81,7 @@ def build_degradations(options: Any) -> list[Degradation]:
         DataError: it is no list of degradations, or one of them cannot be built; the message says
             which.
     """
-    if (
-        not isinstance(options, list)
-        or not options
-        or not all(isinstance(one, dict) for one in options)
-    ):
+    if not _is_list_of(dict, options) or not options:
         raise DataError(
             f"degradations is {options!r}; it must be a list such as [{{type: noise, sigma: 25}}]."
         )
@@ -98,12 +94,13 @@ def build_degradations(options: Any) -> list[Degradation]:
     return degradations
 
 
+def _is_list_of(kind: type, value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, kind) for one in value)
+
+
 def _choices(options: Any) -> list[list[Degradation]]:
     """The lists of degradations of a `one_of`."""
-    if not isinstance(options, list) or not all(
-        isinstance(choice, list) and all(isinstance(one, Mapping) for one in choice)
-        for choice in options
-    ):
+    if not _is_list_of(list, options) or not all(_is_list_of(dict, choice) for choice in options):
         raise ValueError(
             f"choices is {options!r}; it must list lists such as [{{type: noise, sigma: 25}}]."
         )

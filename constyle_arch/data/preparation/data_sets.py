@@ -52,23 +52,20 @@ def prepare_data_set(
             f"{data_set.name}, shows how to unpack it; --input names another folder."
         )
     for name in wanted.keys() - found.keys():
-        print(
-            f"{data_set.name}, {name}: {source}/{wanted[name].plan.gt} is not there; this part is "
-            "left out."
-        )
+        missing = f"{source}/{wanted[name].plan.gt}"
+        print(f"{data_set.name}, {name}: {missing} is not there; this part is left out.")
     todo = []
     for name, split in found.items():
         plan = replace(split.plan.below(source), smallest=CROP_TO_TRAIN if name == "train" else 1)
         target = Path(output).expanduser() / name
-        if not check_only and is_prepared(target):
-            print(
-                f"{data_set.name}, {name}: {target} already exists; to make it again, name another "
-                "folder by -o."
-            )
-            continue
-        if not check_only:
+        if check_only:
+            todo.append((name, split, plan, target))
+        elif is_prepared(target):
+            exists = f"{target} already exists; to make it again, name another folder by -o."
+            print(f"{data_set.name}, {name}: {exists}")
+        else:
             check_target(target, plan.inputs)  # of each part, before any is begun
-        todo.append((name, split, plan, target))
+            todo.append((name, split, plan, target))
     for name, split, plan, target in todo:
         report = prepare_folders(
             plan, target, workers=workers, leave_out=leave_out, check_only=check_only
@@ -111,8 +108,6 @@ def prepare_folders(
     print(f"{target}: {report.lines(NAMES_SHOWN)}", end="")
     print(f"  dataroot_gt: {target}/gt.lmdb")
     if plan.lq:
-        print(
-            f"  dataroot_lq: {target}/lq.lmdb\n  lq_name: '{plan.names_packed[0]}'\n  gt_name: "
-            f"'{plan.names_packed[1]}'"
-        )
+        lq_name, gt_name = plan.names_packed
+        print(f"  dataroot_lq: {target}/lq.lmdb\n  lq_name: '{lq_name}'\n  gt_name: '{gt_name}'")
     return report

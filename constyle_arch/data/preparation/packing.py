@@ -48,23 +48,17 @@ class Report:
 
     def lines(self, most: int | None = None) -> str:
         """The report as text; of the names the first `most`, or all."""
-        duplicates = [" = ".join(names) for names in self.digests.values() if len(names) > 1]
-        notes = {
-            **self.notes,
-            **({"groups of files have the same content": duplicates} if duplicates else {}),
-        }
-        lines = [
-            ", ".join(f"{count} {KINDS[side]} images" for side, count in self.counts.items()) + "."
-        ]
+        notes = dict(self.notes)
+        if duplicates := [" = ".join(names) for names in self.digests.values() if len(names) > 1]:
+            notes["groups of files have the same content"] = duplicates
+        counts = [f"{count} {KINDS[side]} images" for side, count in self.counts.items()]
+        lines = [f"{', '.join(counts)}."]
         if self.sub_images:
-            cut = ", ".join(f"{count} {KINDS[side]}" for side, count in self.sub_images.items())
-            lines.append(f"  packed as sub-images: {cut}")
-        lines += [
-            f"  {len(names)} {what}: {listed(names, most)}" for what, names in self.problems.items()
-        ]
-        lines += [
-            f"  note: {len(names)} {what}: {listed(names, most)}" for what, names in notes.items()
-        ]
+            cut = [f"{count} {KINDS[side]}" for side, count in self.sub_images.items()]
+            lines.append(f"  packed as sub-images: {', '.join(cut)}")
+        for start, found in (("  ", self.problems), ("  note: ", notes)):
+            for what, names in found.items():
+                lines.append(f"{start}{len(names)} {what}: {listed(names, most)}")
         text = "\n".join(lines) + "\n"
         return text.encode(errors="backslashreplace").decode()  # names need not be UTF-8
 
@@ -205,13 +199,12 @@ class _Source:
     def _keep_listed(self, path: Path) -> list[str]:
         """Keep the images that a file lists; returns what it lists and is not there."""
         try:
-            wanted = {
-                (path.parent / part).absolute() for part in path.read_text(encoding="utf-8").split()
-            }
+            paths = path.read_text(encoding="utf-8").split()
         except OSError as error:
             raise DataError(
                 f"The list of images {path} cannot be read: {error.strerror}."
             ) from error
+        wanted = {(path.parent / part).absolute() for part in paths}
         for store in self.stores.values():
             store.paths = {name: found for name, found in store.paths.items() if found in wanted}
             wanted -= set(store.paths.values())
@@ -245,15 +238,9 @@ class _Source:
         }
 
     def _files(self, name: str) -> list[list[Any]]:
-        paths = [
-            self.stores["gt"].paths[name],
-            *(self.stores["lq"].paths[lq] for lq in self.groups[name]),
-        ]
-        files = []
-        for path in paths:
-            status = path.stat()
-            files.append([str(path), status.st_size, status.st_mtime_ns])
-        return files
+        degraded = [self.stores["lq"].paths[lq] for lq in self.groups[name]]
+        files = [(path, path.stat()) for path in (self.stores["gt"].paths[name], *degraded)]
+        return [[str(path), status.st_size, status.st_mtime_ns] for path, status in files]
 
     def __getitem__(self, index: int) -> Packed:
         """The entries to write, the digests of the files, and the problems with them."""

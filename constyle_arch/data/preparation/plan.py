@@ -41,8 +41,8 @@ class Plan:
                 f"The sub-images' size is {self.sub_image}; it must be at least 1, or 0 for whole "
                 "images."
             )
-        if not 0 <= self.overlap < max(self.sub_image, 1):
-            limit = max(self.sub_image, 1)
+        limit = max(self.sub_image, 1)
+        if not 0 <= self.overlap < limit:
             raise DataError(
                 f"The overlap is {self.overlap}; it must be in [0, {limit}), below the sub-images' "
                 "size."

@@ -85,10 +85,9 @@ def prepare_sample(output: str, tasks: Sequence[str] = ()) -> None:
             f"There is no sample for {listed(unknown)}; there are {', '.join(degradations)}."
         )
     folder = Path(output).expanduser()
-    done = [
-        task for task in tasks or degradations if is_prepared(folder / task / "prepared" / "train")
-    ]
-    todo = [task for task in tasks or degradations if task not in done]
+    wanted = tasks or list(degradations)
+    done = [task for task in wanted if is_prepared(folder / task / "prepared" / "train")]
+    todo = [task for task in wanted if task not in done]
     for task in todo:
         check_target(folder / task, ())
     for task in done:
@@ -113,19 +112,16 @@ def _write_sample(photographs: Path, degrade: Degrade | None, folder: Path, task
     ):
         for side in ("gt", "lq") if degrade else ("gt",):
             (folder / part / side).mkdir(parents=True)
-        for name in tqdm(
-            names, desc=f"{task}: photographs to {part}", unit="photograph", disable=None
-        ):
+        what = f"{task}: photographs to {part}"
+        for name in tqdm(names, desc=what, unit="photograph", disable=None):
             for stem, photograph in _versions_in_color(photographs / name, orders):
                 _write(folder / part / "gt" / f"{stem}.png", photograph.image)
                 if not degrade:
                     continue
-                for number in range(versions):
+                for number in range(1, versions + 1):
                     addition, degraded = degrade(photograph, rng)
-                    _write(
-                        folder / part / "lq" / f"{stem}_{addition or number + 1}.png",
-                        to_8_bit(degraded),
-                    )
+                    file = folder / part / "lq" / f"{stem}_{addition or number}.png"
+                    _write(file, to_8_bit(degraded))
     train = folder / "train"
     names = ("{}_*_*" if task == "dehaze" else "{}_*", "{}")
     plan = Plan(gt=str(train / "gt"), lq=str(train / "lq") if degrade else None, names=names)
@@ -174,10 +170,9 @@ def _depth(photographs: Path, photograph: Photograph, rng: RandomState) -> Float
         disparity = archive["arr_0"]
     if photograph.file == "motorcycle_right.png":
         disparity = _seen_from_the_right(disparity)
-    depth = cv2.resize(
-        depth_from_disparity(disparity), (width, height), interpolation=cv2.INTER_AREA
-    )
-    return np.asarray(depth, np.float32)
+    depth = depth_from_disparity(disparity)
+    resized = cv2.resize(depth, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(resized, np.float32)
 
 
 def _seen_from_the_right(disparity: FloatImage) -> FloatImage:

@@ -58,10 +58,8 @@ class UnfinishedFolder:
         self.sides = sides
         check_target(output, ())
         self.folder.mkdir(parents=True, exist_ok=True)
-        if (
-            any(path.name != LOCK for path in self.folder.iterdir())
-            and not (self.folder / JOURNAL).is_file()
-        ):
+        there = {path.name for path in self.folder.iterdir()}
+        if there - {LOCK} and not (self.folder / JOURNAL).is_file():
             raise DataError(
                 f"-o: {self.folder}, which would be used meanwhile, was not written by this "
                 "command; choose another folder."
@@ -92,13 +90,10 @@ class UnfinishedFolder:
         """Write entries by side, then `record` and their lines to the journal; soon, not now."""
         lines = {side: [entry.line for entry in listed] for side, listed in entries.items()}
         self._pending.append(({**record, "lines": lines}, entries))
-        self._pending_bytes += sum(
-            len(entry.content) for listed in entries.values() for entry in listed
-        )
-        if (
-            self._pending_bytes >= COMMIT_BYTES
-            or time.monotonic() - self._committed_at > COMMIT_SECONDS
-        ):
+        for listed in entries.values():
+            self._pending_bytes += sum(len(entry.content) for entry in listed)
+        seconds = time.monotonic() - self._committed_at
+        if self._pending_bytes >= COMMIT_BYTES or seconds > COMMIT_SECONDS:
             self.flush()
 
     def flush(self) -> None:
@@ -118,9 +113,8 @@ class UnfinishedFolder:
         """Complete the LMDBs with exactly what `records` hold, and give the folder its name."""
         for side in self.sides:
             lines = sorted(line for record in records for line in record["lines"].get(side, []))
-            self._drop_all_but(
-                {line.rsplit(" (", 1)[0].rsplit(".", 1)[0].encode() for line in lines}, side
-            )
+            keys = {line.rsplit(" (", 1)[0].rsplit(".", 1)[0].encode() for line in lines}
+            self._drop_all_but(keys, side)
             text = "".join(f"{line}\n" for line in lines)
             save_bytes_atomically(text.encode(), self.folder / f"{side}.lmdb" / "meta_info.txt")
             self._environments.pop(side).close()
@@ -166,9 +160,8 @@ class UnfinishedFolder:
     def _environment(self, side: str) -> lmdb.Environment:
         # opened only now: the worker processes were forked without it
         if side not in self._environments:
-            self._environments[side] = lmdb.open(
-                str(self.folder / f"{side}.lmdb"), map_size=INITIAL_MAP_SIZE
-            )
+            path = str(self.folder / f"{side}.lmdb")
+            self._environments[side] = lmdb.open(path, map_size=INITIAL_MAP_SIZE)
         return self._environments[side]
 
 

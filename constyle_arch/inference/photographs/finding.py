@@ -119,11 +119,8 @@ def find_jobs(
         jobs = []
         for (source, name), target in zip(found, targets, strict=True):
             is_alone = stems[target.with_suffix("")] == 1
-            jobs.append(
-                _job(
-                    source, name, target, target.stem if is_alone else target.name.replace(".", "_")
-                )
-            )
+            stem = target.stem if is_alone else target.name.replace(".", "_")
+            jobs.append(_job(source, name, target, stem))
         if suffix:
             results = {_real(path) for job in jobs for path in (job.target, job.comparison)}
             jobs = [job for job in jobs if _real(job.source) not in results]
@@ -227,17 +224,14 @@ def _files_of(given: str) -> tuple[list[Path], Path]:
     if glob.has_magic(given):
         base = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
         try:
-            found = [
-                one
-                for one in base.glob(str(path.relative_to(base)))
-                if not is_hidden(one.relative_to(base))
-            ]
+            found = list(base.glob(str(path.relative_to(base))))
         except ValueError as error:
             raise DataError(
                 f"-i {given} is no pattern: {error}; write ** between slashes, as in **/*.jpg."
             ) from error
-        inside = itertools.chain.from_iterable(files_below(one) for one in found if one.is_dir())
-        return [*{*inside, *(one for one in found if one.is_file())}], base
+        shown = [one for one in found if not is_hidden(one.relative_to(base))]
+        inside = itertools.chain.from_iterable(files_below(one) for one in shown if one.is_dir())
+        return [*{*inside, *(one for one in shown if one.is_file())}], base
     raise DataError(
         f"-i {given} does not exist; name an image, a folder, or a pattern in quotes such as "
         "'*.jpg'."

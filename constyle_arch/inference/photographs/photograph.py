@@ -22,6 +22,7 @@ from constyle_arch.images import (
     decode_with_alpha,
     opened,
     quantized,
+    to_8_bit,
     to_float,
 )
 
@@ -276,20 +277,14 @@ def write_photograph(photograph: Photograph, path: Path, quality: int = QUALITY)
         DataError: the format cannot hold an image of this size.
     """
     kind = FORMATS[path.suffix.lower()]
+    alpha = photograph.alpha if kind in HOLDING_ALPHA else None
+    profile = photograph.profile if _holds_profile(photograph, kind) else None
+    exif = photograph.exif if _holds_exif(photograph, kind) else None
+    photograph = replace(photograph, alpha=alpha, profile=profile, exif=exif)
     if photograph.pixels.dtype != np.uint8 and kind not in HOLDING_16_BITS:
-        pixels = quantized(to_float(photograph.pixels), np.dtype(np.uint8))
-        alpha = (
-            None
-            if photograph.alpha is None
-            else quantized(to_float(photograph.alpha), np.dtype(np.uint8))
-        )
+        pixels = to_8_bit(to_float(photograph.pixels))
+        alpha = None if alpha is None else to_8_bit(to_float(alpha))
         photograph = replace(photograph, pixels=pixels, alpha=alpha)
-    photograph = replace(
-        photograph,
-        alpha=photograph.alpha if kind in HOLDING_ALPHA else None,
-        profile=photograph.profile if _holds_profile(photograph, kind) else None,
-        exif=photograph.exif if _holds_exif(photograph, kind) else None,
-    )
     try:
         if photograph.pixels.dtype == np.uint8:
             content = _encode_8_bits(photograph, kind, quality)

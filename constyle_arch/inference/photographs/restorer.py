@@ -1,46 +1,21 @@
-"""Restoring photographs one by one, in the memory there is; one that fails does not stop the
-others.
+"""Restoring a photograph in the memory there is."""
 
-While one is restored, the next is read and the one before is written.
-"""
-
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from constyle_arch.allocator import give_freed_memory_back
 from constyle_arch.archs.layers import channels_of
 from constyle_arch.archs.local_statistics import depends_on_tiles
-from constyle_arch.errors import DataError, RunError, UserError, listed
-from constyle_arch.files import save_bytes_atomically
-from constyle_arch.images import MAX_PIXELS, FloatImage, size_of, to_8_bit
+from constyle_arch.errors import DataError, RunError, listed
+from constyle_arch.images import FloatImage, size_of
 from constyle_arch.inference.memory import fitting_tile, is_out_of_memory, smaller_tile
-from constyle_arch.inference.photographs.finding import Job
-from constyle_arch.inference.photographs.photograph import (
-    QUALITY,
-    Photograph,
-    lost_in,
-    read_photograph,
-    write_photograph,
-)
+from constyle_arch.inference.photographs.photograph import Photograph
 from constyle_arch.inference.restoring import OVERLAP, restore, tensors_not_finite
-from constyle_arch.registry import require_basicsr
-from constyle_arch.reporting.pictures import Picture, comparison, encoded
-from constyle_arch.reporting.scores import INPUT, Row
 from constyle_arch.tiles import COST, LARGE_ENOUGH, largest_overlap, multiple_of
-
-SCORES = {
-    "psnr": {"type": "calculate_psnr", "crop_border": 0},
-    "ssim": {"type": "calculate_ssim", "crop_border": 0},
-}
-
 
 MEAN_MOVES = 0.25
 """How far a channel's mean, in [0, 1], may move unreported; thick haze moves it so far."""
@@ -97,10 +72,8 @@ class Restorer:
         result = self._computed(colors, self.precision)
         wrong = _what_looks_wrong(colors, result)
         if wrong and self.precision != torch.float32:
-            self.say(
-                f"In {str(self.precision).removeprefix('torch.')} {wrong}; restored again in "
-                "float32."
-            )
+            precision = str(self.precision).removeprefix("torch.")
+            self.say(f"In {precision} {wrong}; restored again in float32.")
             result = self._computed(colors, torch.float32)
             wrong = _what_looks_wrong(colors, result)
         if not np.isfinite(result).all():
@@ -141,11 +114,9 @@ class Restorer:
         return "the weights are finite, but the network overflows: take other weights"
 
     def _overlap(self, tile: int | None) -> int:
-        return (
-            self.overlap
-            if tile is None
-            else min(self.overlap, largest_overlap(tile, multiple_of(self.network)))
-        )
+        if tile is None:
+            return self.overlap
+        return min(self.overlap, largest_overlap(tile, multiple_of(self.network)))
 
     def _tile(self, colors: FloatImage) -> int | None:
         """The side of the tiles for an image; it is worked out once for each size."""
@@ -155,11 +126,8 @@ class Restorer:
         if size not in self._fitting:
             self._fitting[size] = fitting_tile(self.network, *size)
             if tile := self._fitting[size]:
-                images = f"Images of {size_of(colors)} pixels"
-                self.say(
-                    f"{images} are restored in tiles of {tile}: memory would not "
-                    f"do{self._cost(tile)}."
-                )
+                tiles = f"tiles of {tile}: memory would not do{self._cost(tile)}"
+                self.say(f"Images of {size_of(colors)} pixels are restored in {tiles}.")
         return self._fitting[size]
 
     def _after_memory_ran_out(self, tile: int | None, colors: FloatImage) -> int:
@@ -190,233 +158,3 @@ def _what_looks_wrong(colors: FloatImage, result: FloatImage) -> str:
         return ""
     shown = [", ".join(f"{255 * value:.0f}" for value in mean) for mean in (before, after)]
     return f"the mean colour moves from ({shown[0]}) to ({shown[1]})"
-
-
-@dataclass
-class Summary:
-    """What became of some photographs.
-
-    Args:
-        restored: how many were.
-        skipped: how many were there already.
-        older: the results among those that are older than their photograph or the weights.
-        unscored: restored photographs that have no truth, where there are truths.
-        failed: what went wrong, by the file's name.
-        scores: of the photographs that have a truth.
-    """
-
-    restored: int = 0
-    skipped: int = 0
-    older: list[Path] = field(default_factory=list)
-    unscored: list[Path] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
-    scores: list[Row] = field(default_factory=list)
-
-
-def restore_photographs(
-    jobs: Sequence[Job],
-    restorer: Restorer,
-    *,
-    weights_time: float = 0.0,
-    overwrite: bool = False,
-    compare: bool = False,
-    truths: Mapping[Path, Path] | None = None,
-    max_pixels: float = MAX_PIXELS,
-    quality: int = QUALITY,
-) -> Summary:
-    """Restore each photograph and write it; those whose result is there are skipped.
-
-    Args:
-        jobs: what to restore.
-        restorer: how.
-        weights_time: when the weights were written, in seconds; older results are reported.
-        overwrite: restore again what is there.
-        compare: also write a picture of input and restored image, and of the truth where there is
-            one.
-        truths: the clean image's file by the photograph's; what is restored is scored then, and
-            what was skipped.
-        max_pixels: see `read_photograph`.
-        quality: see `write_photograph`.
-
-    Raises:
-        RunError: there are truths and BasicSR, which scores, is not installed.
-    """
-    if truths is not None:
-        require_basicsr("--gt")
-    summary = Summary()
-
-    def read(job: Job) -> "_Read | None":
-        if job.target.is_file() and not overwrite:
-            return None
-        return _read(job, truths, max_pixels, summary)
-
-    def skip(job: Job) -> None:
-        with _noted(job, summary):
-            summary.skipped += 1
-            if truths is not None:
-                _score_skipped(job, truths, max_pixels, summary)
-            if job.target.stat().st_mtime < max(weights_time, job.source.stat().st_mtime):
-                summary.older.append(job.target)
-
-    def write(job: Job, restored: Photograph, found: _Read) -> None:
-        with _noted(job, summary):
-            row = _write(job, restored, found, restorer.say, compare, quality)
-            summary.restored += 1
-            summary.scores += [row] if row else []
-
-    with (
-        ThreadPoolExecutor(1) as writer,
-        tqdm(total=len(jobs), unit="image", dynamic_ncols=True, disable=None) as bar,
-    ):
-        writing: Future[None] | None = None
-        for job, reading in _read_ahead(read, jobs):
-            bar.set_postfix_str(job.source.name)
-            with _noted(job, summary):
-                found = reading.result()
-                if found is None:
-                    # there, so that scores keep the photographs' order
-                    writing = writer.submit(skip, job)
-                else:
-                    restored = restorer.restored(found.degraded)
-                    if writing is not None:
-                        writing.result()  # one result at a time waits to be written
-                    writing = writer.submit(write, job, restored, found)
-            bar.update()
-    return summary
-
-
-@contextmanager
-def _noted(job: Job, summary: Summary) -> Iterator[None]:
-    """Note what goes wrong with a photograph; it must not stop the others."""
-    try:
-        yield
-    except Exception as error:
-        text = str(error).strip() or type(error).__name__
-        known = isinstance(error, UserError | OSError | RuntimeError | MemoryError)
-        text = text if known else f"{type(error).__name__}: {text}"
-        summary.failed[str(job.source)] = text.removeprefix(f"{job.source} ")
-        tqdm.write(f"{job.source}: {summary.failed[str(job.source)]}")
-
-
-@dataclass(frozen=True)
-class _Read:
-    """A photograph, and its clean image where there is one."""
-
-    degraded: Photograph
-    clean: Photograph | None
-
-
-def _read_ahead(
-    read: Callable[[Job], _Read | None], jobs: Sequence[Job]
-) -> Iterator[tuple[Job, "Future[_Read | None]"]]:
-    """Each job with what is read for it; while one is worked on, the next one is read."""
-    with ThreadPoolExecutor(1) as reader:
-        ahead: tuple[Job, Future[_Read | None]] | None = None
-        for job in jobs:
-            current, ahead = ahead, (job, reader.submit(read, job))
-            if current is not None:
-                yield current
-        if ahead is not None:
-            yield ahead
-
-
-def _read(
-    job: Job, truths: Mapping[Path, Path] | None, max_pixels: float, summary: Summary
-) -> _Read:
-    if job.target.is_dir():
-        raise DataError(f"cannot be written: {job.target} is a folder.")
-    degraded = read_photograph(job.source, max_pixels)
-    return _Read(degraded, _clean(job, degraded, truths, max_pixels, summary))
-
-
-def _write(
-    job: Job,
-    restored: Photograph,
-    read: _Read,
-    say: Callable[[str], None],
-    compare: bool,
-    quality: int,
-) -> Row | None:
-    """Write a result and, with `compare`, the picture; the scores where there is a clean image."""
-    if lost := lost_in(restored, job.target.suffix):
-        say(f"{job.target}: this kind of file cannot hold {' and '.join(lost)} of it; left out.")
-    for what in read.degraded.left_out:
-        say(f"{job.source}: {what}; left out.")
-    row = None
-    if compare or read.clean is not None:
-        pictures = {"input": as_picture(read.degraded), "restored": as_picture(restored)}
-        notes = dict.fromkeys(pictures, "")
-        if read.clean is not None:
-            pictures["clean"] = as_picture(read.clean)
-            row, notes = scored(job.name, pictures)
-        if compare:
-            labelled = {
-                f"{label}{notes.get(label, '')}": picture for label, picture in pictures.items()
-            }
-            job.comparison.parent.mkdir(parents=True, exist_ok=True)
-            save_bytes_atomically(encoded(comparison(labelled), ".jpg"), job.comparison)
-    write_photograph(restored, job.target, quality)  # last: once it is there, all is
-    return row
-
-
-def _clean(
-    job: Job,
-    photograph: Photograph,
-    truths: Mapping[Path, Path] | None,
-    max_pixels: float,
-    summary: Summary,
-) -> Photograph | None:
-    """The clean version of a photograph, where there is one."""
-    if truths is None:
-        return None
-    if job.source not in truths:
-        summary.unscored.append(job.source)
-        return None
-    clean = read_photograph(truths[job.source], max_pixels)
-    if clean.pixels.shape[:2] != photograph.pixels.shape[:2]:
-        raise DataError(
-            f"is {size_of(photograph.pixels)} pixels and its clean image {size_of(clean.pixels)}."
-        )
-    return clean
-
-
-def _score_skipped(
-    job: Job, truths: Mapping[Path, Path], max_pixels: float, summary: Summary
-) -> None:
-    """Score the result that is there already."""
-    photograph, there = (
-        read_photograph(job.source, max_pixels),
-        read_photograph(job.target, max_pixels),
-    )
-    if there.pixels.shape[:2] != photograph.pixels.shape[:2]:
-        raise DataError(
-            f"is {size_of(photograph.pixels)} pixels and {job.target}, not of it, "
-            f"{size_of(there.pixels)}."
-        )
-    if clean := _clean(job, photograph, truths, max_pixels, summary):
-        pictures = {"input": photograph, "restored": there, "clean": clean}
-        summary.scores.append(
-            scored(job.name, {label: as_picture(one) for label, one in pictures.items()})[0]
-        )
-
-
-def scored(name: str, pictures: dict[str, Picture]) -> tuple[Row, dict[str, str]]:
-    """The scores of input and restored picture, by BasicSR, and their labels."""
-    from basicsr.metrics import calculate_metric
-
-    row: dict[str, str | float] = {"image": name}
-    for metric, options in SCORES.items():
-        for label, prefix in (("input", INPUT), ("restored", "")):
-            row[f"{prefix}{metric}"] = float(
-                calculate_metric({"img": pictures[label], "img2": pictures["clean"]}, dict(options))
-            )
-    notes = {
-        label: f" {row[f'{prefix}psnr']:.2f} dB, SSIM {row[f'{prefix}ssim']:.4f}"
-        for label, prefix in (("input", INPUT), ("restored", ""))
-    }
-    return row, notes
-
-
-def as_picture(photograph: Photograph) -> Picture:
-    """A photograph's colours as people see them: 8 bits, BGR."""
-    return np.ascontiguousarray(to_8_bit(photograph.colors)[..., ::-1])
