@@ -87,11 +87,18 @@ def convert(
             "weights; choose one with --key."
         )
     else:
-        from safetensors.torch import save
+        save_safetensors(converted, Path(target), window)
 
-        tensors = {name: tensor.contiguous() for name, tensor in converted.items()}
-        metadata = {DIGEST: digest_of(tensors)} | ({WINDOW: str(window)} if window else {})
-        save_bytes_atomically(save(tensors, metadata), Path(target))
+
+def save_safetensors(weights: Mapping[str, Tensor], path: Path, window: int | None) -> None:
+    """Write weights to a `.safetensors` that notes their digest and their network's window."""
+    from safetensors.torch import save
+
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in weights.items()}
+    metadata = {"format": "pt", DIGEST: digest_of(tensors)}
+    if window:
+        metadata[WINDOW] = str(window)
+    save_bytes_atomically(save(tensors, metadata), path)
 
 
 def _renamed(weights: StateDict, names: str) -> StateDict:

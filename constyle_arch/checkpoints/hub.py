@@ -15,10 +15,10 @@ from torch import nn
 
 import constyle_arch
 from constyle_arch.archs.local_statistics import local_window
+from constyle_arch.checkpoints.conversion import save_safetensors
 from constyle_arch.checkpoints.detection import detect_network
 from constyle_arch.checkpoints.experiments import recipe_in
 from constyle_arch.checkpoints.loading import load_network
-from constyle_arch.checkpoints.reading import DIGEST, WINDOW, digest_of
 from constyle_arch.checkpoints.trained import TRAINED, located
 from constyle_arch.errors import CheckpointError, RunError
 from constyle_arch.files import save_bytes_atomically
@@ -61,10 +61,8 @@ def save_pretrained(
         CheckpointError: the weights cannot be read, or are of no network of this package.
         RunError: a file cannot be written.
     """
-    from safetensors.torch import save
-
     network = source if isinstance(source, nn.Module) else load_network(source)
-    weights = {key: tensor.cpu().contiguous() for key, tensor in network.state_dict().items()}
+    weights = network.state_dict()
     architecture, options = detect_network(weights)
     config = {
         "library_name": LIBRARY,
@@ -75,10 +73,7 @@ def save_pretrained(
     folder = Path(folder)
     card = _front_matter(license) + _card(source, network, name or folder.name)
     folder.mkdir(parents=True, exist_ok=True)
-    metadata = {"format": "pt", DIGEST: digest_of(weights)}
-    if window := local_window(network):
-        metadata[WINDOW] = str(window)
-    save_bytes_atomically(save(weights, metadata), folder / WEIGHTS)
+    save_safetensors(weights, folder / WEIGHTS, local_window(network))
     save_bytes_atomically(f"{json.dumps(config, indent=2)}\n".encode(), folder / CONFIG)
     save_bytes_atomically(card.encode(), folder / CARD)
 
