@@ -280,11 +280,12 @@ class GeneralRestorationNetwork(GuidedNetwork):
                 raise ValueError(
                     f"{option} is {list(blocks)}; it must list the blocks of three stages."
                 )
-        if min(num_blocks_bottleneck, num_refinement_blocks) < 0:
-            raise ValueError(
-                f"num_blocks_bottleneck is {num_blocks_bottleneck} and num_refinement_blocks "
-                f"{num_refinement_blocks}; they must be at least 0."
-            )
+        for option, count in (
+            ("num_blocks_bottleneck", num_blocks_bottleneck),
+            ("num_refinement_blocks", num_refinement_blocks),
+        ):
+            if count < 0:
+                raise ValueError(f"{option} is {count}; it must be at least 0.")
 
         def stage(channels: int, level: int, num_blocks: int) -> Stage:
             blocks: list[Any] = [operator(channels, level) for _ in range(num_blocks)]
