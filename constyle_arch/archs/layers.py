@@ -4,7 +4,7 @@ The networks are channels-last: their weights are from construction on, and conv
 layout on to every feature. They compute the same in the other layout, only slower.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -31,7 +31,7 @@ def check_heads(heads: int, channels: int) -> None:
         )
 
 
-def check_choice(option: str, value: object, choices: Iterable[str]) -> None:
+def check_choice(option: str, value: object, choices: Collection[str]) -> None:
     """Raise a ValueError unless the `value` of an option is one of the choices."""
     if value not in choices:
         raise ValueError(f"{option} is {value!r}; it must be {' or '.join(choices)}.")
