@@ -256,9 +256,7 @@ def _aligned(tensor: Tensor, alignment: int, dim: int) -> Tensor:
 
 
 def _scaled_convolution(x: Tensor, convolution: nn.Conv2d, scale: Tensor) -> Tensor:
-    """`convolution(x) * scale`; `scale` is (1, C, 1, 1) and scales what is smaller, the weight or
-    the result.
-    """
+    """`convolution(x) * scale`, (1, C, 1, 1), applied to the smaller of weight and result."""
     assert convolution.bias is not None
     weight = convolution.weight.flatten(1)
     if not torch.compiler.is_compiling() and x[:, 0].numel() < x.shape[1]:

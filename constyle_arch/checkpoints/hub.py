@@ -51,8 +51,8 @@ def save_pretrained(
 
     Args:
         source: a network of this package, or what `--weights` takes: a checkpoint, the name of a
-            pretrained network, or an experiment's folder, whose options and scores the card
-            then tells.
+            pretrained network, or an experiment's folder, whose options and scores the card then
+            tells.
         folder: where to write; files of the same names are replaced.
         name: what the card calls it, `USER/NAME` on the Hub; left out, the folder's name.
         license: of the weights, as the Hub abbreviates it, e.g. `apache-2.0`.

@@ -39,8 +39,8 @@ def load_network(
     """The network a checkpoint holds, or a pretrained one: `load_network("denoise")`.
 
     Args:
-        path: the name of a pretrained network (`denoise`, `derain`, `dehaze`); an experiment's folder,
-            for its best network or else its last; or a `.pth` or `.safetensors` file: this
+        path: the name of a pretrained network (`denoise`, `derain`, `dehaze`); an experiment's
+            folder, for its best network or else its last; or a `.pth` or `.safetensors` file: this
             package's, BasicSR's, or a published one (IRConStyle, Restormer, NAFNet; MAXIM, also as
             `.npz`).
         type: the architecture's name; left out, it and its options are worked out from the weights,
