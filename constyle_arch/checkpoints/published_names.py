@@ -20,8 +20,8 @@ from constyle_arch.checkpoints.maxim_names import (
 from constyle_arch.checkpoints.renaming import Part, each, to_ours, to_theirs
 from constyle_arch.errors import CheckpointError
 
-NOTHING = r"(?!)"
-"""Matches no name."""
+TRAINING_ONLY = r"ConStyle\.(encoder_k\.|queue)"
+"""The momentum encoder and the queue of a release."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Release:
     network: str
     marker: str
     parts: list[Part]
-    left_out: str = NOTHING
+    left_out: str = TRAINING_ONLY
     numbered_output: bool = False
     single_blocks: bool = False
 
@@ -84,9 +84,6 @@ STAGES = [
 
 UNET = [*GUIDES, *STAGES]
 
-TRAINING_ONLY = r"ConStyle\.(encoder_k\.|queue)"
-"""The momentum encoder and the queue."""
-
 LEFT_OUT = "left_out/"
 """Prefix under which a converted file keeps what a network for inference does not hold."""
 
@@ -118,14 +115,12 @@ RELEASES = (
     Release(
         network="ConStyleKBNet",
         marker=r"Process_Module_.*\.attgamma$",
-        left_out=TRAINING_ONLY,
         numbered_output=True,
         parts=[*UNET, Part("Preprocess_Module.0.", "preprocess.")],
     ),
     Release(
         network="ConStyleUformer",
         marker=r"Process_Module_.*\.to_kv\.weight$",
-        left_out=TRAINING_ONLY,
         parts=[
             *(Part(f"{stage.theirs}blocks.", stage.ours) for stage in STAGES),
             Part("local_fusion.fusion.", "fuse."),
@@ -137,7 +132,6 @@ RELEASES = (
     Release(
         network="ConStyleRestormer",
         marker=r"Preprocess_Module\.proj\.",
-        left_out=TRAINING_ONLY,
         numbered_output=True,
         parts=[*UNET, Part("Preprocess_Module.proj.", "preprocess.")],
     ),
@@ -156,7 +150,6 @@ RELEASES = (
     Release(
         network="ConStyleConv",
         marker=r"Preprocess_Module\.1\.",
-        left_out=TRAINING_ONLY,
         single_blocks=True,
         parts=[
             *(Part(stage.theirs, f"{stage.ours}0.") for stage in STAGES),
@@ -169,7 +162,6 @@ RELEASES = (
     Release(
         network="ConStyleNAFNet",
         marker=r"Preprocess_Module\.0\.",
-        left_out=TRAINING_ONLY,
         numbered_output=True,
         parts=[*UNET, Part("Preprocess_Module.0.", "preprocess.")],
     ),
@@ -237,8 +229,9 @@ def from_published(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def left_out_of(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What `from_published` leaves out, under its published names: training's, and unused."""
     release = _release(state_dict)
-    pattern = release.left_out if release else NOTHING
-    return {name: tensor for name, tensor in state_dict.items() if re.match(pattern, name)}
+    if release is None:
+        return {}
+    return {name: tensor for name, tensor in state_dict.items() if re.match(release.left_out, name)}
 
 
 def to_published(state_dict: Mapping[str, Tensor], network: str) -> dict[str, Tensor]:
