@@ -16,7 +16,9 @@ from constyle_arch.models.acceleration import Acceleration
 from constyle_arch.models.non_finite_steps import NonFiniteSteps
 from constyle_arch.models.optimization import Optimization
 from constyle_arch.reporting.complexity import PeakMemory
-from tests.shared import QUEUE, SMALL_NAFNET, TINY, batch, equal, everything
+from tests.networks import SMALL_NAFNET, TINY
+from tests.shared import equal
+from tests.steps import QUEUE, batch, everything
 
 GUIDED = ("ConStyleRestormer", "ConStyleNAFNet", "ConStyleMaxim")
 
@@ -110,7 +112,10 @@ def test_parts_of_a_batch_take_their_own_negatives_and_all_codes_enter_the_queue
     assert torch.equal(model.contrast.queue[:, len(codes) :], queue[:, len(codes) :])
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name == "Maxim" else name for name in TINY],
+)
 def test_checkpointing_keeps_less_and_changes_no_gradient(name):
     network, lq = TINY[name](), torch.rand(2, 3, 64, 64)
     gradients, kept = [], []
@@ -144,15 +149,15 @@ def test_layout_is_an_option(make_model):
         )
 
 
-LONG_TO_TRACE = ("ConStyleMaxim", "Maxim")
+QUICK = [("ConStyleNAFNet", True)]
 
 
-@pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize(
-    "name",
+    ("name", "training"),
     [
-        pytest.param(name, marks=pytest.mark.slow) if name in LONG_TO_TRACE else name
+        pytest.param(name, training, marks=[] if (name, training) in QUICK else pytest.mark.slow)
         for name in TINY
+        for training in (True, False)
     ],
 )
 def test_network_is_one_graph_for_all_sizes(name, training):

@@ -22,7 +22,8 @@ from constyle_arch.reporting.scores import Mean
 from constyle_arch.training.experiments import newest_state
 from constyle_arch.training.runner import prepare_basicsr
 from constyle_arch.training.validation import measure
-from tests.shared import REPOSITORY, run_command, training_options, write_options, write_pairs
+from tests.processes import run_command
+from tests.shared import REPOSITORY, training_options, write_options, write_pairs
 
 
 def test_page_has_every_fault_and_every_test_it_names_exists():
@@ -241,7 +242,7 @@ def paths_of(options, prefix=()):
 
 
 @settings(
-    max_examples=300,
+    max_examples=100,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
