@@ -61,8 +61,7 @@ def check_tables(path: Path) -> None:
 
 
 def compare(paths: Sequence[str]) -> str:
-    """Several tests in Markdown: their sizes, then a table for each metric, with the differences
-    from the first test.
+    """Tests in Markdown: their sizes, and a table a metric with differences from the first test.
 
     Args:
         paths: results folders, or `results.json` files in them.
@@ -102,8 +101,7 @@ def compare(paths: Sequence[str]) -> str:
 
 
 def pictures(paths: Sequence[str]) -> Iterator[tuple[str, Picture]]:
-    """Every image of the tests' benchmarks as restored by each: input, results, truth, with the
-    PSNR of each.
+    """Every image of the benchmarks: input, each test's result and truth, with their PSNR.
 
     Below is a magnified crop of where the first and the last result differ most (a single one from
     the truth).

@@ -40,8 +40,7 @@ class Report:
     suffix: str = ""
 
     def write(self, folder: Path) -> None:
-        """Write `results.md` and `results.json` (means) and `results.csv` (every image) into
-        `folder`.
+        """Write `results.md` and `.json` (means) and `.csv` (every image) into `folder`.
 
         Raises:
             RunError: a file cannot be written.
@@ -50,9 +49,7 @@ class Report:
             save_bytes_atomically(text.encode(), folder / f"results.{suffix}")
 
     def markdown(self) -> str:
-        """A table: for each benchmark and metric the mean of the degraded images and of the
-        restored ones.
-        """
+        """A table: for each benchmark and metric the means of degraded and of restored images."""
         header = ["benchmark", "images"]
         for metric in self.metrics:
             header += [f"{metric} input", metric]

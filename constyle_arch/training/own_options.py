@@ -31,9 +31,7 @@ direction."""
 
 @dataclass(frozen=True)
 class Size:
-    """A network and how it is trained: its options as they stand in a file, and the rate it begins
-    with.
-    """
+    """A network, its options as text of a file, and how it is trained."""
 
     network: str
     rate: float
@@ -203,9 +201,7 @@ logger:
 
 
 def _sources(settings: Settings) -> str:
-    """Where a data set's images lie, four spaces deep; paths are quoted as JSON, which YAML
-    reads.
-    """
+    """A data set's images, four spaces deep; paths are quoted as JSON, which YAML reads."""
     data = settings.data
     quoted = {key: json.dumps(value, ensure_ascii=False) for key, value in vars(data).items()}
     if data.lq is None:
