@@ -15,7 +15,7 @@ from constyle_arch.models.constyle_model import ConStyleModel
 from constyle_arch.models.progressive_crops import ProgressiveCrops
 from constyle_arch.models.prompter_model import PrompterModel
 from constyle_arch.options.lookup import Options, Problems, is_subclass, model_of, tried
-from constyle_arch.options.schema import Train, validation_of
+from constyle_arch.options.schema import Logger, Train, validation_of
 from constyle_arch.tiles import tiles_of
 from constyle_arch.training.experiments import is_failed_start
 
@@ -139,15 +139,15 @@ def _check_acceleration(train: Train, num_gpu: int) -> Problems:
 
 
 def _check_logger(options: Options) -> Problems:
-    logger_opt = options["logger"]
-    if not (logger_opt.get("wandb") or {}).get("project"):
+    logger = Logger.read(options["logger"])
+    if not (logger.wandb or {}).get("project"):
         return
     if find_spec("wandb") is None:
         yield (
             "logger.wandb.project is set, and wandb is not installed: pip install wandb, or "
             "leave it out."
         )
-    if not logger_opt["use_tb_logger"]:
+    if not logger.use_tb_logger:
         yield (
             "logger.wandb.project shows what tensorboard is given; set logger.use_tb_logger: true."
         )
