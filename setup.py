@@ -47,6 +47,7 @@ setup(
         "train": TRAIN,
         "sample": ["scikit-image>=0.22"],  # the photographs that `basicsr prepare sample` hazes
         "plot": ["matplotlib>=3.8"],  # `basicsr plot`, `basicsr latents`
+        "metrics": ["torchmetrics>=1.9"],  # LPIPS and DISTS
         "spandrel": ["spandrel>=0.4"],
         "onnx": ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
         "heif": ["pillow-heif>=0.18"],  # photographs of phones
@@ -57,6 +58,7 @@ setup(
             *TRAIN,
             "scikit-image>=0.22",
             "matplotlib>=3.8",
+            "torchmetrics>=1.9",
             "spandrel>=0.4",
             "spandrel_extra_arches>=0.2",  # the benchmarks compare with it
             "onnx>=1.17",

@@ -1,5 +1,5 @@
-"""Takes a training into the package: weights in half precision, their checksum, the model card,
-README's table.
+"""Adds a pretrained network to the package: weights in half precision, their checksum, the
+model card, README's table.
 
   python -m benchmarks.trained denoise --training experiments/trained_denoise --commit COMMIT
 
@@ -40,30 +40,22 @@ TIME = "%Y-%m-%d %H:%M:%S"
 
 DATA = {
     "denoise": "CBSD432: 432 photographs of the Berkeley Segmentation Data Set 500 (Arbeláez et "
-    "al., 2011; for "
-    "non-commercial research and education), with Gaussian noise added to each crop",
+    "al., 2011; for non-commercial research and education), with Gaussian noise added to each crop",
     "derain": "the 200 training pairs of Rain100L (Yang et al., 2017; no licence stated, for "
-    "research), whose clean "
-    "images are of the Berkeley Segmentation Data Set",
-    "dehaze": "28 of the rooms of RESIDE SOTS indoor in 5 densities of haze each (Li et al., "
-    "2019; no licence stated, "
-    "for research), other rooms than it is tested on, and as often the photographs of CBSD432 "
-    "with haze added to each "
-    "crop",
+    "research), whose clean images are from the Berkeley Segmentation Data Set",
+    "dehaze": "28 rooms of RESIDE SOTS indoor in 5 densities of haze each (Li et al., 2019; no "
+    "licence stated, for research), none of them tested on, and in equal share the photographs of "
+    "CBSD432 with haze added to each crop",
 }
 FAILURES = {
-    "denoise": "Made for noise that is Gaussian and independent for each pixel and channel. Noise "
-    "that a camera has "
-    "processed, or that JPEG has compressed, is coarser and is left in part.",
-    "derain": "Has seen the light, near-vertical, synthetic streaks of Rain100L alone. Streaks of "
-    "another make are "
-    "taken for brighter than they are and leave dark traces; heavy rain, drops on the lens and "
-    "mist of distant rain "
-    "stay.",
-    "dehaze": "Has seen the synthetic haze of 28 rooms and haze over invented depths. Outdoors, "
-    "under another light, "
-    "colours may shift, and dense haze far away is thinned in part. Thin haze may be taken for "
-    "thicker.",
+    "denoise": "Trained on Gaussian noise, independent for each pixel and channel. Noise that a "
+    "camera has processed, or JPEG has compressed, is coarser and remains in part.",
+    "derain": "Trained only on the light, near-vertical, synthetic streaks of Rain100L. Other "
+    "streaks are taken for brighter than they are and leave dark traces; heavy rain, drops on the "
+    "lens and the mist of distant rain remain.",
+    "dehaze": "Trained on the synthetic haze of 28 rooms and on haze over invented depths. "
+    "Outdoors, under another light, colours may shift, and dense haze far away remains in part. "
+    "Thin haze may be taken for thicker haze.",
 }
 """What is known to go wrong."""
 
@@ -77,7 +69,7 @@ PUBLISHED = {
 }
 """Published PSNR in dB, to compare with; for Rain100L of the luminance."""
 MEASURED = Path(__file__).with_name("trained.json")
-"""What the tests of the trained networks measured."""
+"""What the tests of the pretrained networks measured."""
 ASSETS = REPOSITORY / "docs" / "assets"
 PICTURES: dict[str, tuple[Callable[[], Any], Degradation]] = {
     "denoise": (data.coffee, Noise(sigma=35)),
@@ -247,20 +239,19 @@ def model_card(
         "recipe": f"`options/trained_{name}.yml`: {options['train']['total_iter']} iterations, "
         "seed "
         f"{options['manual_seed']}",
-        "time": f"{60 * hours(training):.0f} minutes on {machine}, which other work shared",
+        "time": f"{60 * hours(training):.0f} minutes on {machine}, shared with other work",
         "contrast": f"`contrast_acc` {fmean(accuracy):.2f} over the last fifth of the training",
         "commit": commit,
     }
     if window := noted_window(located(name)):
         facts["statistics"] = (
-            f"of windows of {window} pixels instead of the whole image (TLC), as the file notes; "
-            "`--tlc off` goes "
-            "without"
+            f"over windows of {window} pixels instead of the whole image (TLC), as stored in the "
+            "file; `--tlc off` uses the whole image"
         )
     return (
         f"# `{name}`\n\nThis network {TRAINED[name]}.\n\n"
         f"```\nbasicsr restore -i photo.jpg -o restored.jpg --weights {name}\n```\n\n"
-        f"## Scores\n\nOf `basicsr test -opt options/test/trained_{name}.yml`, PSNR in dB:\n\n"
+        f"## Scores\n\nBy `basicsr test -opt options/test/trained_{name}.yml`; PSNR in dB:\n\n"
         f"{markdown_table(header, scores)}\n\n"
         "## Training\n\n" + "".join(f"- {what}: {fact}\n" for what, fact in facts.items()) + f"\n"
         f"## Where it fails\n\n{FAILURES[name]}\n"

@@ -24,7 +24,6 @@ if not TYPE_CHECKING:
     def __getattr__(name: str) -> object:
         """`load_network` and `restore`, which import torch, as soon as one of them is asked for."""
         if name == "load_network":
-            register()
             from constyle_arch.checkpoints.loading import load_network
 
             return load_network
@@ -38,7 +37,7 @@ if not TYPE_CHECKING:
 def register() -> None:
     """Register the package's architectures, data sets, losses and models, and repair BasicSR.
 
-    After that BasicSR's own `train_pipeline` trains them, from a script of one's own, too. Where
+    After that BasicSR's own `train_pipeline` trains them, from your own script, too. Where
     BasicSR is not installed, the architectures alone are registered, which is what restoring needs.
     """
     import constyle_arch.archs
@@ -46,11 +45,14 @@ def register() -> None:
 
     if not HAS_BASICSR:
         return
+    import basicsr  # noqa: F401 - its networks, of which the registry knows nothing before
+
     import constyle_arch.data.classified_image_dataset
     import constyle_arch.data.degraded_image_dataset
     import constyle_arch.data.mixed_dataset
     import constyle_arch.data.paired_restoration_dataset
     import constyle_arch.losses
+    import constyle_arch.metrics
     import constyle_arch.models  # noqa: F401
     from constyle_arch import basicsr_repairs
 

@@ -7,11 +7,20 @@ BasicSR itself.
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from constyle_arch.basicsr_repairs.imports import load_registries
 from constyle_arch.errors import RunError
 
-__all__ = ["ARCH_REGISTRY", "HAS_BASICSR", "Registry", "require_basicsr"]
+__all__ = [
+    "ARCH_REGISTRY",
+    "HAS_BASICSR",
+    "Registry",
+    "is_architecture",
+    "require_basicsr",
+]
 
 INSTALL = 'pip install --no-build-isolation "constyle-arch[train]"'
+
+load_registries()
 
 try:
     from basicsr.utils.registry import ARCH_REGISTRY, Registry
@@ -48,6 +57,15 @@ except ModuleNotFoundError as error:
             return iter(self.objects.items())
 
     ARCH_REGISTRY = Registry("arch")
+
+
+def is_architecture(name: str) -> bool:
+    """Whether a network of this package, of BasicSR or of a plugin is called so."""
+    if name and name not in ARCH_REGISTRY:
+        import constyle_arch
+
+        constyle_arch.register()  # BasicSR's networks
+    return name in ARCH_REGISTRY
 
 
 def require_basicsr(what: str) -> None:

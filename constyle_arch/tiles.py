@@ -14,7 +14,7 @@ COST = (
     "instead of the image: a trained dehazing network lost 0.3 dB in tiles of 256 pixels, 2.2 in "
     "tiles of 128 and 2.5 in tiles of 64"
 )
-"""What is said where tiles are smaller; docs/performance.md has the measurements."""
+"""The warning about smaller tiles; docs/performance.md has the measurements."""
 
 
 @dataclass(frozen=True)

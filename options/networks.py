@@ -90,7 +90,7 @@ TRAINED = keys(
     "type: ConStyleConv, dim: 32, activation: leaky_relu, num_blocks_down: [2, 2, 1], "
     "num_blocks_bottleneck: 1, num_blocks_up: [1, 1, 2]"
 )
-"""The network of those that come trained, but for dehazing."""
+"""The pretrained networks' architecture, except for dehazing."""
 TRAINED_DEHAZE = keys(
     "type: ConStyleNAFNet, dim: 32, num_blocks_down: [1, 2, 2], num_blocks_bottleneck: 2, "
     "num_blocks_up: [2, 1, 1]"

@@ -1,4 +1,4 @@
-"""The small trainings: of the networks that come trained, and the demos."""
+"""The small trainings: of the pretrained networks, and the demos."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from writing import file_text, keys
 
 @dataclass(frozen=True)
 class Training:
-    """How a network that comes trained was trained, in hours on one core.
+    """How a pretrained network was trained, in hours on one core.
 
     Args:
         task: what it learns.
@@ -90,7 +90,7 @@ TRAINED = {
         beta2=0.9,
     ),
 }
-"""The networks that come trained, see `constyle_arch.checkpoints.trained`."""
+"""The pretrained networks, see `constyle_arch.checkpoints.trained`."""
 
 
 def loader(gt_size: int, rotations: bool, batch_size: int, ratio: int) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def loader(gt_size: int, rotations: bool, batch_size: int, ratio: int) -> dict[s
 
 
 def trained_files(task_name: str) -> dict[str, str]:
-    """The training of a network that comes trained, and its benchmarks."""
+    """The training of a pretrained network, and its benchmarks."""
     one, name = TRAINED[task_name], f"trained_{task_name}"
     options = training(
         name,
@@ -143,8 +143,8 @@ def trained_files(task_name: str) -> dict[str, str]:
     test_file = file_text(
         f"The benchmarks of the network `{task_name}` that comes with the package.",
         f"  basicsr test -opt options/test/{name}.yml",
-        "  basicsr test -opt FILE --force_yml path:pretrain_network_g=WEIGHTS    for a training "
-        "of one's own",
+        "  basicsr test -opt FILE --force_yml path:pretrain_network_g=WEIGHTS    for your own "
+        "training",
         options=test(name, one.network, one.task.test, val, weights=task_name),
     )
     return {f"{name}.yml": train_file, f"test/{name}.yml": test_file}

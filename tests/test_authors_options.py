@@ -179,6 +179,7 @@ def test_recipe_in_the_authors_words_becomes_the_recipe_of_this_package(tmp_path
     assert loader.items() <= made["datasets"]["train"].items()
     text = mine.read_text()
     assert "num_blocks_up: [6, 6, 4]  # right_blk_num, which begins at full resolution" in text
+    assert "num_blocks_down: [4, 6, 6]  # left_blk_num (by analogy" in text
     assert "torchrun --nproc-per-node 4" in text
     said = capsys.readouterr().out
     for key in (

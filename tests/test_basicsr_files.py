@@ -256,7 +256,7 @@ def test_option_files_of_basicsrs_train(tmp_path, small_and_large, name):
         "datasets:train:batch_size_per_gpu=4",
         "datasets:train:num_worker_per_gpu=0",
     ]
-    result = run_command("train", "-opt", file, "--force_yml", *shorter, cwd=tmp_path)
+    result = run_command("train", "-opt", file, "--force_yml", *shorter, cwd=tmp_path, seconds=900)
     assert result.returncode == 0, result.stderr[-3000:]
     home = tmp_path / "experiments" / f"{name}_DIV2K_1000k"
     assert (home / "models" / "net_g_latest.pth").is_file()

@@ -205,7 +205,7 @@ def run_tile(path, lq):
 
 @pytest.fixture(scope="module")
 def float32_tile(tmp_path_factory):
-    """A network that comes trained, for tiles of 96 pixels."""
+    """A pretrained network, for tiles of 96 pixels."""
     path = tmp_path_factory.mktemp("float32") / "net.onnx"
     assert cli.main(["export", "denoise", str(path), "--tile", "96"]) == 0
     return path

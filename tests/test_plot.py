@@ -331,6 +331,7 @@ def test_missing_matplotlib_says_what_to_install(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.delitem(sys.modules, "matplotlib.figure")
     folder = str(tmp_path)
+    write_log(tmp_path, start() + step(1, l_pix=0.25))
     for arguments in (
         ["plot", folder],
         ["latents", "--weights", "net.pth", "--lq", folder, "--gt", folder],

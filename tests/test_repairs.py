@@ -14,6 +14,7 @@ from constyle_arch.files import save_atomically
 from constyle_arch.models.lr_scheduler import CosineAnnealingRestartCyclicLR
 from constyle_arch.models.mixup import Mixup
 from constyle_arch.models.optimization import find_optimizer, find_scheduler
+from tests.shared import REPOSITORY
 
 
 def rates(scheduler, optimizer, iterations):
@@ -179,6 +180,9 @@ def test_errors_and_commands_without_a_network_do_not_wait_for_torch(tmp_path):
         "convert gone.pth net.pth",
         "convert-options gone.yml mine.yml",
         "restore -i gone.png -o out --weights gone.pth",
+        f"restore -i {REPOSITORY}/docs/assets/denoise.jpg -o out --weights gone.pth",
+        "web --weights gone.pth",
+        "init derain --gt gone -o mine.yml",
         "compare gone",
         "plot gone",
         "prepare folders --gt gone -o out",
@@ -187,6 +191,21 @@ def test_errors_and_commands_without_a_network_do_not_wait_for_torch(tmp_path):
     program = (
         "import sys\nfrom constyle_arch import cli\nfor command in sys.argv[1:]:\n"
         "    assert cli.main(command.split()) == 2, command\n"
-        "    assert not {'torch', 'basicsr'} & set(sys.modules), command\n"
+        "    assert not {'torch', 'basicsr', 'matplotlib'} & set(sys.modules), command\n"
     )
     subprocess.run([sys.executable, "-c", program, *commands], check=True, cwd=tmp_path)
+
+
+def test_restoring_does_not_wait_for_basicsr_which_is_whole_when_it_comes(tmp_path):
+    """Its registries are loaded alone, and are those that it fills."""
+    program = (
+        "import sys, constyle_arch\n"
+        "constyle_arch.load_network('denoise')\n"
+        "assert 'basicsr' not in sys.modules\n"
+        "from constyle_arch.registry import is_architecture\n"
+        "assert is_architecture('EDSR') and not is_architecture('Unknown')\n"
+        "import basicsr.utils.registry\n"
+        "known = basicsr.utils.registry.ARCH_REGISTRY\n"
+        "assert known is basicsr.archs.ARCH_REGISTRY and {'EDSR', 'ConStyleConv'} <= known.keys()\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)

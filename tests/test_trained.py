@@ -1,4 +1,4 @@
-"""The networks that come trained."""
+"""The pretrained networks."""
 
 import hashlib
 import shutil
@@ -111,7 +111,7 @@ def test_damaged_weights_are_refused(tmp_path, monkeypatch):
     file.write_bytes(content)
     for _ in range(2):
         with pytest.raises(
-            CheckpointError, match=r"denoise.*is missing or damaged; install the package again"
+            CheckpointError, match=r"denoise.*is missing or damaged; reinstall the package"
         ):
             constyle_arch.load_network("denoise")
         file.unlink(missing_ok=True)
@@ -138,7 +138,7 @@ def test_a_network_of_ones_own_in_such_a_file_is_loaded(tmp_path, monkeypatch):
 def test_an_unknown_name_is_answered_with_those_there_are():
     with pytest.raises(
         CheckpointError,
-        match=r"denoize does not exist\. The networks that come trained are .*denoise",
+        match=r"denoize does not exist\. The pretrained networks are .*denoise",
     ):
         constyle_arch.load_network("denoize")
 

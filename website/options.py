@@ -1,7 +1,5 @@
-"""What an option file may hold, from the code: `python -m website.options` writes the keys into
-docs/options.md.
-
-What its keys may name, networks, data sets, losses, is a page of the site.
+"""What an option file may hold, from the code: its keys, which `python -m website.options` writes
+to docs/reference/keys.md, and what they may name, networks, data sets, losses, a page of the site.
 """
 
 import inspect
@@ -31,15 +29,22 @@ from website.markdown import ROOT, code, join, prose, slug, table
 INTRODUCTION = f"""\
 # Components
 
-The networks, data sets, models and losses that an option file may name.
-[Options]({ROOT}/docs/options.md) has its keys, and
-[a recipe]({ROOT}/options/dehaze_constyle_restormer.yml) shows them together.
+The networks, data sets, models and losses that an option file may name. [Keys](keys.md) has what
+else it holds, and [a recipe]({ROOT}/options/dehaze_constyle_restormer.yml) shows all together.
 """
 
-PAGE = Path(__file__).parents[1] / "docs" / "options.md"
-BEGIN, END = "<!-- keys: written by website/options.py -->\n", "<!-- end of keys -->"
+KEYS = Path(__file__).parents[1] / "docs" / "reference" / "keys.md"
+"""The page of the keys, which is kept in the repository."""
+KEYS_INTRODUCTION = """\
+<!-- written by `make options` -->
 
-TOP = "### At the top"
+# Keys of an option file
+
+Required keys are marked by \\*, those that must not change when a run resumes by †; defaults follow
+a semicolon. Keys that are not required may be empty (`~`). [Options](../options.md) says how to use
+the file."""
+
+TOP = "## At the top"
 
 SECTIONS: tuple[type[Section], ...] = (
     data_sets.DataSet,
@@ -166,8 +171,10 @@ def as_yaml(value: Any) -> str:
     )
 
 
-def key_tables() -> str:
-    """A table for each section of an option file, and one of the networks' options."""
+def keys_page() -> str:
+    """The page, in Markdown: a table for each section of an option file, and one of the networks'
+    options.
+    """
     constyle_arch.register()
     top = [TOP, _table(schema.Run)]
     sections = [block for section in SECTIONS for block in _section(section)]
@@ -182,12 +189,12 @@ def key_tables() -> str:
             if (options := constructor_options(network))
         ),
     )
-    return join([*top, *sections, "### `network_g`", networks]) + "\n"
+    return join([KEYS_INTRODUCTION, *top, *sections, "## `network_g`", networks]) + "\n"
 
 
 def _section(section: type[Section]) -> Iterator[str]:
     title, text = re.split(r"(?<=`): ", inspect.getdoc(section) or "", maxsplit=1)
-    yield f"### {title}"
+    yield f"## {title}"
     yield _sentence(text)
     yield _table(section)
 
@@ -237,16 +244,5 @@ def _linked(page: str) -> str:
     )
 
 
-def main() -> None:
-    """Write the keys into docs/options.md."""
-    PAGE.write_text(page_with_keys(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-
-
-def page_with_keys(page: str) -> str:
-    """The page with the tables of today."""
-    start, end = page.index(BEGIN) + len(BEGIN), page.index(END)
-    return f"{page[:start]}\n{key_tables()}\n{page[end:]}"
-
-
 if __name__ == "__main__":
-    main()
+    KEYS.write_text(keys_page(), encoding="utf-8")

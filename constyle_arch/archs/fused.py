@@ -265,10 +265,15 @@ def _aligned(tensor: Tensor, alignment: int, dim: int) -> Tensor:
 
 
 def _scaled_convolution(x: Tensor, convolution: nn.Conv2d, scale: Tensor) -> Tensor:
-    """`convolution(x) * scale`; `scale` is (1, C, 1, 1)."""
+    """`convolution(x) * scale`; `scale` is (1, C, 1, 1) and scales what is smaller, the weight or
+    the result.
+    """
     assert convolution.bias is not None
+    weight = convolution.weight.flatten(1)
+    if not torch.compiler.is_compiling() and x[:, 0].numel() < x.shape[1]:
+        return pointwise(x, weight, convolution.bias) * scale
     scale = scale.flatten()
-    return pointwise(x, convolution.weight.flatten(1) * scale[:, None], convolution.bias * scale)
+    return pointwise(x, weight * scale[:, None], convolution.bias * scale)
 
 
 def _l2_norms(x: Tensor) -> Tensor:

@@ -3,9 +3,13 @@
 import contextlib
 import importlib
 import sys
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from types import ModuleType
+
+REGISTRIES = "basicsr.utils.registry"
 
 
 def repair_before_import() -> None:
@@ -46,12 +50,46 @@ def alias_functional_tensor() -> None:
     sys.modules.setdefault("torchvision.transforms.functional_tensor", functional)
 
 
+def load_registries() -> None:
+    """Load BasicSR's registries without the rest of BasicSR, which takes three times as long to
+    import as torch: its networks, data sets and models are for training.
+
+    A later `import basicsr` takes this module and fills it.
+    """
+    package = None if "basicsr" in sys.modules else PathFinder.find_spec("basicsr")
+    if REGISTRIES in sys.modules or package is None or package.origin is None:
+        return
+    file = Path(package.origin).parent / "utils" / "registry.py"
+    spec = spec_from_file_location(REGISTRIES, file)
+    if spec is None or spec.loader is None:
+        return
+    sys.modules[REGISTRIES] = module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+
 _torchvision_library = None
 """Keeps the declared schemas alive: they end with the object that declares them."""
 
 
+class _Loaded(Loader):
+    """Loads a module that is there already."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self.module = module
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return self.module
+
+    def exec_module(self, module: ModuleType) -> None:
+        pass
+
+
 class _BeforeBasicSR(MetaPathFinder):
-    """Finds nothing; notices the import of `basicsr` and repairs what it is about to need."""
+    """Notices the import of `basicsr` and repairs what it is about to need; finds nothing but
+    registries that were loaded alone.
+    """
+
+    registries: ModuleType | None = None
 
     def find_spec(
         self, fullname: str, path: object = None, target: ModuleType | None = None
@@ -61,4 +99,8 @@ class _BeforeBasicSR(MetaPathFinder):
             with contextlib.suppress(ModuleNotFoundError):
                 declare_torchvision_operators()
                 alias_functional_tensor()
+            # so that the import of this module makes it one of its package
+            self.registries = sys.modules.pop(REGISTRIES, self.registries)
+        if fullname == REGISTRIES and self.registries:
+            return ModuleSpec(fullname, _Loaded(self.registries))
         return None

@@ -2,6 +2,8 @@
 `README.md`.
 
 Folders are written and read without further libraries; the Hub itself needs the extra `hub`.
+huggingface_hub's `PyTorchModelHubMixin` would make that library a base of every network, and knows
+neither checksum nor window of the weights; of what is here it would replace the two transfers.
 """
 
 import json
@@ -49,7 +51,7 @@ def save_pretrained(
     """Write a network as a folder that `from_pretrained` reads and the Hub shows.
 
     Args: source: a network of this package, or what `--weights` takes: a checkpoint, the name of a
-        network that comes trained, or an experiment's folder, whose options and scores the card
+        pretrained network, or an experiment's folder, whose options and scores the card
         then tells. folder: where to write; files of the same names are replaced. name: what the
         card calls it, `USER/NAME` on the Hub; left out, the folder's name. license: of the weights,
         as the Hub abbreviates it, e.g. `apache-2.0`.
@@ -90,7 +92,6 @@ def from_pretrained(source: str | Path, *, revision: str | None = None) -> nn.Mo
     Raises: CheckpointError: there is no such folder or repository, or it holds no network of this
         package. RunError: the Hub is asked for and huggingface_hub is not installed.
     """
-    constyle_arch.register()
     folder = Path(source)
     if not folder.is_dir():
         folder = _downloaded(str(source), revision)

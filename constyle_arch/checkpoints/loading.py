@@ -21,7 +21,7 @@ from constyle_arch.checkpoints.reading import (
 from constyle_arch.checkpoints.trained import located
 from constyle_arch.checkpoints.warm_start import is_warm_start, warm_start
 from constyle_arch.errors import CheckpointError, UnknownNetworkError, listed
-from constyle_arch.registry import ARCH_REGISTRY
+from constyle_arch.registry import ARCH_REGISTRY, is_architecture
 
 Window = int | Literal["auto"] | None
 """Of local statistics, in pixels; 0: the whole image; `auto`: one and a half of the crops that the
@@ -36,9 +36,9 @@ def load_network(
     tlc: Window = None,
     **options: Any,
 ) -> nn.Module:
-    """The network a checkpoint holds, or one that comes trained: `load_network("denoise")`.
+    """The network a checkpoint holds, or a pretrained one: `load_network("denoise")`.
 
-    Args: path: the name of a trained network (`denoise`, `derain`, `dehaze`); an experiment's
+    Args: path: the name of a pretrained network (`denoise`, `derain`, `dehaze`); an experiment's
         folder, for its best network or else its last; or a `.pth` or `.safetensors` file: this
         package's, BasicSR's, or a published one (IRConStyle, Restormer, NAFNet; MAXIM, also as
         `.npz`). type: the architecture's name; left out, it and its options are worked out from the
@@ -126,7 +126,7 @@ def network_of(
         UnknownNetworkError: nothing tells.
         CheckpointError: there is no such architecture, or tensors of one are missing.
     """
-    if type is not None and type not in ARCH_REGISTRY:
+    if type is not None and not is_architecture(type):
         known = sorted(name for name, _ in ARCH_REGISTRY)
         raise CheckpointError(
             f"There is no architecture {type!r}; there are {listed(known, None)}."
@@ -136,7 +136,7 @@ def network_of(
     except UnknownNetworkError as error:
         options = network_options(path)
         detected = options.pop("type", "")
-        if type is None and detected not in ARCH_REGISTRY:
+        if type is None and not is_architecture(detected):
             advice = (
                 f" Its experiment's is {detected}; name the file that has it by --plugin."
                 if detected

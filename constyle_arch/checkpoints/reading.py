@@ -139,7 +139,7 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
     """The content of a checkpoint file: its sections, or its weights where it holds nothing else.
 
     Args:
-        path: of the file, or the name of a trained network (`constyle_arch.checkpoints.trained`).
+        path: of the file, or the name of a pretrained network (`checkpoints.trained`).
 
     Checksums are verified where a file has them: those of torch's zip archives, and `digest_of` in
     a .safetensors. Files of torch before 1.6, and a .safetensors of another program, have none.

@@ -18,7 +18,7 @@ def add_weights_argument(
     parser.add_argument(
         name,
         metavar="W",
-        help="a network that comes trained (`basicsr info` lists them), a checkpoint of any "
+        help="a pretrained network (`basicsr info` lists them), a checkpoint of any "
         "origin, or an experiment's folder (its best network, or else its newest)",
         **options,
     )
@@ -132,7 +132,8 @@ def load_chosen_network(parsed: argparse.Namespace) -> tuple[Any, Path, str]:
     from constyle_arch.checkpoints.loading import read_network
     from constyle_arch.training.runner import prepare_basicsr
 
-    prepare_basicsr(parsed.plugin)
+    if parsed.plugin:  # which may need all of BasicSR
+        prepare_basicsr(parsed.plugin)
     network, section = read_network(
         weights, parsed.type, key=parsed.key, tlc=window_asked_for(parsed), **options
     )

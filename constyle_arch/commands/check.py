@@ -24,7 +24,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> None:
     """Check the options and print what the run would do."""
-    read_option_file(parsed.opt)  # its faults are reported before torch is imported
+    read_option_file(parsed.opt)  # its errors are reported before torch is imported
     from constyle_arch.training.runner import prepare_basicsr
 
     prepare_basicsr(parsed.plugin)

@@ -1,6 +1,7 @@
-"""Write an option file of the authors' programs (IRConStyle's, Restormer's, NAFNet's) as one of
-this package. Comments say which option was which there; what has no equivalent is listed, with the
-reason. BasicSR's own files need no conversion.
+"""Convert an option file of the authors' programs (IRConStyle's, Restormer's, NAFNet's) to one of
+this package. Comments name the original options; those without an equivalent are listed, with the
+reason. "By analogy" marks options whose meaning is inferred from their names. BasicSR's own files
+need no conversion.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Describe a checkpoint, a training state, an experiment's network or an option file: architecture,
 hyperparameters, parameters, computations, training iteration, keys. Without a path, list the
-trained networks.
+pretrained networks.
 """
 
 import argparse
@@ -27,8 +27,8 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         "path",
         nargs="?",
         metavar="FILE",
-        help="a trained network, weights, options, or an experiment's folder (default: list "
-        "trained networks)",
+        help="a pretrained network, weights, options, or an experiment's folder (default: list "
+        "pretrained networks)",
     )
     add_number(parser, "--size", "count computations for N×N pixels", default=256, least=1)
     parser.add_argument("--names", action="store_true", help="list each tensor")
@@ -49,5 +49,6 @@ def run(parsed: argparse.Namespace) -> None:
     from constyle_arch.reporting.describing import describe
     from constyle_arch.training.runner import prepare_basicsr
 
-    prepare_basicsr(parsed.plugin)
+    if parsed.plugin:
+        prepare_basicsr(parsed.plugin)
     print(describe(path, parsed.size, parsed.key, parsed.names, parsed.type, options), end="")

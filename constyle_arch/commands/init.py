@@ -54,14 +54,16 @@ def run(parsed: argparse.Namespace) -> None:
     check_option_target(file, parsed.overwrite)
 
     from constyle_arch.files import save_bytes_atomically
-    from constyle_arch.training.fitting import fit
     from constyle_arch.training.own_data import look_at
-    from constyle_arch.training.runner import prepare_basicsr
 
-    prepare_basicsr()
     data = look_at(parsed.gt, parsed.lq, parsed.lq_name, parsed.gt_name)
     images = "pairs" if data.lq else "clean images"
     print(f"{data.pairs} {images}; timing some steps on this machine …", flush=True)
+
+    from constyle_arch.training.fitting import fit
+    from constyle_arch.training.runner import prepare_basicsr
+
+    prepare_basicsr()
     settings, timing = fit(
         re.sub(r"[^\w.-]", "_", file.stem),
         parsed.task,
@@ -72,7 +74,7 @@ def run(parsed: argparse.Namespace) -> None:
     )
     save_bytes_atomically(option_file(settings).encode(), file)
     held_out = data.clean // settings.hold_out
-    start = f", which starts from the trained network {settings.start}" if settings.start else ""
+    start = f", which starts from the pretrained network {settings.start}" if settings.start else ""
     print(f"""\
 Wrote {file}:
   data        {data.clean - held_out} clean images train, {held_out} are held out to validate

@@ -38,11 +38,8 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 def run(parsed: argparse.Namespace) -> None:
     """Read the logs, draw them and write the picture."""
     from constyle_arch.reporting import require_matplotlib
-
-    require_matplotlib()
-    from constyle_arch.reporting.figures import check_format, save_figure
+    from constyle_arch.reporting.figure_files import check_format
     from constyle_arch.reporting.naming import distinct_names
-    from constyle_arch.reporting.training_curves import draw
     from constyle_arch.reporting.training_log import read_training_log
 
     paths = {path.expanduser().resolve(): path.expanduser() for path in parsed.experiments}
@@ -51,5 +48,10 @@ def run(parsed: argparse.Namespace) -> None:
     output = parsed.output.expanduser() if parsed.output else Path(f"{name}.png")
     check_format(output)
     logs = [read_training_log(path) for path in paths.values()]
+
+    require_matplotlib()  # slow to import
+    from constyle_arch.reporting.figures import save_figure
+    from constyle_arch.reporting.training_curves import draw
+
     save_figure(draw(dict(zip(distinct_names(runs), logs, strict=True))), output)
     print(f"Wrote {output}.")

@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from constyle_arch.checkpoints.trained import checkpoint_file
 from constyle_arch.commands.arguments import (
     add_device_argument,
     add_name_arguments,
@@ -125,6 +126,8 @@ def run(parsed: argparse.Namespace) -> int:
         )
     others = other_files(parsed.input, parsed.output)
     truths = find_truths(jobs, parsed.gt, parsed.lq_name, parsed.gt_name) if parsed.gt else None
+
+    checkpoint_file(parsed.weights)  # is it there? asked before torch is imported
 
     import torch
     from tqdm import tqdm

@@ -77,7 +77,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 def run(parsed: argparse.Namespace) -> None:
     """Run BasicSR's test pipeline."""
     _check_flags(parsed)
-    if parsed.opt:  # its faults are reported before torch is imported
+    if parsed.opt:  # its errors are reported before torch is imported
         read_option_file(parsed.opt)
     else:
         checkpoint_file(parsed.weights)

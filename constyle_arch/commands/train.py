@@ -38,7 +38,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> None:
     """Run BasicSR's training pipeline."""
-    read_option_file(parsed.opt)  # its faults are reported before torch is imported
+    read_option_file(parsed.opt)  # its errors are reported before torch is imported
     from constyle_arch.training.runner import run_pipeline
 
     run_pipeline("train", parsed.arguments, parsed.plugin)

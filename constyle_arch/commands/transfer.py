@@ -1,7 +1,6 @@
-"""Give a clean photograph the degradation of another one, as figure 1 of the paper does with a
-style.
+"""Apply the degradation of one photograph to a clean one, as in figure 1 of the paper.
 
-A network restores the degraded photograph; what it takes away is the degradation. Its change of
+A network restores the degraded photograph; what it removes is the degradation. Its change of
 contrast and colour is applied to the clean photograph, and a new texture with the spectrum and the
 values of the rest is added.
 """

@@ -12,7 +12,7 @@ import tempfile
 import threading
 from typing import Any
 
-from constyle_arch.checkpoints.trained import TRAINED
+from constyle_arch.checkpoints.trained import TRAINED, checkpoint_file
 from constyle_arch.commands.arguments import add_device_argument, device_named
 from constyle_arch.errors import RunError
 from constyle_arch.options.flags import add_number
@@ -56,6 +56,8 @@ def run(parsed: argparse.Namespace) -> None:
 
 
 def _page(parsed: argparse.Namespace, folder: str) -> Any:
+    if parsed.weights:
+        checkpoint_file(parsed.weights)  # before gradio and torch are imported
     os.environ["GRADIO_TEMP_DIR"] = folder  # read when a page is built
     try:
         import gradio  # noqa: F401
@@ -64,13 +66,11 @@ def _page(parsed: argparse.Namespace, folder: str) -> Any:
             '`basicsr web` needs gradio; install it: pip install "constyle-arch[web]"'
         ) from error
 
-    import constyle_arch
     from constyle_arch.allocator import keep_freed_memory
     from constyle_arch.checkpoints.loading import load_network
     from constyle_arch.checkpoints.trained import located
     from constyle_arch.inference.page import Workplace, build_page
 
-    constyle_arch.register()
     keep_freed_memory()
     networks = {f"{name}: {what}": name for name, what in TRAINED.items()}
     if parsed.weights and parsed.weights not in TRAINED:

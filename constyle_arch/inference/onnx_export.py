@@ -203,7 +203,7 @@ def _description(network: nn.Module, tile: int | None) -> dict[str, str]:
     """The metadata of the file."""
     try:
         options = detect_network(network.state_dict())[1]
-    except CheckpointError:  # an operator of one's own
+    except CheckpointError:  # a user's operator
         options = {}
     shape = "(batch, 3, height, width), of any size" if tile is None else f"(1, 3, {tile}, {tile})"
     description = {

@@ -100,7 +100,7 @@ class Workplace:
     ) -> Result:
         """Restore a photograph as `basicsr restore` does.
 
-        Args: photograph: its file. weights: the name of a network that comes trained, or a
+        Args: photograph: its file. weights: the name of a pretrained network, or a
             checkpoint. folder: where the restored photograph is written, as `NAME_restored`.
             strength: from 0, the photograph as it is, to 1, as the network restores it. tile: side
             of the tiles, in pixels; None as memory needs. tlc: the window of local statistics, in

@@ -1,7 +1,8 @@
 """Conversion of option files of the authors' programs: IRConStyle's, Restormer's, NAFNet's.
 
 A rule says what becomes of a key; what no rule and no description in `schema` knows is left out,
-and named.
+and named. Keys marked `BY_ANALOGY` stood in no description of IRConStyle's program that was at
+hand; they are called as `right_blk_num`, which did, or as MoCo's arguments.
 """
 
 import inspect
@@ -48,13 +49,16 @@ class Rule:
     value: Callable[[Any], Any] = lambda value: value
 
 
+BY_ANALOGY = " (by analogy: compare with the program)"
+"""Said of keys whose meaning is inferred from their names."""
+
 GUIDED = {
-    "left_blk_num": Rule("left_blk_num", ("num_blocks_down",)),
-    "bottom_blk_num": Rule("bottom_blk_num", ("num_blocks_bottleneck",)),
+    "left_blk_num": Rule(f"left_blk_num{BY_ANALOGY}", ("num_blocks_down",)),
+    "bottom_blk_num": Rule(f"bottom_blk_num{BY_ANALOGY}", ("num_blocks_bottleneck",)),
     "right_blk_num": Rule(
         "right_blk_num, which begins at full resolution", ("num_blocks_up",), lambda up: up[::-1]
     ),
-    "base_channel": Rule("base_channel", ("dim",)),
+    "base_channel": Rule(f"base_channel{BY_ANALOGY}", ("dim",)),
     "Train": Rule("the network is the same in training and in a test"),
 }
 """Of networks that ConStyle guides."""
@@ -63,8 +67,8 @@ RULES: dict[str, dict[str, Rule]] = {
     "network_g": {
         "LayerNorm_type": Rule("LayerNorm_type", ("layer_norm_type",)),
         "K": Rule("K", ("train", "contrast", "queue_size")),
-        "m": Rule("m", ("train", "contrast", "momentum")),
-        "T": Rule("T", ("train", "contrastive_opt", "temperature")),
+        "m": Rule(f"m{BY_ANALOGY}", ("train", "contrast", "momentum")),
+        "T": Rule(f"T{BY_ANALOGY}", ("train", "contrastive_opt", "temperature")),
     },
     "datasets": {
         "mean": Rule("images stay in [0, 1]"),
@@ -329,7 +333,7 @@ def _leave_out(made: Conversion, model: type[Section], section: Options, where: 
         if described is None and not named and not loss:
             section.pop(key)
             made.left_out[".".join((*where, str(key)))] = (
-                "no option here; docs/options.md has those there are"
+                "no option here; docs/reference/keys.md lists the options"
             )
         elif (
             described

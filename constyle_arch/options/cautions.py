@@ -6,6 +6,7 @@ from typing import Any
 
 from constyle_arch.data.image_stores import as_list
 from constyle_arch.data.workers import available_cores
+from constyle_arch.metrics.perceptual import backbone_to_download
 from constyle_arch.options.schema import Train
 from constyle_arch.training.step_costs import Disk, Step
 
@@ -31,6 +32,12 @@ def cautions(
         gpus: of this machine.
     """
     yield from _same_places(options)
+    for name, metric_opt in ((options.get("val") or {}).get("metrics") or {}).items():
+        if weights := backbone_to_download(metric_opt):
+            yield (
+                f"val.metrics.{name}: the run begins with the download of {weights.url}, "
+                f"{weights.meta['_file_size']:.0f} MiB."
+            )
     if not options["is_train"]:
         return
     train = Train.read(options["train"])

@@ -5,6 +5,8 @@ from typing import Any
 
 from basicsr.utils.registry import MODEL_REGISTRY, Registry
 
+from constyle_arch.errors import UserError
+
 Options = dict[str, Any]
 Problems = Iterator[str]
 
@@ -25,7 +27,8 @@ def tried(make: Callable[[], object], where: str) -> Problems:
     except (
         Exception
     ) as error:  # what an option makes a constructor of any project raise is its answer
-        yield f"{where}: {error if isinstance(error, TypeError | ValueError) else repr(error)}"
+        plain = isinstance(error, TypeError | ValueError | UserError)
+        yield f"{where}: {error if plain else repr(error)}"
 
 
 def model_of(options: Options) -> object:

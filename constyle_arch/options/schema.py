@@ -1,7 +1,7 @@
 """The options of a run: a class for each section of its file, a field for each key.
 
 A field states its type, bounds and default, and the text below it describes it. The check of a file
-(`structure`), the tables of docs/options.md, the JSON schema for editors (`json_schema`) and what
+(`structure`), docs/reference/keys.md, the JSON schema for editors (`json_schema`) and what
 may change when a run resumes (`training.resuming`) all follow from these.
 """
 
@@ -217,7 +217,7 @@ class Paths(Section):
     """`path`: weights and states to start from."""
 
     pretrain_network_g: Text | None = None
-    """Weights to start from: a file of any origin, an experiment or a trained network's name."""
+    """Weights to start from: a file of any origin, an experiment or a pretrained network's name."""
     pretrain_constyle: Text | None = None
     """Weights to take ConStyle from: a prompter's or a guided network's."""
     param_key_g: Text | None = None
@@ -234,7 +234,7 @@ class TestPaths(Paths):
     """`path` of a test."""
 
     pretrain_network_g: Text
-    """The weights to test: a file, or the name of a network that comes trained."""
+    """The weights to test: a file, or the name of a pretrained network."""
 
 
 class RunPaths(Paths):

@@ -34,6 +34,7 @@ from constyle_arch.data.preparation.catalogue import how_to_get
 from constyle_arch.errors import CheckpointError, DataError, OptionsError
 from constyle_arch.images import size_of
 from constyle_arch.losses.options import RESTORATION, by_log_name, log_name, loss_options, taken_by
+from constyle_arch.metrics.perceptual import backbone_to_download
 from constyle_arch.models.constyle_model import encoder_weights
 from constyle_arch.models.optimization import find_optimizer, find_scheduler
 from constyle_arch.models.prompter_model import PrompterModel
@@ -146,6 +147,8 @@ def _check_metrics(options: Options, height: int, width: int) -> Problems:
 
 
 def _score_once(image: NDArray[np.uint8], metric_opt: Options) -> None:
+    if backbone_to_download(metric_opt):  # which is for the run to do
+        return
     images, reason = {"img": image, "img2": image ^ 1}, ""
     try:
         with warnings.catch_warnings():

@@ -20,7 +20,7 @@ from constyle_arch.checkpoints.reading import (
 )
 from constyle_arch.errors import OptionsError, UnknownNetworkError, UserError
 from constyle_arch.options.reading import Options, read_option_file
-from constyle_arch.registry import ARCH_REGISTRY
+from constyle_arch.registry import ARCH_REGISTRY, is_architecture
 from constyle_arch.reporting import SIDE
 from constyle_arch.reporting.complexity import count_gmacs, count_parameters
 from constyle_arch.training.metrics_history import FILE, MetricsHistory
@@ -142,7 +142,7 @@ def _of_checkpoint(
 
 def _built(name: str, hyperparameters: Options) -> nn.Module:
     """The shapes of a network, on the meta device."""
-    if name not in ARCH_REGISTRY:
+    if not is_architecture(name):
         raise OptionsError(f"There is no architecture {name!r}; import it with --plugin FILE.py.")
     try:
         with torch.device("meta"):

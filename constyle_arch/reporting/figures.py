@@ -8,20 +8,14 @@ from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from constyle_arch.errors import UserError
 from constyle_arch.files import save_bytes_atomically
-
-FORMATS = (".png", ".svg")
+from constyle_arch.reporting.figure_files import MARK, check_format
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Of Okabe and Ito, which people of any colour vision tell apart; their yellow is too pale for
 lines."""
 
 GRAY = "#777777"
-
-MARK = "constyle-arch"
-"""Stands in the metadata of each figure, which says that a file may be drawn again."""
-MARKED_BYTES = 8192
 
 DOTS_PER_INCH = 130
 
@@ -31,29 +25,6 @@ def colors_of(count: int) -> list[Any]:
     if count <= len(COLORS):
         return list(COLORS[:count])
     return [colormaps["viridis"](position / count) for position in range(count)]
-
-
-def check_format(path: Path) -> None:
-    """Check that a picture can be written under this name.
-
-    Raises: UserError: it cannot, by its suffix, the folder is not there, or a file that is no
-        figure of this package is.
-    """
-    if path.suffix.lower() not in FORMATS:
-        raise UserError(f"-o is {path}; a picture's name must end in {' or '.join(FORMATS)}.")
-    if not path.absolute().parent.is_dir():
-        raise UserError(f"-o is {path}; the folder {path.parent} does not exist, create it first.")
-    if path.exists() and not _is_figure(path):
-        raise UserError(
-            f"-o is {path}, which is there and was not drawn by this command; choose another name."
-        )
-
-
-def _is_figure(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return MARK.encode() in file.read(MARKED_BYTES)
 
 
 def empty_figure(width: float, height: float) -> Figure:

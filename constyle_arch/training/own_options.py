@@ -9,7 +9,7 @@ if TYPE_CHECKING:  # the command's parser reads this module, and need not wait f
     from constyle_arch.training.own_data import OwnData
 
 VALIDATIONS = 10
-"""Of a training, where nothing is said."""
+"""Of a training, by default."""
 
 TASKS = ("denoise", "derain", "dehaze", "deblur")
 
@@ -61,7 +61,7 @@ SIZES = {
         batch=16,
     ),
 }
-"""`small` is the network of those that come trained; `base` is the paper's ConStyle-NAFNet with its
+"""`small` is the pretrained networks'; `base` is the paper's ConStyle-NAFNet with its
 recipe's batch."""
 
 
@@ -80,7 +80,7 @@ class Settings:
         iterations: of the training.
         validations: how often it is validated.
         workers: processes that read images.
-        start: the trained network that it starts from; empty for none.
+        start: the pretrained network that it starts from; empty for none.
         amp: whether it computes in bfloat16.
     """
 
@@ -110,14 +110,14 @@ def option_file(settings: Settings) -> str:
     most = 16 if settings.size == "base" else 12
     queue = 2 ** min(max(round(math.log2(32 * data.pairs)), 9), most)
     ratio = max(math.ceil(200 * settings.batch / data.pairs), 1)
-    start = f"{settings.start}  # a trained network; ~: random weights" if settings.start else "~"
+    start = f"{settings.start}  # pretrained; ~ starts from scratch" if settings.start else "~"
     return f"""\
 # {settings.task} on your own photographs, written by `basicsr init`. Every option can be changed.
 #   basicsr check -opt FILE                             describes the run
 #   basicsr train -opt FILE                             trains; --auto_resume resumes
 #   basicsr test --weights experiments/{settings.name}    scores the held-out photographs
 #   basicsr restore --weights experiments/{settings.name} -i PHOTOS -o restored
-# docs/options.md explains each option.
+# docs/reference/keys.md explains each option.
 
 name: {json.dumps(settings.name, ensure_ascii=False)}  # the folder in experiments/
 model_type: ConStyleModel
@@ -166,7 +166,7 @@ train:
     type: L1Loss
     loss_weight: 1
     reduction: mean
-  contrastive_opt:  # ConStyle's three losses, weighted as for the trained networks
+  contrastive_opt:  # ConStyle's three losses, weighted as for the pretrained networks
     type: InfoNCELoss
     temperature: 0.07
     loss_weight: 0.01

@@ -1,7 +1,7 @@
-"""Networks that come trained: their weights, a model card each, and how they are found by name.
+"""Pretrained networks: their weights, a model card each, and how they are found by name.
 
-A name stands wherever a checkpoint's path may: `basicsr restore --weights denoise`,
-`load_network("denoise")`, `path.pretrain_network_g: denoise`. A file of one's own that is called so
+A name may replace a checkpoint's path anywhere: `basicsr restore --weights denoise`,
+`load_network("denoise")`, `path.pretrain_network_g: denoise`. A file of yours that is called so
 is named by a path, `./denoise`.
 """
 
@@ -27,7 +27,7 @@ CHECKSUMS = FOLDER / "SHA256SUMS"
 def located(path: str | Path) -> Path:
     """The file that is meant, everywhere that a checkpoint is named.
 
-    Args: path: the name of a trained network; a file, which may not be there; or an experiment's
+    Args: path: the name of a pretrained network; a file, which may not be there; or an experiment's
         folder, which stands for its best network, or its last where none was validated.
 
     Returns: A path that means the same file when it is located again: `./denoise` does not become
@@ -46,7 +46,7 @@ def located(path: str | Path) -> Path:
     digest = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
     if f"{digest}  {file.name}" not in CHECKSUMS.read_text(encoding="ascii").splitlines():
         raise CheckpointError(
-            f"The trained network {name}, {file}, is missing or damaged; install the package again."
+            f"The pretrained network {name}, {file}, is missing or damaged; reinstall the package."
         )
     return file
 
@@ -60,13 +60,13 @@ def checkpoint_file(path: str | Path) -> Path:
     file = located(path)
     if not file.is_file():
         raise CheckpointError(
-            f"The checkpoint {file} does not exist. The networks that come trained are called "
+            f"The checkpoint {file} does not exist. The pretrained networks are called "
             f"{listed(list(TRAINED))}."
         )
     return file
 
 
 def overview() -> str:
-    """The trained networks, a line each."""
+    """The pretrained networks, a line each."""
     width = max(map(len, TRAINED))
     return "".join(f"{name:<{width}}  {what}\n" for name, what in TRAINED.items())

@@ -1,4 +1,4 @@
-"""Preparing the data sets of the catalogue, and folders of one's own."""
+"""Preparing the data sets of the catalogue, and users' folders."""
 
 from dataclasses import replace
 from pathlib import Path

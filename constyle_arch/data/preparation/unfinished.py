@@ -81,7 +81,7 @@ class UnfinishedFolder:
         self._pending: list[tuple[Record, Mapping[str, list[Entry]]]] = []
         self._pending_bytes = 0
         self._committed_at = time.monotonic()
-        self._begin_anew_unless_of(json.dumps(plan))
+        self._restart_unless_of(json.dumps(plan))
         self.records = self._read_journal()
 
     def close(self) -> None:
@@ -152,7 +152,7 @@ class UnfinishedFolder:
                 "folder."
             )
 
-    def _begin_anew_unless_of(self, plan: str) -> None:
+    def _restart_unless_of(self, plan: str) -> None:
         written = self.folder / PLAN
         if written.is_file():
             if written.read_text(encoding="utf-8") == plan:
