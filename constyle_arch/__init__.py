@@ -1,5 +1,4 @@
-"""IRConStyle (arXiv 2402.15784) for BasicSR: networks, contrastive training and the `basicsr`
-command.
+"""IRConStyle (arXiv 2402.15784) for BasicSR: networks, contrastive training, one command.
 
 Importing this package is cheap and makes `import basicsr` work on today's PyTorch.
 `constyle_arch.register()` registers what the package adds with BasicSR. Restoring does without
@@ -36,8 +35,7 @@ if not TYPE_CHECKING:
 
 
 def register() -> None:
-    """Register every architecture, data set, loss and model of this package with BasicSR, and
-    repair BasicSR.
+    """Register the package's architectures, data sets, losses and models, and repair BasicSR.
 
     After that BasicSR's own `train_pipeline` trains them, from your own script, too. Where
     BasicSR is not installed, the architectures alone are registered, which is what restoring needs.

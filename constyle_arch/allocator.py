@@ -13,9 +13,7 @@ M_MMAP_MAX_BY_DEFAULT, TRIM_THRESHOLD_BY_DEFAULT = 65536, 128 * 2**10
 
 
 def give_freed_memory_back() -> None:
-    """Give back what `keep_freed_memory` had the process keep, and keep no more: memory has run
-    out.
-    """
+    """Undo `keep_freed_memory`, and give back what is free: memory has run out."""
     if platform.libc_ver()[0] == "glibc":
         library = ctypes.CDLL(None)
         library.mallopt(M_MMAP_MAX, M_MMAP_MAX_BY_DEFAULT)
@@ -24,8 +22,7 @@ def give_freed_memory_back() -> None:
 
 
 def keep_freed_memory() -> bool:
-    """Have the process keep the memory that it frees, for its next tensors; whether that was
-    possible.
+    """Have the process keep memory that it frees for its next tensors; whether that is possible.
 
     By default glibc gives large blocks back to the system at once. The system hands out empty pages
     for the next

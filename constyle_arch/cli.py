@@ -72,7 +72,15 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
-        command.add_to(commands)
+        name = command.__name__.rpartition(".")[2].replace("_", "-")
+        added = commands.add_parser(
+            name,
+            help=command.HELP,
+            description=command.__doc__,
+            epilog=f"examples:\n{command.EXAMPLES}",
+        )
+        added.set_defaults(run=command.run)
+        command.add_to(added)
     return parser
 
 
@@ -100,9 +108,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(arguments: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    parsed = build_parser().parse_args(arguments)
-    parsed.arguments = arguments[1:]  # as they were given, for BasicSR
+    parsed = argparse.Namespace()
     try:
+        build_parser().parse_args(arguments, parsed)
+        parsed.arguments = arguments[1:]  # as they were given, for BasicSR
         return _run(parsed)
     except KeyboardInterrupt:
         advice = getattr(parsed, "when_interrupted", "")
@@ -128,9 +137,7 @@ def _main(arguments: Sequence[str] | None) -> int:
 
 
 def _run(parsed: argparse.Namespace) -> int:
-    """Run a command; where it needs what only trainings need, and that is not installed, say what
-    installs it.
-    """
+    """Run a command; name the installation of what it needs and does not find."""
     try:
         return parsed.run(parsed) or 0
     except ModuleNotFoundError as error:

@@ -13,8 +13,7 @@ SUFFIX = ".unfinished"
 
 
 def save_atomically(content: object, path: Path) -> None:
-    """Write `content` with `torch.save`; the file appears under its name once it is complete and on
-    disk.
+    """Write with `torch.save`; the file appears once it is complete and on disk.
 
     Processes that write one file at a time do not mix: the last one's is left.
 

@@ -1,6 +1,4 @@
-"""Images as arrays: the forms in which they are handed around, and how a file's content becomes
-one.
-"""
+"""Images as arrays: their forms, and how a file's content becomes one."""
 
 import io
 import re
@@ -66,8 +64,7 @@ def decode_with_alpha(content: bytes, source: object) -> NDArray[np.uint8] | NDA
 
 @contextmanager
 def opened(content: bytes) -> Iterator[PIL.Image.Image]:
-    """A file's content as Pillow opens it: its header is read and nothing decoded, so any size will
-    do.
+    """An image of any size as Pillow opens it: its header is read and nothing decoded.
 
     Raises:
         Exception: one of a dozen types, where the content is no image.
@@ -98,15 +95,12 @@ def check_size(size: tuple[int, int], source: object, most: float, advice: str) 
     if width * height > most:
         raise DataError(
             f"{source} is {width}×{height} pixels, and images of more than {most / 1e6:g} million "
-            "are not read; "
-            f"{advice}."
+            f"are not read; {advice}."
         )
 
 
 def size_in_header(content: bytes) -> tuple[int, int] | None:
-    """Width and height in pixels, of a file's content; None where neither Pillow nor tifffile knows
-    the header.
-    """
+    """Width and height in pixels; None where neither Pillow nor tifffile knows the header."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of odd metadata
         try:
@@ -149,9 +143,7 @@ AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 
 def _is_cut_off(content: bytes) -> bool:
-    """Whether a JPEG ends before its end marker: OpenCV would fill what is missing with gray and
-    only warn.
-    """
+    """Whether a JPEG lacks its end: OpenCV would fill the rest with gray and only warn."""
     if not content.startswith(JPEG_START):
         return False
     position = len(JPEG_START)
@@ -181,9 +173,7 @@ def in_unit_range(images: "Tensor") -> "Tensor":
 
 
 def to_gray(images: "Tensor") -> "Tensor":
-    """Images (N, 3, H, W), RGB, or (N, 1, H, W), as (N, 1, H, W): their luma, by ITU-R BT.601 as
-    OpenCV has it.
-    """
+    """Luma (N, 1, H, W) of RGB or gray images (N, 3 or 1, H, W), by ITU-R BT.601 as in OpenCV."""
     if images.shape[-3] == 1:
         return images
     red, green, blue = images.unbind(-3)

@@ -1,5 +1,4 @@
-"""The registry of architectures: BasicSR's, or where BasicSR is not installed, one that is used
-alike.
+"""The registry of architectures: BasicSR's, or a substitute where BasicSR is not installed.
 
 Restoring needs no more of BasicSR than this. Data sets, losses and models are registered with
 BasicSR itself.

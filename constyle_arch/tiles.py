@@ -1,6 +1,4 @@
-"""Cutting an axis of an image into overlapping tiles, and how much each of them counts at every
-pixel.
-"""
+"""Overlapping tiles of an axis, and their weights at each pixel."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,9 +11,8 @@ LARGE_ENOUGH = 384
 
 COST = (
     f"tiles below {LARGE_ENOUGH} pixels can cost quality, as networks take means over a tile "
-    "instead of the image: a "
-    "trained dehazing network lost 0.3 dB in tiles of 256 pixels, 2.2 in tiles of 128 and 2.5 in "
-    "tiles of 64"
+    "instead of the image: a trained dehazing network lost 0.3 dB in tiles of 256 pixels, 2.2 in "
+    "tiles of 128 and 2.5 in tiles of 64"
 )
 """The warning about smaller tiles; docs/performance.md has the measurements."""
 
@@ -35,8 +32,7 @@ class Tile:
 
 
 def tiles_of(length: int, tile: int, overlap: int, multiple: int) -> list[Tile]:
-    """Tiles of equal length that cover an axis, evenly spread; at each pixel their weights add up
-    to 1.
+    """Tiles of equal length that cover an axis evenly; at each pixel their weights sum to 1.
 
     Args: length: of the axis, in pixels, a multiple of `multiple`. tile: the length of a tile,
         rounded up to a multiple of `multiple`; a shorter axis is one tile. overlap: of neighbouring
@@ -69,9 +65,7 @@ def tiles_of(length: int, tile: int, overlap: int, multiple: int) -> list[Tile]:
 
 
 def largest_overlap(tile: int, multiple: int) -> int:
-    """How many pixels neighbouring tiles can share at most, of tiles rounded up to a multiple of
-    `multiple`.
-    """
+    """How many pixels tiles, rounded up to a multiple of `multiple`, can overlap by at most."""
     return -(-tile // multiple) * multiple - multiple
 
 
@@ -81,8 +75,7 @@ def multiple_of(network: nn.Module) -> int:
 
 
 def cells_of(length: int, cell: int, margin: int) -> Iterator[tuple[slice, slice]]:
-    """Cells that cover an axis without overlap: for each the pixels to read, and which of them are
-    the cell's own.
+    """Cells that cover an axis without overlap: the pixels to read, and which of them are its own.
 
     Args:
         length: of the axis.

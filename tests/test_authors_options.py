@@ -287,6 +287,6 @@ def test_files_that_cannot_be_converted_are_one_clear_error(tmp_path, capsys, te
         convert(authors | {"train": 3})
     file = write_options(tmp_path / "authors.yml", authors)
     assert cli.main(["convert-options", str(file), str(file)]) == 2
-    assert "is there already; choose another name or add --overwrite" in capsys.readouterr().err
+    assert "already exists; choose another name or add --overwrite" in capsys.readouterr().err
     assert cli.main(["convert-options", str(file), str(tmp_path / "mine.txt")]) == 2
     assert "the name must end in .yml" in capsys.readouterr().err

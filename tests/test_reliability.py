@@ -94,10 +94,10 @@ def test_seed_of_the_command_line_decides(tmp_path, ten_pairs):
 def test_flags_of_old_launchers_are_understood(tmp_path):
     import argparse
 
-    from constyle_arch.options.reading import add_run_arguments
+    from constyle_arch.options.flags import add_training_arguments
 
     parser = argparse.ArgumentParser()
-    add_run_arguments(parser)
+    add_training_arguments(parser)
     for flag in ("--local-rank", "--local_rank"):
         assert (
             parser.parse_args(["-opt", "x.yml", f"{flag}=3", "--launcher", "pytorch"]).local_rank

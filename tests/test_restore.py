@@ -301,7 +301,7 @@ def test_killed_in_the_middle_a_second_run_completes_the_folder(tmp_path, weight
     [
         (["--strength", "1.5"], r"--strength is 1\.5; it must lie in \[0, 1\]"),
         (["--strength", "nan"], "--strength is nan"),
-        (["--tile", "0"], "--tile is 0; it must be at least 1 pixel"),
+        (["--tile", "0"], "--tile is 0; it must be at least 1"),
         (
             ["--tile", "64", "--tile-overlap", "60"],
             r"--tile-overlap is 60 with --tile 64; it must lie in \[0, 56\]",
@@ -313,8 +313,8 @@ def test_killed_in_the_middle_a_second_run_completes_the_folder(tmp_path, weight
         (["--suffix", "/../x"], "must not hold a slash"),
         (["--quality", "0"], r"--quality is 0; it must lie in \[1, 100\]"),
         (["--quality", "90"], "--quality is of JPEG and WebP files, and none would be written"),
-        (["--max-megapixels", "0"], "--max-megapixels is 0; it must be a number above 0"),
-        (["--tile-overlap", "-1"], "--tile-overlap is -1; it must be 0 or more"),
+        (["--max-megapixels", "0"], "--max-megapixels is 0; it must be above 0"),
+        (["--tile-overlap", "-1"], "--tile-overlap is -1; it must be at least 0"),
         (["--gt", ""], "--gt is empty"),
     ],
 )

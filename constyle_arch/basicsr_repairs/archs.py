@@ -7,9 +7,7 @@ from torch import nn
 
 
 def build_srresnet_at_scale_one() -> None:
-    """`MSRResNet` with `upscale: 1`, which its forward pass allows, fails on a layer that it does
-    not have then.
-    """
+    """`MSRResNet` with `upscale: 1` fails in its forward pass on a layer that it does not have."""
     MSRResNet.__getattr__ = attribute_of_srresnet
 
 

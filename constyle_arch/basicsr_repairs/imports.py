@@ -13,9 +13,7 @@ REGISTRIES = "basicsr.utils.registry"
 
 
 def repair_before_import() -> None:
-    """Arrange for the repairs below to run right before the first `import basicsr`, whoever makes
-    it.
-    """
+    """Have the repairs below run right before the first `import basicsr`, whoever makes it."""
     if "basicsr" not in sys.modules and not any(
         isinstance(finder, _BeforeBasicSR) for finder in sys.meta_path
     ):
@@ -23,8 +21,7 @@ def repair_before_import() -> None:
 
 
 def declare_torchvision_operators() -> None:
-    """Let a torchvision whose compiled operators do not fit the installed torch import all the
-    same.
+    """Import torchvision even where its compiled operators do not fit the installed torch.
 
     Such a pair (a CUDA torchvision beside a CPU torch, say) fails with "operator torchvision::nms
     does not exist". BasicSR's image path calls none of these operators, so declaring their schemas
@@ -48,9 +45,7 @@ def declare_torchvision_operators() -> None:
 
 
 def alias_functional_tensor() -> None:
-    """Give `torchvision.transforms.functional_tensor`, gone since torchvision 0.17, its old name
-    back.
-    """
+    """Restore `torchvision.transforms.functional_tensor`, which torchvision 0.17 removed."""
     functional = importlib.import_module("torchvision.transforms.functional")
     sys.modules.setdefault("torchvision.transforms.functional_tensor", functional)
 

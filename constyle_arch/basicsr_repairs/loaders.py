@@ -25,8 +25,7 @@ Options = dict[str, Any]
 
 
 def train_whole_epochs() -> None:
-    """Epochs are counted with `ceil` but the loader drops the last batch; and workers draw alike
-    every epoch.
+    """Epochs are counted with `ceil` but the last batch is dropped; workers draw alike every epoch.
 
     So a run stopped early or, with fewer images than a batch, never trained, and still ended
     without an error; and with two workers every epoch saw the same crops and flips.
@@ -58,10 +57,8 @@ def create_train_val_dataloader(
     if start.images not in (None, len(dataset)):
         raise OptionsError(
             f"datasets.train has {len(dataset)} images, and had {start.images} when the state was "
-            "written; the run "
-            "cannot resume where it was among them. Start again under another name "
-            "(path.pretrain_network_g takes the "
-            "weights along)."
+            "written; the run cannot resume where it was among them. Start again under another "
+            "name (path.pretrain_network_g takes the weights along)."
         )
     sampler = WholeBatchSampler(
         num_images=len(dataset),
@@ -86,13 +83,11 @@ def create_train_val_dataloader(
     total_iters = int(opt["train"]["total_iter"])
     total_epochs = math.ceil(total_iters / sampler.batches)
     logger.info(
-        "Training statistics:"
-        f"\n\tNumber of train images: {len(dataset)}"
-        f"\n\tDataset enlarge ratio: {train_opt.get('dataset_enlarge_ratio', 1)}"
-        f"\n\tBatch size per process: {train_opt['batch_size_per_gpu']}"
-        f"\n\tNumber of processes: {opt['world_size']}"
-        f"\n\tIterations per epoch: {sampler.batches}"
-        f"\n\tTotal epochs: {total_epochs}; iterations: {total_iters}."
+        f"Training statistics:\n\tNumber of train images: {len(dataset)}\n\tDataset enlarge ratio: "
+        f"{train_opt.get('dataset_enlarge_ratio', 1)}\n\tBatch size per process: "
+        f"{train_opt['batch_size_per_gpu']}\n\tNumber of processes: "
+        f"{opt['world_size']}\n\tIterations per epoch: {sampler.batches}\n\tTotal epochs: "
+        f"{total_epochs}; iterations: {total_iters}."
     )
 
     val_loaders = []
@@ -109,17 +104,13 @@ def create_train_val_dataloader(
 
 
 def _leave_alone(loader: DataLoader[Any]) -> None:
-    """Let a loader draw nothing from the run's random numbers, which a resumed run continues, nor
-    listen to signals.
-    """
+    """Have a loader draw none of the run's random numbers, and its workers ignore signals."""
     loader.generator = torch.Generator().manual_seed(0)
     loader.worker_init_fn = listen_to_parent_alone
 
 
 class SharedLmdbBackend(BaseStorageBackend):  # type: ignore[misc]  # BasicSR publishes no types
-    """LMDB backend with one read-only environment a path in each process; it may cross a fork or be
-    pickled.
-    """
+    """One read-only LMDB environment a path in each process; may be forked and pickled."""
 
     def __init__(
         self, db_paths: list[str] | str, client_keys: list[str] | str = "default", **_: Any

@@ -19,9 +19,7 @@ TIMEOUT = timedelta(hours=1)
 
 
 def start_processes_without_cuda() -> None:
-    """`init_dist` divides by the number of GPUs and asks for nccl: no CPU run, and no right GPU on
-    a second node.
-    """
+    """`init_dist` demands GPUs and nccl, and picks the wrong GPU on a second node."""
     basicsr.utils.dist_util.init_dist = init_dist
     basicsr.utils.options.init_dist = init_dist
 
@@ -32,8 +30,7 @@ def wrap_networks_without_cuda() -> None:
 
 
 def init_dist(launcher: str, backend: str | None = None, **kwargs: Any) -> None:
-    """Join the process group a launcher describes: with nccl and the local rank's GPU, or with gloo
-    on CPUs.
+    """Join the launcher's process group: by nccl with the local rank's GPU, or by gloo on CPUs.
 
     Args:
         launcher: `pytorch` (torchrun) or `slurm`.
@@ -76,18 +73,14 @@ def _meeting_place() -> dict[str, Any]:
 
 
 def leave_process_group() -> None:
-    """End this process's part in its group, which BasicSR leaves open: runs then die at exit now
-    and then.
-    """
+    """Leave the process group, which BasicSR leaves open, so that some runs die at exit."""
     if distributed.is_available() and distributed.is_initialized():
         distributed.barrier()
         distributed.destroy_process_group()
 
 
 def model_to_device(self: BaseModel, net: nn.Module) -> nn.Module:
-    """Move `net` to the model's device and wrap it for a distributed run, as BasicSR does, on CPUs
-    too.
-    """
+    """Move `net` to the model's device and wrap it for a distributed run, on CPUs too."""
     net = net.to(self.device)
     if not self.opt["dist"]:
         return net
@@ -99,9 +92,7 @@ def model_to_device(self: BaseModel, net: nn.Module) -> nn.Module:
 
 
 def _describe_slurm_job(port: int | None) -> None:
-    """Set torch's variables from Slurm's, as BasicSR does; the nodes' names are `scontrol`'s to
-    write out.
-    """
+    """Set torch's variables from Slurm's, as BasicSR does; `scontrol` expands the list of nodes."""
     import subprocess
 
     command = ["scontrol", "show", "hostnames", os.environ["SLURM_NODELIST"]]

@@ -38,16 +38,12 @@ def read_options_safely() -> None:
 
 
 def resume_where_the_experiment_is() -> None:
-    """`load_resume_state` needs CUDA and looks below the working directory instead of the
-    experiment's root.
-    """
+    """`load_resume_state` needs CUDA and looks below the working directory, not the run's root."""
     basicsr.train.load_resume_state = load_resume_state
 
 
 def log_at_length_to_the_file_alone() -> None:
-    """A start prints ninety lines: versions under a banner, every option, every part that is
-    built.
-    """
+    """A start prints ninety lines: versions, every option, every part that is built."""
     basicsr.train.get_root_logger = get_root_logger_of_run
     basicsr.test.get_root_logger = get_root_logger_of_run
 
@@ -59,9 +55,7 @@ def show_runs_in_current_wandb() -> None:
 
 @master_only  # type: ignore[untyped-decorator]  # BasicSR publishes no types
 def init_wandb_logger(opt: Options) -> None:
-    """Have wandb show what tensorboard is given, in the project and perhaps the run that
-    `logger.wandb` names.
-    """
+    """Have wandb show tensorboard's curves in the project and run that `logger.wandb` names."""
     wandb = importlib.import_module("wandb")
     settings = opt["logger"]["wandb"]
     run = settings.get("resume_id")
@@ -90,9 +84,7 @@ def get_root_logger_of_run(
 
 
 def _is_for_the_terminal(record: logging.LogRecord) -> bool:
-    """Whether a message is neither one of several lines about the run's options and versions nor
-    about a part built.
-    """
+    """Whether a message is not about options and versions (several lines) or a part built."""
     message = record.getMessage()
     return not message.startswith("\n") and not BUILT.fullmatch(message)
 

@@ -1,1 +1,3 @@
-"""The commands of `basicsr`: each module adds one to the parser (`add_to`) and runs it (`run`)."""
+"""The commands of `basicsr`, a module each: its docstring and `EXAMPLES` are the help, `add_to`
+adds the arguments, `run` runs it and returns the exit code, or None for 0.
+"""

@@ -1,11 +1,4 @@
-"""`basicsr compare`."""
-
-import argparse
-from pathlib import Path
-from typing import Any
-
-COMPARE = """\
-Put the results of several tests side by side: a table for each metric, with the differences from
+"""Put the results of several tests side by side: a table for each metric, with the differences from
 the first test.
 
 With --pictures also write the restored images side by side, between input and ground truth, and a
@@ -13,18 +6,19 @@ magnified crop of each, where the first and the last test differ most. The tests
 true.
 """
 
-COMPARE_EPILOG = """\
-examples:
+import argparse
+from pathlib import Path
+
+HELP = "put tests side by side"
+
+EXAMPLES = """\
   basicsr compare results/dehaze_nafnet results/dehaze_constyle_nafnet
   basicsr compare results/dehaze_nafnet results/dehaze_constyle_nafnet --pictures side_by_side
 """
 
 
-def add_to(commands: Any) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "compare", help="put tests side by side", description=COMPARE, epilog=COMPARE_EPILOG
-    )
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     parser.add_argument("results", nargs="+", metavar="RESULT", help="a folder below results/")
     parser.add_argument(
         "-o", "--output", metavar="FILE.md", help="also write the tables to this file"
@@ -34,7 +28,6 @@ def add_to(commands: Any) -> None:
         metavar="DIR",
         help="write DIR/BENCHMARK/IMAGE.jpg for each image; existing files are replaced",
     )
-    parser.set_defaults(run=run)
 
 
 def run(parsed: argparse.Namespace) -> None:

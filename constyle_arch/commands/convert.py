@@ -1,19 +1,16 @@
-"""`basicsr convert`."""
-
-import argparse
-from typing import Any
-
-from constyle_arch.commands.network_arguments import window_asked_for
-from constyle_arch.errors import OptionsError
-
-CONVERT = """\
-Convert weights between this project's tensor names and published ones (IRConStyle's, Restormer's,
-NAFNet's, MAXIM's) and between .pth and .safetensors. Nothing is lost: what only training needs is
-kept in the file and restored on the way back.
+"""Convert weights between this project's tensor names and published ones (IRConStyle's,
+Restormer's, NAFNet's, MAXIM's) and between .pth and .safetensors. Nothing is lost: what only
+training needs is kept in the file and restored on the way back.
 """
 
-CONVERT_EPILOG = """\
-examples:
+import argparse
+
+from constyle_arch.commands.arguments import window_asked_for
+from constyle_arch.errors import OptionsError
+
+HELP = "rename or reformat weights"
+
+EXAMPLES = """\
   basicsr convert maxim.npz maxim.safetensors
   basicsr convert published.pth mine.pth
   basicsr convert experiments/NAME/models/net_g_latest.pth net.safetensors --key params_ema
@@ -21,11 +18,8 @@ examples:
 """
 
 
-def add_to(commands: Any) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "convert", help="rename or reformat weights", description=CONVERT, epilog=CONVERT_EPILOG
-    )
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     parser.add_argument("source", metavar="IN", help="a .pth, .safetensors or MAXIM's .npz file")
     parser.add_argument(
         "target", metavar="OUT", help="the file to write; its suffix decides the format"
@@ -43,7 +37,6 @@ def add_to(commands: Any) -> None:
         help="note in a .safetensors the window, in pixels, that `restore --tlc` is to use; off",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
-    parser.set_defaults(run=run)
 
 
 def run(parsed: argparse.Namespace) -> None:

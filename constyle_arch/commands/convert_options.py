@@ -1,48 +1,32 @@
-"""`basicsr convert-options`."""
-
-import argparse
-from pathlib import Path
-from typing import Any
-
-from constyle_arch.errors import OptionsError
-
-CONVERT_OPTIONS = """\
-Convert an option file of the authors' programs (IRConStyle's, Restormer's, NAFNet's) to one of this
-package. Comments name the original options; those without an equivalent are listed, with the
+"""Convert an option file of the authors' programs (IRConStyle's, Restormer's, NAFNet's) to one of
+this package. Comments name the original options; those without an equivalent are listed, with the
 reason. "By analogy" marks options whose meaning is inferred from their names. BasicSR's own files
 need no conversion.
 """
 
-CONVERT_OPTIONS_EPILOG = """\
-examples:
+import argparse
+from pathlib import Path
+
+from constyle_arch.commands.arguments import check_option_target
+
+HELP = "translate the authors' option files"
+
+EXAMPLES = """\
   basicsr convert-options Derain_ConStyle.yml my.yml
   basicsr check -opt my.yml
 """
 
 
-def add_to(commands: Any) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "convert-options",
-        help="translate the authors' option files",
-        description=CONVERT_OPTIONS,
-        epilog=CONVERT_OPTIONS_EPILOG,
-    )
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     parser.add_argument("source", metavar="IN", help="the option file (YAML)")
     parser.add_argument("target", metavar="OUT", type=Path, help="the file to write, .yml")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
-    parser.set_defaults(run=run)
 
 
 def run(parsed: argparse.Namespace) -> None:
-    """Translate the file and say what has become of it."""
-    target: Path = parsed.target
-    if target.suffix not in (".yml", ".yaml"):
-        raise OptionsError(f"{target}: the name must end in .yml.")
-    if target.exists() and not parsed.overwrite:
-        raise OptionsError(f"{target} is there already; choose another name or add --overwrite.")
-    if not target.absolute().parent.is_dir():
-        raise OptionsError(f"{target}: there is no folder {target.parent}.")
+    """Translate the file, and list what was translated and what was left out."""
+    check_option_target(parsed.target, parsed.overwrite)
 
     from constyle_arch.files import save_bytes_atomically
     from constyle_arch.options.authors import convert
@@ -53,18 +37,14 @@ def run(parsed: argparse.Namespace) -> None:
     prepare_basicsr()
     made = convert(options)
     header = (
-        f"{Path(parsed.source).name}, written by `basicsr convert-options` as an option file "
-        "of this package."
+        f"{Path(parsed.source).name}, written by `basicsr convert-options` as an option file of "
+        "this package."
     )
-    save_bytes_atomically(
-        made.text(header, "Comments name what an option is there.").encode(), target
-    )
-    print(f"Wrote {target}.")
-    print(
-        "Translated:",
-        *(f"{'.'.join(path)}, from {there}" for path, there in made.comments.items()),
-        sep="\n  ",
-    )
+    text = made.text(header, "Comments name what an option is there.")
+    save_bytes_atomically(text.encode(), parsed.target)
+    print(f"Wrote {parsed.target}.")
+    translated = (f"{'.'.join(path)}, from {there}" for path, there in made.comments.items())
+    print("Translated:", *translated, sep="\n  ")
     if made.left_out:
         print("Left out:", *(f"{key}: {why}" for key, why in made.left_out.items()), sep="\n  ")
-    print(f"Next:\n  basicsr check -opt {target}")
+    print(f"Next:\n  basicsr check -opt {parsed.target}")

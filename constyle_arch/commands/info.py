@@ -1,20 +1,18 @@
-"""`basicsr info`."""
-
-import argparse
-from typing import Any
-
-from constyle_arch.checkpoints.trained import checkpoint_file, located, overview
-from constyle_arch.commands.network_arguments import add_network_arguments, network_options_of
-from constyle_arch.errors import OptionsError
-
-INFO = """\
-Describe a checkpoint, a training state, an experiment's network or an option file: architecture,
+"""Describe a checkpoint, a training state, an experiment's network or an option file: architecture,
 hyperparameters, parameters, computations, training iteration, keys. Without a path, list the
 pretrained networks.
 """
 
-INFO_EPILOG = """\
-examples:
+import argparse
+
+from constyle_arch.checkpoints.trained import checkpoint_file, located, overview
+from constyle_arch.commands.arguments import add_network_arguments, network_options_of
+from constyle_arch.options.flags import add_number
+from constyle_arch.options.reading import read_option_file
+
+HELP = "describe weights or options"
+
+EXAMPLES = """\
   basicsr info
   basicsr info denoise
   basicsr info experiments/NAME
@@ -23,11 +21,8 @@ examples:
 """
 
 
-def add_to(commands: Any) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "info", help="describe weights or options", description=INFO, epilog=INFO_EPILOG
-    )
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     parser.add_argument(
         "path",
         nargs="?",
@@ -35,16 +30,9 @@ def add_to(commands: Any) -> None:
         help="a pretrained network, weights, options, or an experiment's folder (default: list "
         "pretrained networks)",
     )
-    parser.add_argument(
-        "--size",
-        type=int,
-        default=256,
-        metavar="N",
-        help="count computations for N×N pixels (default: 256)",
-    )
+    add_number(parser, "--size", "count computations for N×N pixels", default=256, least=1)
     parser.add_argument("--names", action="store_true", help="list each tensor")
     add_network_arguments(parser)
-    parser.set_defaults(run=run)
 
 
 def run(parsed: argparse.Namespace) -> None:
@@ -52,10 +40,6 @@ def run(parsed: argparse.Namespace) -> None:
     if parsed.path is None:
         print(overview(), end="")
         return
-    if parsed.size < 1:
-        raise OptionsError(f"--size is {parsed.size}; it must be at least 1 pixel.")
-    from constyle_arch.options.reading import read_option_file
-
     options, path = network_options_of(parsed), located(parsed.path)
     if path.suffix in (".yml", ".yaml"):
         read_option_file(str(path))

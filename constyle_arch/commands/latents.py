@@ -1,36 +1,27 @@
-"""`basicsr latents`."""
-
-import argparse
-import math
-import sys
-from pathlib import Path
-from typing import Any
-
-LATENTS = """\
-Draw ConStyle's codes of degraded and clean images before training (a new encoder) and after it (the
-weights), as figure 2 of the paper, and measure how well they separate degraded from clean images,
-and degradations from each other.
+"""Draw ConStyle's codes of degraded and clean images before training (a new encoder) and after it
+(the weights), as figure 2 of the paper, and measure how well they separate degraded from clean
+images, and degradations from each other.
 
 The silhouette coefficient is 1 for groups far apart and 0 for mixed ones. It is computed from the
 codes, 128 numbers, not from the picture's points, as are the nearest images. Other differences
 between folders count too: use the same photographs, degraded in several ways.
 """
 
-LATENTS_EPILOG = """\
-examples:
+import argparse
+import math
+import sys
+from pathlib import Path
+
+HELP = "draw ConStyle's codes of images"
+
+EXAMPLES = """\
   basicsr latents --weights experiments/NAME --lq hazy rainy blurred --gt clean
   basicsr latents --weights net_g_best.pth --lq 'data/*/lq' --gt 'data/*/gt' -o codes.svg
 """
 
 
-def add_to(commands: Any) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "latents",
-        help="draw ConStyle's codes of images",
-        description=LATENTS,
-        epilog=LATENTS_EPILOG,
-    )
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     parser.add_argument(
         "--weights",
         required=True,
@@ -62,13 +53,10 @@ def add_to(commands: Any) -> None:
         default="pca",
         help="principal components, or t-SNE with scikit-learn (default: pca)",
     )
-    parser.set_defaults(run=run)
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Encode the images, measure their codes, print and draw them; returns 1 where images were left
-    out.
-    """
+    """Encode the images, measure and draw their codes; returns 1 where images were left out."""
     from constyle_arch.checkpoints.trained import located
     from constyle_arch.reporting import require_matplotlib
     from constyle_arch.reporting.figure_files import check_format
@@ -85,9 +73,8 @@ def run(parsed: argparse.Namespace) -> int:
     names = distinct_names(parsed.weights) if len(networks) > 1 else ["after training"]
     trained = {name: network.encoder for name, network in zip(names, networks, strict=True)}
     encoders = {"before training": collecting.untrained_encoder(), **trained}
-    latents = collecting.encode(
-        encoders, math.lcm(*(network.multiple for network in networks)), clean, types
-    )
+    multiple = math.lcm(*(network.multiple for network in networks))
+    latents = collecting.encode(encoders, multiple, clean, types)
     measured = {
         name: scores.separation(codes, latents.labels) for name, codes in latents.codes.items()
     }

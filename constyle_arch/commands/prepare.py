@@ -1,22 +1,22 @@
-"""`basicsr prepare`."""
+"""Prepare data sets: read and check every image, match pairs by name, and pack them into LMDBs,
+larger training images as overlapping sub-images. Files with problems are listed at the end. After
+an interruption the same command resumes.
+
+Download a data set first and unpack it as described in datasets/README.md.
+"""
 
 import argparse
 from pathlib import Path
 from typing import Any
 
+from constyle_arch.commands.arguments import add_name_arguments
 from constyle_arch.data.preparation.catalogue import DATA_SETS
 from constyle_arch.errors import DataError
+from constyle_arch.options.flags import add_number
 
-PREPARE = """\
-Prepare data sets: read and check every image, match pairs by name, and pack them into LMDBs, larger
-training images as overlapping sub-images. Files with problems are listed at the end. After an
-interruption the same command resumes.
+HELP = "prepare data sets"
 
-Download a data set first and unpack it as described in datasets/README.md.
-"""
-
-PREPARE_EPILOG = """\
-examples:
+EXAMPLES = """\
   basicsr prepare sample                      photographs for all four tasks
   basicsr prepare gopro                       datasets/GoPro, both parts
   basicsr prepare gopro --check               read and check it, write nothing
@@ -37,11 +37,9 @@ below OUTPUT.
 KEEP_WHOLE = "0, keep images whole"
 
 
-def add_to(commands: Any) -> None:
-    """Add the command, with one of its own for each data set, to the parser."""
-    parser = commands.add_parser(
-        "prepare", help="prepare data sets", description=PREPARE, epilog=PREPARE_EPILOG
-    )
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Add a command for each data set."""
+    parser.set_defaults(when_interrupted="the same command resumes", sub_image=None, overlap=None)
     data_sets = parser.add_subparsers(dest="data_set", metavar="DATA_SET", required=True)
     sample = data_sets.add_parser(
         "sample", help="photographs for all tasks, without a download", description=SAMPLE
@@ -49,32 +47,18 @@ def add_to(commands: Any) -> None:
     sample.add_argument(
         "tasks", nargs="*", metavar="TASK", help="dehaze, derain, deblur, denoise (default: all)"
     )
-    sample.add_argument(
-        "-o",
-        "--output",
-        default="datasets/sample",
-        metavar="DIR",
-        help="where to write (default: datasets/sample)",
-    )
+    _add_place(sample, "-o", "--output", "datasets/sample", "where to write")
     folders = data_sets.add_parser("folders", help="your own images", description=FOLDERS)
     folders.add_argument("--gt", required=True, metavar="DIR", help="the clean images")
     folders.add_argument("--lq", metavar="DIR", help="the degraded images")
-    folders.add_argument(
-        "--lq-name",
-        default="{}",
-        metavar="FORM",
-        help="form of their names, e.g. 'rain-{}' or '{}_*'",
-    )
-    folders.add_argument(
-        "--gt-name", default="{}", metavar="FORM", help="form of the clean names, e.g. 'norain-{}'"
-    )
+    add_name_arguments(folders)
     folders.add_argument(
         "-o", "--output", metavar="DIR", help="the folder to write; not needed with --check"
     )
-    _add_packing_arguments(folders, sub_images=KEEP_WHOLE)
+    _add_sub_image_arguments(folders, KEEP_WHOLE)
+    _add_packing_arguments(folders)
     for name in DATA_SETS:
         _add_data_set(data_sets, name)
-    parser.set_defaults(run=run, when_interrupted="the same command resumes")
 
 
 def _add_data_set(data_sets: Any, name: str) -> None:
@@ -84,69 +68,41 @@ def _add_data_set(data_sets: Any, name: str) -> None:
     )
     description = f"Prepare {name} ({parts}). Where to get it: datasets/README.md, section {name}."
     parser = data_sets.add_parser(name.lower(), help=f"{name}: {parts}", description=description)
-    parser.add_argument(
-        "-i",
-        "--input",
-        default=data_set.source,
-        metavar="DIR",
-        help=f"the unpacked download (default: {data_set.source})",
-    )
-    parser.add_argument(
-        "-o",
-        "--output",
-        default=data_set.prepared,
-        metavar="DIR",
-        help=f"where to write (default: {data_set.prepared})",
-    )
+    _add_place(parser, "-i", "--input", data_set.source, "the unpacked download")
+    _add_place(parser, "-o", "--output", data_set.prepared, "where to write")
     parser.add_argument(
         "--part", choices=list(data_set.splits), help="only this part (default: those that exist)"
     )
-    train = data_set.splits.get("train")
-    default = (
-        f"{train.plan.sub_image} with an overlap of {train.plan.overlap}"
-        if train and train.plan.sub_image
-        else KEEP_WHOLE
-    )
-    _add_packing_arguments(parser, sub_images=default if train else None)
+    if train := data_set.splits.get("train"):
+        plan = train.plan
+        size = f"{plan.sub_image} with an overlap of {plan.overlap}"
+        _add_sub_image_arguments(parser, size if plan.sub_image else KEEP_WHOLE)
+    _add_packing_arguments(parser)
 
 
-def _add_packing_arguments(parser: argparse.ArgumentParser, sub_images: str | None) -> None:
-    """Add what every preparation takes; `sub_images` says what is the default for those, None that
-    there are none.
-    """
-    parser.set_defaults(sub_image=None, overlap=None)
-    if sub_images:
-        parser.add_argument(
-            "--sub-image",
-            type=int,
-            metavar="N",
-            help=f"cut training images into N×N pixels (default: {sub_images})",
-        )
-        parser.add_argument(
-            "--overlap",
-            type=int,
-            metavar="N",
-            help="overlap of sub-images, in pixels (default: a quarter of N)",
-        )
+def _add_place(
+    parser: argparse.ArgumentParser, short: str, flag: str, default: str, what: str
+) -> None:
     parser.add_argument(
-        "--workers",
-        type=_count,
-        metavar="N",
-        help="processes that read images (default: one for each core)",
+        short, flag, default=default, metavar="DIR", help=f"{what} (default: {default})"
     )
+
+
+def _add_sub_image_arguments(parser: argparse.ArgumentParser, default: str) -> None:
+    cut = f"cut training images into N×N pixels (default: {default})"
+    add_number(parser, "--sub-image", cut)
+    add_number(parser, "--overlap", "overlap of sub-images, in pixels (default: a quarter of N)")
+
+
+def _add_packing_arguments(parser: argparse.ArgumentParser) -> None:
+    workers = "processes that read images (default: one for each core)"
+    add_number(parser, "--workers", workers, least=0)
     parser.add_argument(
         "--leave-out", action="store_true", help="leave out images that have a problem"
     )
     parser.add_argument(
         "--check", action="store_true", help="read and check every image, write nothing"
     )
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text} is not 0 or more")
-    return number
 
 
 def run(parsed: argparse.Namespace) -> None:
@@ -162,23 +118,16 @@ def run(parsed: argparse.Namespace) -> None:
     packing = {"workers": parsed.workers, "leave_out": parsed.leave_out, "check_only": parsed.check}
     if parsed.overlap is not None and parsed.sub_image is None:
         raise DataError("--overlap is of sub-images; give their size too, --sub-image.")
-    overlap = (parsed.sub_image or 0) // 4 if parsed.overlap is None else parsed.overlap
+    sub_image = parsed.sub_image or 0
+    overlap = sub_image // 4 if parsed.overlap is None else parsed.overlap
     if parsed.data_set == "folders":
         if not parsed.output and not parsed.check:
             raise DataError("-o is missing; it names the folder to write.")
         names = parsed.lq_name, parsed.gt_name
-        plan = Plan(
-            gt=parsed.gt,
-            lq=parsed.lq,
-            names=names,
-            sub_image=parsed.sub_image or 0,
-            overlap=overlap,
-        )
+        plan = Plan(parsed.gt, parsed.lq, names=names, sub_image=sub_image, overlap=overlap)
         prepare_folders(plan, Path(parsed.output or "."), **packing)
     else:
-        data_set = next(
-            data_set for name, data_set in DATA_SETS.items() if name.lower() == parsed.data_set
-        )
+        data_set = {name.lower(): one for name, one in DATA_SETS.items()}[parsed.data_set]
         if parsed.sub_image is not None:
-            data_set = data_set.cut(parsed.sub_image, overlap)
+            data_set = data_set.cut(sub_image, overlap)
         prepare_data_set(data_set, parsed.input, parsed.output, parsed.part, **packing)

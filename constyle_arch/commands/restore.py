@@ -1,21 +1,4 @@
-"""`basicsr restore`."""
-
-import argparse
-import os
-from pathlib import Path
-from typing import Any
-
-from constyle_arch.checkpoints.trained import checkpoint_file
-from constyle_arch.commands.network_arguments import (
-    add_network_arguments,
-    add_tlc_argument,
-    in_words,
-    load_chosen_network,
-)
-from constyle_arch.errors import DataError, OptionsError, RunError, listed
-
-RESTORE = """\
-Restore photographs with a trained network.
+"""Restore photographs with a trained network.
 
 Reads jpg, png, webp, tiff and bmp of 8 and 16 bits, gray and in colour, avif, and with the extra
 "heif" heic. Depth, alpha, colour profile and EXIF data are kept, orientation is applied. A
@@ -23,8 +6,29 @@ photograph that cannot be restored does not stop the others: it is reported at t
 code 1. Existing results are skipped, so that the same command resumes.
 """
 
-RESTORE_EPILOG = """\
-examples:
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from constyle_arch.checkpoints.trained import checkpoint_file
+from constyle_arch.commands.arguments import (
+    add_device_argument,
+    add_name_arguments,
+    add_network_arguments,
+    add_precision_arguments,
+    add_tlc_argument,
+    add_weights_argument,
+    device_named,
+    in_words,
+    load_chosen_network,
+)
+from constyle_arch.errors import DataError, OptionsError, RunError, listed
+from constyle_arch.options.flags import add_number
+
+HELP = "restore photographs"
+
+EXAMPLES = """\
   basicsr restore -i photo.jpg -o restored.jpg --weights denoise
   basicsr restore -i hazy.jpg -o restored.jpg --weights experiments/NAME
   basicsr restore -i photos -o restored --weights net_g_latest.pth
@@ -32,15 +36,9 @@ examples:
   basicsr restore -i photos -o restored --weights net.pth --compare --gt clean
 """
 
-DEVICES = ("cpu", "cuda", "mps", "xpu")
-EXTENSIONS = ("png", "jpg", "webp", "tif", "bmp")
 
-
-def add_to(commands: Any) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "restore", help="restore photographs", description=RESTORE, epilog=RESTORE_EPILOG
-    )
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     parser.add_argument(
         "-i",
         "--input",
@@ -56,41 +54,22 @@ def add_to(commands: Any) -> None:
         metavar="OUTPUT",
         help="a folder; for one image also the file to write",
     )
-    parser.add_argument(
-        "--weights",
-        required=True,
-        metavar="W",
-        help="a pretrained network (`basicsr info` lists them), a checkpoint of any "
-        "origin, or an experiment's "
-        "folder (its best network, or else its newest)",
-    )
+    add_weights_argument(parser, required=True)
     add_network_arguments(parser)
     add_tlc_argument(parser)
-    parser.add_argument(
-        "--device", default="auto", help="cpu, cuda, cuda:1, mps (default: a GPU if there is one)"
-    )
-    parser.add_argument(
+    add_device_argument(parser)
+    add_number(
+        parser,
         "--tile",
-        type=int,
-        metavar="N",
-        help="restore in tiles of N×N pixels (default: the largest that fit, where the whole "
-        "image does not)",
+        "restore in tiles of N×N pixels (default: the largest that fit, where the whole image does "
+        "not)",
+        least=1,
     )
-    parser.add_argument(
-        "--tile-overlap",
-        type=int,
-        metavar="N",
-        help="overlap of neighbouring tiles, in pixels (default: 32)",
-    )
-    parser.add_argument(
-        "--max-megapixels",
-        type=float,
-        metavar="N",
-        help="refuse photographs of more than N million pixels (default: 200)",
-    )
-    precision = parser.add_mutually_exclusive_group()
-    precision.add_argument("--half", action="store_true", help="compute in float16")
-    precision.add_argument("--bf16", action="store_true", help="compute in bfloat16")
+    overlap = "overlap of neighbouring tiles, in pixels (default: 32)"
+    add_number(parser, "--tile-overlap", overlap, least=0)
+    pixels = "refuse photographs of more than N million pixels"
+    add_number(parser, "--max-megapixels", pixels, kind=float, default=200, above=0)
+    add_precision_arguments(parser, half="compute in float16", bf16="compute in bfloat16")
     parser.add_argument(
         "--compile",
         action="store_true",
@@ -101,25 +80,16 @@ def add_to(commands: Any) -> None:
         action="store_true",
         help="mean over 8 rotations and reflections; 8 times as long",
     )
-    parser.add_argument(
-        "--strength",
-        type=float,
-        default=1.0,
-        metavar="S",
-        help="share of the restored image in the result, from 0 to 1 (default: 1)",
-    )
+    share = "share of the restored image in the result, from 0 to 1"
+    add_number(parser, "--strength", share, kind=float, default=1.0, least=0, most=1)
     parser.add_argument("--suffix", default="", help="append to names, e.g. _restored")
     parser.add_argument(
         "--ext",
-        choices=EXTENSIONS,
+        choices=["png", "jpg", "webp", "tif", "bmp"],
         help="format of the files (default: the input's; png for heic and avif)",
     )
-    parser.add_argument(
-        "--quality",
-        type=int,
-        metavar="N",
-        help="quality of JPEG and WebP files, from 1 to 100 (default: 95)",
-    )
+    quality = "quality of JPEG and WebP files, from 1 to 100 (default: 95)"
+    add_number(parser, "--quality", quality, least=1, most=100)
     parser.add_argument(
         "--compare",
         action="store_true",
@@ -128,17 +98,9 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--gt", metavar="PATH", help="clean images of the same names, to score with"
     )
-    parser.add_argument(
-        "--lq-name",
-        default="{}",
-        metavar="FORM",
-        help="form of the names, where clean ones differ, e.g. '{}_*'",
-    )
-    parser.add_argument(
-        "--gt-name", default="{}", metavar="FORM", help="form of the clean names, e.g. 'norain-{}'"
-    )
+    add_name_arguments(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace existing results")
-    parser.set_defaults(run=run, when_interrupted="the same command resumes")
+    parser.set_defaults(when_interrupted="the same command resumes")
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -148,22 +110,11 @@ def run(parsed: argparse.Namespace) -> int:
 
     if parsed.gt == "":
         raise OptionsError("--gt is empty; name the clean images, or leave it out.")
-    if parsed.tile is not None and parsed.tile < 1:
-        raise OptionsError(f"--tile is {parsed.tile}; it must be at least 1 pixel.")
-    if not 0 <= parsed.strength <= 1:
-        raise OptionsError(f"--strength is {parsed.strength:g}; it must lie in [0, 1].")
-    if parsed.max_megapixels is not None and not parsed.max_megapixels > 0:
-        raise OptionsError(
-            f"--max-megapixels is {parsed.max_megapixels:g}; it must be a number above 0."
-        )
-    if parsed.quality is not None and not 1 <= parsed.quality <= 100:
-        raise OptionsError(f"--quality is {parsed.quality}; it must lie in [1, 100].")
-    extension = f".{parsed.ext}" if parsed.ext else None
     jobs = find_jobs(
         parsed.input,
         parsed.output,
         suffix=parsed.suffix,
-        extension=extension,
+        extension=f".{parsed.ext}" if parsed.ext else None,
         compare=parsed.compare,
     )
     if parsed.quality is not None and not any(
@@ -174,15 +125,15 @@ def run(parsed: argparse.Namespace) -> int:
             "--ext."
         )
     others = other_files(parsed.input, parsed.output)
-    checkpoint_file(parsed.weights)  # is it there? asked before torch is imported
     truths = find_truths(jobs, parsed.gt, parsed.lq_name, parsed.gt_name) if parsed.gt else None
+
+    checkpoint_file(parsed.weights)  # is it there? asked before torch is imported
 
     import torch
     from tqdm import tqdm
 
     from constyle_arch.allocator import keep_freed_memory
     from constyle_arch.archs.local_statistics import depends_on_tiles, local_window
-    from constyle_arch.images import MAX_PIXELS
     from constyle_arch.inference.photographs.pipeline import restore_photographs
     from constyle_arch.inference.photographs.restorer import Restorer
     from constyle_arch.inference.restoring import OVERLAP
@@ -193,10 +144,8 @@ def run(parsed: argparse.Namespace) -> int:
     device = device_named(parsed.device)
     network, weights, source = load_chosen_network(parsed)
     network.to(device)
-    overlap = OVERLAP if parsed.tile_overlap is None else parsed.tile_overlap
-    if overlap < 0:
-        raise OptionsError(f"--tile-overlap is {overlap}; it must be 0 or more.")
-    if parsed.tile and parsed.tile_overlap is not None:
+    overlap = parsed.tile_overlap
+    if parsed.tile and overlap is not None:
         most = largest_overlap(parsed.tile, multiple_of(network))
         if overlap > most:
             raise OptionsError(
@@ -204,17 +153,13 @@ def run(parsed: argparse.Namespace) -> int:
                 f"{most}]."
             )
     _check_writable(Path(parsed.output).expanduser())
-    precision = torch.float16 if parsed.half else torch.bfloat16 if parsed.bf16 else torch.float32
+    precision, name = getattr(torch, parsed.precision), type(network).__name__
     print(
-        f"{type(network).__name__}, {count_parameters(network) / 1e6:.3f} M parameters, of "
-        f"{source}; "
-        f"computes on {device} in {str(precision).removeprefix('torch.')}{in_words(network)}."
+        f"{name}, {count_parameters(network) / 1e6:.3f} M parameters, of {source}; computes on "
+        f"{device} in {parsed.precision}{in_words(network)}."
     )
     if parsed.tlc not in (None, "off") and local_window(network) is None:
-        print(
-            f"--tlc {parsed.tlc}: {type(network).__name__} takes no statistics over images; "
-            "nothing changes."
-        )
+        print(f"--tlc {parsed.tlc}: {name} takes no statistics over images; nothing changes.")
     if parsed.tile and parsed.tile < LARGE_ENOUGH and depends_on_tiles(network, parsed.tile):
         print(f"--tile {parsed.tile}: {COST}.")
     if parsed.compile:
@@ -224,7 +169,7 @@ def run(parsed: argparse.Namespace) -> int:
         Restorer(
             network,
             parsed.tile,
-            overlap,
+            OVERLAP if overlap is None else overlap,
             precision,
             parsed.self_ensemble,
             parsed.strength,
@@ -234,35 +179,11 @@ def run(parsed: argparse.Namespace) -> int:
         overwrite=parsed.overwrite,
         compare=parsed.compare,
         truths=truths,
-        max_pixels=MAX_PIXELS if parsed.max_megapixels is None else 1e6 * parsed.max_megapixels,
-        quality=QUALITY if parsed.quality is None else parsed.quality,
+        max_pixels=1e6 * parsed.max_megapixels,
+        quality=parsed.quality or QUALITY,
     )
     _tell(summary, parsed.output, others)
     return 1 if summary.failed else 0
-
-
-def device_named(name: str) -> Any:
-    """The device that `--device` names; of `auto`, a GPU if there is one."""
-    import torch
-
-    if name == "auto":
-        return (
-            torch.accelerator.current_accelerator()
-            if torch.accelerator.is_available()
-            else torch.device("cpu")
-        )
-    if name.split(":")[0] not in DEVICES:
-        raise OptionsError(
-            f"--device is {name}; it must be one of {', '.join(DEVICES)}, or cuda:1 and so on."
-        )
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except Exception as error:  # each kind has errors of its own
-        raise RunError(
-            f"--device {name} cannot be used here: torch finds none; leave it out for the CPU."
-        ) from error
-    return device
 
 
 def _check_writable(output: Path) -> None:
@@ -301,16 +222,16 @@ def _tell(summary: Any, output: str, others: str) -> None:
     if others:
         print(f"Not read, for their names: {others}.")
     if summary.unscored:
+        names = listed([str(path) for path in summary.unscored])
         print(
             f"Not scored {len(summary.unscored)} without a clean image of their name; --lq-name "
-            "and --gt-name say how"
+            f"and --gt-name say how names differ: {names}"
         )
-        print(f"  names differ: {listed([str(path) for path in summary.unscored])}")
     if summary.skipped:
         print(
             f"Skipped {summary.skipped} whose names {output} has already; --overwrite restores "
-            "them again and replaces "
-            "those files.\n  If they are not results of this command, choose another folder."
+            "them again and replaces those files.\n"
+            "  If they are not results of this command, choose another folder."
         )
     if summary.older:
         print(f"  {len(summary.older)} of them are older than their photograph or the weights.")

@@ -1,31 +1,32 @@
-"""`basicsr test`."""
-
-import argparse
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
-
-from constyle_arch.checkpoints.trained import checkpoint_file
-from constyle_arch.commands.network_arguments import (
-    add_network_arguments,
-    add_tlc_argument,
-    network_options_of,
-    window_asked_for,
-)
-from constyle_arch.errors import OptionsError
-from constyle_arch.options.reading import Options, add_run_arguments, read_option_file
-
-TEST = """\
-Restore and score images with a network: those of --gt and --lq, those that an experiment held out
-of its training, or the data sets of an option file with the network in its path.pretrain_network_g.
+"""Restore and score images with a network: those of --gt and --lq, those that an experiment held
+out of its training, or the data sets of an option file with the network in its
+path.pretrain_network_g.
 
 Writes, below the current directory:
   results/NAME/                 log; results.md, .json and .csv: the table, every image's scores
   results/NAME/visualization/   restored images; with val.save_comparison beside input and clean
 """
 
-TEST_EPILOG = """\
-examples:
+import argparse
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from constyle_arch.checkpoints.trained import checkpoint_file
+from constyle_arch.commands.arguments import (
+    add_name_arguments,
+    add_network_arguments,
+    add_tlc_argument,
+    add_weights_argument,
+    network_options_of,
+    window_asked_for,
+)
+from constyle_arch.errors import OptionsError
+from constyle_arch.options.flags import add_run_arguments
+from constyle_arch.options.reading import Options, read_option_file
+
+HELP = "restore and score test sets"
+
+EXAMPLES = """\
   basicsr test --weights experiments/NAME
   basicsr test --weights experiments/NAME --gt mine/test/clean --lq mine/test/rainy
   basicsr test --weights denoise --gt photos --noise 25
@@ -38,24 +39,25 @@ METRICS = {
 }
 """What is measured where the weights' experiment does not say."""
 
+IN_FILE = (
+    "gt",
+    "lq",
+    "noise",
+    "lq_name",
+    "gt_name",
+    "name",
+    "key",
+    "type",
+    "network_option",
+    "tlc",
+)
+"""Arguments for which an option file has options."""
 
-def add_to(commands: Any) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "test",
-        help="restore and score test sets",
-        description=TEST,
-        epilog=TEST_EPILOG,
-        conflict_handler="resolve",
-    )
-    add_run_arguments(parser, trains=False)
+
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     parser.add_argument("-opt", metavar="FILE", help="an option file (YAML), or give --weights")
-    parser.add_argument(
-        "--weights",
-        metavar="W",
-        help="a pretrained network, a checkpoint, or an experiment's folder (its best "
-        "network, or its last)",
-    )
+    add_weights_argument(parser)
     parser.add_argument(
         "--gt", metavar="DIR", help="clean images (default: the experiment's validation images)"
     )
@@ -63,20 +65,13 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--noise", type=float, metavar="SIGMA", help="instead of --lq: add noise, in 1/255"
     )
-    parser.add_argument(
-        "--lq-name",
-        metavar="FORM",
-        help="form of the degraded names, where they differ, e.g. 'rain-{}'",
-    )
-    parser.add_argument(
-        "--gt-name", metavar="FORM", help="form of the clean names, e.g. 'norain-{}'"
-    )
+    add_name_arguments(parser, default=None)
     parser.add_argument(
         "--name", help="name of the folder in results/ (default: the experiment's or the file's)"
     )
     add_network_arguments(parser)
     add_tlc_argument(parser)
-    parser.set_defaults(run=run)
+    add_run_arguments(parser)
 
 
 def run(parsed: argparse.Namespace) -> None:
@@ -101,31 +96,16 @@ def run(parsed: argparse.Namespace) -> None:
         flags += ["--force_yml", *parsed.force_yml]
     with TemporaryDirectory() as folder:
         file = Path(folder) / f"{options['name']}.yml"
-        file.write_text(
-            yaml.safe_dump(options, sort_keys=False, allow_unicode=True), encoding="utf-8"
-        )
+        text = yaml.safe_dump(options, sort_keys=False, allow_unicode=True)
+        file.write_text(text, encoding="utf-8")
         run_pipeline("test", ["-opt", str(file), *flags])
 
 
 def _check_flags(parsed: argparse.Namespace) -> None:
-    without_file = [
-        "gt",
-        "lq",
-        "noise",
-        "lq_name",
-        "gt_name",
-        "name",
-        "key",
-        "type",
-        "network_option",
-        "tlc",
-    ]
     if bool(parsed.opt) == bool(parsed.weights):
         raise OptionsError("Give either -opt FILE or --weights W.")
     given = [
-        f"--{name.replace('_', '-')}"
-        for name in without_file
-        if getattr(parsed, name) not in (None, [])
+        f"--{name.replace('_', '-')}" for name in IN_FILE if getattr(parsed, name) not in (None, [])
     ]
     if parsed.opt and given:
         raise OptionsError(

@@ -1,12 +1,4 @@
-"""`basicsr train`."""
-
-import argparse
-from typing import Any
-
-from constyle_arch.options.reading import add_run_arguments, read_option_file
-
-TRAIN = """\
-Train a network by an option file.
+"""Train a network by an option file.
 
 Writes, below the current directory:
   experiments/NAME/                  log, copy of the options
@@ -23,8 +15,14 @@ Ctrl-C and SIGTERM end the run after the current step, saved. A resumed run ends
 uninterrupted one.
 """
 
-TRAIN_EPILOG = """\
-examples:
+import argparse
+
+from constyle_arch.options.flags import add_training_arguments
+from constyle_arch.options.reading import read_option_file
+
+HELP = "train a network"
+
+EXAMPLES = """\
   basicsr train -opt options/dehaze_constyle_restormer.yml
   basicsr train -opt options/dehaze_constyle_restormer.yml --auto_resume
   basicsr train -opt my.yml --total-iter 1000 --force_yml datasets:train:gt_size=64
@@ -32,15 +30,10 @@ examples:
 """
 
 
-def add_to(commands: Any) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "train", help="train a network", description=TRAIN, epilog=TRAIN_EPILOG
-    )
-    add_run_arguments(parser)
-    parser.set_defaults(
-        run=run, when_interrupted="--auto_resume resumes from the newest training state"
-    )
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    add_training_arguments(parser)
+    parser.set_defaults(when_interrupted="--auto_resume resumes from the newest training state")
 
 
 def run(parsed: argparse.Namespace) -> None:

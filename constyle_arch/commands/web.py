@@ -1,77 +1,52 @@
-"""`basicsr web`."""
-
-import argparse
-import tempfile
-from typing import Any
-
-from constyle_arch.checkpoints.trained import TRAINED, checkpoint_file
-from constyle_arch.errors import OptionsError, RunError
-
-WEB = """\
-Restore photographs in the browser: drop one, compare before and after, download.
+"""Restore photographs in the browser: drop one, compare before and after, download.
 
 Only this computer is served, one photograph at a time. Photographs are deleted after half an hour,
 and all of them when the command ends (Ctrl-C). Needs the extra "web": pip install
 "constyle-arch[web]"
 """
 
-WEB_EPILOG = """\
-examples:
+import argparse
+import os
+import signal
+import tempfile
+import threading
+from typing import Any
+
+from constyle_arch.checkpoints.trained import TRAINED, checkpoint_file
+from constyle_arch.commands.arguments import add_device_argument, device_named
+from constyle_arch.errors import RunError
+from constyle_arch.options.flags import add_number
+
+HELP = "restore photographs in the browser"
+
+EXAMPLES = """\
   basicsr web
   basicsr web --weights experiments/NAME
 """
 
-LOCAL = "127.0.0.1"
 
-
-def add_to(commands: Any) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "web", help="restore photographs in the browser", description=WEB, epilog=WEB_EPILOG
-    )
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     parser.add_argument(
         "--weights",
         metavar="W",
         help="offer this network first: a checkpoint or an experiment's folder",
     )
-    parser.add_argument(
-        "--device", default="auto", help="cpu, cuda, cuda:1, mps (default: a GPU if there is one)"
-    )
+    add_device_argument(parser)
     parser.add_argument(
         "--host",
-        default=LOCAL,
+        default="127.0.0.1",
         metavar="ADDRESS",
-        help=f"serve this address; 0.0.0.0 lets others in, without a password (default: {LOCAL})",
+        help="serve this address; 0.0.0.0 lets others in, without a password (default: 127.0.0.1)",
     )
-    parser.add_argument(
-        "--port", type=int, default=7860, metavar="N", help="serve this port (default: 7860)"
-    )
-    parser.add_argument(
-        "--max-megapixels",
-        type=float,
-        default=50,
-        metavar="N",
-        help="refuse photographs of more than N million pixels (default: 50)",
-    )
-    parser.add_argument(
-        "--max-megabytes",
-        type=int,
-        default=500,
-        metavar="N",
-        help="refuse files of more than N MB (default: 500)",
-    )
-    parser.set_defaults(run=run)
+    add_number(parser, "--port", "serve this port", default=7860, least=1, most=65535)
+    pixels = "refuse photographs of more than N million pixels"
+    add_number(parser, "--max-megapixels", pixels, kind=float, default=50, above=0)
+    add_number(parser, "--max-megabytes", "refuse files of more than N MB", default=500, least=1)
 
 
 def run(parsed: argparse.Namespace) -> None:
     """Serve the page until interrupted."""
-    for name in ("max_megapixels", "max_megabytes"):
-        if not getattr(parsed, name) > 0:
-            raise OptionsError(
-                f"--{name.replace('_', '-')} is {getattr(parsed, name):g}; it must be above 0."
-            )
-    if not 0 < parsed.port < 65536:
-        raise OptionsError(f"--port is {parsed.port}; it must lie in [1, 65535].")
     with tempfile.TemporaryDirectory(prefix="basicsr-web-") as folder:
         page = _page(parsed, folder)
         try:
@@ -81,8 +56,6 @@ def run(parsed: argparse.Namespace) -> None:
 
 
 def _page(parsed: argparse.Namespace, folder: str) -> Any:
-    import os
-
     if parsed.weights:
         checkpoint_file(parsed.weights)  # before gradio and torch are imported
     os.environ["GRADIO_TEMP_DIR"] = folder  # read when a page is built
@@ -96,7 +69,6 @@ def _page(parsed: argparse.Namespace, folder: str) -> Any:
     from constyle_arch.allocator import keep_freed_memory
     from constyle_arch.checkpoints.loading import load_network
     from constyle_arch.checkpoints.trained import located
-    from constyle_arch.commands.restore import device_named
     from constyle_arch.inference.page import Workplace, build_page
 
     keep_freed_memory()
@@ -109,9 +81,6 @@ def _page(parsed: argparse.Namespace, folder: str) -> Any:
 
 
 def _serve(page: Any, parsed: argparse.Namespace) -> None:
-    import signal
-    import threading
-
     import gradio
 
     # so that the files are deleted then, too

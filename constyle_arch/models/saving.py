@@ -14,6 +14,7 @@ from constyle_arch.distributed import gathered_objects, ranks
 from constyle_arch.errors import RunError
 from constyle_arch.files import save_atomically
 from constyle_arch.models.non_finite_steps import ADVICE
+from constyle_arch.options.schema import Logger
 from constyle_arch.training.experiments import remove_old_checkpoints
 from constyle_arch.training.random_state import random_state, set_random_state
 from constyle_arch.training.resuming import apply_changes, changes, fit_state, start_of
@@ -69,7 +70,7 @@ class Saving(BaseModel):  # type: ignore[misc]  # BasicSR publishes no types
         self.non_finite.read(all_of_them=True)
         self.save_networks("latest" if ends else str(current_iter))
         self.save_training_state(epoch, current_iter)
-        keep = self.opt["logger"].get("keep_checkpoints")
+        keep = Logger.read(self.opt["logger"]).keep_checkpoints
         if keep and ranks()[1] == 0 and not ends:
             remove_old_checkpoints(self.opt["path"], current_iter, keep)
         if ends:

@@ -1,5 +1,4 @@
-"""Option files of the authors' programs, IRConStyle's, Restormer's and NAFNet's, as ones of this
-package.
+"""Conversion of option files of the authors' programs: IRConStyle's, Restormer's, NAFNet's.
 
 A rule says what becomes of a key; what no rule and no description in `schema` knows is left out,
 and named. Keys marked `BY_ANALOGY` stood in no description of IRConStyle's program that was at
@@ -120,9 +119,7 @@ class Conversion:
     left_out: dict[str, str] = field(default_factory=dict)
 
     def put(self, path: Path, value: Any, comment: str) -> None:
-        """Set an option, in sections that are made where they are not there, and say where it is
-        from.
-        """
+        """Set an option, creating its sections, and note where it is from."""
         section = self.options
         for key in path[:-1]:
             section = section.setdefault(key, {})
@@ -154,8 +151,7 @@ class Conversion:
 
 
 def of_the_authors(options: Options) -> str | None:
-    """What makes an option file one of the authors' programs, such as `model_type: ConStyle`; None
-    where nothing does.
+    """What marks an option file as one of the authors', such as `model_type: ConStyle`, or None.
 
     Names that a plugin has registered are its own.
     """
@@ -184,8 +180,7 @@ def convert(options: Options) -> Conversion:
         known = ", ".join([*MODELS, *DATA_SETS])
         raise OptionsError(
             f"model_type is {options.get('model_type')!r} and no data set is one of the authors' "
-            "programs; those are "
-            f"{known}. BasicSR's option files need no conversion."
+            f"programs; those are {known}. BasicSR's option files need no conversion."
         )
     made = Conversion(deepcopy(options))
     for key in ("datasets", "network_g", "train", "val", "path", "logger"):

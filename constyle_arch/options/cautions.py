@@ -97,15 +97,13 @@ def _schedule(train: Train) -> Iterator[str]:
     if train.constyle_iterations > total_iter:
         yield (
             f"train.constyle_iter is {train.constyle_iter} and the run has {total_iter} "
-            "iterations, so ConStyle "
-            f"is never frozen; {advice}."
+            f"iterations, so ConStyle is never frozen; {advice}."
         )
     periods = (train.scheduler.model_extra or {}).get("periods")
     if isinstance(periods, list) and len(periods) > 1 and periods[0] >= total_iter:
         yield (
             f"train.scheduler: the first period, {periods[0]} iterations, outlasts the run's "
-            f"{total_iter}, so the rate "
-            f"never comes to the next; {advice}."
+            f"{total_iter}, so the rate never comes to the next; {advice}."
         )
 
 
@@ -118,9 +116,8 @@ def _too_much(
             "train.checkpointing: true",
         ]
         yield (
-            f"a step takes about {size_in_words(step.memory)} and {size_in_words(free_memory)} "
-            "are free; set "
-            f"{', or '.join(ways)}, or take a smaller gt_size or network."
+            f"a step takes about {size_in_words(step.memory)} and {size_in_words(free_memory)} are "
+            f"free; set {', or '.join(ways)}, or take a smaller gt_size or network."
         )
     if step.seconds and step.seconds * train.total_iter > LONG_ON_A_CPU:
         yield (

@@ -6,8 +6,10 @@ from pathlib import Path
 import torch
 from basicsr.utils.registry import DATASET_REGISTRY
 
+from constyle_arch.errors import OptionsError
 from constyle_arch.inference.memory import free_memory
 from constyle_arch.options.cautions import cautions, in_words, size_in_words
+from constyle_arch.options.combinations import check_experiment
 from constyle_arch.options.reading import Options, complete_paths, read_checked_options
 from constyle_arch.reporting import SIDE
 from constyle_arch.reporting.complexity import count_gmacs, count_parameters
@@ -15,14 +17,15 @@ from constyle_arch.training.experiments import state_to_resume
 from constyle_arch.training.step_costs import Step, disk_of, network_of, step_of
 
 
-def check_run(flags: list[str]) -> str:
-    """Check an option file as a run would, and describe the run.
+def check_run(flags: list[str]) -> None:
+    """Check an option file as a run would, and print what the run would do.
 
     Args:
-        flags: the command line after `check`, as `options.add_run_arguments` describes it.
+        flags: the command line after `check`, see `options.flags`.
 
     Raises:
-        OptionsError: the options cannot be run; the message lists every problem.
+        OptionsError: the options cannot be run; the message lists every problem. An experiment
+            that already exists is reported after the description.
     """
     options, _ = read_checked_options(flags)
     step = step_of(options, timed=not options["num_gpu"]) if options["is_train"] else None
@@ -39,16 +42,14 @@ def check_run(flags: list[str]) -> str:
         complete_paths(options, Path.cwd())
         found = state_to_resume(options)
         lines.append(f"  resumes      from iteration {found.state['iter'] if found else 0}")
+    in_the_way = list(check_experiment(options))
     kind = "training" if options["is_train"] else "test"
-    first = (
-        f"this {kind} can be run."
-        if not doubts
-        else f"this {kind} can be run, but look at this first:"
-    )
-    return (
-        "\n".join([f"{options['name']}: {first}", *(f"  - {doubt}" for doubt in doubts), *lines])
-        + "\n"
-    )
+    first = f"{options['name']}: this {kind} can be run"
+    first += " under another name" if in_the_way else ""
+    first += ", but look at this first:" if doubts else "."
+    print(first, *(f"  - {doubt}" for doubt in doubts), *lines, sep="\n", flush=True)
+    if in_the_way:
+        raise OptionsError(in_the_way[0])
 
 
 def _lines(options: Options, step: Step | None) -> list[str]:
@@ -82,8 +83,7 @@ def _training_lines(options: Options, images: int, step: Step | None) -> list[st
         size = dataset_opt["gt_size"]
         lines.append(
             f"  memory       about {size_in_words(step.memory)} for a step of {batch} images of "
-            f"{size}×{size} "
-            "pixels, besides the program"
+            f"{size}×{size} pixels, besides the program"
         )
         if step.seconds:
             lines.append(

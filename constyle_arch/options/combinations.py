@@ -15,7 +15,7 @@ from constyle_arch.models.constyle_model import ConStyleModel
 from constyle_arch.models.progressive_crops import ProgressiveCrops
 from constyle_arch.models.prompter_model import PrompterModel
 from constyle_arch.options.lookup import Options, Problems, is_subclass, model_of, tried
-from constyle_arch.options.schema import Train, validation_of
+from constyle_arch.options.schema import Logger, Train, validation_of
 from constyle_arch.tiles import tiles_of
 from constyle_arch.training.experiments import is_failed_start
 
@@ -23,7 +23,11 @@ from constyle_arch.training.experiments import is_failed_start
 def check_combinations(options: Options) -> Problems:
     """What cannot be together, of options whose structure is right."""
     yield from check_folders(options)
-    yield from _check_experiment(options)
+    if options.get("archive") and (options["auto_resume"] or options["path"].get("resume_state")):
+        yield (
+            "--archive starts from scratch, --auto_resume and path.resume_state do not; leave one "
+            "of them out."
+        )
     yield from _check_device(options)
     yield from _check_tiles(options)
     if options["is_train"]:
@@ -57,37 +61,27 @@ def check_folders(options: Options) -> Problems:
         )
 
 
-def _check_experiment(options: Options) -> Problems:
-    """An experiment that already exists is neither archived nor overwritten unless that is asked
-    for.
-    """
-    name = options["name"]
+def check_experiment(options: Options) -> Problems:
+    """Neither archive nor overwrite an experiment that exists, unless that is asked for."""
+    name, state = options["name"], options["path"].get("resume_state")
     home = Path("experiments") / name
-    if not options["is_train"] or name.startswith("debug"):
+    if not options["is_train"] or name.startswith("debug") or options.get("archive"):
         return
-    state = options["path"].get("resume_state")
-    if options.get("archive") and (options["auto_resume"] or state):
-        yield (
-            "--archive starts from scratch, --auto_resume and path.resume_state do not; leave "
-            "one of them out."
-        )
-    if options.get("archive") or not home.is_dir() or is_failed_start(home):
+    if not home.is_dir() or is_failed_start(home):
         return
     if state and Path(state).expanduser().resolve().is_relative_to(home.resolve()):
         return
+    states, networks = home / "training_states", home / "models"
     if not options["auto_resume"]:
         yield (
             f"name: the experiment {home} already exists; --auto_resume resumes it, --archive "
-            "moves it away and "
-            "starts from scratch, or choose another name."
+            "moves it away and starts from scratch, or choose another name."
         )
-    elif any((home / "models").glob("*.pth")) and not any(
-        (home / "training_states").glob("*.state")
-    ):
+    elif any(networks.glob("*.pth")) and not any(states.glob("*.state")):
         yield (
-            f"name: {home} holds networks but no training state to resume from; --archive moves "
-            "it away and starts "
-            "from scratch, or choose another name and load them by path.pretrain_network_g."
+            f"name: {home} holds networks but no training state to resume from; --archive moves it "
+            "away and starts from scratch, or choose another name and load them by "
+            "path.pretrain_network_g."
         )
 
 
@@ -121,14 +115,11 @@ def _check_tiles(options: Options) -> Problems:
 
 
 def _check_parts(parts: int, batch: int, each: int) -> Problems:
-    """A batch computed in parts must have images for all of them, and BatchNorm needs two in
-    each.
-    """
+    """The parts of a batch must be of one size, with two images each for BatchNorm."""
     if parts > 1 and (batch % parts or batch // parts < each):
         yield (
-            f"train.accumulate is {parts} and datasets.train.batch_size_per_gpu {batch}; each "
-            "part must be of one size "
-            f"and have at least {each} image{'s' * (each > 1)}."
+            f"train.accumulate is {parts} and datasets.train.batch_size_per_gpu {batch}; each part "
+            f"must be of one size and have at least {each} image{'s' * (each > 1)}."
         )
 
 
@@ -148,15 +139,15 @@ def _check_acceleration(train: Train, num_gpu: int) -> Problems:
 
 
 def _check_logger(options: Options) -> Problems:
-    logger_opt = options["logger"]
-    if not (logger_opt.get("wandb") or {}).get("project"):
+    logger = Logger.read(options["logger"])
+    if not (logger.wandb or {}).get("project"):
         return
     if find_spec("wandb") is None:
         yield (
             "logger.wandb.project is set, and wandb is not installed: pip install wandb, or "
             "leave it out."
         )
-    if not logger_opt["use_tb_logger"]:
+    if not logger.use_tb_logger:
         yield (
             "logger.wandb.project shows what tensorboard is given; set logger.use_tb_logger: true."
         )

@@ -1,6 +1,4 @@
-"""The options of data sets: a class for what each `type` has, a field for each key; see
-`schema`.
-"""
+"""The options of data sets: a class for each `type`, a field for each key; see `schema`."""
 
 from functools import cache
 from typing import Annotated, Any, Literal
@@ -113,9 +111,7 @@ class DegradedImages(Section):
 
 
 class ClassifiedImages(Section):
-    """`type: ClassifiedImageDataset`: clean images of classes, degraded as they are read; for
-    `PrompterModel`.
-    """
+    """`type: ClassifiedImageDataset`, for `PrompterModel`: degraded images of several classes."""
 
     dataroot_gt: Text | list[Text]
     """The classes' folders: a path or a list."""
@@ -149,9 +145,7 @@ DATA_SETS: dict[str, type[Section]] = {
 
 @cache
 def data_set(name: str, *, trains: bool) -> type[Section]:
-    """The options of a data set by its `type`: those of every data set where it is not one of
-    ours.
-    """
+    """The options of a data set by its `type`; the common ones where it is not one of ours."""
     common = TrainingSet if trains else DataSet
     if name not in DATA_SETS:
         return common

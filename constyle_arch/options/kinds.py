@@ -1,6 +1,4 @@
-"""What descriptions of option files are made of: kinds of values, and the section that holds
-keys.
-"""
+"""The kinds of values in option files, and the section that holds keys."""
 
 from collections.abc import Mapping
 from enum import Enum
@@ -18,9 +16,7 @@ from pydantic import (
 
 
 class Resuming(Enum):
-    """What a changed option means for a run that resumes; where nothing is said, it takes
-    effect.
-    """
+    """What a changed option means for a run that resumes; without a mark it takes effect."""
 
     REFUSED = "the state cannot be resumed from with another value"
     WITHOUT_EFFECT = "it decides nothing of what is trained"
@@ -96,9 +92,7 @@ class Section(BaseModel):
 
 
 def without_empty(section: dict[Any, Any], model: type[Section]) -> dict[Any, Any]:
-    """The section, and those in it, without empty values of keys that may be left out, so that
-    defaults hold.
-    """
+    """The section, and those in it, without empty values of optional keys: defaults hold."""
     kept = dict(section)
     for key, field in model.model_fields.items():
         inner = section_in(field.annotation)

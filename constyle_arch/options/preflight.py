@@ -14,18 +14,19 @@ from basicsr.utils import logger as basicsr_logger
 
 from constyle_arch.errors import OptionsError
 from constyle_arch.models.restoration_model import RestorationModel
-from constyle_arch.options.combinations import check_combinations
+from constyle_arch.options.combinations import check_combinations, check_experiment
 from constyle_arch.options.lookup import Options, is_subclass, model_of
 from constyle_arch.options.structure import check_structure, without_empty
 from constyle_arch.options.trials import try_out
 
 
-def check_options(options: Options) -> None:
+def check_options(options: Options, *, starts: bool = True) -> None:
     """Refuse options that cannot be run.
 
     Args:
         options: as read from the file, with `is_train`, `dist`, `auto_resume` and the data sets'
             phases filled in.
+        starts: whether the run is about to start, so that its experiment must not be there.
 
     Raises:
         OptionsError: with every problem found, one a line.
@@ -36,24 +37,22 @@ def check_options(options: Options) -> None:
             complete = deepcopy(options)
             fill_gaps(complete)
             problems = [*check_combinations(complete), *try_out(complete)]
+            if starts:
+                problems += check_experiment(complete)
     if problems:
         lines = "\n".join(f"  - {problem}" for problem in problems)
         raise OptionsError(f"These options cannot be run:\n{lines}")
 
 
 def fill_gaps(options: Options) -> None:
-    """Take out what is empty where this package reads it, so that defaults hold; `path` is always
-    there.
-    """
+    """Remove empty keys where this package reads them, so that defaults hold; add `path`."""
     options["path"] = options.get("path") or {}
     without_empty(options, own_model=is_subclass(model_of(options), RestorationModel))
 
 
 @contextmanager
 def _no_logger_left_behind() -> Iterator[None]:
-    """Undo the making of BasicSR's logger: one made before the run has its folder would never write
-    a log file.
-    """
+    """Remove BasicSR's logger again: made before the run has its folder, it never writes a file."""
     logger = logging.getLogger("basicsr")
     handlers, initialized = list(logger.handlers), dict(basicsr_logger.initialized_logger)
     try:

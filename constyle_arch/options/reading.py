@@ -1,6 +1,4 @@
-"""Reading a run's options: the command line's flags and the YAML file, as BasicSR means them but
-safely.
-"""
+"""Reading a run's options, its flags and YAML file, as BasicSR does but safely."""
 
 import argparse
 import os
@@ -14,6 +12,7 @@ from typing import Any
 import yaml
 
 from constyle_arch.errors import OptionsError
+from constyle_arch.options.flags import add_training_arguments
 from constyle_arch.options.scaling import scale_iterations
 
 Options = dict[str, Any]
@@ -51,9 +50,7 @@ class OptionLoader(yaml.SafeLoader):
 
 
 def _count_values(node: yaml.Node, counted: dict[int, int], above: set[int]) -> int:
-    """How many values a node is with all aliases written out; `above` has the nodes that it stands
-    in.
-    """
+    """The number of values with aliases written out; `above` are the nodes around this one."""
     if id(node) in above:
         raise yaml.constructor.ConstructorError(
             problem="an alias (*) refers to a value that contains it", problem_mark=node.start_mark
@@ -86,62 +83,6 @@ def _reason(error: Exception) -> str:
 OptionLoader.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+0123456789."))
 
 
-def add_run_arguments(parser: argparse.ArgumentParser, *, trains: bool = True) -> None:
-    """Add BasicSR's flags of a run, and, where it `trains`, those of a training."""
-    parser.add_argument("-opt", required=True, metavar="FILE", help="the option file (YAML)")
-    parser.add_argument(
-        "--launcher",
-        choices=["none", "pytorch", "slurm"],
-        default="none",
-        help="how the processes were started; torchrun is detected (default: none)",
-    )
-    parser.add_argument(
-        "--plugin",
-        action="append",
-        default=[],
-        metavar="FILE.py",
-        help="run this Python file first; it may register architectures, data sets, losses or "
-        "models of your own",
-    )
-    parser.add_argument(
-        "--auto_resume", action="store_true", help="resume from the newest state of this experiment"
-    )
-    parser.add_argument(
-        "--archive",
-        action="store_true",
-        help="move an experiment of this name to NAME_archived_TIME and start from scratch",
-    )
-    if trains:
-        parser.add_argument(
-            "--total-iter",
-            type=_iterations,
-            metavar="N",
-            help="train N iterations: total_iter, the schedule's periods and constyle_iter scale "
-            "in proportion",
-        )
-    parser.add_argument(
-        "--debug", action="store_true", help="validate, log and save every few iterations"
-    )
-    # launchers of old pass it
-    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
-    parser.add_argument(
-        "--force_yml",
-        nargs="+",
-        action="extend",
-        metavar="KEY:KEY=VALUE",
-        help="replace options of the file, e.g. train:total_iter=1000 datasets:train:gt_size=64",
-    )
-
-
-def _iterations(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise ValueError
-    return number
-
-
-_iterations.__name__ = "number of iterations"  # which argparse's message names
-
-
 def read_option_file(path: str) -> Options:
     """The options in a YAML file.
 
@@ -162,9 +103,7 @@ def read_option_file(path: str) -> Options:
 
 
 def _unshared(value: Any) -> Any:
-    """A copy in which what an alias stands for is there twice: BasicSR's data sets take entries out
-    of theirs.
-    """
+    """A copy without shared values: BasicSR's data sets remove entries from theirs."""
     if isinstance(value, dict):
         return {key: _unshared(entry) for key, entry in value.items()}
     return [_unshared(entry) for entry in value] if isinstance(value, list) else value
@@ -196,24 +135,24 @@ def force_options(options: Options, entries: list[str]) -> None:
 
 
 def _forced_value(entry: str, text: str) -> Any:
-    """A number, boolean, list or text, as YAML reads it; `none` is nothing, and braces are text as
-    in BasicSR.
-    """
+    """A value as YAML reads it; `none` is None, and braces are text, as in BasicSR."""
     if text.lower() == "none":
         return None
     if text.startswith("{"):
         return text
+    return yaml_value(text, f"--force_yml {entry!r}")
+
+
+def yaml_value(text: str, where: str) -> Any:
+    """A value as YAML reads it; an OptionsError names the flag `where`."""
     try:
         return yaml.load(text, Loader=OptionLoader)
     except (ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
-        raise OptionsError(
-            f"--force_yml {entry!r}: the value cannot be read: {_reason(error)}"
-        ) from error
+        raise OptionsError(f"{where}: the value cannot be read: {_reason(error)}") from error
 
 
 def parse_options(root_path: str, is_train: bool = True) -> tuple[Options, argparse.Namespace]:
-    """BasicSR's `parse_options`: read the flags and the option file, check them, seed, and fill in
-    paths.
+    """BasicSR's `parse_options`: read the flags and the file, check, seed, fill in paths.
 
     Nothing is created before every check has passed.
 
@@ -273,16 +212,15 @@ def read_checked_options(
     from constyle_arch.options.preflight import check_options, fill_gaps
 
     parser = argparse.ArgumentParser()
-    add_run_arguments(parser)
+    add_training_arguments(parser)
     flags = parser.parse_args(arguments)
     options = read_option_file(flags.opt)
     if authors := of_the_authors(options):
         raise OptionsError(
             f"{flags.opt} has `{authors}`, as the authors' program reads it; `basicsr "
-            f"convert-options {flags.opt} "
-            "OUT.yml` writes it as an option file of this package."
+            f"convert-options {flags.opt} OUT.yml` writes it as an option file of this package."
         )
-    force_options(options, flags.force_yml or [])
+    force_options(options, flags.force_yml)
     if flags.total_iter:
         for line in scale_iterations(options, flags.total_iter):
             print(f"--total-iter {flags.total_iter}: {line}", flush=True)
@@ -297,7 +235,7 @@ def read_checked_options(
     if flags.debug and "name" in options and not str(options["name"]).startswith("debug"):
         options["name"] = f"debug_{options['name']}"
     complete_datasets(options)
-    check_options(options)
+    check_options(options, starts=is_train is not None)
     fill_gaps(options)
     return options, flags
 

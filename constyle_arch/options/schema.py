@@ -207,9 +207,7 @@ class TestValidation(Validation):
 
 
 def validation_of(options: Mapping[str, Any]) -> Validation:
-    """`val` of a run; without the section its images are restored whole, and nothing is
-    measured.
-    """
+    """`val` of a run; without the section, whole images and no metrics."""
     if not options.get("val"):
         return Validation(save_img=False)
     return (TrainingValidation if options["is_train"] else TestValidation).read(options["val"])

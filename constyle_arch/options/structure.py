@@ -216,9 +216,7 @@ def _kind_in_words(kind: dict[str, Any]) -> str:
 
 
 def _bounds_in_words(kind: dict[str, Any]) -> str:
-    """` in [0, 1)`, `, at least 1`, ` above 0`, or nothing; a bound that only keeps numbers exact
-    is none.
-    """
+    """` in [0, 1)`, `, at least 1`, ` above 0`, or nothing; `LIMIT` is no bound."""
     low, above = kind.get("minimum"), kind.get("exclusiveMinimum")
     high, below = kind.get("maximum"), kind.get("exclusiveMaximum")
     start = low if low is not None else above

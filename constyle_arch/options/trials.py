@@ -219,9 +219,8 @@ def _first_and_last_items(dataset_opt: Options, sizes: list[tuple[int, int]]) ->
         if len(items) * ratio > LONGEST_EPOCH:
             yield (
                 f"dataset_enlarge_ratio is {ratio}, which makes an epoch of {len(items)} images "
-                "one of "
-                f"{len(items) * ratio:.0f}; their order is drawn at once, so it must be at most "
-                f"{LONGEST_EPOCH // len(items)}"
+                f"one of {len(items) * ratio:.0f}; their order is drawn at once, so it must be at "
+                f"most {LONGEST_EPOCH // len(items)}"
             )
     except DataError as error:
         yield str(error).removesuffix(".")
@@ -259,8 +258,7 @@ def _check_schedule(options: Options) -> Problems:
     if warmup > 0 and name not in CLOSED_FORM:
         yield (
             f"train.warmup_iter is {warmup}, but {name} continues from whatever rate the warm-up "
-            "has reached and never "
-            "comes to the base rate; leave one of them out, or use one of "
+            "has reached and never comes to the base rate; leave one of them out, or use one of "
             f"{', '.join(CLOSED_FORM)}."
         )
     problems = list(tried(step_once, "train.scheduler"))
@@ -297,8 +295,7 @@ def _check_losses(options: Options) -> Problems:
     elif (known := Train.read(train)).constyle_iterations < known.total_iter:
         yield (
             "train.constyle_iter ends ConStyle's losses before total_iter and there is no loss of "
-            "the "
-            "restored image, such as pixel_opt, to continue with."
+            "the restored image, such as pixel_opt, to continue with."
         )
     elif options["dist"] and RESTORATION[0] in has and not options.get("find_unused_parameters"):
         yield (
@@ -315,9 +312,8 @@ def _try_losses(options: Options, losses: Mapping[str, Any], has: tuple[str, ...
         name, taken = loss_opt.pop("type"), taken_by(loss)
         if unknown := [quantity for quantity in taken if quantity not in (*quantities, *has)]:
             yield (
-                f"train.{option}: {name} takes {', '.join(unknown)}, which "
-                f"{options['model_type']} does not "
-                f"have; there are {', '.join(has)}."
+                f"train.{option}: {name} takes {', '.join(unknown)}, which {options['model_type']} "
+                f"does not have; there are {', '.join(has)}."
             )
         elif set(taken) <= quantities.keys() and loss is not PerceptualLoss:
             inputs = [quantities[quantity] for quantity in taken]

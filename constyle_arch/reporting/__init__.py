@@ -1,6 +1,4 @@
-"""What people look at: results of tests, pictures, training curves, the space of ConStyle's
-codes.
-"""
+"""Results of tests, pictures, training curves, the space of ConStyle's codes."""
 
 from constyle_arch.errors import UserError
 

@@ -1,19 +1,17 @@
 """Tables of several tests side by side."""
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 import constyle_arch
 from constyle_arch.errors import DataError
 from constyle_arch.images import Image, decode
 from constyle_arch.reporting import SIDE
 from constyle_arch.reporting.pictures import Picture, comparison
-from constyle_arch.reporting.report import number
+from constyle_arch.reporting.report import Results, number
 from constyle_arch.reporting.scores import INPUT, markdown_table
 
 TOLERANCE = 1e-3
@@ -21,28 +19,6 @@ TOLERANCE = 1e-3
 
 COLUMNS = ["test", "network", "parameters (M)", f"GMACs ({SIDE}²)"]
 """Of the first table."""
-
-
-@dataclass(frozen=True)
-class Test:
-    """What `results.json` says of a test.
-
-    Args: name: of the test. network: the architecture's name. parameters: of the network. gmacs:
-        for an image of `SIDE` pixels; None where unknown. images: how many each benchmark has.
-        scores: the mean of each benchmark and column; None where there is none. datasets: the
-        options of each benchmark's data set; None where the test was of an earlier version. folder:
-        where the results are. suffix: what the names of restored images end in.
-    """
-
-    name: str
-    network: str
-    parameters: int
-    gmacs: float | None
-    images: dict[str, int]
-    scores: dict[str, dict[str, float | None]]
-    datasets: dict[str, Any]
-    folder: Path
-    suffix: str
 
 
 def check_tables(path: Path) -> None:
@@ -61,8 +37,7 @@ def check_tables(path: Path) -> None:
 
 
 def compare(paths: Sequence[str]) -> str:
-    """Several tests in Markdown: their sizes, then a table for each metric, with the differences
-    from the first test.
+    """Tests in Markdown: their sizes, and a table a metric with differences from the first test.
 
     Args:
         paths: results folders, or `results.json` files in them.
@@ -78,16 +53,11 @@ def compare(paths: Sequence[str]) -> str:
     if not metrics:
         raise DataError("The results have no metric in common: " + ", ".join(map(str, paths)) + ".")
     sizes = [
-        [
-            name,
-            test.network,
-            f"{test.parameters / 1e6:.3f}",
-            "–" if test.gmacs is None else f"{test.gmacs:.2f}",
-        ]
+        [name, test.network, f"{test.parameters / 1e6:.3f}", _gmacs(test)]
         for name, test in zip(names, tests, strict=True)
     ]
     tables = [markdown_table(COLUMNS, sizes)]
-    benchmarks = list(dict.fromkeys(benchmark for test in tests for benchmark in test.images))
+    benchmarks = list(dict.fromkeys(benchmark for test in tests for benchmark in test.benchmarks))
     for metric in metrics:
         rows = [_row(benchmark, metric, tests) for benchmark in benchmarks]
         tables.append(f"{metric}\n\n{markdown_table(['benchmark', 'input', *names], rows)}")
@@ -102,8 +72,7 @@ def compare(paths: Sequence[str]) -> str:
 
 
 def pictures(paths: Sequence[str]) -> Iterator[tuple[str, Picture]]:
-    """Every image of the tests' benchmarks as restored by each: input, results, truth, with the
-    PSNR of each.
+    """Every image of the benchmarks: input, each test's result and truth, with their PSNR.
 
     Below is a magnified crop of where the first and the last result differ most (a single one from
     the truth).
@@ -122,10 +91,14 @@ def pictures(paths: Sequence[str]) -> Iterator[tuple[str, Picture]]:
     from basicsr.utils import tensor2img
 
     tests = [_read(path) for path in paths]
-    names, first, drawn = _names(tests, paths), tests[0], 0
-    for benchmark, options in first.datasets.items():
-        for sample in build_dataset(options) if options else ():
-            files = [_restored(test, benchmark, sample["name"]) for test in tests]
+    names, drawn = _names(tests, paths), 0
+    for benchmark, measured in tests[0].benchmarks.items():
+        for sample in build_dataset(measured.dataset) if measured.dataset else ():
+            files = [
+                _file(path).parent
+                / f"visualization/{benchmark}/{sample['name']}_{test.suffix or test.name}.png"
+                for path, test in zip(paths, tests, strict=True)
+            ]
             if "gt" not in sample or not all(file.is_file() for file in files):
                 continue
             truth = tensor2img(sample["gt"])
@@ -154,78 +127,72 @@ def pictures(paths: Sequence[str]) -> Iterator[tuple[str, Picture]]:
         )
 
 
-def _restored(test: Test, benchmark: str, image: str) -> Path:
-    return test.folder / "visualization" / benchmark / f"{image}_{test.suffix}.png"
-
-
 def _psnr(image: Image, truth: Image) -> str:
     from basicsr.metrics import calculate_psnr
 
     return f"{calculate_psnr(image, truth, crop_border=0):.2f} dB"
 
 
-def _names(tests: Sequence[Test], paths: Sequence[str]) -> list[str]:
+def _names(tests: Sequence[Results], paths: Sequence[str]) -> list[str]:
     """What the tests are called: by their paths where two have one name."""
     names = [test.name for test in tests]
     return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 
-def _metrics(test: Test) -> list[str]:
-    columns = next(iter(test.scores.values()), {})
+def _gmacs(test: Results) -> str:
+    comparable = test.gmacs is not None and test.gmacs_image_side == SIDE
+    return f"{test.gmacs:.2f}" if comparable else "–"
+
+
+def _metrics(test: Results) -> list[str]:
+    columns = next((one.scores for one in test.benchmarks.values()), {})
     return [column for column in columns if f"{INPUT}{column}" in columns]
 
 
-def _row(benchmark: str, metric: str, tests: Sequence[Test]) -> list[str]:
-    values = [test.scores.get(benchmark, {}).get(metric) for test in tests]
-    inputs = [
-        test.scores[benchmark][f"{INPUT}{metric}"] for test in tests if benchmark in test.scores
-    ]
-    cells = [benchmark, number(inputs[0]), number(values[0])]
+def _mean(test: Results, benchmark: str, column: str) -> float | None:
+    measured = test.benchmarks.get(benchmark)
+    return measured.scores[column].value if measured and column in measured.scores else None
+
+
+def _row(benchmark: str, metric: str, tests: Sequence[Results]) -> list[str]:
+    values = [_mean(test, benchmark, metric) for test in tests]
+    of_input = next(
+        _mean(test, benchmark, f"{INPUT}{metric}") for test in tests if benchmark in test.benchmarks
+    )
+    cells = [benchmark, number(of_input), number(values[0])]
     for value in values[1:]:
         difference = "" if value is None or values[0] is None else f" ({value - values[0]:+.4f})"
         cells.append(f"{number(value)}{difference}")
     return cells
 
 
-def _same_images(benchmark: str, metrics: Sequence[str], tests: Sequence[Test]) -> bool:
+def _same_images(benchmark: str, metrics: Sequence[str], tests: Sequence[Results]) -> bool:
     """Whether as many images were measured, and degraded ones of the same scores."""
-    tests = [test for test in tests if benchmark in test.images]
-    inputs = [
-        [test.scores[benchmark][f"{INPUT}{metric}"] or 0 for metric in metrics] for test in tests
-    ]
-    close = all(
-        abs(one - first) <= TOLERANCE
-        for other in inputs
-        for one, first in zip(other, inputs[0], strict=True)
+    tests = [test for test in tests if benchmark in test.benchmarks]
+    inputs = np.array(
+        [[_mean(test, benchmark, f"{INPUT}{metric}") or 0 for metric in metrics] for test in tests]
     )
-    return close and len({test.images[benchmark] for test in tests}) == 1
+    counts = {test.benchmarks[benchmark].images for test in tests}
+    return len(counts) == 1 and bool((np.abs(inputs - inputs[0]) <= TOLERANCE).all())
 
 
-def _read(path: str) -> Test:
-    file = Path(path) / "results.json" if Path(path).is_dir() else Path(path)
+def _file(path: str) -> Path:
+    return Path(path) / "results.json" if Path(path).is_dir() else Path(path)
+
+
+def _read(path: str) -> Results:
+    file = _file(path)
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        same_side = content["gmacs_image_side"] == SIDE
-        return Test(
-            name=str(content["name"]),
-            network=str(content["network"]),
-            parameters=int(content["parameters"]),
-            gmacs=float(content["gmacs"]) if content["gmacs"] is not None and same_side else None,
-            images={name: int(one["images"]) for name, one in content["benchmarks"].items()},
-            scores={
-                name: {
-                    column: None if mean["value"] is None else float(mean["value"])
-                    for column, mean in one["scores"].items()
-                }
-                for name, one in content["benchmarks"].items()
-            },
-            datasets={name: one.get("dataset") for name, one in content["benchmarks"].items()},
-            folder=file.parent,
-            suffix=str(content.get("suffix", content["name"])),
-        )
+        return Results.model_validate_json(file.read_bytes())
     except FileNotFoundError:
         raise DataError(
             f"{file} does not exist; `basicsr test` writes it into results/NAME."
         ) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{file} holds no results of `basicsr test`: {error!r}.") from error
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror}.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise DataError(
+            f"{file} holds no results of `basicsr test`: {place}: {first['msg']}."
+        ) from error

@@ -20,8 +20,7 @@ def count_parameters(network: nn.Module) -> int:
 
 
 def count_gmacs(network: nn.Module, side: int = SIDE) -> float | None:
-    """Multiply-accumulates of convolutions and matrix products for an image of `side`×`side`
-    pixels, in 10⁹.
+    """Multiply-accumulates in 10⁹, of convolutions and matrix products for `side`×`side` pixels.
 
     Nothing is computed: shapes alone pass through a copy of the network. None for a network that
     cannot run so.
@@ -48,9 +47,7 @@ def without_values(network: nn.Module) -> nn.Module:
 
 
 class PeakMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up the bytes of the tensors that are computed under it, and notes the most that live at
-    a time.
-    """
+    """Adds up the bytes of tensors computed under it, and notes the most that live at a time."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

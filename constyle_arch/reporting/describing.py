@@ -171,9 +171,7 @@ def _of_network(network: nn.Module, name: str, hyperparameters: Options, side: i
 
 
 def _iteration(path: Path) -> int | None:
-    """At which iteration a run of BasicSR's wrote a network: its name tells, or what else lies in
-    its experiment.
-    """
+    """The iteration a network is of, by its name or what else lies in its experiment."""
     version = path.stem.rsplit("_", 1)[-1]
     if version.isdigit():
         return int(version)

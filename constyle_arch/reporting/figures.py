@@ -21,9 +21,7 @@ DOTS_PER_INCH = 130
 
 
 def colors_of(count: int) -> list[Any]:
-    """A colour for each of `count` things: those of `COLORS`, or a scale from dark to light where
-    they run out.
-    """
+    """A colour for each of `count` things: `COLORS`, or for more a scale from dark to light."""
     if count <= len(COLORS):
         return list(COLORS[:count])
     return [colormaps["viridis"](position / count) for position in range(count)]
@@ -43,9 +41,7 @@ def frame(axes: Axes, title: str) -> None:
 
 
 def add_legend(owner: Figure | Axes, handles: list[Any], names: list[str], **options: Any) -> None:
-    """A legend whose names are shown character by character: no formulas, and no underscore that
-    hides one.
-    """
+    """A legend with names as they are: no formulas, and none hidden by an underscore."""
     legend = owner.legend(handles, [f"{number}" for number in range(len(names))], **options)
     for text, name in zip(legend.get_texts(), names, strict=True):
         text.set_parse_math(False)

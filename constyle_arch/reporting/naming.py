@@ -5,9 +5,7 @@ from pathlib import Path
 
 
 def distinct_names(paths: Sequence[Path]) -> list[str]:
-    """The ends of some paths, as long as it takes to tell them apart: `lq` alone, `dehaze/lq`
-    beside `derain/lq`.
-    """
+    """The shortest ends that tell paths apart: `lq` alone, `dehaze/lq` beside `derain/lq`."""
     parts = [path.resolve().parts for path in paths]
     for length in range(1, max(map(len, parts), default=0)):
         names = ["/".join(own[-length:]) for own in parts]

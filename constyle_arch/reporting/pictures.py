@@ -24,8 +24,7 @@ FRAME = (0, 140, 255)
 def comparison(
     images: Mapping[str, Image], panel: int = PANEL, interest: NDArray[np.float32] | None = None
 ) -> Picture:
-    """Put images of one size next to each other, each under its label and above the same crop of
-    it, magnified.
+    """Images of one size side by side, each below its label and above a magnified crop.
 
     The crop is from where `interest` is largest; a frame shows where.
 

@@ -2,15 +2,40 @@
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from constyle_arch.files import save_bytes_atomically
 from constyle_arch.reporting import SIDE
-from constyle_arch.reporting.scores import INPUT, Row, markdown_table, means_of
+from constyle_arch.reporting.scores import INPUT, Mean, Row, markdown_table, means_of
+
+
+class Benchmark(BaseModel):
+    """What `results.json` holds of a data set."""
+
+    images: int
+    scores: dict[str, Mean]
+    dataset: dict[str, Any] | None = None
+    """Its options; None in files of earlier versions."""
+
+
+class Results(BaseModel):
+    """What `results.json` holds of a test."""
+
+    name: str
+    suffix: str | None = None
+    """What the names of restored images end in; None in files of earlier versions."""
+    network: str
+    weights: str
+    parameters: int
+    gmacs: float | None
+    gmacs_image_side: int = SIDE
+    metrics: list[str]
+    benchmarks: dict[str, Benchmark]
 
 
 @dataclass
@@ -40,8 +65,7 @@ class Report:
     suffix: str = ""
 
     def write(self, folder: Path) -> None:
-        """Write `results.md` and `results.json` (means) and `results.csv` (every image) into
-        `folder`.
+        """Write `results.md` and `.json` (means) and `.csv` (every image) into `folder`.
 
         Raises:
             RunError: a file cannot be written.
@@ -50,9 +74,7 @@ class Report:
             save_bytes_atomically(text.encode(), folder / f"results.{suffix}")
 
     def markdown(self) -> str:
-        """A table: for each benchmark and metric the mean of the degraded images and of the
-        restored ones.
-        """
+        """A table: for each benchmark and metric the means of degraded and of restored images."""
         header = ["benchmark", "images"]
         for metric in self.metrics:
             header += [f"{metric} input", metric]
@@ -76,25 +98,13 @@ class Report:
 
     def json(self) -> str:
         """The means, and what is not in them, for programs."""
-        content: dict[str, Any] = {
-            key: getattr(self, key)
-            for key in ("name", "suffix", "network", "weights", "parameters")
+        benchmarks = {
+            name: Benchmark(
+                images=len(scores), scores=means_of(scores), dataset=self.datasets.get(name)
+            )
+            for name, scores in self.benchmarks.items()
         }
-        content |= {
-            "gmacs": self.gmacs,
-            "gmacs_image_side": SIDE,
-            "metrics": list(self.metrics),
-            "benchmarks": {},
-        }
-        for benchmark, scores in self.benchmarks.items():
-            means = {column: asdict(mean) for column, mean in means_of(scores).items()}
-            options = self.datasets.get(benchmark)
-            content["benchmarks"][benchmark] = {
-                "images": len(scores),
-                "scores": means,
-                "dataset": options,
-            }
-        return json.dumps(content, indent=1)
+        return Results(**{**vars(self), "benchmarks": benchmarks}).model_dump_json(indent=1)
 
     def csv(self) -> str:
         """Every image's scores, and a row `mean` for each benchmark."""

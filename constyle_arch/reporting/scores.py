@@ -78,9 +78,7 @@ def _score_or_nan(row: Row, column: str) -> float:
 
 
 def text_table(rows: Sequence[Row], metrics: Sequence[str]) -> str:
-    """Scores as text: a line for each image, and for each metric the input's, the restored one's
-    and the gain.
-    """
+    """Scores as text: a line an image, with the input's score, the restored one's and the gain."""
     width = max(len(str(row["image"])) for row in rows)
     header = " ".join(f"{metric + ' input':>14} {'restored':>10} {'gain':>8}" for metric in metrics)
     lines = [f"{'image':<{width}} {header}"]

@@ -77,8 +77,7 @@ class _Panel:
 
 
 def draw(logs: Mapping[str, TrainingLog]) -> Figure:
-    """Draw what the runs logged: scores of validations, losses, the contrast's health, the learning
-    rate.
+    """Draw validations, losses, the contrast's health and the learning rate.
 
     Args:
         logs: by the names of the runs.
@@ -216,9 +215,7 @@ def _draw_curve(axes: Axes, curve: Curve, color: Any, style: str) -> None:
 
 
 def _mark_best(panel: _Panel, axes: Axes, colors: Mapping[str, Any]) -> None:
-    """Mark each run's best score with a star and tell it in the panel; of equals the newest, as
-    BasicSR keeps it.
-    """
+    """Mark each run's best score with a star and its value; of equals the newest, as in BasicSR."""
     stars, texts = [], []
     for name, curve in panel.curves.items():
         finite = [

@@ -1,6 +1,4 @@
-"""What the text logs of a training run say, as numbers: BasicSR's own logs and those of this
-package alike.
-"""
+"""Numbers in the text logs of training runs, BasicSR's own and this package's."""
 
 import re
 from collections.abc import Iterator
@@ -161,9 +159,7 @@ class _Reader:
         self.log.metrics.setdefault(dataset, {}).setdefault(metric, {})[iteration] = score
 
     def _iteration_of_validation(self) -> int:
-        """The log does not tell it: it is the next one that `val.val_freq` divides, or the run's
-        last.
-        """
+        """The next multiple of `val.val_freq`, or the run's last; the log does not say."""
         if self.ended:
             return self._whole("train.total_iter") or self.iteration
         frequency = self._whole("val.val_freq")
@@ -180,9 +176,7 @@ class _Reader:
         return -(-first_possible // frequency) * frequency
 
     def _whole(self, option: str) -> int:
-        """An option that is a whole number, which may be written as 4e5; 0 where it is not in the
-        log.
-        """
+        """An option that is a whole number, such as 4e5; 0 where it is not in the log."""
         return int(_number(self.log.options.get(option, "")) or 0)
 
     def _note_option(self, line: str) -> None:

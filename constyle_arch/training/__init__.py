@@ -1,3 +1,1 @@
-"""A run: its folder, resuming, random numbers, interruption, progress, validation and what was
-measured.
-"""
+"""A run: folder, resuming, random numbers, interruption, progress, validation, history."""

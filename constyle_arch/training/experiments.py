@@ -23,9 +23,7 @@ _held: dict[Path, BaseFileLock] = {}
 
 
 class Found(NamedTuple):
-    """A training state to resume from: its file, its content, and the options changed since, in
-    words.
-    """
+    """A training state to resume from: file, content, and options changed since, in words."""
 
     path: Path
     state: dict[str, Any]
@@ -53,16 +51,13 @@ def hold_experiment(folder: Path) -> None:
 
 
 def remove_what_failed_starts_left() -> None:
-    """Remove the experiments of this process in which nothing was saved, so that the command,
-    corrected, can run.
-    """
+    """Remove this process's experiments in which nothing was saved: the command can be repeated."""
     for folder in _held:
         remove_failed_start(folder)
 
 
 def is_failed_start(folder: Path) -> bool:
-    """Whether an experiment holds nothing but what every start writes: a log and a copy of the
-    options.
+    """Whether an experiment holds only what every start writes: a log and a copy of the options.
 
     A run that fails before it has saved anything removes that; one that is killed cannot.
     """
@@ -72,9 +67,7 @@ def is_failed_start(folder: Path) -> bool:
 
 
 def remove_failed_start(folder: Path) -> None:
-    """Remove what a start wrote to an experiment in which nothing was saved; a folder that holds
-    more stays.
-    """
+    """Remove what a start wrote to an experiment in which nothing was saved, and nothing else."""
     if any(folder.rglob("*.pth")) or any(folder.rglob("*.state")):
         return
     for file in _written_by_starts(folder):
@@ -113,8 +106,7 @@ def state_to_resume(opt: Options) -> Found | None:
 
 
 def newest_state(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The newest training state in `folder` that is whole, as is its network; None where there are
-    none at all.
+    """The newest state in `folder` that is whole, as is its network; None where there are none.
 
     Damaged ones are passed over with a message.
 
@@ -174,8 +166,7 @@ def set_aside_after(home: Path, iteration: int) -> None:
 
 
 def remove_old_checkpoints(paths: Mapping[str, Any], iteration: int, keep: int) -> None:
-    """Remove all but the newest checkpoints up to an iteration, with their states; `best` and
-    `latest` stay.
+    """Remove all but the newest checkpoints with their states; `best` and `latest` stay.
 
     Args: paths: `path` of the run's options. iteration: whose checkpoint has been written
         completely; what an earlier run left of later ones is not touched. keep: how many

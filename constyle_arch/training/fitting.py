@@ -133,9 +133,7 @@ def _first_settings(name: str, task: str, data: OwnData, size: str) -> Settings:
 def _in_time(
     settings: Settings, timing: Timing, minutes: float | None, iterations: int | None
 ) -> Settings:
-    """As many iterations as were asked for or as the time allows, and validations that do not eat
-    it up.
-    """
+    """As many iterations as were asked for or as the time allows, with few enough validations."""
     if iterations is not None:
         return replace(settings, iterations=iterations, validations=min(VALIDATIONS, iterations))
     seconds = 60 * (minutes or 0)
@@ -148,9 +146,8 @@ def _in_time(
         least = replace(settings, iterations=10 * VALIDATIONS)
         raise OptionsError(
             f"--minutes {minutes:g} is not enough: a step takes {timing.step:.2f} s here and "
-            f"{least.iterations} are "
-            f"the least that make sense, which is {timing.minutes(least):.1f} minutes. Give more, "
-            "or a smaller --size."
+            f"{least.iterations} are the least that make sense, which is "
+            f"{timing.minutes(least):.1f} minutes. Give more, or a smaller --size."
         )
     return replace(settings, iterations=round_down(possible))
 

@@ -1,6 +1,4 @@
-"""Leaving a training run when it is asked to: on Ctrl-C, and on SIGTERM, which Slurm sends before
-it ends a job.
-"""
+"""Leaving a training run on Ctrl-C, and on SIGTERM, which Slurm sends before it ends a job."""
 
 import signal
 import threading
@@ -41,9 +39,7 @@ def handlers_put_back() -> Iterator[None]:
 
 
 class StopRequest:
-    """Notes that the process was asked to stop, for the training loop to look at after each
-    step.
-    """
+    """Notes a request to stop, for the training loop to look at after each step."""
 
     def __init__(self) -> None:
         self.signal_number = 0

@@ -1,6 +1,4 @@
-"""What validations measured during a training run: the one record that decides which network is the
-best.
-"""
+"""The record of a run's validations, which decides which network is the best."""
 
 import json
 import math
@@ -62,8 +60,7 @@ class MetricsHistory:
         save_bytes_atomically(json.dumps(self.records, indent=1).encode(), self.path)
 
     def best(self, metrics: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
-        """For each data set and metric the best value and its iteration, the newest of equals, as
-        BasicSR keeps them.
+        """The best value of each data set and metric, and its iteration, the newest of equals.
 
         A metric that was never measured is left out.
 

@@ -1,6 +1,4 @@
-"""What is in somebody's folders of photographs: how names match, how many images there are and how
-large.
-"""
+"""What is in a user's folders of photographs: how names match, how many and how large."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -14,8 +14,7 @@ VALIDATIONS = 10
 TASKS = ("denoise", "derain", "dehaze", "deblur")
 
 WITHOUT_PAIRS = {
-    "denoise": "- {type: noise, sigma: [0, 50]}  # standard deviation in 1/255, drawn for each "
-    "crop",
+    "denoise": "- {type: noise, sigma: [0, 50]}  # deviation in 1/255, drawn for each crop",
     "derain": "- {type: rain, density: [0.002, 0.01], length: [10, 30], angle: [-30, 30], "
     "brightness: [0.3, 0.8]}",
     "dehaze": "- {type: haze, beta: [0.6, 2.2], airlight: [0.7, 1.0]}",
@@ -31,9 +30,7 @@ direction."""
 
 @dataclass(frozen=True)
 class Size:
-    """A network and how it is trained: its options as they stand in a file, and the rate it begins
-    with.
-    """
+    """A network, its options as text of a file, and how it is trained."""
 
     network: str
     rate: float
@@ -109,20 +106,20 @@ def option_file(settings: Settings) -> str:
     constant = total // 4
     # an average over a tenth of the training, at most over a thousand steps
     decay = 1 - min(max(round(10 / total, 4), 0.001), 0.1)
-    queue = 2 ** min(
-        max(round(math.log2(32 * data.pairs)), 9), 12 if settings.size != "base" else 16
-    )
+    # about 32 codes an image
+    most = 16 if settings.size == "base" else 12
+    queue = 2 ** min(max(round(math.log2(32 * data.pairs)), 9), most)
     ratio = max(math.ceil(200 * settings.batch / data.pairs), 1)
     start = f"{settings.start}  # pretrained; ~ starts from scratch" if settings.start else "~"
     return f"""\
-# {settings.task} with your photographs, written by `basicsr init`: change what you like.
-#   basicsr check -opt FILE                             what it would do
-#   basicsr train -opt FILE                             --auto_resume resumes it
-#   basicsr test --weights experiments/{settings.name}    scores the photographs held out
+# {settings.task} on your own photographs, written by `basicsr init`. Every option can be changed.
+#   basicsr check -opt FILE                             describes the run
+#   basicsr train -opt FILE                             trains; --auto_resume resumes
+#   basicsr test --weights experiments/{settings.name}    scores the held-out photographs
 #   basicsr restore --weights experiments/{settings.name} -i PHOTOS -o restored
-# Every option is explained in docs/reference/keys.md.
+# docs/reference/keys.md explains each option.
 
-name: {json.dumps(settings.name, ensure_ascii=False)}  # of the folder in experiments/
+name: {json.dumps(settings.name, ensure_ascii=False)}  # the folder in experiments/
 model_type: ConStyleModel
 scale: 1
 num_gpu: auto  # a GPU if there is one, else the CPU
@@ -131,12 +128,12 @@ manual_seed: 100
 datasets:
   train:
     name: train
-{_sources(settings)}    gt_size: {settings.crop}  # side of the crops; images: from {data.shortest}
+{_sources(settings)}    gt_size: {settings.crop}  # in pixels; the smallest image: {data.shortest}
     use_hflip: true
     use_rot: {str(settings.task in TURNED).lower()}
-    batch_size_per_gpu: {settings.batch}  # lower it where memory runs out
-    num_worker_per_gpu: {settings.workers}  # processes that read images
-    dataset_enlarge_ratio: {ratio}  # an epoch goes through the images so often
+    batch_size_per_gpu: {settings.batch}  # reduce it if memory runs out
+    num_worker_per_gpu: {settings.workers}  # processes that load images
+    dataset_enlarge_ratio: {ratio}  # passes through the images in an epoch
   val:
     name: held-out
 {_sources(settings)}
@@ -150,26 +147,26 @@ path:
 
 train:
   total_iter: {total}
-  amp: {"bf16  # in bfloat16, faster on this machine" if settings.amp else "off  # or bf16"}
-  ema_decay: {decay:g}  # the average of the weights, which is what is validated and restored with
+  amp: {"bf16  # bfloat16, faster on this machine" if settings.amp else "off  # or bf16"}
+  ema_decay: {decay:g}  # moving average of the weights, used to validate and restore
   optim_g:
     type: AdamW
-    lr: {rate:.5f}  # half of it where a training diverges
+    lr: {rate:.5f}  # halve it if the training diverges
     weight_decay: 0.0001
     betas: [0.9, 0.999]
-  scheduler:  # a quarter at this rate, then down to nearly nothing
+  scheduler:  # constant for a quarter, then cosine decay to nearly 0
     type: CosineAnnealingRestartCyclicLR
     periods: [{constant or 1}, {total - constant}]
     restart_weights: [1, 1]
     eta_mins: [{rate:.5f}, 0.000001]
   contrast:
-    queue_size: {queue}  # codes of past images to tell from; about 32 an image, {queue} at most
+    queue_size: {queue}  # negatives: codes of past images
     normalize: true
   pixel_opt:
     type: L1Loss
     loss_weight: 1
     reduction: mean
-  contrastive_opt:  # ConStyle's three losses, with the weight of the pretrained networks
+  contrastive_opt:  # ConStyle's three losses, weighted as for the pretrained networks
     type: InfoNCELoss
     temperature: 0.07
     loss_weight: 0.01
@@ -183,7 +180,7 @@ train:
 val:
   val_freq: {every}
   save_img: false
-  metrics:  # the first decides which network is the best
+  metrics:  # the first selects the best network
     psnr:
       type: calculate_psnr
       crop_border: 0
@@ -201,9 +198,7 @@ logger:
 
 
 def _sources(settings: Settings) -> str:
-    """Where a data set's images lie, four spaces deep; paths are quoted as JSON, which YAML
-    reads.
-    """
+    """A data set's images, four spaces deep; paths are quoted as JSON, which YAML reads."""
     data = settings.data
     quoted = {key: json.dumps(value, ensure_ascii=False) for key, value in vars(data).items()}
     if data.lq is None:
@@ -211,19 +206,17 @@ def _sources(settings: Settings) -> str:
             "type: DegradedImageDataset",
             f"dataroot_gt: {quoted['gt']}",
             "degradations:  # of the clean images",
+            f"  {WITHOUT_PAIRS[settings.task]}",
         ]
-        lines += [f"  {WITHOUT_PAIRS[settings.task]}"]
     else:
         lines = [
             "type: PairedRestorationDataset",
             f"dataroot_gt: {quoted['gt']}",
             f"dataroot_lq: {quoted['lq']}",
+            f"lq_name: {quoted['lq_name']}",
+            f"gt_name: {quoted['gt_name']}",
         ]
-        lines += [f"lq_name: {quoted['lq_name']}", f"gt_name: {quoted['gt_name']}"]
-    held_out = (
-        f"hold_out: {settings.hold_out}  # every so many-th clean image validates and is "
-        "not trained on"
-    )
+    held_out = f"hold_out: {settings.hold_out}  # every N-th clean image is for validation only"
     return "".join(f"    {line}\n" for line in (*lines, held_out))
 
 

@@ -1,6 +1,4 @@
-"""A training's line in the terminal: how far it is, its losses, speed, time left, and the best
-score so far.
-"""
+"""A training's line in the terminal: progress, losses, speed, time left, best score."""
 
 import logging
 import sys
@@ -18,8 +16,7 @@ LOSSES_SHOWN_EVERY = 1.0
 
 
 class ProgressLine:
-    """Shown where standard error is a terminal, and on the first process alone; elsewhere nothing
-    is shown.
+    """Shown on the first process, where standard error is a terminal.
 
     What BasicSR logs every `logger.print_freq` iterations goes to the log file alone then; other
     messages appear above the line.
@@ -75,7 +72,5 @@ class ProgressLine:
 
 
 def _is_no_regular_message(record: logging.LogRecord) -> bool:
-    """Whether a message is another than those of BasicSR's `MessageLogger`, which the line stands
-    for.
-    """
+    """Whether a message is not one of `MessageLogger`'s, which the line replaces."""
     return (record.module, record.funcName) != ("logger", "__call__")

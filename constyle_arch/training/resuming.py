@@ -42,9 +42,7 @@ def start_of(opt: dict[str, Any]) -> Start:
 
 
 def paths_of(meaning: Resuming) -> list[str]:
-    """The options with this meaning for resuming, such as `train.optim_g.type`; `.*` ends a
-    section.
-    """
+    """The options with this meaning, such as `train.optim_g.type`; `.*` ends a section."""
     training = data_set("", trains=True)
     return [*_marked(TrainingRun, meaning, ""), *_marked(training, meaning, "datasets.train.")]
 
@@ -96,9 +94,7 @@ def _flatten(path: str, value: Any, flat: dict[str, Any]) -> None:
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Change]:
-    """What differs, as (before, now); None where an option is not there. A state without options
-    differs in nothing.
-    """
+    """What differs, as (before, now), None for a missing option; nothing if `before` is empty."""
     if not before:
         return {}
     return {
@@ -140,8 +136,7 @@ def check_changes(changed: Mapping[str, Change], scheduler: str, state: str) -> 
 
 
 def fit_state(optimizer: Optimizer) -> None:
-    """Have a state just loaded go with the optimizer that was built, whatever the one was like that
-    wrote it.
+    """Adapt a state just loaded to the optimizer that was built.
 
     Its implementation, fused or not, is the one built, and moments lie in memory as their
     parameters do: fused kernels pair numbers as they lie.
@@ -168,8 +163,7 @@ def apply_changes(
     schedulers: Sequence[LRScheduler],
     built: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Let options of the optimizer and the schedule that have changed win over the state just
-    loaded.
+    """Let changed options of optimizer and schedule take precedence over the state just loaded.
 
     Args:
         changed: see `changes`.

@@ -15,7 +15,7 @@ def run_pipeline(command: str, flags: Sequence[str], plugins: Sequence[str] = ()
 
     Args:
         command: `train` or `test`.
-        flags: the command line after the command, as `options.add_run_arguments` describes it.
+        flags: the command line after the command, see `options.flags`.
         plugins: Python files to import first.
 
     Raises:
@@ -59,9 +59,7 @@ def prepare_basicsr(plugins: Sequence[str] = ()) -> None:
 
 
 def _import_file(file: str, name: str) -> None:
-    """Import a Python file under `name`, so that what it defines can be pickled for loader
-    workers.
-    """
+    """Import a Python file under `name`, so that loader workers can unpickle what it defines."""
     if not Path(file).is_file():
         raise OptionsError(f"--plugin: the file {file} does not exist.")
     spec = importlib.util.spec_from_file_location(name, file)

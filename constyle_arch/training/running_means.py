@@ -32,8 +32,6 @@ class RunningMeans:
             )
 
     def read(self) -> dict[str, Tensor]:
-        """The means of what the newest step measured; not a number where no step counts. The next
-        step starts over.
-        """
+        """The means of what the newest step measured, NaN where no step counts; then start over."""
         self._logged = True
         return {name: self._sums[name][0] / self._sums[name][1] for name in self._newest}

@@ -17,7 +17,7 @@ from constyle_arch.archs.layers import channels_of
 from constyle_arch.models.acceleration import Acceleration
 from constyle_arch.models.constyle_model import ConStyleModel
 from constyle_arch.options.lookup import is_subclass, model_of
-from constyle_arch.options.schema import Train
+from constyle_arch.options.schema import Logger, Train
 from constyle_arch.reporting.complexity import PeakMemory
 
 Options = dict[str, Any]
@@ -114,17 +114,17 @@ def step_of(options: Options, *, timed: bool) -> Step | None:
 
 def disk_of(options: Options) -> Disk:
     """What the run writes, with two moments of each weight in a training state."""
-    train, logger_opt = Train.read(options["train"]), options["logger"]
+    train, logger = Train.read(options["train"]), Logger.read(options["logger"])
     with torch.device("meta"):
         network = network_of(options)
     contrast = 0
     if isinstance(network, GuidedNetwork) and is_subclass(model_of(options), ConStyleModel):
         contrast = _bytes_of(network.encoder) + _queue(train)
-    saved = math.ceil(train.total_iter / logger_opt["save_checkpoint_freq"])
+    saved = math.ceil(train.total_iter / logger.save_checkpoint_freq)
     return Disk(
         network=_bytes_of(network) * (2 if train.ema_decay else 1),
         state=2 * sum(parameter.nbytes for parameter in network.parameters()) + contrast,
-        count=min(saved, logger_opt.get("keep_checkpoints") or saved),
+        count=min(saved, logger.keep_checkpoints or saved),
         free=shutil.disk_usage(Path.cwd()).free,
     )
 

@@ -1,3 +1,1 @@
-"""ConStyle's codes of degraded and clean images, before and after training (arXiv 2402.15784,
-figure 2).
-"""
+"""ConStyle's codes of images before and after training (arXiv 2402.15784, figure 2)."""

@@ -62,25 +62,21 @@ def guided_network(path: Path) -> GuidedNetwork:
     if not isinstance(network, GuidedNetwork):
         raise CheckpointError(
             f"{path} holds a {type(network).__name__}, which has no ConStyle encoder; give the "
-            "weights of a "
-            "ConStyleRestormer, ConStyleNAFNet, ConStyleMaxim or another network that ConStyle "
-            "guides."
+            "weights of a ConStyleRestormer, ConStyleNAFNet, ConStyleMaxim or another network that "
+            "ConStyle guides."
         )
     return network
 
 
 def untrained_encoder() -> ConStyle:
-    """ConStyle as a training starts with it, the same each time; random numbers continue as if it
-    were not built.
-    """
+    """ConStyle as a training starts with it, the same each time, and the global seed untouched."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         return ConStyle().eval()
 
 
 def degraded_images(roots: Sequence[str]) -> dict[str, list[Source]]:
-    """Degraded images by type: each folder or LMDB is one, and so is each folder below one whose
-    images all lie deeper.
+    """Degraded images by type: each folder is one, or each folder below a single one.
 
     Raises:
         DataError: a place cannot be read or is empty.

@@ -1,6 +1,4 @@
-"""The picture of codes: a panel for each encoder, a colour and a marker for each group of
-images.
-"""
+"""The picture of codes: a panel an encoder, a colour and a marker a group of images."""
 
 from collections.abc import Mapping
 

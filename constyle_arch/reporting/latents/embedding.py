@@ -49,9 +49,7 @@ def check_method(method: str) -> None:
 
 
 def _principal_components(codes: Tensor) -> Embedding:
-    """The two directions in which codes vary most; in each the entry of largest size is made
-    positive.
-    """
+    """The first two principal components, with their largest entries made positive."""
     centered = codes.double() - codes.double().mean(dim=0)
     _, deviations, directions = torch.linalg.svd(centered, full_matrices=False)
     first_two = directions[:2]

@@ -31,9 +31,7 @@ class Separation:
 
 
 def separation(codes: Tensor, labels: Tensor) -> Separation:
-    """Measure codes (N, D) of images whose groups are `labels` (N,): 0 is clean, each other number
-    a degradation.
-    """
+    """Measure codes (N, D) of groups `labels` (N,): 0 is clean, others are degradations."""
     distances = distances_of(codes)
     degraded = labels != CLEAN_LABEL
     types, among_types = labels[degraded], distances[degraded][:, degraded]
@@ -54,8 +52,7 @@ def distances_of(codes: Tensor) -> Tensor:
 
 
 def silhouette(distances: Tensor, labels: Tensor) -> float:
-    """The mean silhouette coefficient (Rousseeuw 1987): 1 for groups far apart, 0 for mixed ones,
-    below for wrong ones.
+    """The mean silhouette coefficient (Rousseeuw 1987): 1 for groups far apart, 0 for mixed ones.
 
     An image's is (b − a) / max(a, b): a is its mean distance to its own group, b to the nearest
     other one. It is 0 where the image is alone in its group.
@@ -82,9 +79,7 @@ def silhouette(distances: Tensor, labels: Tensor) -> float:
 
 
 def neighbors_of_own_group(distances: Tensor, labels: Tensor) -> float:
-    """The share of N images whose nearest other image, by `distances` (N, N), has their label
-    (N,).
-    """
+    """The share of images whose nearest other, by `distances` (N, N), has their label (N,)."""
     if len(labels) < 2:
         return math.nan
     nearest = distances.clone().fill_diagonal_(math.inf).argmin(dim=1)
