@@ -2,10 +2,7 @@
 
 import io
 import json
-import os
 import struct
-import subprocess
-import sys
 import zlib
 from copy import deepcopy
 from functools import partial
@@ -33,8 +30,7 @@ from constyle_arch.archs import (
 )
 from constyle_arch.images import to_float
 from tests.golden.formula_weights import formula_tensor
-
-REPOSITORY = Path(__file__).parents[1]
+from tests.processes import REPOSITORY
 
 
 def write_pairs(folder: Path, count: int, height: int = 40, width: int = 48) -> Path:
@@ -142,36 +138,6 @@ def training_options(train: Path, val: Path | None = None, **train_options: Any)
 def write_options(path: Path, options: dict[str, Any]) -> Path:
     path.write_text(yaml.safe_dump(options, sort_keys=False))
     return path
-
-
-def run_command(
-    *arguments: str | Path, cwd: Path, launcher: tuple[str, ...] = (), seconds: float = 300
-) -> subprocess.CompletedProcess[str]:
-    """Run the `basicsr` command as a user does, in a process of its own; `launcher` starts it
-    instead of Python."""
-    command = [*(launcher or (sys.executable, "-m", "constyle_arch")), *map(str, arguments)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run(
-        command,
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-        check=False,
-    )
-
-
-COMMAND = (sys.executable, "-m", "constyle_arch")
-TWO_PROCESSES = (
-    sys.executable,
-    "-m",
-    "torch.distributed.run",
-    "--standalone",
-    "--nproc-per-node",
-    "2",
-    *COMMAND[1:],
-)
 
 
 def equal(one, other):

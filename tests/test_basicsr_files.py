@@ -15,7 +15,8 @@ from constyle_arch.data.paired_restoration_dataset import PairedRestorationDatas
 from constyle_arch.errors import DataError
 from constyle_arch.options.preflight import check_options
 from constyle_arch.options.reading import complete_datasets, read_option_file
-from tests.shared import run_command, training_options, write_options, write_pairs
+from tests.processes import run_command
+from tests.shared import training_options, write_options, write_pairs
 
 
 @pytest.fixture

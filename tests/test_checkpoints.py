@@ -22,6 +22,7 @@ from constyle_arch.checkpoints.published_names import to_published
 from constyle_arch.checkpoints.reading import digest_of, read_state_dict
 from constyle_arch.errors import CheckpointError, OptionsError
 from constyle_arch.reporting.describing import describe
+from tests.processes import run_command
 from tests.shared import (
     RANDOM_OPTIONS,
     SHAPES,
@@ -30,7 +31,6 @@ from tests.shared import (
     TINY,
     paired_dataset,
     published_state_dict,
-    run_command,
     small_network,
     training_options,
     write_options,

@@ -18,6 +18,7 @@ from constyle_arch.models.momentum_contrast import MomentumContrast, contrast_he
 from constyle_arch.models.restoration_model import RestorationModel
 from constyle_arch.options.schema import Validation
 from tests.golden.formula_weights import formula_input
+from tests.processes import run_command
 from tests.shared import (
     BATCH,
     GOLDEN,
@@ -28,7 +29,6 @@ from tests.shared import (
     equal,
     everything,
     published_state_dict,
-    run_command,
     training_options,
     write_options,
 )

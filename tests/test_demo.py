@@ -5,7 +5,8 @@ import csv
 import pytest
 
 from constyle_arch.data.preparation.sample import TEST_PHOTOGRAPHS
-from tests.shared import REPOSITORY, run_command
+from tests.processes import run_command
+from tests.shared import REPOSITORY
 
 
 def restored_alike(cwd, task, name, rows):

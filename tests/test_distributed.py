@@ -1,4 +1,4 @@
-"""Runs of two processes on the CPU, started by torchrun."""
+"""Runs of two processes on the CPU."""
 
 import csv
 import json
@@ -15,23 +15,13 @@ from torch import nn
 from constyle_arch.archs import ConStyle
 from constyle_arch.errors import OptionsError, RunError
 from constyle_arch.models.synced_batch_norm import SyncedBatchNorm1d, synchronize
-from tests.shared import (
-    REPOSITORY,
-    paired_dataset,
-    run_command,
-    training_options,
-    write_options,
-    write_pairs,
-)
-
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-TWO_PROCESSES = (*TORCHRUN, "-m", "constyle_arch")
+from tests.processes import TORCHRUN, Command, run_command, run_launched
+from tests.shared import REPOSITORY, paired_dataset, training_options, write_options, write_pairs
 
 
-def trained(options, cwd, *flags, launcher=TWO_PROCESSES):
-    result = run_command(
-        "train", "-opt", write_options(cwd / "run.yml", options), *flags, cwd=cwd, launcher=launcher
-    )
+def trained(options, cwd, *flags, processes=2):
+    file = write_options(cwd / "run.yml", options)
+    result = run_command("train", "-opt", file, *flags, cwd=cwd, processes=processes)
     assert result.returncode == 0, result.stderr[-3000:]
     return cwd / "experiments" / options["name"]
 
@@ -62,7 +52,7 @@ def test_error_of_any_process_is_shown(tmp_path):
     (data / "lq" / "005.png").write_bytes(b"broken")
     options = training_options(data, total_iter=9)
     file = write_options(tmp_path / "run.yml", options)
-    result = run_command("train", "-opt", file, cwd=tmp_path, launcher=TWO_PROCESSES)
+    result = run_command("train", "-opt", file, cwd=tmp_path, processes=2)
     assert result.returncode != 0
     assert "005.png cannot be decoded" in result.stderr
 
@@ -90,9 +80,9 @@ def test_shared_validation_gives_the_numbers_of_one_process(tmp_path, ten_pairs)
     test = {key: options[key] for key in ("model_type", "scale", "num_gpu", "network_g", "val")}
     test |= {"path": weights, "datasets": {"test": paired_dataset(val)}}
     tables = []
-    for name, launcher in (("one", ()), ("two", TWO_PROCESSES)):
+    for processes, name in enumerate(("one", "two"), start=1):
         file = write_options(tmp_path / f"{name}.yml", {"name": name, **test})
-        result = run_command("test", "-opt", file, cwd=tmp_path, launcher=launcher)
+        result = run_command("test", "-opt", file, cwd=tmp_path, processes=processes)
         assert result.returncode == 0, result.stderr[-3000:]
         tables.append((tmp_path / "results" / name / "results.csv").read_text())
     assert tables[0] == tables[1]
@@ -115,13 +105,10 @@ def test_two_processes_with_half_the_batch_train_as_one_does(tmp_path, ten_pairs
     }
     options["train"]["optim_g"] = {"type": "SGD", "lr": 0.1, "momentum": 0.9}
     weights = []
-    for name, batch, launcher in (
-        ("one", 4, (sys.executable, "-m", "constyle_arch")),
-        ("two", 2, TWO_PROCESSES),
-    ):
+    for name, batch, processes in (("one", 4, 1), ("two", 2, 2)):
         (tmp_path / name).mkdir()
         options["datasets"]["train"]["batch_size_per_gpu"] = batch
-        home = trained(options, tmp_path / name, launcher=launcher)
+        home = trained(options, tmp_path / name, processes=processes)
         weights.append(
             torch.load(home / "models" / "net_g_latest.pth", weights_only=True)["params"]
         )
@@ -189,8 +176,12 @@ def test_worker_that_is_killed_is_restarted_and_goes_on(tmp_path, ten_pairs):
         "    step(self, *args)\n"
         "RestorationModel.finish_step = die_once\n"
     )
+    write_options(tmp_path / "run.yml", options)
     launcher = (*TORCHRUN, "--max-restarts", "1", "-m", "constyle_arch")
-    home = trained(options, tmp_path, "--auto_resume", "--plugin", plugin, launcher=launcher)
+    flags = ("train", "-opt", "run.yml", "--auto_resume", "--plugin", plugin)
+    result = run_launched(launcher, *flags, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr[-3000:]
+    home = tmp_path / "experiments" / "tiny"
     assert any(
         "Resuming training from epoch: 2, iter: 4" in path.read_text()
         for path in home.glob("train_*.log")
@@ -205,10 +196,8 @@ def test_worker_that_is_killed_is_restarted_and_goes_on(tmp_path, ten_pairs):
         assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
-@pytest.mark.parametrize("start", [("-m", "constyle_arch", "train"), ("basicsrs_train.py",)])
-def test_launchers_are_called_as_basicsrs_documentation_has_it(tmp_path, ten_pairs, start):
-    """`--launcher pytorch`, by the command and by a file of BasicSR's kind, which is told its
-    `--local_rank`."""
+def test_torchrun_starts_a_script_as_basicsrs_documentation_has_it(tmp_path, ten_pairs):
+    """`--launcher pytorch`, by a file of BasicSR's kind, which is told its `--local_rank`."""
     options = training_options(ten_pairs, total_iter=2)
     write_options(tmp_path / "run.yml", options)
     (tmp_path / "basicsrs_train.py").write_text(
@@ -219,9 +208,8 @@ def test_launchers_are_called_as_basicsrs_documentation_has_it(tmp_path, ten_pai
         "sys.argv.append(f'--local_rank={os.environ[\"LOCAL_RANK\"]}')\n"
         "train_pipeline(os.getcwd())\n"
     )
-    result = run_command(
-        *start, "-opt", "run.yml", "--launcher", "pytorch", cwd=tmp_path, launcher=TORCHRUN
-    )
+    flags = ("basicsrs_train.py", "-opt", "run.yml", "--launcher", "pytorch")
+    result = run_launched(TORCHRUN, *flags, cwd=tmp_path)
     assert result.returncode == 0, result.stderr[-3000:]
     assert "Number of processes: 2" in log_of(tmp_path / "experiments" / "tiny")
 
@@ -241,40 +229,18 @@ def test_slurm_starts_a_training(tmp_path, ten_pairs, monkeypatch):
     }
     write_options(tmp_path / "run.yml", options)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    command = [
-        sys.executable,
-        "-m",
-        "constyle_arch",
-        "train",
-        "-opt",
-        "run.yml",
-        "--launcher",
-        "slurm",
-    ]
-    slurm = {"SLURM_NTASKS": "2", "SLURM_NODELIST": "node[1-2]"}
+    slurm = {"SLURM_NTASKS": "2", "SLURM_NODELIST": "node[1-2]", "SLURM_LOCALID": "0"}
     tasks = [
-        subprocess.Popen(
-            command,
+        Command(
+            *("train", "-opt", "run.yml", "--launcher", "slurm"),
             cwd=tmp_path,
-            env={
-                **os.environ,
-                **slurm,
-                "SLURM_PROCID": rank,
-                "SLURM_LOCALID": "0",
-                "OMP_NUM_THREADS": "1",
-            },
-            stderr=subprocess.PIPE,
-            text=True,
+            environment={**slurm, "SLURM_PROCID": rank},
         )
         for rank in ("0", "1")
     ]
-    try:
-        for task in tasks:
-            _, errors = task.communicate(timeout=300)
-            assert task.returncode == 0, errors[-2000:]
-    finally:
-        for task in tasks:
-            task.kill()
+    for task in tasks:
+        ended = task.wait()
+        assert ended.returncode == 0, ended.stderr[-2000:]
     assert "Number of processes: 2" in log_of(tmp_path / "experiments" / "tiny")
 
 
@@ -299,13 +265,8 @@ def test_what_slurm_lacks_is_one_clear_error(monkeypatch):
 def test_problem_in_one_process_is_shown_once_and_ends_all(tmp_path, ten_pairs):
     options = training_options(ten_pairs, total_iter=4)
     options["network_g"]["dim"] = 7
-    result = run_command(
-        "train",
-        "-opt",
-        write_options(tmp_path / "run.yml", options),
-        cwd=tmp_path,
-        launcher=TWO_PROCESSES,
-    )
+    file = write_options(tmp_path / "run.yml", options)
+    result = run_command("train", "-opt", file, cwd=tmp_path, processes=2)
     assert result.returncode != 0
     assert result.stderr.count("These options cannot be run") == 1
     assert not (tmp_path / "experiments").exists()

@@ -18,7 +18,8 @@ from constyle_arch.training import fitting, own_options
 from constyle_arch.training.fitting import Timing
 from constyle_arch.training.own_data import OwnData, look_at
 from constyle_arch.training.own_options import Settings, option_file
-from tests.shared import run_command, write_pairs
+from tests.processes import run_command
+from tests.shared import write_pairs
 
 
 def renamed(folder, side, form):

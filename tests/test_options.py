@@ -33,7 +33,8 @@ from constyle_arch.options.scaling import scale_iterations
 from constyle_arch.options.structure import check_structure
 from constyle_arch.training.step_costs import Disk, Step, disk_of
 from tests.bad_options import BROKEN, MESSAGES, broken, entry_of, report_of
-from tests.shared import REPOSITORY, run_command, training_options, write_options, write_pairs
+from tests.processes import run_command
+from tests.shared import REPOSITORY, training_options, write_options, write_pairs
 
 BOMB = "a0: &a0 [1, 1]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9)

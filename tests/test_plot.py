@@ -13,7 +13,8 @@ from constyle_arch.errors import DataError
 from constyle_arch.reporting.naming import distinct_names
 from constyle_arch.reporting.training_curves import draw
 from constyle_arch.reporting.training_log import TrainingLog, read_training_log
-from tests.shared import run_command, training_options, write_options
+from tests.processes import run_command
+from tests.shared import training_options, write_options
 
 TIME = "2026-01-31 10:00:00,000 INFO: "
 OPTIONS = """{time}

@@ -7,7 +7,8 @@ from basicsr.models import build_model
 
 from constyle_arch.errors import OptionsError
 from constyle_arch.models.progressive_crops import ProgressiveCrops
-from tests.shared import run_command, training_options, write_options
+from tests.processes import run_command
+from tests.shared import training_options, write_options
 
 SCHEDULE = {"gt_sizes": [8, 16], "mini_batch_sizes": [4, 2], "iters": [2, 2]}
 

@@ -18,15 +18,8 @@ from constyle_arch.errors import CheckpointError, DataError, OptionsError
 from constyle_arch.losses import ClassDistanceLoss, ClassLoss
 from constyle_arch.models.constyle_model import encoder_weights
 from tests.golden.formula_weights import formula_input, formula_tensor
-from tests.shared import (
-    GOLDEN,
-    TWO_PROCESSES,
-    assert_agrees,
-    assert_same,
-    run_command,
-    training_options,
-    write_options,
-)
+from tests.processes import run_command
+from tests.shared import GOLDEN, assert_agrees, assert_same, training_options, write_options
 
 CLASSES = 3
 DEGRADATIONS = [
@@ -260,22 +253,22 @@ def outcome(home):
     return {file.name: torch.load(file, weights_only=True) for file in files}
 
 
-def trained_and_resumed(cwd, options, launcher):
+def trained_and_resumed(cwd, options, processes):
     """Train six iterations, then the last two again, as if the run had been cut off: both end
     alike."""
     cwd.mkdir()
-    home = trained(cwd, options, launcher=launcher)
+    home = trained(cwd, options, processes=processes)
     whole = outcome(home)
     for file in ("models/net_g_latest.pth", "training_states/6.state"):
         (home / file).unlink()
-    trained(cwd, options, "--auto_resume", launcher=launcher)
+    trained(cwd, options, "--auto_resume", processes=processes)
     assert_same(whole, outcome(home))
     return home
 
 
-@pytest.mark.parametrize("launcher", [(), TWO_PROCESSES], ids=["one process", "two processes"])
-def test_both_stages_train_and_resume_exactly(images, ten_pairs, tmp_path, launcher):
-    first = trained_and_resumed(tmp_path / "first", first_stage(images), launcher)
+@pytest.mark.parametrize("processes", [1, 2])
+def test_both_stages_train_and_resume_exactly(images, ten_pairs, tmp_path, processes):
+    first = trained_and_resumed(tmp_path / "first", first_stage(images), processes)
     history = json.loads((first / "models" / "metrics_history.json").read_text())
     assert [record["iter"] for record in history] == [3, 6]
     for record in history:
@@ -286,7 +279,7 @@ def test_both_stages_train_and_resume_exactly(images, ten_pairs, tmp_path, launc
     options |= {"name": "second", "path": {"pretrain_constyle": str(prompter)}}
     for loss in ("contrastive_opt", "content_opt", "style_opt"):
         del options["train"][loss]
-    second = trained_and_resumed(tmp_path / "second", options, launcher)
+    second = trained_and_resumed(tmp_path / "second", options, processes)
     weights = torch.load(second / "models" / "net_g_latest.pth", weights_only=True)["params_ema"]
     of_prompter = torch.load(prompter, weights_only=True)["params_ema"]
     encoder = {

@@ -19,7 +19,8 @@ from constyle_arch.checkpoints.trained import TRAINED
 from constyle_arch.data.preparation.catalogue import DATA_SETS
 from constyle_arch.options.preflight import check_options
 from constyle_arch.options.reading import complete_datasets, force_options, read_option_file
-from tests.shared import ABLATIONS, FILES, OPTIONS, RECIPES, REPOSITORY, run_command
+from tests.processes import run_command
+from tests.shared import ABLATIONS, FILES, OPTIONS, RECIPES, REPOSITORY
 from tests.stand_ins import prepare, sections, tree, write_stand_ins
 
 TASKS = ("denoise", "denoise15", "denoise25", "denoise50", "deblur", "derain", "dehaze")

@@ -22,7 +22,8 @@ from constyle_arch.reporting.scores import Mean
 from constyle_arch.training.experiments import newest_state
 from constyle_arch.training.runner import prepare_basicsr
 from constyle_arch.training.validation import measure
-from tests.shared import REPOSITORY, run_command, training_options, write_options, write_pairs
+from tests.processes import run_command
+from tests.shared import REPOSITORY, training_options, write_options, write_pairs
 
 
 def test_page_has_every_fault_and_every_test_it_names_exists():

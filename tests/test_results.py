@@ -17,7 +17,8 @@ from constyle_arch.archs.fused import use_fused
 from constyle_arch.reporting.complexity import count_gmacs, count_parameters
 from constyle_arch.reporting.report import Report
 from constyle_arch.reporting.scores import Mean, means_of, text_table
-from tests.shared import paired_dataset, run_command, small_network, write_options, write_pairs
+from tests.processes import run_command
+from tests.shared import paired_dataset, small_network, write_options, write_pairs
 
 
 def report(name="one", gain=1.0, benchmarks=("A", "B"), **more):

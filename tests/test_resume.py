@@ -4,33 +4,34 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
-import subprocess
 import time
+from copy import deepcopy
 
 import pytest
 import torch
 
 from constyle_arch.basicsr_repairs.runs import load_resume_state
+from tests.processes import Command, run_command, started
 from tests.shared import (
-    COMMAND,
     REPOSITORY,
     TOTAL,
-    TWO_PROCESSES,
     assert_same,
     equal,
     options_for,
     outcome,
-    run_command,
     training_options,
     write_options,
     write_pairs,
 )
 
+SLOWLY = ("--plugin", REPOSITORY / "tests" / "slow.py")
 
-def finished(cwd, options, *flags, launcher=COMMAND):
+
+def finished(cwd, options, *flags, processes=1):
     file = write_options(cwd / "run.yml", options)
-    result = run_command("train", "-opt", file, *flags, cwd=cwd, launcher=launcher)
+    result = run_command("train", "-opt", file, *flags, cwd=cwd, processes=processes)
     assert result.returncode == 0, result.stderr[-3000:]
     return result
 
@@ -44,46 +45,39 @@ def uninterrupted(tmp_path_factory):
     return cwd, options
 
 
-def killed_again_and_again(cwd, options, kills, seed, launcher=COMMAND):
+def killed_again_and_again(cwd, options, kills, seed, processes=1):
     """Kill the run at random moments, resume each time, and let it finish at last; returns how
     often it was killed."""
     rng = random.Random(seed)
     write_options(cwd / "run.yml", options)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    states = cwd / "experiments" / "tiny" / "training_states"
-    done = 0
-    for _ in range(kills):
-        before = {path.name for path in states.glob("*.state")}
-        command = [
-            *launcher,
-            "train",
-            "-opt",
-            "run.yml",
-            "--auto_resume",
-            "--plugin",
-            REPOSITORY / "tests" / "slow.py",
-        ]
-        with subprocess.Popen(
-            command,
-            cwd=cwd,
-            env=environment,
-            start_new_session=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        ) as process:
-            deadline = time.monotonic() + 120
-            # until it has done something, or is done
-            while (
-                process.poll() is None and {path.name for path in states.glob("*.state")} == before
-            ):
-                assert time.monotonic() < deadline, process.stdout.read().decode()[-2000:]
-                time.sleep(0.01)
-            time.sleep(rng.uniform(0, 0.6))
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                done += 1
-    finished(cwd, options, "--auto_resume", launcher=launcher)
+    done = sum(resumed_and_killed(cwd, rng.uniform(0, 0.6), processes) for _ in range(kills))
+    finished(cwd, options, "--auto_resume", processes=processes)
     return done
+
+
+def resumed_and_killed(cwd, seconds, processes):
+    """Resume the run and kill it so long after it has written a state; whether it was still
+    running."""
+    states = cwd / "experiments" / "tiny" / "training_states"
+    before = set(states.glob("*.state"))
+    ranks = started(
+        "train", "-opt", "run.yml", "--auto_resume", *SLOWLY, cwd=cwd, processes=processes
+    )
+    until(lambda: not ranks[0].runs or set(states.glob("*.state")) != before, ranks[0])
+    time.sleep(seconds)
+    was_running = ranks[0].runs
+    for rank in ranks:
+        rank.kill()
+        rank.wait()
+    return was_running
+
+
+def until(true, process):
+    """Wait for it, but not for ever."""
+    deadline = time.monotonic() + 120
+    while not true():
+        assert time.monotonic() < deadline, process.stderr[-2000:]
+        time.sleep(0.01)
 
 
 def test_killed_run_ends_as_if_nothing_had_happened(tmp_path, uninterrupted):
@@ -130,13 +124,8 @@ def test_two_processes_killed_end_as_if_nothing_had_happened(tmp_path, uninterru
     _, options = uninterrupted
     (tmp_path / "whole").mkdir()
     (tmp_path / "killed").mkdir()
-    finished(tmp_path / "whole", options, launcher=TWO_PROCESSES)
-    assert (
-        killed_again_and_again(
-            tmp_path / "killed", options, kills=3, seed=5, launcher=TWO_PROCESSES
-        )
-        == 3
-    )
+    finished(tmp_path / "whole", options, processes=2)
+    assert killed_again_and_again(tmp_path / "killed", options, kills=3, seed=5, processes=2) == 3
     assert_same(outcome(tmp_path / "killed"), outcome(tmp_path / "whole"))
 
 
@@ -147,23 +136,13 @@ def test_run_that_is_stopped_saves_says_how_to_go_on_and_ends_the_same(
     cwd, options = uninterrupted
     options = options | {"logger": {**options["logger"], "save_checkpoint_freq": TOTAL}}
     write_options(tmp_path / "run.yml", options)
-    command = [*COMMAND, "train", "-opt", "run.yml", "--plugin", REPOSITORY / "tests" / "slow.py"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     home = tmp_path / "experiments" / "tiny"
-    with subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        for line in process.stderr:
-            if "iter:       4" in line:
-                process.send_signal(number)
-                break
-        _, errors = process.communicate(timeout=60)
-    assert process.returncode == 128 + number
+    process = Command("train", "-opt", "run.yml", *SLOWLY, cwd=tmp_path)
+    until(lambda: "iter:       4" in process.stderr, process)
+    os.kill(process.process.pid, number)
+    ended = process.wait()
+    errors = ended.stderr
+    assert ended.returncode == 128 + number
     iteration = int(
         re.search(r"stopped after iteration (\d+), which is saved; --auto_resume resumes", errors)[
             1
@@ -195,13 +174,21 @@ def test_damaged_newest_state_is_passed_over(tmp_path, uninterrupted):
     assert_same(outcome(tmp_path), outcome(cwd))
 
 
-@pytest.fixture
-def six_iterations(tmp_path, uninterrupted):
+@pytest.fixture(scope="module")
+def run_of_six_iterations(tmp_path_factory, uninterrupted):
     _, options = uninterrupted
-    options = json.loads(json.dumps(options))
-    options["train"]["total_iter"] = 6
-    finished(tmp_path, options)
-    return options
+    cwd = tmp_path_factory.mktemp("six")
+    options = options | {"train": {**options["train"], "total_iter": 6}}
+    finished(cwd, options)
+    return cwd, options
+
+
+@pytest.fixture
+def six_iterations(tmp_path, run_of_six_iterations):
+    """The options of a run of six iterations, which is in the test's own folder."""
+    cwd, options = run_of_six_iterations
+    shutil.copytree(cwd, tmp_path, dirs_exist_ok=True)
+    return deepcopy(options)
 
 
 def resumed(cwd, options, *flags):
@@ -332,23 +319,19 @@ def experiments_in(cwd):
 @pytest.mark.parametrize("flag", ["--auto_resume", "--archive"])
 def test_two_runs_do_not_train_one_experiment(tmp_path, uninterrupted, flag):
     _, options = uninterrupted
-    options = json.loads(json.dumps(options))
+    options = deepcopy(options)
     options["train"]["total_iter"] = 10_000  # it trains for as long as the other one tries
     options["train"]["scheduler"]["periods"] = [5_000, 5_000]
     write_options(tmp_path / "run.yml", options)
-    command = [*COMMAND, "train", "-opt", "run.yml", "--plugin", REPOSITORY / "tests" / "slow.py"]
     home = tmp_path / "experiments" / "tiny"
-    with subprocess.Popen(
-        command, cwd=tmp_path, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-    ) as process:
-        while not (home / "training_states" / "2.state").is_file():
-            assert process.poll() is None
-            time.sleep(0.05)
-        logs = sorted(home.glob("*.log"))
-        result = run_command("train", "-opt", "run.yml", flag, cwd=tmp_path)
-        assert process.poll() is None
-        assert sorted(home.glob("*.log")) == logs
-        process.kill()
+    process = Command("train", "-opt", "run.yml", *SLOWLY, cwd=tmp_path)
+    until((home / "training_states" / "2.state").is_file, process)
+    logs = sorted(home.glob("*.log"))
+    result = run_command("train", "-opt", "run.yml", flag, cwd=tmp_path)
+    assert process.runs
+    assert sorted(home.glob("*.log")) == logs
+    process.kill()
+    process.wait()
     assert result.returncode == 2
     assert "Another process is training" in result.stderr
     assert experiments_in(tmp_path) == ["tiny"]
@@ -408,7 +391,7 @@ def test_other_images_than_before_are_refused(six_iterations, tmp_path):
 
 def test_run_that_diverges_never_ends_well_however_often_it_goes_on(tmp_path, uninterrupted):
     _, options = uninterrupted
-    options = json.loads(json.dumps(options))
+    options = deepcopy(options)
     options["train"] |= {"max_skipped_steps": 4}
     options["train"]["optim_g"]["lr"] = 1e17
     options["train"]["scheduler"]["eta_mins"] = [1e17, 1e17]
@@ -445,7 +428,7 @@ def test_run_stopped_while_it_validates_makes_up_for_it(tmp_path, uninterrupted)
 
 def test_number_of_workers_and_runs_do_not_change_a_run(tmp_path, uninterrupted):
     cwd, options = uninterrupted
-    options = json.loads(json.dumps(options))
+    options = deepcopy(options)
     options["datasets"]["train"]["num_worker_per_gpu"] = 4
     finished(tmp_path, options)
     assert_same(outcome(tmp_path), outcome(cwd))
@@ -453,7 +436,7 @@ def test_number_of_workers_and_runs_do_not_change_a_run(tmp_path, uninterrupted)
 
 def test_seed_that_was_drawn_is_kept(tmp_path, uninterrupted):
     _, options = uninterrupted
-    options = json.loads(json.dumps(options))
+    options = deepcopy(options)
     del options["manual_seed"]
     options["train"]["total_iter"] = 2
     finished(tmp_path, options)

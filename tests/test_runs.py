@@ -15,24 +15,16 @@ import yaml
 
 from constyle_arch.models.restoration_model import RestorationModel
 from constyle_arch.training.runner import run_pipeline
-from tests.shared import (
-    REPOSITORY,
-    paired_dataset,
-    run_command,
-    training_options,
-    write_options,
-    write_pairs,
-)
+from tests.processes import COMMAND, run_command, run_launched
+from tests.shared import REPOSITORY, paired_dataset, training_options, write_options, write_pairs
 
 
 def log_of(home):
     return next(home.glob("train_*.log")).read_text()
 
 
-def trained(options, cwd, *flags, launcher=()):
-    result = run_command(
-        "train", "-opt", write_options(cwd / "run.yml", options), *flags, cwd=cwd, launcher=launcher
-    )
+def trained(options, cwd, *flags):
+    result = run_command("train", "-opt", write_options(cwd / "run.yml", options), *flags, cwd=cwd)
     assert result.returncode == 0, result.stderr[-3000:]
     return cwd / "experiments" / options["name"]
 
@@ -57,17 +49,16 @@ def test_a_script_of_ones_own_trains_with_basicsrs_pipeline(tmp_path, ten_pairs,
         "from basicsr.train import train_pipeline\n\ntrain_pipeline(str(Path.cwd()))\n"
     )
     options = training_options(ten_pairs, two_pairs)
-    homes = []
-    for name, launcher in (("script", (sys.executable, "train.py")), ("command", ())):
-        file = write_options(tmp_path / f"{name}.yml", options | {"name": name})
-        result = run_command(
-            *(["train"] if not launcher else []), "-opt", file, cwd=tmp_path, launcher=launcher
-        )
-        assert result.returncode == 0, result.stderr[-3000:]
-        models = tmp_path / "experiments" / name / "models"
-        homes.append(torch.load(models / "net_g_latest.pth", weights_only=True)["params_ema"])
-    for tensor, value in homes[0].items():
-        assert torch.equal(value, homes[1][tensor]), tensor
+    by_command = trained(options | {"name": "command"}, tmp_path)
+    file = write_options(tmp_path / "script.yml", options | {"name": "script"})
+    result = run_launched((sys.executable, "train.py"), "-opt", file, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr[-3000:]
+    by_script, by_command = (
+        weights_of(home, "latest", "params_ema")
+        for home in (by_command.with_name("script"), by_command)
+    )
+    for tensor, value in by_script.items():
+        assert torch.equal(value, by_command[tensor]), tensor
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +133,7 @@ def test_terminal_shows_one_line_and_a_file_none(tmp_path, ten_pairs, two_pairs)
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (50, 200))
     process = subprocess.Popen(
-        [sys.executable, "-m", "constyle_arch", "train", "-opt", str(options)],
+        [*COMMAND, "train", "-opt", str(options)],
         cwd=tmp_path,
         env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         stdout=theirs,
