@@ -4,7 +4,6 @@ import os
 import re
 import resource
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -28,6 +27,7 @@ from constyle_arch.inference.photographs.photograph import Photograph, read_phot
 from constyle_arch.inference.photographs.pipeline import restore_photographs
 from constyle_arch.inference.photographs.restorer import Restorer
 from constyle_arch.tiles import COST
+from tests.processes import COMMAND, Command, run_command
 from tests.shared import (
     PROFILE,
     broken_files,
@@ -283,25 +283,9 @@ def test_two_processes_may_write_one_folder(tmp_path, weights):
     (tmp_path / "in").mkdir()
     for number in range(6):
         Image.fromarray(picture()).save(tmp_path / "in" / f"{number}.png")
-    command = [
-        sys.executable,
-        "-m",
-        "constyle_arch",
-        "restore",
-        "-i",
-        "in",
-        "-o",
-        "out",
-        "--weights",
-        str(weights),
-    ]
-    options = {
-        "cwd": tmp_path,
-        "env": {**os.environ, "OMP_NUM_THREADS": "1"},
-        "stdout": subprocess.DEVNULL,
-    }
-    processes = [subprocess.Popen([*command, "--overwrite"], **options) for _ in range(2)]
-    assert [process.wait() for process in processes] == [0, 0]
+    command = ("restore", "-i", "in", "-o", "out", "--weights", weights, "--overwrite")
+    processes = [Command(*command, cwd=tmp_path) for _ in range(2)]
+    assert [process.wait().returncode for process in processes] == [0, 0]
     wanted = directly_restored(picture(), weights)
     assert files_in(tmp_path / "out") == {f"{number}.png" for number in range(6)}
     for number in range(6):
@@ -652,7 +636,7 @@ def test_real_shortage_of_memory_is_survived_in_tiles(tmp_path, weights):
         resource.setrlimit(resource.RLIMIT_DATA, (room, room))  # the estimate does not know of it
 
     result = subprocess.run(
-        [sys.executable, "-m", "constyle_arch", "restore", *flags],
+        [*COMMAND, "restore", *flags],
         cwd=tmp_path,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         preexec_fn=limit,
@@ -671,33 +655,19 @@ def test_killed_in_the_middle_a_second_run_completes_the_folder(tmp_path, weight
     images = {f"{number:02d}.png" for number in range(40)}
     for name in images:
         Image.fromarray(picture()).save(tmp_path / "in" / name)
-    command = [
-        sys.executable,
-        "-m",
-        "constyle_arch",
-        "restore",
-        "-i",
-        "in",
-        "-o",
-        "out",
-        "--weights",
-        str(weights),
-    ]
-    options = {"cwd": tmp_path, "env": {**os.environ, "OMP_NUM_THREADS": "1"}}
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options
-    )
+    command = ("restore", "-i", "in", "-o", "out", "--weights", weights)
+    process = Command(*command, cwd=tmp_path)
     while len(list((tmp_path / "out").glob("*.png"))) < 3:
-        assert process.poll() is None
+        assert process.runs
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.wait()
     there = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.png")}
     assert 3 <= len(there) < 40
     wanted = directly_restored(picture(), weights)
     for name in there:
         assert np.array_equal(read_photograph(tmp_path / "out" / name).pixels, wanted)
-    subprocess.run(command, check=True, capture_output=True, **options)
+    assert run_command(*command, cwd=tmp_path).returncode == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == images
     for name, content in there.items():
         assert (tmp_path / "out" / name).read_bytes() == content
