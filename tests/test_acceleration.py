@@ -144,15 +144,15 @@ def test_layout_is_an_option(make_model):
         )
 
 
-LONG_TO_TRACE = ("ConStyleMaxim", "Maxim")
+QUICK = (("ConStyleRestormer", False), ("ConStyleNAFNet", True))
 
 
-@pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize(
-    "name",
+    ("name", "training"),
     [
-        pytest.param(name, marks=pytest.mark.slow) if name in LONG_TO_TRACE else name
+        pytest.param(name, training, marks=[] if (name, training) in QUICK else pytest.mark.slow)
         for name in TINY
+        for training in (True, False)
     ],
 )
 def test_network_is_one_graph_for_all_sizes(name, training):
