@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import constyle_arch
+from tests.networks import random_network
 from tests.shared import training_options, write_pairs
 
 constyle_arch.register()
@@ -22,6 +24,14 @@ def two_pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_pairs(tmp_path_factory.mktemp("two"), 2, height=37, width=51)
 
 
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network's, all random."""
+    path = tmp_path_factory.mktemp("weights") / "net.pth"
+    torch.save({"params": random_network().state_dict()}, path)
+    return path
+
+
 @pytest.fixture
 def make_model(ten_pairs: Path, tmp_path: Path) -> Callable[..., Any]:
     """Build a training model in this process, as BasicSR's pipeline does."""
@@ -33,7 +43,6 @@ def make_model(ten_pairs: Path, tmp_path: Path) -> Callable[..., Any]:
         model_type: str = "ConStyleModel",
         **train_options: Any,
     ) -> Any:
-        import torch
         from basicsr.models import build_model
 
         options = training_options(ten_pairs, **train_options)

@@ -16,7 +16,9 @@ from constyle_arch.models.acceleration import Acceleration
 from constyle_arch.models.non_finite_steps import NonFiniteSteps
 from constyle_arch.models.optimization import Optimization
 from constyle_arch.reporting.complexity import PeakMemory
-from tests.shared import QUEUE, SMALL_NAFNET, TINY, batch, equal, everything
+from tests.networks import SMALL_NAFNET, TINY
+from tests.shared import equal
+from tests.steps import QUEUE, batch, everything
 
 GUIDED = ("ConStyleRestormer", "ConStyleNAFNet", "ConStyleMaxim")
 

@@ -17,7 +17,8 @@ from constyle_arch.data.preparation.packing import check, pack
 from constyle_arch.data.preparation.plan import Plan
 from constyle_arch.errors import DataError
 from constyle_arch.images import decode
-from tests.shared import REPOSITORY, png_claiming, write_pairs
+from tests.photographs import png_claiming
+from tests.shared import REPOSITORY, write_pairs
 
 PAGE = (REPOSITORY / "docs" / "data.md").read_text()
 TABLE = dict(

@@ -16,20 +16,9 @@ from constyle_arch.checkpoints.trained import TRAINED
 from constyle_arch.inference import restore
 from constyle_arch.models.acceleration import Acceleration
 from tests.golden.formula_weights import formula_input
-from tests.shared import (
-    GOLDEN,
-    NETWORKS,
-    REPOSITORY,
-    TINY,
-    TOTAL,
-    assert_agrees,
-    assert_same,
-    options_for,
-    outcome,
-    published_state_dict,
-    training_options,
-    write_options,
-)
+from tests.networks import GOLDEN, NETWORKS, TINY, assert_agrees, published_state_dict
+from tests.resuming import TOTAL, assert_same, options_for, outcome
+from tests.shared import REPOSITORY, training_options, write_options
 
 GPUS = min(torch.cuda.device_count(), 1)
 DEVICE = torch.device("cuda" if GPUS else "cpu")

@@ -14,11 +14,11 @@ from PIL import Image
 import constyle_arch
 from constyle_arch import cli
 from tests.bad_options import MESSAGES
+from tests.photographs import picture
 from tests.processes import run_command
 from tests.shared import (
     RECIPES,
     REPOSITORY,
-    picture,
     small_network,
     training_options,
     write_options,

@@ -10,7 +10,7 @@ from constyle_arch.checkpoints.conversion import convert
 from constyle_arch.checkpoints.loading import load_network
 from constyle_arch.checkpoints.reading import read_state_dict
 from tests.golden.formula_weights import formula_input, formula_tensor
-from tests.shared import GOLDEN, assert_agrees
+from tests.networks import GOLDEN, assert_agrees
 
 FORMER = dict(np.load(GOLDEN / "former_names.npz"))
 SHAPES = json.loads(str(FORMER.pop("shapes")))

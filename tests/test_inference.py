@@ -17,7 +17,8 @@ from constyle_arch.inference import memory, restore, use_local_statistics
 from constyle_arch.inference.restoring import codes_of
 from constyle_arch.reporting.complexity import count_gmacs
 from constyle_arch.tiles import cells_of, tiles_of
-from tests.shared import REPOSITORY, SMALL_NAFNET, TINY
+from tests.networks import SMALL_NAFNET, TINY
+from tests.shared import REPOSITORY
 
 
 @pytest.mark.parametrize("multiple", [1, 8, 64])

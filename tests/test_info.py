@@ -12,7 +12,8 @@ import yaml
 from basicsr.utils.registry import ARCH_REGISTRY
 
 from constyle_arch import cli
-from tests.shared import REPOSITORY, published_state_dict, small_network, training_options
+from tests.networks import published_state_dict
+from tests.shared import REPOSITORY, small_network, training_options
 
 
 def info(capsys, *arguments):

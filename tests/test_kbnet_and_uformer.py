@@ -16,7 +16,7 @@ from constyle_arch.checkpoints.loading import load_network
 from constyle_arch.checkpoints.published_names import to_published
 from constyle_arch.checkpoints.reading import read_state_dict
 from tests.golden.formula_weights import formula_input, formula_tensor
-from tests.shared import GOLDEN, assert_agrees
+from tests.networks import GOLDEN, assert_agrees
 
 
 def released(network):

@@ -19,16 +19,9 @@ from constyle_arch.checkpoints.hub import from_pretrained, save_pretrained
 from constyle_arch.checkpoints.loading import window_of
 from constyle_arch.errors import CheckpointError
 from constyle_arch.inference import restore, use_local_statistics
-from tests.shared import (
-    SMALL_NAFNET,
-    TINY,
-    directly_restored,
-    picture,
-    restore_command,
-    training_options,
-    write_options,
-    write_pairs,
-)
+from tests.networks import SMALL_NAFNET, TINY
+from tests.photographs import directly_restored, picture, restore_command
+from tests.shared import training_options, write_options, write_pairs
 
 SHALLOW = {
     "NAFNet": partial(NAFNet, width=8, enc_blk_nums=(1,), middle_blk_num=0, dec_blk_nums=(0,)),

@@ -18,7 +18,7 @@ from constyle_arch.checkpoints.published_names import from_published
 from constyle_arch.checkpoints.reading import read_state_dict
 from constyle_arch.errors import CheckpointError
 from tests.golden.formula_weights import formula_input, formula_tensor
-from tests.shared import GOLDEN, assert_agrees
+from tests.networks import GOLDEN, assert_agrees
 
 SHAPES = json.loads(gzip.decompress((GOLDEN / "maxim_jax_shapes.json.gz").read_bytes()))
 

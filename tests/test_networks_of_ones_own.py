@@ -11,8 +11,9 @@ from basicsr.utils.registry import ARCH_REGISTRY
 import constyle_arch
 from constyle_arch import cli
 from constyle_arch.errors import CheckpointError, OptionsError
+from tests.photographs import picture
 from tests.processes import run_command
-from tests.shared import picture, training_options, write_options
+from tests.shared import training_options, write_options
 
 SRRESNET = {"type": "MSRResNet", "num_feat": 8, "num_block": 2, "upscale": 1}
 

@@ -1,13 +1,10 @@
 """Reading option files safely, and refusing what cannot be run before anything is touched."""
 
 import inspect
-import json
 import os
 import re
 from copy import deepcopy
-from dataclasses import replace
 
-import jsonschema
 import pytest
 import torch
 import yaml
@@ -18,9 +15,7 @@ from constyle_arch.errors import DataError, OptionsError
 from constyle_arch.inference.restoring import OVERLAP
 from constyle_arch.models.acceleration import Acceleration
 from constyle_arch.models.momentum_contrast import MomentumContrast
-from constyle_arch.models.optimization import find_scheduler
 from constyle_arch.options import data_sets, schema
-from constyle_arch.options.cautions import GIGABYTE, cautions
 from constyle_arch.options.combinations import check_folders
 from constyle_arch.options.preflight import check_options, fill_gaps
 from constyle_arch.options.reading import (
@@ -29,10 +24,8 @@ from constyle_arch.options.reading import (
     read_checked_options,
     read_option_file,
 )
-from constyle_arch.options.scaling import scale_iterations
 from constyle_arch.options.structure import check_structure
-from constyle_arch.training.step_costs import Disk, Step, disk_of
-from tests.bad_options import BROKEN, MESSAGES, broken, entry_of, report_of
+from tests.bad_options import BROKEN, MESSAGES, entry_of, report_of
 from tests.processes import run_command
 from tests.shared import REPOSITORY, training_options, write_options, write_pairs
 
@@ -198,70 +191,6 @@ def test_defaults_described_are_those_of_the_code():
     }
 
 
-@pytest.fixture(scope="module")
-def editor():
-    """What an editor says of options, by their places."""
-    validator = jsonschema.Draft7Validator(
-        json.loads((REPOSITORY / "options" / "schema.json").read_text())
-    )
-
-    def marked(errors):
-        for error in errors:
-            or_empty = error.validator == "anyOf" and error.context[-1].validator == "type"
-            yield from marked(error.context[:-1]) if or_empty else [error]
-
-    def said(options):
-        errors = marked(validator.iter_errors(options))
-        return {".".join(map(str, error.absolute_path)): error.message for error in errors}
-
-    return said
-
-
-def test_editors_find_nothing_wrong_with_the_recipes(editor):
-    for path in (REPOSITORY / "options").rglob("*.yml"):
-        assert editor(read_option_file(path)) == {}, path
-        place = path.read_text().splitlines()[0].removeprefix("# yaml-language-server: $schema=")
-        assert (path.parent / place).resolve() == REPOSITORY / "options" / "schema.json"
-
-
-@pytest.mark.parametrize(
-    ("path", "value", "place", "message"),
-    [
-        ("trian", {}, "", "'trian' was unexpected"),
-        ("train.ema_deacy", 0.9, "train", "'ema_deacy'"),
-        ("train.total_iter", "many", "train.total_iter", "not of type 'integer'"),
-        (
-            "train.contrast.momentum",
-            3,
-            "train.contrast.momentum",
-            "3 is greater than the maximum of 1",
-        ),
-        ("train.my_opt", {"weight": 1}, "train.my_opt", "'type' is a required property"),
-        ("datasets.train.use_hfilp", True, "datasets.train", "'use_hfilp' was unexpected"),
-        ("datasets.train.gt_size", ..., "datasets.train", "'gt_size' is a required property"),
-        ("logger", ..., "", "'logger' is a required property"),
-        ("datasets.vall", {}, "datasets", "'vall' does not match"),
-    ],
-)
-def test_editors_mark_what_is_wrong(editor, ten_pairs, path, value, place, message):
-    options = training_options(ten_pairs, ten_pairs)
-    assert editor(options) == {}
-    assert message in editor(broken(options, path, value))[place]
-
-
-def test_options_of_other_models_pass_editors_as_they_are(editor, ten_pairs):
-    options = training_options(ten_pairs)
-    options |= {"model_type": "SRModel", "mine": {}}
-    assert editor(options) == {}
-    options = training_options(ten_pairs)
-    options["datasets"]["train"] |= {
-        "type": "PairedImageDataset",
-        "filename_tmpl": "{}",
-        "use_shuffle": True,
-    }
-    assert editor(options) == {}
-
-
 def test_empty_keys_stay_where_another_model_reads_them(ten_pairs):
     options = training_options(ten_pairs, ten_pairs)
     options["val"] |= {"suffix": None, "pbar": None}
@@ -293,181 +222,6 @@ def test_sets_of_a_mixture_are_checked_like_data_sets(ten_pairs):
     assert list(check_structure(options)) == [
         "datasets.train.sets.2.lq_nam is not an option that is read; did you mean lq_name?"
     ]
-
-
-def checked(train, val=None, **train_options):
-    """Options as they are once they have been checked."""
-    options = training_options(train, val, **train_options)
-    options["train"]["scheduler"]["periods"] = [2, 2]
-    return options | {"is_train": True}
-
-
-def test_options_that_are_meant_raise_no_doubts(ten_pairs, two_pairs):
-    assert list(cautions(checked(ten_pairs, two_pairs, constyle_iter=4), None, 0)) == []
-
-
-@pytest.mark.parametrize(
-    ("path", "value", "doubt"),
-    [
-        (
-            "train.constyle_iter",
-            5,
-            "is 5 and the run has 4 iterations, so ConStyle is never frozen",
-        ),
-        ("train.scheduler.periods", [4, 4], "the first period, 4 iterations, outlasts the run's 4"),
-        (
-            "datasets.train.num_worker_per_gpu",
-            10_000,
-            "num_worker_per_gpu is 10000, and this process has",
-        ),
-        (
-            "datasets.val.dataroot_lq",
-            "{two}/gt",
-            "datasets.val: dataroot_lq and dataroot_gt are one place",
-        ),
-        (
-            "datasets.val.dataroot_gt",
-            "{ten}/lq/../gt/",
-            "datasets.val measures on images that are trained on",
-        ),
-    ],
-)
-def test_options_hardly_meant_raise_doubts(ten_pairs, two_pairs, path, value, doubt):
-    if isinstance(value, str):
-        value = value.format(two=two_pairs, ten=ten_pairs)
-    (found,) = cautions(broken(checked(ten_pairs, two_pairs), path, value), None, 0)
-    assert doubt in found
-
-
-def test_step_that_memory_does_not_hold_is_computed_in_as_few_parts_as_fit(ten_pairs):
-    options = checked(ten_pairs)
-    options["datasets"]["train"]["batch_size_per_gpu"] = 16
-    step = Step(fixed=2 * GIGABYTE, computed=60 * GIGABYTE, parts=1, seconds=None)
-    (found,) = cautions(options, step, 20 * GIGABYTE)
-    assert "about 62.0 GiB and 20.0 GiB are free; set train.accumulate: 4 at the same rate" in found
-    assert replace(step, parts=4).memory <= 20 * GIGABYTE < replace(step, parts=2).memory
-    (found,) = cautions(options, step, 5 * GIGABYTE)  # eight parts of two images take more
-    assert (
-        "accumulate" not in found
-        and "batch_size" not in found
-        and "train.checkpointing: true" in found
-    )
-    assert list(cautions(options, step, 62 * GIGABYTE)) == []
-
-
-@pytest.mark.parametrize(("optimizer", "rate"), [("AdamW", "0.0005"), ("SGD", "0.00025")])
-def test_batch_that_memory_does_not_hold_may_be_smaller_with_another_rate_and_more_iterations(
-    ten_pairs, optimizer, rate
-):
-    """A quarter of the batch: half the rate for an adaptive optimizer, a quarter for SGD."""
-    options = checked(ten_pairs)
-    options["datasets"]["train"]["batch_size_per_gpu"] = 16
-    options["train"]["optim_g"] |= {"type": optimizer, "lr": 0.001}
-    step = Step(fixed=2 * GIGABYTE, computed=60 * GIGABYTE, parts=1, seconds=None)
-    (found,) = cautions(options, step, 18 * GIGABYTE)
-    assert (
-        f"batch_size_per_gpu: 4 with train.optim_g.lr: {rate} and --total-iter 16, as many images"
-        in found
-    )
-    assert "torchrun" not in found
-    options |= {"num_gpu": 1, "dist": False}
-    (found,) = cautions(options, step, 18 * GIGABYTE, gpus=4)
-    assert (
-        "set batch_size_per_gpu: 4 for 4 processes (torchrun --nproc-per-node 4), or "
-        "train.accumulate: 4" in found
-    )
-
-
-def test_disk_that_will_be_full_is_doubted(ten_pairs):
-    disk = Disk(network=2 * GIGABYTE, state=3 * GIGABYTE, count=10, free=50 * GIGABYTE)
-    (found,) = cautions(checked(ten_pairs), None, 0, disk)
-    assert (
-        "10 checkpoints take about 54.0 GiB and 50.0 GiB are free here; raise "
-        "logger.save_checkpoint_freq" in found
-    )
-    assert list(cautions(checked(ten_pairs), None, 0, replace(disk, free=54 * GIGABYTE))) == []
-
-
-def test_disk_that_is_needed_is_what_a_run_writes(tmp_path, make_model, ten_pairs):
-    model = make_model()
-    model.feed_data({"lq": torch.rand(4, 3, 16, 16), "gt": torch.rand(4, 3, 16, 16)})
-    model.optimize_parameters(1)
-    model.save_networks("4")
-    model.save_training_state(0, 4)
-    disk = disk_of(checked(ten_pairs))
-    assert disk.count == 2  # of four iterations, saved every second
-    for size, file in ((disk.network, "net_g_4.pth"), (disk.state, "4.state")):
-        assert (tmp_path / file).stat().st_size == pytest.approx(size, rel=0.15), file
-
-
-def test_weeks_on_a_cpu_are_doubted(ten_pairs):
-    options = checked(ten_pairs, total_iter=700_000)
-    options["train"]["scheduler"]["periods"] = [200_000, 500_000]
-    step = Step(fixed=0, computed=0, parts=1, seconds=5.0)
-    (found,) = cautions(options, step, 1)
-    assert "700000 iterations take about 41 days on this CPU" in found
-    assert list(cautions(options, replace(step, seconds=0.1), 1)) == []
-
-
-@pytest.mark.parametrize("total_iter", [20_000, 999, 2_000_000])
-def test_run_of_another_length_follows_the_same_curve(total_iter):
-    recipe = read_option_file(REPOSITORY / "options" / "dehaze_constyle_restormer.yml")["train"]
-    scaled = deepcopy(recipe)
-    changed = scale_iterations({"train": scaled}, total_iter)
-    assert len(changed) == 3
-    assert scaled["total_iter"] == sum(scaled["scheduler"]["periods"]) == total_iter
-    before, after = recipe["total_iter"], scaled["total_iter"]
-    assert scaled["constyle_iter"] / after == pytest.approx(
-        recipe["constyle_iter"] / before, abs=1 / after
-    )
-
-    def rate(train_opt, share):
-        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=3e-4)
-        schedule = dict(train_opt["scheduler"])
-        scheduler = find_scheduler(schedule.pop("type"))(optimizer, **schedule)
-        scheduler.last_epoch = round(train_opt["total_iter"] * share)
-        return scheduler.get_lr()[0]
-
-    for share in (0.1, 0.34, 0.36, 0.5, 0.9, 1):
-        assert rate(scaled, share) == pytest.approx(rate(recipe, share), abs=2e-6)
-
-
-def test_every_count_of_a_schedule_is_scaled():
-    train_opt = {
-        "total_iter": 1000,
-        "warmup_iter": 100,
-        "scheduler": {"milestones": [500, 900], "T_max": 1000},
-    }
-    scale_iterations({"train": train_opt}, 100)
-    assert train_opt == {
-        "total_iter": 100,
-        "warmup_iter": 10,
-        "scheduler": {"milestones": [50, 90], "T_max": 100},
-    }
-
-
-@pytest.mark.parametrize(
-    "options", [{}, {"train": [1]}, {"train": {"total_iter": "many", "scheduler": None}}]
-)
-def test_what_has_no_length_is_left_to_the_check(options):
-    before = deepcopy(options)
-    assert scale_iterations(options, 10) == []
-    assert options == before
-
-
-def test_run_takes_its_length_from_the_command_line(tmp_path, ten_pairs, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    write_options(
-        tmp_path / "run.yml", training_options(ten_pairs, total_iter=100, constyle_iter=50)
-    )
-    options, _ = read_checked_options(["-opt", "run.yml", "--total-iter", "20"])
-    assert options["train"]["total_iter"] == 20 and options["train"]["constyle_iter"] == 10
-    assert (
-        "--total-iter 20: train.scheduler.periods: [50, 50] → [10, 10]\n" in capsys.readouterr().out
-    )
-    for number in ("0", "many"):
-        with pytest.raises(SystemExit):
-            read_checked_options(["-opt", "run.yml", "--total-iter", number])
 
 
 def check(tmp_path, options):

@@ -14,7 +14,7 @@ from constyle_arch.inference.photographs.photograph import (
     read_photograph,
     write_photograph,
 )
-from tests.shared import CAMERA, PROFILE, broken_files, exif, picture, png_claiming
+from tests.photographs import CAMERA, PROFILE, broken_files, exif, picture, png_claiming
 
 LOSSLESS = {"png", "tif", "bmp"}
 

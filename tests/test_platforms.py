@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from constyle_arch import cli
-from tests.shared import random_network
+from tests.networks import random_network
 
 ELSEWHERE = """
 import os, pkgutil, importlib, signal, sys

@@ -18,8 +18,10 @@ from constyle_arch.errors import CheckpointError, DataError, OptionsError
 from constyle_arch.losses import ClassDistanceLoss, ClassLoss
 from constyle_arch.models.constyle_model import encoder_weights
 from tests.golden.formula_weights import formula_input, formula_tensor
+from tests.networks import GOLDEN, assert_agrees
 from tests.processes import run_command
-from tests.shared import GOLDEN, assert_agrees, assert_same, training_options, write_options
+from tests.resuming import assert_same
+from tests.shared import training_options, write_options
 
 CLASSES = 3
 DEGRADATIONS = [

@@ -27,7 +27,7 @@ from constyle_arch.archs.layers import channels_of
 from constyle_arch.checkpoints.published_names import to_published
 from constyle_arch.errors import UserError
 from constyle_arch.inference.spandrel_adapter import ARCHITECTURES, install
-from tests.shared import RANDOM_OPTIONS, SMALL_NAFNET, TINY, published_state_dict
+from tests.networks import RANDOM_OPTIONS, SMALL_NAFNET, TINY, published_state_dict
 
 SPANDRELS_OWN = MAIN_REGISTRY.copy()
 

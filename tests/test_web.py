@@ -18,7 +18,7 @@ from constyle_arch.checkpoints.trained import TRAINED
 from constyle_arch.cli import main
 from constyle_arch.errors import DataError, OptionsError
 from constyle_arch.inference.page import SHOWN, Result, Workplace, build_page
-from tests.shared import png_claiming
+from tests.photographs import png_claiming
 from website import browser
 
 

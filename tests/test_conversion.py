@@ -1,0 +1,59 @@
+"""Weights are converted from one form of file to another."""
+
+import pytest
+import torch
+
+from constyle_arch.checkpoints.conversion import convert
+from constyle_arch.checkpoints.loading import load_network, own_names
+from constyle_arch.checkpoints.reading import read_state_dict
+from tests.networks import SHAPES, TINY, published_state_dict
+from tests.processes import run_command
+from tests.shared import equal
+
+
+@pytest.mark.parametrize("middle", ["own.pth", "own.safetensors"])
+@pytest.mark.parametrize("name", SHAPES)
+def test_conversion_there_and_back_is_bit_identical(tmp_path, name, middle):
+    published = published_state_dict(name)
+    torch.save({"params": published}, tmp_path / "in.pth")
+    convert(str(tmp_path / "in.pth"), str(tmp_path / middle), key="params")
+    convert(str(tmp_path / middle), str(tmp_path / "back.safetensors"), names="published")
+    assert equal(read_state_dict(tmp_path / "back.safetensors"), published)
+    own = read_state_dict(tmp_path / middle)
+    assert equal(
+        {key: tensor for key, tensor in own.items() if not key.startswith("left_out/")},
+        own_names(published),
+    )
+
+
+def test_converted_release_loads_like_the_release(tmp_path):
+    torch.save(
+        {"params": published_state_dict("ConStyleNAFNet_small_train"), "epoch": 7},
+        tmp_path / "in.pth",
+    )
+    result = run_command("convert", "in.pth", "out.pth", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert torch.load(tmp_path / "out.pth", weights_only=True)["epoch"] == 7
+    networks = [load_network(tmp_path / name).state_dict() for name in ("in.pth", "out.pth")]
+    assert equal(*networks)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("w.pth", "there.pth"), "there.pth already exists"),
+        (("w.pth", "w.pth", "--overwrite"), "w.pth already exists"),
+        (("w.pth", "out.safetensors"), "choose one with --key"),
+        (("w.pth", "out.bin"), "must end in .pth or .safetensors"),
+        (("w.pth", "out.pth", "--key", "ema"), "has no key 'ema'; it has params"),
+        (("no.pth", "out.pth"), "no.pth does not exist"),
+    ],
+)
+def test_conversion_that_cannot_be_done_is_refused_and_writes_nothing(tmp_path, arguments, message):
+    torch.save({"params": TINY["NAFNet"]().state_dict()}, tmp_path / "w.pth")
+    (tmp_path / "there.pth").write_text("precious")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    result = run_command("convert", *arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
