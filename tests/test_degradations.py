@@ -1,4 +1,4 @@
-"""Degrading clean images: what each degradation computes, and the data set that applies them."""
+"""Degrading clean images: what each degradation computes."""
 
 import io
 import random

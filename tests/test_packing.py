@@ -1,4 +1,4 @@
-"""Packing folders into LMDBs with `basicsr prepare`: sub-images, checks, interruptions."""
+"""Packing folders into LMDBs with `basicsr prepare`, and checking what is packed."""
 
 import cv2
 import lmdb

@@ -1,4 +1,4 @@
-"""`basicsr restore`: what users do with it, and what can go wrong."""
+"""`basicsr restore` of folders: what is restored, skipped, refused, and never overwritten."""
 
 import os
 import re
