@@ -12,8 +12,9 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from constyle_arch import cli
@@ -83,11 +84,7 @@ class Command:
         for path in self._written:
             path.touch()
         environment = {**os.environ, **ONE_THREAD_OF_THE_CPU, **(environment or {})}
-        self.process = forks.Process(
-            target=_run, args=(self.arguments, cwd, environment, self._written)
-        )
-        with contextlib.chdir(REPOSITORY):  # where the server finds `tests`
-            self.process.start()
+        self.process = _forked(_run, self.arguments, cwd, environment, self._written)
 
     @property
     def runs(self) -> bool:
@@ -109,6 +106,21 @@ class Command:
         texts = [path.read_text() for path in self._written]
         self._folder.cleanup()
         return subprocess.CompletedProcess(self.arguments, self.process.exitcode, *texts)
+
+
+def run_forked(function: Callable[..., object], of_each: Sequence[tuple[object, ...]]) -> None:
+    """Call a function of a module in a process for each tuple of arguments."""
+    processes = [_forked(function, *arguments) for arguments in of_each]
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+
+
+def _forked(function: Callable[..., object], *arguments: object) -> ForkServerProcess:
+    process = forks.Process(target=function, args=arguments)
+    with contextlib.chdir(REPOSITORY):  # where the server finds `tests`
+        process.start()
+    return process
 
 
 def _environments(processes: int) -> list[dict[str, str]]:

@@ -112,7 +112,10 @@ def test_parts_of_a_batch_take_their_own_negatives_and_all_codes_enter_the_queue
     assert torch.equal(model.contrast.queue[:, len(codes) :], queue[:, len(codes) :])
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name == "Maxim" else name for name in TINY],
+)
 def test_checkpointing_keeps_less_and_changes_no_gradient(name):
     network, lq = TINY[name](), torch.rand(2, 3, 64, 64)
     gradients, kept = [], []

@@ -15,7 +15,7 @@ from torch import nn
 from constyle_arch.archs import ConStyle
 from constyle_arch.errors import OptionsError, RunError
 from constyle_arch.models.synced_batch_norm import SyncedBatchNorm1d, synchronize
-from tests.processes import TORCHRUN, Command, run_command, run_launched
+from tests.processes import TORCHRUN, Command, run_command, run_forked, run_launched
 from tests.shared import REPOSITORY, paired_dataset, training_options, write_options, write_pairs
 
 
@@ -146,7 +146,7 @@ def encode(rank, count, folder):
 
 def test_synced_batch_norm_of_two_processes_is_that_of_one_with_both_batches(tmp_path):
     encode(0, 1, tmp_path)
-    torch.multiprocessing.spawn(encode, (2, tmp_path), nprocs=2)
+    run_forked(encode, [(rank, 2, tmp_path) for rank in (0, 1)])
     one, *two = (torch.load(tmp_path / name) for name in ("0_of_1.pth", "0_of_2.pth", "1_of_2.pth"))
     for name, code in one["codes"].items():
         torch.testing.assert_close(torch.cat([each["codes"][name] for each in two]), code)
