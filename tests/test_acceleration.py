@@ -149,7 +149,7 @@ def test_layout_is_an_option(make_model):
         )
 
 
-QUICK = (("ConStyleRestormer", False), ("ConStyleNAFNet", True))
+QUICK = [("ConStyleNAFNet", True)]
 
 
 @pytest.mark.parametrize(
