@@ -196,7 +196,7 @@ def test_worker_that_is_killed_is_restarted_and_goes_on(tmp_path, ten_pairs):
         assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
-def test_torchrun_starts_a_script_as_basicsrs_documentation_has_it(tmp_path, ten_pairs):
+def test_launchers_are_called_as_basicsrs_documentation_has_it(tmp_path, ten_pairs):
     """`--launcher pytorch`, by a file of BasicSR's kind, which is told its `--local_rank`."""
     options = training_options(ten_pairs, total_iter=2)
     write_options(tmp_path / "run.yml", options)
