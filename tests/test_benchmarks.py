@@ -162,6 +162,7 @@ def test_table_has_ratios_of_each_round_and_the_allocators_share():
     assert allocators("NAFNet", results) == ["- NAFNet, forward, 1×64×64: 2.00 (2.00–2.25)"]
 
 
+@pytest.mark.slow
 def test_the_gpus_benchmark_runs_on_the_cpu(tmp_path):
     """Each way of computing of a network, with the real processes; and what time does not do for is
     named."""
