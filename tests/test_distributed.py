@@ -162,6 +162,7 @@ def test_batch_norm_of_both_encoders_is_synced_where_the_option_says_so(sync_bn,
         assert kinds == {SyncedBatchNorm1d if sync_bn else nn.BatchNorm1d}
 
 
+@pytest.mark.slow
 def test_worker_that_is_killed_is_restarted_and_goes_on(tmp_path, ten_pairs):
     options = training_options(ten_pairs, total_iter=6)
     plugin = tmp_path / "die_once.py"
