@@ -106,12 +106,12 @@ def assert_restores_every_size(path, network):
         assert difference <= TOLERANCE * max(1, expected.abs().max()), (batch, height, width)
 
 
-QUICK = ("ConStyleNAFNet", "NAFNet")
-
-
 @pytest.mark.parametrize(
     "name",
-    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS],
+    [
+        name if name == "ConStyleNAFNet" else pytest.param(name, marks=pytest.mark.slow)
+        for name in NETWORKS
+    ],
 )
 def test_one_file_restores_images_of_every_size(tmp_path, name, capfd):
     network = randomised(NETWORKS[name]())
