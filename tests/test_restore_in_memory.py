@@ -90,6 +90,7 @@ def test_limits_of_a_container_are_respected(tmp_path):
     assert memory._free_in_control_group(tmp_path / "none") == float("inf")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are Linux's")
 def test_real_shortage_of_memory_is_survived_in_tiles(tmp_path, weights):
     Image.fromarray(picture(1200, 1300)).save(tmp_path / "a.png")
