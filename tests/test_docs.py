@@ -27,7 +27,7 @@ from tests.shared import (
 from tests.stand_ins import write_stand_ins
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
-PROGRAMS = ("basicsr", "torchrun", "make", "pip", "python", "source", "tensorboard", "./")
+PROGRAMS = ("basicsr ", "torchrun", "make", "pip", "python", "source", "tensorboard", "./")
 
 ELSEWHERE = {
     r"basicsr (train|test) -opt options/(test/)?demo_\w+\.yml": (
