@@ -17,8 +17,9 @@ def save_atomically(content: object, path: Path) -> None:
 
     Processes that write one file at a time do not mix: the last one's is left.
 
-    Raises: RunError: the file cannot be written (disk full, no permission); what was there before
-        is untouched.
+    Raises:
+        RunError: the file cannot be written (disk full, no permission); what was there before is
+            untouched.
     """
     import torch  # which commands without a network are faster without
 

@@ -46,8 +46,9 @@ def decode(content: bytes | None, source: object) -> Image:
         content: of an image file, encoded.
         source: where it was read, for the error.
 
-    Raises: DataError: the content is no image, damaged, has more than `MAX_PIXELS`, or holds
-        numbers other than 8- or 16-bit integers.
+    Raises:
+        DataError: the content is no image, damaged, has more than `MAX_PIXELS`, or holds numbers
+            other than 8- or 16-bit integers.
     """
     if content and (size := size_in_header(content)):
         check_size(size, source, MAX_PIXELS, "reduce it, or cut it into smaller ones")

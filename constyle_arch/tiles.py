@@ -34,10 +34,13 @@ class Tile:
 def tiles_of(length: int, tile: int, overlap: int, multiple: int) -> list[Tile]:
     """Tiles of equal length that cover an axis evenly; at each pixel their weights sum to 1.
 
-    Args: length: of the axis, in pixels, a multiple of `multiple`. tile: the length of a tile,
-        rounded up to a multiple of `multiple`; a shorter axis is one tile. overlap: of neighbouring
-        tiles, at least. There a tile's weight rises and falls linearly. multiple: tiles start at
-        multiples of it, so that a network of convolutions sees the same grid in all.
+    Args:
+        length: of the axis, in pixels, a multiple of `multiple`.
+        tile: the length of a tile, rounded up to a multiple of `multiple`; a shorter axis is one
+            tile.
+        overlap: of neighbouring tiles, at least. There a tile's weight rises and falls linearly.
+        multiple: tiles start at multiples of it, so that a network of convolutions sees the same
+            grid in all.
 
     Raises:
         ValueError: the overlap is negative, or leaves no room in a tile.

@@ -11,10 +11,13 @@ from writing import keys
 class Network:
     """A network and how it is trained.
 
-    Args: title: what people call it. options: of `network_g`; the defaults, written out.
-        batch_size: of the paper; `batch_size_of` has the tasks where it is another. guided: whether
-        ConStyle guides it, and trains with it. prompted: whether its ConStyle is a trained
-        prompter's and stays as it is, as in ConStyle v2.
+    Args:
+        title: what people call it.
+        options: of `network_g`; the defaults, written out.
+        batch_size: of the paper; `batch_size_of` has the tasks where it is another.
+        guided: whether ConStyle guides it, and trains with it.
+        prompted: whether its ConStyle is a trained prompter's and stays as it is, as in ConStyle
+            v2.
     """
 
     title: str

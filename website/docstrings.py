@@ -16,8 +16,10 @@ ENTRY = re.compile(r"^(\*{0,2}[\w.]+(?:, [\w.]+)*): +(.*(?:\n .*)*)", re.MULTILI
 class Docstring:
     """What a docstring says.
 
-    Attributes: paragraphs: the text before and between the sections, the summary first. sections:
-        for each title, such as `Args`, what it says of each name; of none where it names nothing.
+    Attributes:
+        paragraphs: the text before and between the sections, the summary first.
+        sections: for each title, such as `Args`, what it says of each name; of none where it names
+            nothing.
     """
 
     paragraphs: tuple[str, ...]

@@ -18,10 +18,11 @@ TEST_ROOMS = 9
 def prepare(source: Path, target: Path) -> None:
     """Convert the data sets below `source` into `target`; what is there stays.
 
-    Args: source: holds `cbsd432`, `cbsd68`, `rain100l/{train,test}/{lq,gt}` and
-        `sots_indoor/{lq,gt}`. target: gets `noise/{train,test}`, `rain/{train,test}/{lq,gt}`,
-        `haze/{train,test}/{lq,gt}` and `clean`, the photographs of `noise/train` that are no ground
-        truth of `rain/test`.
+    Args:
+        source: holds `cbsd432`, `cbsd68`, `rain100l/{train,test}/{lq,gt}` and
+            `sots_indoor/{lq,gt}`.
+        target: gets `noise/{train,test}`, `rain/{train,test}/{lq,gt}`, `haze/{train,test}/{lq,gt}`
+            and `clean`, the photographs of `noise/train` that are no ground truth of `rain/test`.
     """
     _convert(images(source / "cbsd432"), target / "noise" / "train")
     _convert(images(source / "cbsd68"), target / "noise" / "test")

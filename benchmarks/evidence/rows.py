@@ -11,10 +11,14 @@ Options = dict[str, Any]
 class Row:
     """A network and its training.
 
-    Attributes: title: what the table says of it. network: of `network_g`. contrast: of `train`:
-        ConStyle's losses and its contrast; None for a training on the pixel loss alone. against:
-        the row it is compared with; empty for the task's first. prompted: iterations under a
-        prompter's frozen guidance, as ConStyle v2 trains; 0 for all others.
+    Attributes:
+        title: what the table says of it.
+        network: of `network_g`.
+        contrast: of `train`: ConStyle's losses and its contrast; None for a training on the pixel
+            loss alone.
+        against: the row it is compared with; empty for the task's first.
+        prompted: iterations under a prompter's frozen guidance, as ConStyle v2 trains; 0 for all
+            others.
     """
 
     title: str
@@ -135,13 +139,19 @@ PROMPTER_ITERATIONS, PROMPTER_BATCH = 1000, 32
 class Task:
     """What is restored, and how long a network trains for it.
 
-    Attributes: title: the heading of its table. train: options of the data set to train on; paths
-        are relative to the folder of the trainings. held_out: options of photographs not trained
-        on, degraded as those are. tests: options of the data sets to measure on, by name.
-        luminance: whether PSNR is that of the luminance Y, else of RGB. rows: what is compared, the
-        row to compare with first. iterations: of a training. rate: the learning rate; where nothing
-        in a network normalises features, 1e-3 is too much for rain. gt_size, batch_size: of its
-        crops. workers: processes that load them.
+    Attributes:
+        title: the heading of its table.
+        train: options of the data set to train on; paths are relative to the folder of the
+            trainings.
+        held_out: options of photographs not trained on, degraded as those are.
+        tests: options of the data sets to measure on, by name.
+        luminance: whether PSNR is that of the luminance Y, else of RGB.
+        rows: what is compared, the row to compare with first.
+        iterations: of a training.
+        rate: the learning rate; where nothing in a network normalises features, 1e-3 is too much
+            for rain.
+        gt_size, batch_size: of its crops.
+        workers: processes that load them.
     """
 
     title: str

@@ -43,7 +43,8 @@ def create_train_val_dataloader(
 ) -> tuple[DataLoader[Any], WholeBatchSampler, list[DataLoader[Any]], int, int]:
     """Build the loaders of a training run.
 
-    Returns: The training loader, its sampler, the validation loaders, the number of epochs and of
+    Returns:
+        The training loader, its sampler, the validation loaders, the number of epochs and of
         iterations.
     """
     train_opt = opt["datasets"]["train"]

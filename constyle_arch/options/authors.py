@@ -39,9 +39,11 @@ DATA_SETS = {
 class Rule:
     """What becomes of a key.
 
-    Attributes: why: said in the file, or, where the key is left out, in the list of those. place:
-        the key here, from the top; nothing where it is left out. A path of one key stays in its
-        section. value: the value here, of the value there.
+    Attributes:
+        why: said in the file, or, where the key is left out, in the list of those.
+        place: the key here, from the top; nothing where it is left out. A path of one key stays in
+            its section.
+        value: the value here, of the value there.
     """
 
     why: str

@@ -197,8 +197,10 @@ def read_checked_options(
 ) -> tuple[Options, argparse.Namespace]:
     """Read the flags and the option file of a run, and check them.
 
-    Args: arguments: the command line after the command. is_train: whether this is a training run;
-        None where the file itself says so, by its section `train`.
+    Args:
+        arguments: the command line after the command.
+        is_train: whether this is a training run; None where the file itself says so, by its section
+            `train`.
 
     Returns:
         The options, checked, and the flags.

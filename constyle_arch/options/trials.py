@@ -166,8 +166,9 @@ def _score_once(image: NDArray[np.uint8], metric_opt: Options) -> None:
 def _try_datasets(options: Options) -> tuple[list[str], tuple[int, int]]:
     """Build every data set and read its first and last item.
 
-    Returns: The problems; and height and width of the larger of both items of a set to measure on,
-        for the one where it is smallest. A single image too small to score is reported by the run.
+    Returns:
+        The problems; and height and width of the larger of both items of a set to measure on, for
+        the one where it is smallest. A single image too small to score is reported by the run.
     """
     found: list[str] = []
     measured: list[tuple[int, int]] = []

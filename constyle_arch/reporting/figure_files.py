@@ -14,8 +14,9 @@ MARKED_BYTES = 8192
 def check_format(path: Path) -> None:
     """Check that a picture can be written under this name.
 
-    Raises: UserError: it cannot, by its suffix, the folder is not there, or a file that is no
-        figure of this package is.
+    Raises:
+        UserError: it cannot, by its suffix, the folder is not there, or a file that is no figure of
+            this package is.
     """
     if path.suffix.lower() not in FORMATS:
         raise UserError(f"-o is {path}; a picture's name must end in {' or '.join(FORMATS)}.")

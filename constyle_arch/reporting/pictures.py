@@ -28,10 +28,12 @@ def comparison(
 
     The crop is from where `interest` is largest; a frame shows where.
 
-    Args: images: label to image (H, W, 3), BGR, or (H, W), gray, 8 bits. A label may end in a
-        score, `restored 24.31 dB`. panel: longest side of an image in the picture; larger ones are
-        scaled down. interest: (H, W); left out, the detail of the image called `restored`, or else
-        of the last one.
+    Args:
+        images: label to image (H, W, 3), BGR, or (H, W), gray, 8 bits. A label may end in a score,
+            `restored 24.31 dB`.
+        panel: longest side of an image in the picture; larger ones are scaled down.
+        interest: (H, W); left out, the detail of the image called `restored`, or else of the last
+            one.
 
     Returns:
         The picture, on white. Images too small to be cropped are shown without.

@@ -30,10 +30,12 @@ TIME = len("20240131_235959")
 class TrainingLog:
     """The numbers of a training run; they may be infinite or no numbers, as they were logged.
 
-    Args: options: the run's, as it logged them when it was last started: `train.total_iter` to
-        `"400"`. learning_rate: of the first group of parameters. values: losses and the like by
-        their names in the log, `l_pix` or `contrast_acc`. metrics: the scores of validations by
-        data set, then by metric.
+    Args:
+        options: the run's, as it logged them when it was last started: `train.total_iter` to
+            `"400"`.
+        learning_rate: of the first group of parameters.
+        values: losses and the like by their names in the log, `l_pix` or `contrast_acc`.
+        metrics: the scores of validations by data set, then by metric.
     """
 
     options: dict[str, str] = field(default_factory=dict)

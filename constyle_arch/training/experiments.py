@@ -168,9 +168,11 @@ def set_aside_after(home: Path, iteration: int) -> None:
 def remove_old_checkpoints(paths: Mapping[str, Any], iteration: int, keep: int) -> None:
     """Remove all but the newest checkpoints with their states; `best` and `latest` stay.
 
-    Args: paths: `path` of the run's options. iteration: whose checkpoint has been written
-        completely; what an earlier run left of later ones is not touched. keep: how many
-        checkpoints are left.
+    Args:
+        paths: `path` of the run's options.
+        iteration: whose checkpoint has been written completely; what an earlier run left of later
+            ones is not touched.
+        keep: how many checkpoints are left.
     """
     models, states = Path(paths["models"]), Path(paths["training_states"])
     written = [*models.glob("net_g_*.pth"), *states.glob("*.state")]

@@ -22,10 +22,14 @@ besides."""
 class OwnData:
     """Photographs to train on.
 
-    Attributes: gt, lq: where the clean and the degraded ones lie; None where clean ones are
-        degraded as they are read. lq_name, gt_name: forms of their names, see `data.pairing`.
-        clean: how many clean images there are. pairs: how many degraded ones. shortest: the
-        shortest side of any, in pixels. pixels: of a usual one.
+    Attributes:
+        gt, lq: where the clean and the degraded ones lie; None where clean ones are degraded as
+            they are read.
+        lq_name, gt_name: forms of their names, see `data.pairing`.
+        clean: how many clean images there are.
+        pairs: how many degraded ones.
+        shortest: the shortest side of any, in pixels.
+        pixels: of a usual one.
     """
 
     gt: str

@@ -17,8 +17,10 @@ class RunningMeans:
     def add(self, values: Mapping[str, Tensor], skipped: Tensor) -> None:
         """Take in a step.
 
-        Args: values: what it measured, a number each, by name. skipped: 1 for a step that was not
-            finite and does not count, else 0; on the same device.
+        Args:
+            values: what it measured, a number each, by name.
+            skipped: 1 for a step that was not finite and does not count, else 0; on the same
+                device.
         """
         if self._logged:
             self._sums.clear()

@@ -56,12 +56,15 @@ def measure(
     order, and yields them. On the other processes nothing is yielded, but they must be iterated
     too.
 
-    Args: restore: gives the images of a sample, as `RestorationModel.restored_images` does.
-        dataloader: of the whole data set; samples are collated one by one. metrics: `val.metrics`.
-        score_input: whether to score the degraded image as well. pictures_of: the numbers of the
-        images, from 0 on, whose pictures are to be handed on. progress: whether to show a progress
-        bar. until: asked on every process after each round of images; the rest is left out once it
-        is not 0.
+    Args:
+        restore: gives the images of a sample, as `RestorationModel.restored_images` does.
+        dataloader: of the whole data set; samples are collated one by one.
+        metrics: `val.metrics`.
+        score_input: whether to score the degraded image as well.
+        pictures_of: the numbers of the images, from 0 on, whose pictures are to be handed on.
+        progress: whether to show a progress bar.
+        until: asked on every process after each round of images; the rest is left out once it is
+            not 0.
 
     Raises:
         RunError: there are metrics but no clean images to measure with.

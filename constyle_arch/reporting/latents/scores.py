@@ -15,12 +15,14 @@ CLEAN_LABEL = 0
 class Separation:
     """How well codes separate groups of images.
 
-    Args: clean: silhouette coefficient of two groups, the degraded and the clean images. types:
-        silhouette coefficient of the types of degradation; not a number where there is one alone.
+    Args:
+        clean: silhouette coefficient of two groups, the degraded and the clean images.
+        types: silhouette coefficient of the types of degradation; not a number where there is one
+            alone.
         neighbors: share of degraded images whose nearest other degraded image is of their type.
-        chance: what that share would be if any other image were as likely the nearest. deviation:
-        standard deviation of the codes over the images, averaged over their entries; near 0 they
-        collapsed.
+        chance: what that share would be if any other image were as likely the nearest.
+        deviation: standard deviation of the codes over the images, averaged over their entries;
+            near 0 they collapsed.
     """
 
     clean: float
