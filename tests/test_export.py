@@ -1,6 +1,5 @@
 """Networks exported to ONNX: one file that restores images of every size as PyTorch does."""
 
-import argparse
 import copy
 import json
 import sys
@@ -25,7 +24,6 @@ from constyle_arch.archs import (
     Restormer,
 )
 from constyle_arch.archs.maxim_blocks import BottleneckBlock, EncoderBlock
-from constyle_arch.commands import export
 from constyle_arch.errors import UserError
 from constyle_arch.files import save_atomically
 from constyle_arch.inference import onnx_export, use_local_statistics
@@ -280,14 +278,7 @@ def test_without_onnxruntime_the_file_is_written_unchecked(tmp_path, tiny, monke
 
 def test_command_exports_the_network_of_a_checkpoint(tmp_path, tiny, capsys):
     save_atomically({"params": tiny.state_dict()}, tmp_path / "w.pth")
-    parser = argparse.ArgumentParser()
-    export.add_to(parser.add_subparsers())
-    assert (
-        export.run(
-            parser.parse_args(["export", str(tmp_path / "w.pth"), str(tmp_path / "net.onnx")])
-        )
-        == 0
-    )
+    assert cli.main(["export", str(tmp_path / "w.pth"), str(tmp_path / "net.onnx")]) == 0
     said = capsys.readouterr().out
     assert (
         f"NAFNet of {tmp_path / 'w.pth'} [params], 0.0 MB, opset 18.\nonnxruntime and PyTorch "

@@ -5,6 +5,7 @@ from copy import deepcopy
 import pytest
 import torch
 
+from constyle_arch.errors import OptionsError
 from constyle_arch.models.optimization import find_scheduler
 from constyle_arch.options.reading import (
     read_checked_options,
@@ -70,6 +71,7 @@ def test_run_takes_its_length_from_the_command_line(tmp_path, ten_pairs, monkeyp
     assert (
         "--total-iter 20: train.scheduler.periods: [50, 50] → [10, 10]\n" in capsys.readouterr().out
     )
-    for number in ("0", "many"):
-        with pytest.raises(SystemExit):
-            read_checked_options(["-opt", "run.yml", "--total-iter", number])
+    with pytest.raises(OptionsError, match="--total-iter is 0"):
+        read_checked_options(["-opt", "run.yml", "--total-iter", "0"])
+    with pytest.raises(SystemExit):
+        read_checked_options(["-opt", "run.yml", "--total-iter", "many"])

@@ -88,7 +88,7 @@ def test_a_clean_photograph_scores_both(workplace, tmp_path):
     Image.new("RGB", (64, 48), (90, 120, 150)).save(truth)
     result = workplace.restore(photograph, "denoise", tmp_path, truth=truth)
     clean = cv2.imread(str(truth))
-    for name, file in (("input", photograph), ("restored", result.file)):
+    for name, file in (("Photograph", photograph), ("Restored", result.file)):
         assert (
             f"| {name} | {peak_signal_noise_ratio(clean, cv2.imread(str(file))):.2f} dB |"
             in result.report
