@@ -54,7 +54,7 @@ test-all: $(READY)
 	$(PYTEST) -m ''
 
 test-gpu: $(READY)
-	$(BIN)/python -m pytest tests/test_device.py
+	$(BIN)/python -m pytest -m '' tests/test_device.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

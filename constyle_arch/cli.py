@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except BrokenPipeError:
             # Python flushes once more at its end
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 128 + 13  # as a shell tells of SIGPIPE
+            return 128 + 13  # a shell's code for SIGPIPE
         raise
 
 

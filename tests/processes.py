@@ -52,7 +52,7 @@ def run_command(
 def run_launched(
     launcher: tuple[str, ...], *arguments: str | Path, cwd: Path, seconds: float = 300
 ) -> subprocess.CompletedProcess[str]:
-    """Run `launcher` with the arguments, as a program that is started anew."""
+    """Run `launcher` with the arguments, as a new program."""
     return subprocess.run(
         [*launcher, *map(str, arguments)],
         cwd=cwd,

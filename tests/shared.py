@@ -9,7 +9,15 @@ import torch
 import yaml
 
 from constyle_arch.data.image_stores import ImageLmdb
-from tests.processes import REPOSITORY
+from tests.processes import REPOSITORY, run_command
+
+TINY_NAFNET = {
+    "type": "NAFNet",
+    "width": 4,
+    "enc_blk_nums": [1],
+    "middle_blk_num": 1,
+    "dec_blk_nums": [1],
+}
 
 
 def write_pairs(folder: Path, count: int, height: int = 40, width: int = 48) -> Path:
@@ -106,6 +114,19 @@ def training_options(train: Path, val: Path | None = None, **train_options: Any)
 def write_options(path: Path, options: dict[str, Any]) -> Path:
     path.write_text(yaml.safe_dump(options, sort_keys=False))
     return path
+
+
+def trained(options: dict[str, Any], cwd: Path, *flags: str | Path, processes: int = 1) -> Path:
+    """Train in `cwd` by the command, which must succeed; the experiment's folder."""
+    file = write_options(cwd / "run.yml", options)
+    result = run_command("train", "-opt", file, *flags, cwd=cwd, processes=processes)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return cwd / "experiments" / options["name"]
+
+
+def log_of(home: Path) -> str:
+    """The log of an experiment that was trained once."""
+    return next(home.glob("train_*.log")).read_text()
 
 
 def equal(one, other):

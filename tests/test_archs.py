@@ -18,9 +18,7 @@ from constyle_arch.archs import (
     Restormer,
 )
 from constyle_arch.archs.layers import LayerNorm2d, pad_to_multiple
-from constyle_arch.archs.maxim_blocks import (
-    resize_to,
-)
+from constyle_arch.archs.maxim_blocks import resize_to
 from constyle_arch.archs.restormer_arch import BiasFreeLayerNorm2d
 from constyle_arch.checkpoints import loading
 from constyle_arch.checkpoints.loading import load_network

@@ -165,7 +165,7 @@ VGG's weights."""
 
 
 def file_of_basicsr(name, data):
-    """The option file, written anew; only its paths, and the CPU, are the test's."""
+    """The option file, written again here; only its paths, and the CPU, are the test's."""
     network, scale = NETWORKS[name], int(name[-1])
     roots = {f"dataroot_{side}": str(data / side) for side in ("gt", "lq")}
     section = {"type": "PairedImageDataset", **roots, "io_backend": {"type": "disk"}}

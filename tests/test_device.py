@@ -25,8 +25,6 @@ DEVICE = torch.device("cuda" if GPUS else "cpu")
 PRECISIONS = ("off", "bf16", "fp16") if GPUS else ("off", "bf16")
 SIDE = 128 if GPUS else 32
 STEPS = 20
-# what other files test on the CPU every day
-slow_without_gpu = pytest.mark.skipif(False, reason="") if GPUS else pytest.mark.slow
 DETERMINISTIC = REPOSITORY / "tests" / "deterministic.py"
 
 
@@ -101,7 +99,7 @@ def test_half_precision_restores_alike(name, amp):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=slow_without_gpu if name == "ConStyleMaxim" else ())
+        pytest.param(name, marks=pytest.mark.slow if name == "ConStyleMaxim" else ())
         for name in TINY
         if name.startswith("ConStyle")
     ],
@@ -144,7 +142,7 @@ def test_a_photograph_in_tiles_is_restored_as_on_the_cpu():
     )
 
 
-@slow_without_gpu
+@pytest.mark.slow
 def test_interrupted_run_ends_as_if_nothing_had_happened(tmp_path):
     """With deterministic kernels, for which a GPU has to be asked."""
     options = options_for(tmp_path) | {"num_gpu": GPUS}

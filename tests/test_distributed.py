@@ -16,23 +16,23 @@ from constyle_arch.archs import ConStyle
 from constyle_arch.errors import OptionsError, RunError
 from constyle_arch.models.synced_batch_norm import SyncedBatchNorm1d, synchronize
 from tests.processes import TORCHRUN, Command, run_command, run_forked, run_launched
-from tests.shared import REPOSITORY, paired_dataset, training_options, write_options, write_pairs
+from tests.shared import (
+    REPOSITORY,
+    TINY_NAFNET,
+    log_of,
+    paired_dataset,
+    trained,
+    training_options,
+    write_options,
+    write_pairs,
+)
 
-
-def trained(options, cwd, *flags, processes=2):
-    file = write_options(cwd / "run.yml", options)
-    result = run_command("train", "-opt", file, *flags, cwd=cwd, processes=processes)
-    assert result.returncode == 0, result.stderr[-3000:]
-    return cwd / "experiments" / options["name"]
-
-
-def log_of(home):
-    return next(home.glob("train_*.log")).read_text()
+DUMP_RANKS = REPOSITORY / "tests" / "dump_ranks.py"
 
 
 def test_two_processes_train_and_freeze_together(tmp_path, ten_pairs, two_pairs):
     options = training_options(ten_pairs, two_pairs, total_iter=6, constyle_iter=2)
-    home = trained(options, tmp_path, "--plugin", REPOSITORY / "tests" / "dump_ranks.py")
+    home = trained(options, tmp_path, "--plugin", DUMP_RANKS, processes=2)
     assert "Number of processes: 2" in log_of(home)
     ranks = [torch.load(tmp_path / f"rank{rank}.pth", weights_only=True) for rank in (0, 1)]
     # two iterations, two processes, four images each
@@ -69,7 +69,7 @@ def test_shared_validation_gives_the_numbers_of_one_process(tmp_path, ten_pairs)
         "crop_border": 0,
         "test_y_channel": False,
     }
-    home = trained(options, tmp_path)
+    home = trained(options, tmp_path, processes=2)
     (record,) = json.loads((home / "models" / "metrics_history.json").read_text())
     assert len(list((home / "visualization" / "pairs").rglob("*.png"))) == 5
 
@@ -96,13 +96,7 @@ def test_two_processes_with_half_the_batch_train_as_one_does(tmp_path, ten_pairs
     order."""
     options = training_options(ten_pairs, total_iter=4, ema_decay=0)
     options["model_type"] = "RestorationModel"
-    options["network_g"] = {
-        "type": "NAFNet",
-        "width": 4,
-        "enc_blk_nums": [1],
-        "middle_blk_num": 1,
-        "dec_blk_nums": [1],
-    }
+    options["network_g"] = TINY_NAFNET
     options["train"]["optim_g"] = {"type": "SGD", "lr": 0.1, "momentum": 0.9}
     weights = []
     for name, batch, processes in (("one", 4, 1), ("two", 2, 2)):
@@ -188,7 +182,7 @@ def test_worker_that_is_killed_is_restarted_and_goes_on(tmp_path, ten_pairs):
         for path in home.glob("train_*.log")
     )
     (tmp_path / "whole").mkdir()
-    whole = trained(options, tmp_path / "whole")
+    whole = trained(options, tmp_path / "whole", processes=2)
     for key in ("params", "params_ema"):
         one, other = (
             torch.load(folder / "models" / "net_g_latest.pth", weights_only=True)[key]
@@ -198,7 +192,7 @@ def test_worker_that_is_killed_is_restarted_and_goes_on(tmp_path, ten_pairs):
 
 
 def test_launchers_are_called_as_basicsrs_documentation_has_it(tmp_path, ten_pairs):
-    """`--launcher pytorch`, by a file of BasicSR's kind, which is told its `--local_rank`."""
+    """`--launcher pytorch`, by a file of BasicSR's kind, which is given its `--local_rank`."""
     options = training_options(ten_pairs, total_iter=2)
     write_options(tmp_path / "run.yml", options)
     (tmp_path / "basicsrs_train.py").write_text(
@@ -275,7 +269,7 @@ def test_problem_in_one_process_is_shown_once_and_ends_all(tmp_path, ten_pairs):
 
 def test_another_number_of_processes_does_not_go_on_silently(tmp_path, ten_pairs):
     options = training_options(ten_pairs, total_iter=2)
-    trained(options, tmp_path)
+    trained(options, tmp_path, processes=2)
     result = run_command("train", "-opt", tmp_path / "run.yml", "--auto_resume", cwd=tmp_path)
     assert result.returncode == 2
     assert "world_size: 2 → 1" in result.stderr

@@ -266,7 +266,7 @@ def test_errors_in_the_faq_are_those_that_are_said():
     source = "".join(
         file.read_text() for file in sorted((REPOSITORY / "constyle_arch").rglob("*.py"))
     )
-    source = re.sub(r'"\n\s*f?"', "", source)  # texts that go on in the next line
+    source = re.sub(r'"\n\s*f?"', "", source)  # texts that continue on the next line
     source += (REPOSITORY / "Makefile").read_text() + MESSAGES.read_text(encoding="utf-8")
     of_others = ("ModuleNotFoundError", "No module named")
     headings = re.findall(

@@ -12,16 +12,9 @@ from constyle_arch.images import to_gray
 from constyle_arch.options.preflight import check_options
 from constyle_arch.options.reading import complete_datasets
 from constyle_arch.training.validation import measure
-from tests.shared import training_options, write_pairs
+from tests.shared import TINY_NAFNET, training_options, write_pairs
 
-GRAY = {
-    "type": "NAFNet",
-    "width": 4,
-    "enc_blk_nums": [1],
-    "middle_blk_num": 1,
-    "dec_blk_nums": [1],
-    "img_channel": 1,
-}
+GRAY = {**TINY_NAFNET, "img_channel": 1}
 
 
 def read(path):

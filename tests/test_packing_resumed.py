@@ -1,4 +1,4 @@
-"""Packing that was interrupted, killed or told about new files goes on."""
+"""Packing resumes after an interruption, a kill, or with new files."""
 
 import contextlib
 import resource

@@ -19,9 +19,8 @@ from constyle_arch.losses import ClassDistanceLoss, ClassLoss
 from constyle_arch.models.constyle_model import encoder_weights
 from tests.golden.formula_weights import formula_input, formula_tensor
 from tests.networks import GOLDEN, assert_agrees
-from tests.processes import run_command
 from tests.resuming import assert_same
-from tests.shared import training_options, write_options
+from tests.shared import trained, training_options
 
 CLASSES = 3
 DEGRADATIONS = [
@@ -239,14 +238,6 @@ def test_classes_the_network_does_not_know_are_refused(prompter_model):
         model.feed_data({"lq": images, "gt": images})
 
 
-def trained(cwd, options, *flags, **more):
-    result = run_command(
-        "train", "-opt", write_options(cwd / "run.yml", options), *flags, cwd=cwd, **more
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    return cwd / "experiments" / options["name"]
-
-
 def outcome(home):
     files = [
         *sorted((home / "models").glob("net_g_[bl]*.pth")),
@@ -259,11 +250,11 @@ def trained_and_resumed(cwd, options, processes):
     """Train six iterations, then the last two again, as if the run had been cut off: both end
     alike."""
     cwd.mkdir()
-    home = trained(cwd, options, processes=processes)
+    home = trained(options, cwd, processes=processes)
     whole = outcome(home)
     for file in ("models/net_g_latest.pth", "training_states/6.state"):
         (home / file).unlink()
-    trained(cwd, options, "--auto_resume", processes=processes)
+    trained(options, cwd, "--auto_resume", processes=processes)
     assert_same(whole, outcome(home))
     return home
 

@@ -16,17 +16,16 @@ import yaml
 from constyle_arch.models.restoration_model import RestorationModel
 from constyle_arch.training.runner import run_pipeline
 from tests.processes import COMMAND, run_command, run_launched
-from tests.shared import REPOSITORY, paired_dataset, training_options, write_options, write_pairs
-
-
-def log_of(home):
-    return next(home.glob("train_*.log")).read_text()
-
-
-def trained(options, cwd, *flags):
-    result = run_command("train", "-opt", write_options(cwd / "run.yml", options), *flags, cwd=cwd)
-    assert result.returncode == 0, result.stderr[-3000:]
-    return cwd / "experiments" / options["name"]
+from tests.shared import (
+    REPOSITORY,
+    TINY_NAFNET,
+    log_of,
+    paired_dataset,
+    trained,
+    training_options,
+    write_options,
+    write_pairs,
+)
 
 
 def test_twenty_iterations_on_ten_images_with_batch_sixteen(tmp_path, ten_pairs):
@@ -294,21 +293,14 @@ def test_image_that_breaks_while_training_is_named_without_a_traceback(tmp_path)
     assert result.stderr.splitlines()[-1].startswith("basicsr: error: ")
     assert "003.png cannot be decoded" in result.stderr
     assert "Traceback" not in result.stderr
-    assert not (
-        tmp_path / "experiments" / "tiny"
-    ).exists()  # the command, corrected, is not refused
+    # the command, corrected, is not refused
+    assert not (tmp_path / "experiments" / "tiny").exists()
 
 
 def test_plain_restoration_network_trains_without_ema(tmp_path, ten_pairs, two_pairs):
     options = training_options(ten_pairs, two_pairs, total_iter=3, ema_decay=0)
     options["model_type"] = "RestorationModel"
-    options["network_g"] = {
-        "type": "NAFNet",
-        "width": 4,
-        "enc_blk_nums": [1],
-        "middle_blk_num": 1,
-        "dec_blk_nums": [1],
-    }
+    options["network_g"] = TINY_NAFNET
     home = trained(options, tmp_path)
     assert set(torch.load(home / "models" / "net_g_latest.pth", weights_only=True)) == {"params"}
     assert "l_contrastive" not in log_of(home)

@@ -2,7 +2,6 @@
 
 import argparse
 import math
-from typing import Any
 
 from constyle_arch.errors import OptionsError
 
@@ -23,21 +22,18 @@ def add_number(
     The default is appended to its help, `text`. Another number is an `OptionsError`.
     """
 
-    class Within(argparse.Action):
-        def __call__(
-            self, _parser: object, parsed: argparse.Namespace, value: Any, flag: str | None = None
-        ) -> None:
-            if not (least <= value <= most and value > above):
-                wanted = f"be at least {least:g}" if above == -math.inf else f"be above {above:g}"
-                if most < math.inf:
-                    wanted = f"lie in [{least:g}, {most:g}]"
-                raise OptionsError(f"{flag} is {value:g}; it must {wanted}.")
-            setattr(parsed, self.dest, value)
+    def within(text: str) -> float:
+        value = kind(text)
+        if not (least <= value <= most and value > above):
+            wanted = f"be at least {least:g}" if above == -math.inf else f"be above {above:g}"
+            if most < math.inf:
+                wanted = f"lie in [{least:g}, {most:g}]"
+            raise OptionsError(f"{flag} is {value:g}; it must {wanted}.")
+        return value
 
+    within.__name__ = kind.__name__  # by which argparse names what is no number
     ending = "" if default is None else f" (default: {default:g})"
-    parser.add_argument(
-        flag, type=kind, action=Within, default=default, metavar="N", help=text + ending
-    )
+    parser.add_argument(flag, type=within, default=default, metavar="N", help=text + ending)
 
 
 def add_plugin_argument(parser: argparse.ArgumentParser) -> None:
