@@ -7,8 +7,11 @@ import sys
 import pytest
 import torch
 from basicsr.models import lr_scheduler as basicsr_schedulers
+from basicsr.utils import misc
 from torch import nn
 
+from constyle_arch import register
+from constyle_arch.basicsr_repairs import runs
 from constyle_arch.errors import OptionsError, RunError
 from constyle_arch.files import save_atomically
 from constyle_arch.models.lr_scheduler import CosineAnnealingRestartCyclicLR
@@ -209,3 +212,15 @@ def test_restoring_does_not_wait_for_basicsr_which_is_whole_when_it_comes(tmp_pa
         "assert known is basicsr.archs.ARCH_REGISTRY and {'EDSR', 'ConStyleConv'} <= known.keys()\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)
+
+
+def test_folders_archived_within_a_second_are_all_kept(tmp_path, monkeypatch):
+    register()
+    monkeypatch.setattr(runs, "get_time_str", lambda: "20260101_000000")
+    for number in range(4):
+        misc.mkdir_and_rename(str(tmp_path / "results"))
+        (tmp_path / "results" / str(number)).touch()
+    archive = "results_archived_20260101_000000"
+    names = (archive, f"{archive}_2", f"{archive}_3", "results")
+    expected = {tmp_path / name / str(number) for number, name in enumerate(names)}
+    assert set(tmp_path.glob("*/*")) == expected

@@ -25,6 +25,7 @@ def apply() -> None:
         loaders.share_lmdb_environments,
         runs.read_options_safely,
         runs.resume_where_the_experiment_is,
+        runs.archive_under_a_free_name,
         runs.log_at_length_to_the_file_alone,
         runs.show_runs_in_current_wandb,
     ):

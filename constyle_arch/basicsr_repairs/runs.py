@@ -1,6 +1,7 @@
 """Repairs of how a run starts."""
 
 import importlib
+import itertools
 import logging
 import re
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import basicsr.test
 import basicsr.train
-from basicsr.utils import get_root_logger
+from basicsr.utils import get_root_logger, get_time_str, misc
 from basicsr.utils.dist_util import master_only
 
 from constyle_arch.files import remove_unfinished
@@ -42,6 +43,11 @@ def resume_where_the_experiment_is() -> None:
     basicsr.train.load_resume_state = load_resume_state
 
 
+def archive_under_a_free_name() -> None:
+    """`mkdir_and_rename` fails where a folder was archived within the same second."""
+    misc.mkdir_and_rename = basicsr.train.mkdir_and_rename = create_folder
+
+
 def log_at_length_to_the_file_alone() -> None:
     """A start prints ninety lines: versions, every option, every part that is built."""
     basicsr.train.get_root_logger = get_root_logger_of_run
@@ -67,6 +73,19 @@ def init_wandb_logger(opt: Options) -> None:
         config=opt,
         sync_tensorboard=True,
     )
+
+
+def create_folder(path: str) -> None:
+    """Create an empty folder; one of that name is archived as `PATH_archived_TIME`."""
+    if Path(path).exists():
+        archive = name = f"{path}_archived_{get_time_str()}"
+        for number in itertools.count(2):
+            if not Path(archive).exists():
+                break
+            archive = f"{name}_{number}"
+        print(f"{path} exists; it is archived as {archive}.", flush=True)
+        Path(path).rename(archive)
+    Path(path).mkdir(parents=True, exist_ok=True)
 
 
 def get_root_logger_of_run(
