@@ -25,9 +25,8 @@ def keep_freed_memory() -> bool:
     """Have the process keep memory that it frees for its next tensors; whether that is possible.
 
     By default glibc gives large blocks back to the system at once. The system hands out empty pages
-    for the next
-    tensor, one page fault for each 4 KiB, which takes longer than most operations on it: see
-    `benchmarks/RESULTS.md`. The process then holds its largest need until it ends.
+    for the next tensor, one page fault for each 4 KiB, which takes longer than most operations on
+    it: see `benchmarks/RESULTS.md`. The process then holds its largest need until it ends.
     `CONSTYLE_KEEP_MEMORY=0` leaves the default.
     """
     if platform.libc_ver()[0] != "glibc" or os.environ.get(VARIABLE) == "0":

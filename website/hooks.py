@@ -2,8 +2,8 @@
 
 A file's source path is its path in the repository. mkdocs follows and checks links between source
 paths, so what is right in the repository is right on the site, and a link to a file that the site
-lacks is a warning. Where a file goes
-is another matter: pages of docs/ stand at the top of the site.
+lacks is a warning. Where a file goes is another matter: pages of docs/ stand at the top of the
+site.
 """
 
 import re

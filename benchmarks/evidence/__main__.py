@@ -4,8 +4,7 @@
   --seeds 0
 
 A training that was interrupted is resumed, one that is finished is kept. Several of these processes
-may work on one
-folder at a time: each takes what no other has begun.
+may work on one folder at a time: each takes what no other has begun.
 """
 
 import argparse

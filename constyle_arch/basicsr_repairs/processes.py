@@ -54,8 +54,7 @@ def _meeting_place() -> dict[str, Any]:
     """Where the processes of this attempt meet.
 
     After a restart (`torchrun --max-restarts`) the launcher's store still holds the addresses of
-    the processes before,
-    and gloo would wait for those: each attempt needs a corner of its own.
+    the processes before, and gloo would wait for those: each attempt needs a corner of its own.
     """
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return {}

@@ -1,8 +1,8 @@
 """The options of a run: a class for each section of its file, a field for each key.
 
 A field states its type, bounds and default, and the text below it describes it. The check of a file
-(`structure`), docs/reference/keys.md, the JSON schema for editors (`json_schema`) and what
-may change when a run resumes (`training.resuming`) all follow from these.
+(`structure`), docs/reference/keys.md, the JSON schema for editors (`json_schema`) and what may
+change when a run resumes (`training.resuming`) all follow from these.
 """
 
 from collections.abc import Mapping
