@@ -3,12 +3,8 @@
 #
 # A torch without CUDA saves gigabytes: take the index of CPU wheels that pytorch.org's selector shows for pip and run
 #   make demo PIP_EXTRA_INDEX_URL=<that index>
-#
-# On Python 3.13 BasicSR must be patched to be built (docs/install.md):
-#   make setup BASICSR=./basicsr-1.4.2
 
 PYTHON ?= python3
-BASICSR ?= basicsr
 TASK ?= dehaze
 VENV := .venv
 BIN := $(VENV)/bin
@@ -20,7 +16,8 @@ DEMO := demo_$(TASK)_constyle_restormer
 
 setup: $(READY)
 
-# BasicSR has no wheel and asks for torch to be built: in isolation that would be downloaded a second time.
+# BasicSR has no wheel and asks for torch to be built: in isolation that would be downloaded a second time. On Python 3.13
+# its setup.py needs help.
 $(READY): setup.py pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 		{ echo "$(PYTHON) is not Python 3.11, 3.12 or 3.13; choose one: make PYTHON=python3.11 …"; exit 1; }
@@ -28,7 +25,7 @@ $(READY): setup.py pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) torch numpy cython setuptools wheel
 	$(PIP) torchvision
-	$(PIP) --no-build-isolation $(BASICSR)
+	PYTHONPATH=$(CURDIR)/.ci/python313 $(PIP) --no-build-isolation basicsr
 	$(PIP) --no-build-isolation --editable '.[dev]'
 	@touch $(READY)
 
