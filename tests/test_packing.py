@@ -201,6 +201,24 @@ def test_plans_that_cannot_be_are_refused(tmp_path, capsys, flags, message):
 
 
 @pytest.mark.parametrize(
+    ("roots", "message"),
+    [
+        (("--gt", "gone"), "--gt: gone does not exist"),
+        (("--gt", ""), "--gt is empty"),
+        (("--gt", "gt", "--lq", "photo.png"), "--lq: photo.png is a file"),
+    ],
+)
+def test_folder_that_is_none_is_named_with_its_option(
+    tmp_path, monkeypatch, capsys, roots, message
+):
+    monkeypatch.chdir(tmp_path)
+    write_pairs(tmp_path, 1)
+    (tmp_path / "photo.png").touch()
+    assert cli.main(["prepare", "folders", *roots, "-o", "out"]) == 2
+    assert f"{message}; name the folder of the images." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("output", "why"),
     [
         ("mine", "mine holds the input mine/gt"),

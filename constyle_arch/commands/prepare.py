@@ -107,6 +107,9 @@ def _add_packing_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> None:
     """Prepare the data set named."""
+    if parsed.data_set == "folders":  # before the libraries of images are imported
+        _check_folders(parsed)
+
     from constyle_arch.data.preparation.data_sets import prepare_data_set, prepare_folders
     from constyle_arch.data.preparation.plan import Plan
 
@@ -121,8 +124,6 @@ def run(parsed: argparse.Namespace) -> None:
     sub_image = parsed.sub_image or 0
     overlap = sub_image // 4 if parsed.overlap is None else parsed.overlap
     if parsed.data_set == "folders":
-        if not parsed.output and not parsed.check:
-            raise DataError("-o is missing; it names the folder to write.")
         names = parsed.lq_name, parsed.gt_name
         plan = Plan(parsed.gt, parsed.lq, names=names, sub_image=sub_image, overlap=overlap)
         prepare_folders(plan, Path(parsed.output or "."), **packing)
@@ -131,3 +132,14 @@ def run(parsed: argparse.Namespace) -> None:
         if parsed.sub_image is not None:
             data_set = data_set.cut(sub_image, overlap)
         prepare_data_set(data_set, parsed.input, parsed.output, parsed.part, **packing)
+
+
+def _check_folders(parsed: argparse.Namespace) -> None:
+    for option, folder in (("--gt", parsed.gt), ("--lq", parsed.lq)):
+        if folder == "":
+            raise DataError(f"{option} is empty; name the folder of the images.")
+        if folder and "*" not in folder and not Path(folder).expanduser().is_dir():
+            found = "is a file" if Path(folder).expanduser().exists() else "does not exist"
+            raise DataError(f"{option}: {folder} {found}; name the folder of the images.")
+    if not parsed.output and not parsed.check:
+        raise DataError("-o is missing; it names the folder to write.")
