@@ -51,7 +51,9 @@ class ImageFolder:
             if path.suffix.lower() not in SUFFIXES:
                 self.other_files.append(path)
             elif not path.is_file():
-                self.problems.append(f"{path} is a link to a file that does not exist")
+                is_link = path.is_symlink()
+                what = "a link to a file that does not exist" if is_link else "no file"  # a pipe
+                self.problems.append(f"{path} is {what}")
             elif name in self.paths:
                 self.problems.append(f"{self.paths[name]} and {path} have one name")
             else:
