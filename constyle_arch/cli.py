@@ -2,10 +2,12 @@
 
 import argparse
 import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, distribution, version
+from pathlib import Path
 from runpy import run_path
 
 from constyle_arch import __version__
@@ -91,6 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0; 1 where a part of the work failed, as reported; 2 for what the user can
         put right; 130 for Ctrl-C; 141 where nobody reads the output any more, as behind `| head`.
     """
+    _prepare_output()
     try:
         try:
             return _main(arguments)
@@ -104,6 +107,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 128 + 13  # a shell's code for SIGPIPE
         raise
+
+
+def _prepare_output() -> None:
+    """Have everything that is printed accepted.
+
+    A closed output takes it and shows nothing. A letter that the output's encoding lacks, and a
+    file's name that is not UTF-8, are escaped.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  # kept
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _main(arguments: Sequence[str] | None) -> int:

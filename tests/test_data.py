@@ -179,6 +179,9 @@ def to_lmdb_options(folder):
 def test_missing_folder_names_the_option(tmp_path):
     with pytest.raises(DataError, match=r"dataroot_lq: the folder .*lq does not exist"):
         PairedRestorationDataset(options(tmp_path))
+    (tmp_path / "lq").touch()
+    with pytest.raises(DataError, match=r"dataroot_lq: .*lq is a file, not a folder"):
+        PairedRestorationDataset(options(tmp_path))
 
 
 def test_empty_folder_names_the_option(tmp_path):

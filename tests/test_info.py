@@ -153,3 +153,14 @@ def test_output_that_nobody_reads_is_no_traceback(unbuffered):
             command, stdout=output, stderr=subprocess.PIPE, env=environment, check=False
         )
     assert (ended.returncode, ended.stderr) == (141, b"")
+
+
+def test_output_that_is_closed_or_lacks_a_letter_is_no_traceback():
+    info = f"{sys.executable} -m constyle_arch info"
+    for command, printed in (
+        (f"{info} >&- 2>&-", b""),
+        (f"PYTHONIOENCODING=latin-1 {info}", rb"\u03c3 up to 50"),
+    ):
+        ended = subprocess.run(command, shell=True, capture_output=True, check=False)
+        assert (ended.returncode, ended.stderr) == (0, b"")
+        assert printed in ended.stdout

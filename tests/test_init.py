@@ -149,8 +149,14 @@ def test_iterations_fill_the_time_and_validations_do_not_eat_it_up():
         assert fitted.validations == validations
         assert 0.85 * 60 < timing.minutes(fitted) <= 60
     assert fitting._in_time(settings(data), slow, None, iterations=7).iterations == 7
-    with pytest.raises(OptionsError, match=r"--minutes 1 is not enough: a step takes 0\.50 s here"):
-        fitting._in_time(settings(data, hold_out=10), fast, minutes=1, iterations=None)
+    for size, advice in (("small", "Give more, or take --size tiny."), ("tiny", "Give more.")):
+        with pytest.raises(
+            OptionsError, match=r"--minutes 1 is not enough: a step takes 0\.50 s"
+        ) as refused:
+            fitting._in_time(
+                settings(data, hold_out=10, size=size), fast, minutes=1, iterations=None
+            )
+        assert str(refused.value).endswith(advice)
 
 
 def test_nothing_is_written_over(tmp_path, ten_pairs):

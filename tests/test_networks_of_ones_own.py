@@ -91,7 +91,8 @@ def test_network_of_basicsr_is_restored_with_by_its_experiment_or_by_its_name(ho
     experiment = home / "experiments" / "srresnet"
     np.testing.assert_array_equal(restored(home, "--weights", experiment), wanted)
     assert f"of {experiment}/models/net_g_best.pth [params_ema]" in capsys.readouterr().out
-    bare = home / "bare.pth"
+    bare = home / "downloads" / "bare.pth"  # the option files in `home` are not of it
+    bare.parent.mkdir()
     bare.write_bytes((experiment / "models" / "net_g_best.pth").read_bytes())
     options = [f"{name}={value}" for name, value in SRRESNET.items() if name != "type"]
     by_name = restored(home, "--weights", bare, "--type", "MSRResNet", "--network-option", *options)

@@ -201,6 +201,45 @@ def test_plans_that_cannot_be_are_refused(tmp_path, capsys, flags, message):
 
 
 @pytest.mark.parametrize(
+    ("lq_form", "gt_form", "found"),
+    [("{}", "{}", "{}"), ("{}_0.8", "{}", "{}_*"), ("rain-{}", "norain-{}", "rain-{}")],
+)
+def test_forms_of_names_are_found(tmp_path, monkeypatch, capsys, lq_form, gt_form, found):
+    """One that matches nothing is reported by the form of the others."""
+    monkeypatch.chdir(tmp_path)
+    write_pairs(tmp_path, 3)
+    for side, form in (("lq", lq_form), ("gt", gt_form)):
+        for path in (tmp_path / side).iterdir():
+            path.rename(path.with_stem(form.format(path.stem)))
+    extra = tmp_path / "lq" / f"{lq_form.format('9')}.png"
+    extra.write_bytes(next((tmp_path / "lq").iterdir()).read_bytes())
+    command = ["prepare", "folders", "--gt", "gt", "--lq", "lq", "--check", "--workers", "0"]
+    assert cli.main(command) == 2
+    error = capsys.readouterr().err
+    assert f"1 of 4 degraded images have no clean partner by lq_name '{found}'" in error
+    extra.unlink()
+    assert cli.main(command) == 0
+
+
+@pytest.mark.parametrize(
+    ("roots", "message"),
+    [
+        (("--gt", "gone"), "--gt: gone does not exist"),
+        (("--gt", ""), "--gt is empty"),
+        (("--gt", "gt", "--lq", "photo.png"), "--lq: photo.png is a file"),
+    ],
+)
+def test_folder_that_is_none_is_named_with_its_option(
+    tmp_path, monkeypatch, capsys, roots, message
+):
+    monkeypatch.chdir(tmp_path)
+    write_pairs(tmp_path, 1)
+    (tmp_path / "photo.png").touch()
+    assert cli.main(["prepare", "folders", *roots, "-o", "out"]) == 2
+    assert f"{message}; name the folder of the images." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("output", "why"),
     [
         ("mine", "mine holds the input mine/gt"),

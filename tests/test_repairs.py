@@ -1,9 +1,12 @@
 """What BasicSR 1.4.2 gets wrong stays repaired."""
 
 import math
+import re
 import subprocess
 import sys
+import time
 
+import basicsr.train
 import pytest
 import torch
 from basicsr.models import lr_scheduler as basicsr_schedulers
@@ -164,7 +167,9 @@ def test_basicsr_imports_without_functional_tensor_and_operators():
 
 def test_importing_the_package_is_cheap():
     program = (
-        "import sys, constyle_arch.cli; assert not {'torch', 'basicsr', 'cv2'} & set(sys.modules)"
+        "import sys\nfrom constyle_arch.cli import main\n"
+        "assert main(['prepare', 'folders', '--gt', 'gone', '-o', 'out']) == 2\n"
+        "assert not {'torch', 'basicsr', 'cv2'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
 
@@ -188,7 +193,6 @@ def test_errors_and_commands_without_a_network_do_not_wait_for_torch(tmp_path):
         "init derain --gt gone -o mine.yml",
         "compare gone",
         "plot gone",
-        "prepare folders --gt gone -o out",
         "prepare sots",
     ]
     program = (
@@ -224,3 +228,17 @@ def test_folders_archived_within_a_second_are_all_kept(tmp_path, monkeypatch):
     names = (archive, f"{archive}_2", f"{archive}_3", "results")
     expected = {tmp_path / name / str(number) for number, name in enumerate(names)}
     assert set(tmp_path.glob("*/*")) == expected
+
+
+def test_time_left_ends_at_zero(monkeypatch):
+    register()
+    said = []
+    options = {"name": "run", "train": {"total_iter": 4}}
+    options["logger"] = {"print_freq": 1, "use_tb_logger": False}
+    logger = basicsr.train.MessageLogger(options, 0)
+    monkeypatch.setattr(logger.logger, "info", said.append)
+    monkeypatch.setattr(logger, "start_time", time.time() - 100)
+    for iteration in (1, 4):
+        logger({"epoch": 0, "iter": iteration, "lrs": [], "time": 1.0, "data_time": 0.0})
+    left = [re.search(r"eta: (.*?),", message)[1] for message in said]
+    assert left == ["0:02:30", "0:00:00"]  # three steps of (100 s / 2 counted steps), then none

@@ -307,6 +307,7 @@ def test_killed_in_the_middle_a_second_run_completes_the_folder(tmp_path, weight
             r"--tile-overlap is 60 with --tile 64; it must lie in \[0, 56\]",
         ),
         (["--weights", "none.pth"], "none.pth does not exist"),
+        (["--weights", ""], "The checkpoint's name is empty"),
         (["--gt", "none"], "--gt: the folder none does not exist"),
         (["--device", "quantum"], "--device is quantum; it must be one of cpu, cuda, mps, xpu"),
         (["--device", "meta"], "--device is meta"),

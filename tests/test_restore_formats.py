@@ -59,7 +59,7 @@ def test_names_of_files_folders_and_patterns(tmp_path):
         match=r"d\.txt is no image by its name; wanted a file ending in .*\.bmp, .*\.jpeg",
     ):
         targets("tree/d.txt")
-    with pytest.raises(DataError, match="no images are there"):
+    with pytest.raises(DataError, match="no images are there; wanted are"):
         targets("tree/*.gif")
     with pytest.raises(DataError, match="is a file; name a folder"):
         find_jobs([str(tmp_path / "tree")], str(tmp_path / "a.png"))

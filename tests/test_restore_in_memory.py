@@ -14,6 +14,7 @@ from constyle_arch.errors import RunError
 from constyle_arch.inference import memory
 from constyle_arch.inference.photographs.photograph import Photograph, read_photograph
 from constyle_arch.inference.photographs.restorer import Restorer
+from constyle_arch.registry import ARCH_REGISTRY
 from constyle_arch.tiles import COST
 from tests.networks import random_network
 from tests.photographs import (
@@ -61,6 +62,19 @@ def test_tiles_are_chosen_by_the_memory_there_is(monkeypatch):
     assert said == [
         f"Images of 100×80 pixels are restored in tiles of 64: memory would not do ({COST})."
     ]
+
+
+def test_where_memory_is_ample_nothing_is_estimated(monkeypatch):
+    """An estimate imports torch's compiler, which takes longer than a small photograph."""
+    for name in ("ConStyleKBNet", "NAFNet"):  # by large and by small images the most demanding
+        with torch.device("meta"):
+            network = ARCH_REGISTRY.get(name)()
+        weights = sum(parameter.nbytes for parameter in network.parameters())
+        for side in (64, 256):
+            assert memory.memory_of(network, side, side) < weights + memory.AMPLE * side**2
+    monkeypatch.setattr(memory, "memory_of", lambda *_: pytest.fail("estimated"))
+    monkeypatch.setattr(memory, "free_memory", lambda device: 1e12)
+    assert memory.fitting_tile(random_network(), 480, 640) is None
 
 
 def test_estimate_of_memory_is_what_is_allocated():

@@ -238,6 +238,7 @@ def test_what_is_skipped_is_scored_all_the_same(tmp_path, weights, capsys):
         output = capsys.readouterr().out
         tables.append(output[output.index("image") : output.index("Restored")])
     assert "Restored 0" in output
+    assert "input_psnr: 2 infinite (equal images) of 2 not averaged." in output
     assert tables[0] == tables[1]
     Image.fromarray(picture(8, 8)).save(tmp_path / "out" / "a.png")
     assert restore_command(*flags, "--gt", tmp_path) == 1

@@ -1,5 +1,7 @@
 """`basicsr transfer`: a degradation goes from one photograph to another."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -89,3 +91,16 @@ def test_command_transfers_the_noise_of_a_photograph(cat, coffee, tmp_path, caps
     assert abs(correlation(noise, 0, 1)) < 0.1
     assert cli.main(["transfer", *arguments, "-o", str(tmp_path / "out.gif")]) == 2
     assert "out.gif is no image by its name" in capsys.readouterr().err
+
+
+def test_photographs_that_are_read_are_not_overwritten(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("clean", "noisy"):
+        Path(f"{name}.png").write_bytes(name.encode())
+    Path("link.png").symlink_to("noisy.png")
+    photographs = ("--content", "clean.png", "--style", "noisy.png", "--weights", "denoise")
+    for output, option in (("./clean.png", "--content"), ("link.png", "--style")):
+        assert cli.main(["transfer", *photographs, "-o", output]) == 2
+        assert f"-o {Path(output)} would overwrite {option}" in capsys.readouterr().err
+    assert Path("clean.png").read_bytes() == b"clean"
+    assert Path("noisy.png").read_bytes() == b"noisy"

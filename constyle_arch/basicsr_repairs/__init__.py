@@ -6,7 +6,7 @@ Each repair is one function that replaces one thing and says which fault it answ
 - `processes`: devices and process groups.
 - `archs`: networks of BasicSR's that cannot be built.
 - `loaders`: how long an epoch is, what a worker draws, how an LMDB is opened.
-- `runs`: how a run reads its options and finds the state to resume from.
+- `runs`: how a run reads its options, finds the state to resume from, and is logged.
 
 `constyle_arch.register()` puts all but the first in place. What `RestorationModel` can override is
 not repaired here.
@@ -27,6 +27,7 @@ def apply() -> None:
         runs.resume_where_the_experiment_is,
         runs.archive_under_a_free_name,
         runs.log_at_length_to_the_file_alone,
+        runs.count_the_time_left_to_zero,
         runs.show_runs_in_current_wandb,
     ):
         repair()

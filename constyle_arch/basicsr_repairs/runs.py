@@ -9,7 +9,7 @@ from typing import Any
 
 import basicsr.test
 import basicsr.train
-from basicsr.utils import get_root_logger, get_time_str, misc
+from basicsr.utils import MessageLogger, get_root_logger, get_time_str, misc
 from basicsr.utils.dist_util import master_only
 
 from constyle_arch.files import remove_unfinished
@@ -54,9 +54,22 @@ def log_at_length_to_the_file_alone() -> None:
     basicsr.test.get_root_logger = get_root_logger_of_run
 
 
+def count_the_time_left_to_zero() -> None:
+    """`MessageLogger` counts an iteration too few: the last one's time left is `-1 day`."""
+    basicsr.train.MessageLogger = MessageLoggerOfRun
+
+
 def show_runs_in_current_wandb() -> None:
     """`init_wandb_logger` makes its run's id by a function that wandb has no more."""
     basicsr.train.init_wandb_logger = init_wandb_logger
+
+
+class MessageLoggerOfRun(MessageLogger):  # type: ignore[misc]  # BasicSR publishes no types
+    """BasicSR's log of a training, with the right time left."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.max_iters += 1  # read for the time left alone, which omits one iteration
 
 
 @master_only  # type: ignore[untyped-decorator]  # BasicSR publishes no types

@@ -48,9 +48,11 @@ def recipe_in(experiment: Path) -> tuple[str, dict[str, Any]]:
 def experiment_options(checkpoint: Path) -> dict[str, Any]:
     """The options of the experiment of a checkpoint, `experiments/NAME/models/net_g_….pth`.
 
-    Empty where the checkpoint lies in no experiment.
+    Empty where the checkpoint lies in no experiment: option files near it may be of another
+    network.
     """
-    return recipe_in(checkpoint.absolute().parent.parent)[1]
+    folder = checkpoint.absolute().parent
+    return recipe_in(folder.parent)[1] if folder.name == "models" else {}
 
 
 def network_options(checkpoint: Path) -> dict[str, Any]:

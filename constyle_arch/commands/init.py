@@ -81,7 +81,7 @@ Wrote {file}:
   network     {settings.size}, {timing.parameters / 1e6:.3f} M parameters{start}
   step        {settings.batch} crops of {settings.crop}×{settings.crop} pixels, \
 {timing.step:.2f} s on {timing.device}
-  training    {settings.iterations} iterations, about {timing.minutes(settings):.0f} minutes here
+  training    {settings.iterations} iterations, about {timing.minutes(settings):.0f} min here
 Next:
   basicsr train -opt {file}
   basicsr test --weights experiments/{settings.name}

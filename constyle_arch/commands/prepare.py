@@ -51,7 +51,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     folders = data_sets.add_parser("folders", help="your own images", description=FOLDERS)
     folders.add_argument("--gt", required=True, metavar="DIR", help="the clean images")
     folders.add_argument("--lq", metavar="DIR", help="the degraded images")
-    add_name_arguments(folders)
+    add_name_arguments(folders, default=None)
     folders.add_argument(
         "-o", "--output", metavar="DIR", help="the folder to write; not needed with --check"
     )
@@ -107,6 +107,9 @@ def _add_packing_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> None:
     """Prepare the data set named."""
+    if parsed.data_set == "folders":  # before the libraries of images are imported
+        _check_folders(parsed)
+
     from constyle_arch.data.preparation.data_sets import prepare_data_set, prepare_folders
     from constyle_arch.data.preparation.plan import Plan
 
@@ -121,13 +124,33 @@ def run(parsed: argparse.Namespace) -> None:
     sub_image = parsed.sub_image or 0
     overlap = sub_image // 4 if parsed.overlap is None else parsed.overlap
     if parsed.data_set == "folders":
-        if not parsed.output and not parsed.check:
-            raise DataError("-o is missing; it names the folder to write.")
-        names = parsed.lq_name, parsed.gt_name
-        plan = Plan(parsed.gt, parsed.lq, names=names, sub_image=sub_image, overlap=overlap)
+        plan = Plan(
+            parsed.gt, parsed.lq, names=_names(parsed), sub_image=sub_image, overlap=overlap
+        )
         prepare_folders(plan, Path(parsed.output or "."), **packing)
     else:
         data_set = {name.lower(): one for name, one in DATA_SETS.items()}[parsed.data_set]
         if parsed.sub_image is not None:
             data_set = data_set.cut(sub_image, overlap)
         prepare_data_set(data_set, parsed.input, parsed.output, parsed.part, **packing)
+
+
+def _names(parsed: argparse.Namespace) -> tuple[str, str]:
+    """The forms of degraded and clean names, as given or as they match."""
+    if parsed.lq is None or parsed.lq_name or parsed.gt_name:
+        return parsed.lq_name or "{}", parsed.gt_name or "{}"
+    from constyle_arch.data.image_stores import ImageFolder
+    from constyle_arch.training.own_data import matching_forms
+
+    return matching_forms(ImageFolder(parsed.lq).names, ImageFolder(parsed.gt).names)
+
+
+def _check_folders(parsed: argparse.Namespace) -> None:
+    for option, folder in (("--gt", parsed.gt), ("--lq", parsed.lq)):
+        if folder == "":
+            raise DataError(f"{option} is empty; name the folder of the images.")
+        if folder and "*" not in folder and not Path(folder).expanduser().is_dir():
+            found = "is a file" if Path(folder).expanduser().exists() else "does not exist"
+            raise DataError(f"{option}: {folder} {found}; name the folder of the images.")
+    if not parsed.output and not parsed.check:
+        raise DataError("-o is missing; it names the folder to write.")

@@ -216,8 +216,12 @@ def _tell(summary: Any, output: str, others: str) -> None:
     from constyle_arch.reporting.scores import means_of, text_table
 
     if summary.scores:
-        means = {column: float(mean) for column, mean in means_of(summary.scores).items()}
-        print(text_table([*summary.scores, {"image": "mean", **means}], ["psnr", "ssim"]))
+        means = means_of(summary.scores)
+        numbers = {column: float(mean) for column, mean in means.items()}
+        print(text_table([*summary.scores, {"image": "mean", **numbers}], ["psnr", "ssim"]))
+        for column, mean in means.items():
+            if mean.remark():
+                print(f"{column}: {mean.remark()}.")
     print(f"Restored {summary.restored}, in {output}.")
     if others:
         print(f"Not read, for their names: {others}.")

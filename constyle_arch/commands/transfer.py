@@ -6,6 +6,7 @@ values of the rest is added.
 """
 
 import argparse
+import os
 from pathlib import Path
 
 from constyle_arch.commands.arguments import (
@@ -63,12 +64,16 @@ def run(parsed: argparse.Namespace) -> None:
         raise DataError(
             f"-o {parsed.output} is no image by its name; end it in {', '.join(FORMATS)}."
         )
+    output = parsed.output.expanduser()
+    for option, path in (("--content", parsed.content), ("--style", parsed.style)):
+        if os.path.realpath(output) == os.path.realpath(path.expanduser()):
+            raise DataError(f"-o {parsed.output} would overwrite {option}; name another file.")
     content = read_photograph(parsed.content.expanduser())
     degraded = read_photograph(parsed.style.expanduser())
     network, _, source = load_chosen_network(parsed)
     restored = Restorer(network).restored(degraded)
     result = transferred(content.colors, degraded.colors, restored.colors, RandomState(parsed.seed))
-    write_photograph(content.with_colors(result), parsed.output.expanduser())
+    write_photograph(content.with_colors(result), output)
     print(
         f"Wrote {parsed.output}: {parsed.content} with what {source} takes away from "
         f"{parsed.style}."

@@ -37,7 +37,7 @@ class ImageFolder:
         self.root = Path(root).expanduser()
         self.base = folder_of(root)
         if not self.base.is_dir():
-            raise DataError(f"the folder {self.base} does not exist.")
+            raise DataError(f"{no_folder(self.base)}.")
         folders = [self.base]
         if self.base != self.root:
             pattern = str(self.root.relative_to(self.base))
@@ -51,7 +51,9 @@ class ImageFolder:
             if path.suffix.lower() not in SUFFIXES:
                 self.other_files.append(path)
             elif not path.is_file():
-                self.problems.append(f"{path} is a link to a file that does not exist")
+                is_link = path.is_symlink()
+                what = "a link to a file that does not exist" if is_link else "no file"  # a pipe
+                self.problems.append(f"{path} is {what}")
             elif name in self.paths:
                 self.problems.append(f"{self.paths[name]} and {path} have one name")
             else:
@@ -92,7 +94,7 @@ class ImageLmdb:
         self.root = Path(root).expanduser()
         meta_info = self.root / "meta_info.txt"
         if not self.root.is_dir():
-            raise DataError(f"the folder {root} does not exist.")
+            raise DataError(f"{no_folder(self.root)}.")
         if not meta_info.is_file():
             raise DataError(f"{root} is not an LMDB of BasicSR's: it holds no meta_info.txt.")
         lines = meta_info.read_bytes().decode().split("\n")
@@ -134,6 +136,13 @@ def folder_of(root: str | Path) -> Path:
     """Where the names of the images at `root` begin: its parts before the first `*`."""
     parts = Path(root).expanduser().parts
     return Path(*itertools.takewhile(lambda part: "*" not in part, parts))
+
+
+def no_folder(path: Path) -> str:
+    """What there is instead of a folder, in words."""
+    return (
+        f"{path} is a file, not a folder" if path.exists() else f"the folder {path} does not exist"
+    )
 
 
 def as_list(root: Any) -> list[Any]:

@@ -21,6 +21,10 @@ its tensors, another 1.1 times."""
 OUT_OF_MEMORY_ON_CPU = "not enough memory|can't allocate memory|could not create a primitive"
 """What torch's allocator (Windows, Linux) and oneDNN say, which have no error of their own."""
 
+AMPLE = 2**15
+"""Bytes for each pixel, besides those of the weights, that are more than any network here takes
+(ConStyleRestormer and KBNet 14 kB, as measured by `memory_of`)."""
+
 IMAGES_HELD = 6
 """Images in float32 held besides what the network computes: input, result, their arrays."""
 
@@ -79,6 +83,8 @@ def fitting_tile(network: nn.Module, height: int, width: int) -> int | None:
     device = next(network.parameters()).device
     reserve = RESERVE_OF_CPU if device.type == "cpu" else RESERVE
     room = (free_memory(device) - IMAGES_HELD * 4 * 3 * height * width) / reserve
+    if sum(weight.nbytes for weight in network.parameters()) + AMPLE * height * width <= room:
+        return None  # without `memory_of`, which imports torch's compiler: two seconds
     tiles = [tile for tile in TILES if smallest_tile(network) <= tile < max(height, width)]
     for tile in (None, *tiles):
         needed = memory_of(network, tile or height, tile or width)

@@ -28,7 +28,7 @@ from constyle_arch.archs.layers import channels_of
 from constyle_arch.checkpoints.loading import fill, own_names
 from constyle_arch.checkpoints.reading import read_state_dict
 from constyle_arch.checkpoints.trained import located
-from constyle_arch.data.image_stores import as_list, folder_of
+from constyle_arch.data.image_stores import as_list, folder_of, no_folder
 from constyle_arch.data.mixed_dataset import MixedDataset
 from constyle_arch.data.preparation.catalogue import how_to_get
 from constyle_arch.errors import CheckpointError, DataError, OptionsError
@@ -201,7 +201,7 @@ def _first_and_last_items(dataset_opt: Options, sizes: list[tuple[int, int]]) ->
         (key, root) for key, root in roots if isinstance(root, str) and not folder_of(root).is_dir()
     ]
     for key, root in missing:
-        yield f"{key}: the folder {root} does not exist ({how_to_get(root)})"
+        yield f"{key}: {no_folder(Path(root).expanduser())} ({how_to_get(root)})"
     if missing:
         return
     try:

@@ -144,10 +144,11 @@ def _in_time(
     possible = math.floor((seconds - timing.validating(settings)) / (BESIDES * timing.step))
     if possible < 10 * VALIDATIONS:
         least = replace(settings, iterations=10 * VALIDATIONS)
+        smaller = "" if settings.size == "tiny" else ", or take --size tiny"
         raise OptionsError(
             f"--minutes {minutes:g} is not enough: a step takes {timing.step:.2f} s here and "
             f"{least.iterations} are the least that make sense, which is "
-            f"{timing.minutes(least):.1f} minutes. Give more, or a smaller --size."
+            f"{timing.minutes(least):.1f} minutes. Give more{smaller}."
         )
     return replace(settings, iterations=round_down(possible))
 
@@ -188,10 +189,11 @@ def _timed(settings: Settings) -> Timing:
         side = min(math.isqrt(settings.data.pixels) // ALIGNMENT * ALIGNMENT, 512)
         model.feed_data({"lq": torch.rand(1, 3, side, side)})
         restoring = _seconds_of(model.test, device)
+        cores = available_cores()
         name = (
             torch.cuda.get_device_name()
             if device.type == "cuda"
-            else f"CPU with {available_cores()} cores"
+            else f"CPU with {cores} core{'s' * (cores != 1)}"
         )
         return Timing(
             step=seconds,

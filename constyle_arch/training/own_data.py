@@ -62,7 +62,7 @@ def look_at(
         return OwnData(gt, None, "{}", "{}", len(clean.names), len(clean.names), *_summary(sizes))
     degraded = open_store(lq, "--lq")
     given = (lq_name or "{}", gt_name or "{}") if lq_name or gt_name else None
-    forms = given or _matching_forms(degraded.names, clean.names)
+    forms = given or matching_forms(degraded.names, clean.names)
     matching = compare_names(degraded.names, clean.names, *forms)
     if matching.problems:
         found = "; ".join(
@@ -84,12 +84,13 @@ def look_at(
     return OwnData(gt, lq, *forms, len(used), len(matching.pairs), *_summary(sizes))
 
 
-def _matching_forms(lq_names: Sequence[str], gt_names: Sequence[str]) -> tuple[str, str]:
-    """The first forms by which all names match; the plainest where none does."""
-    for forms in (*FORMS, (_common_form(lq_names), _common_form(gt_names))):
-        if not compare_names(lq_names, gt_names, *forms).problems:
-            return forms
-    return FORMS[0]
+def matching_forms(lq_names: Sequence[str], gt_names: Sequence[str]) -> tuple[str, str]:
+    """The forms by which most names match; of equal ones the plainest."""
+
+    def unmatched(forms: tuple[str, str]) -> int:
+        return sum(map(len, compare_names(lq_names, gt_names, *forms).problems.values()))
+
+    return min((*FORMS, (_common_form(lq_names), _common_form(gt_names))), key=unmatched)
 
 
 def _common_form(names: Sequence[str]) -> str:

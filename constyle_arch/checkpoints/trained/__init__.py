@@ -36,10 +36,12 @@ def located(path: str | Path) -> Path:
         name `denoise`.
 
     Raises:
-        CheckpointError: the weights of that name are not those that were released, or the folder
-            holds no network.
+        CheckpointError: the weights of that name are not those that were released, the folder
+            holds no network, or the name is empty.
     """
     name = str(path)
+    if not name:
+        raise CheckpointError("The checkpoint's name is empty; name a file or a network.")
     if name not in TRAINED:
         path = Path(path).expanduser()
         if path.is_dir():

@@ -87,10 +87,10 @@ def find_jobs(
     # each once
     found = list({(_real(source), name): (source, name) for source, name in every}.values())
     if not found:
-        others = other_files(inputs, output) or "nothing else"
+        others = other_files(inputs, output)
         raise DataError(
-            f"-i {' '.join(inputs)}: no images are there, but {others}; wanted are "
-            f"{_words(readable())}."
+            f"-i {' '.join(inputs)}: no images are there{', but ' * bool(others)}{others}; wanted "
+            f"are {_words(readable())}."
         )
     if not below.is_dir() and below.suffix.lower() in NOT_WRITTEN:
         raise OptionsError(
