@@ -15,10 +15,11 @@ from torch.utils.data import Dataset
 from torchvision.transforms import RandomResizedCrop
 
 from constyle_arch.data.degradations import build_degradations, in_turn
-from constyle_arch.data.image_stores import as_list, open_store
-from constyle_arch.data.training_crop import TrainingCrop
+from constyle_arch.data.image_stores import images_at
+from constyle_arch.data.training_crop import check_scale
 from constyle_arch.errors import DataError
 from constyle_arch.images import FloatImage, decode, to_float
+from constyle_arch.options.data_sets import ClassifiedImages
 
 AREA, ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)
 """Area of a random part, as a share of the image's, and width by height; as for ImageNet."""
@@ -47,12 +48,12 @@ class ClassifiedImageDataset(Dataset[dict[str, Any]]):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self.opt = opt
-        self.size = opt.get("gt_size", 224)
-        TrainingCrop.from_options({**opt, "gt_size": self.size})  # which checks the scale
-        self.degradations = build_degradations(opt.get("degradations"))
-        stores = [open_store(root, "dataroot_gt") for root in as_list(opt.get("dataroot_gt"))]
-        self.images = [(store, name) for store in stores for name in store.names]
-        self.images.sort(key=lambda image: image[1])
+        options = ClassifiedImages.read(opt)
+        check_scale(opt)
+        self.size, self.flips = options.gt_size, options.use_hflip
+        self.degradations = build_degradations(options.degradations)
+        images = images_at(options.dataroot_gt, "dataroot_gt")
+        self.images = sorted(images, key=lambda image: image[1])
         outside = next(
             (store.location(name) for store, name in self.images if "/" not in name), None
         )
@@ -90,7 +91,7 @@ class ClassifiedImageDataset(Dataset[dict[str, Any]]):
         shape = torch.empty(1, *image.shape[:2])
         top, left, rows, columns = RandomResizedCrop.get_params(shape, list(AREA), list(ASPECT))
         part = image[top : top + rows, left : left + columns]
-        if self.opt.get("use_hflip", True) and random.random() < 0.5:
+        if self.flips and random.random() < 0.5:
             part = part[:, ::-1]
         return _resized(part, self.size, self.size)
 

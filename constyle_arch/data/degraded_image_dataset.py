@@ -15,12 +15,11 @@ from torch.utils.data import Dataset
 
 from constyle_arch.data.degradations import Noise, build_degradations, in_turn
 from constyle_arch.data.holding_out import part_of
-from constyle_arch.data.image_stores import ImageStore, as_list, open_store
+from constyle_arch.data.image_stores import ImageStore, images_at
 from constyle_arch.data.training_crop import TrainingCrop
 from constyle_arch.errors import DataError, listed
 from constyle_arch.images import FloatImage, Image, decode, to_float
-
-COLORS = ("rgb", "gray")
+from constyle_arch.options.data_sets import DegradedImages
 
 
 @DATASET_REGISTRY.register()
@@ -44,14 +43,12 @@ class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self.opt = opt
+        options = DegradedImages.read(opt)
         self.crop = TrainingCrop.from_options(opt)
-        if opt.get("color", "rgb") not in COLORS:
-            raise DataError(f"color is {opt['color']!r}; it must be {' or '.join(COLORS)}.")
-        self.gray = opt.get("color") == "gray"
-        self.degradations = build_degradations(opt.get("degradations"))
-        stores = [open_store(root, "dataroot_gt") for root in as_list(opt.get("dataroot_gt"))]
-        images = [(store, name) for store in stores for name in sorted(store.names)]
-        read = part_of(range(len(images)), opt)
+        self.gray = options.color == "gray"
+        self.degradations = build_degradations(options.degradations)
+        images = images_at(options.dataroot_gt, "dataroot_gt")
+        read = part_of(range(len(images)), options.hold_out, opt["phase"])
         self.images = [image for number, image in enumerate(images) if number in read]
         counts = Counter(name for _, name in self.images)
         twice = [name for name, count in counts.items() if count > 1]
@@ -109,13 +106,13 @@ class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
         # `random` has the sample's own seed, see `SeededDataset`
         rng = RandomState(random.getrandbits(32))
         corners = [crop.window(image, location)]
-        if self.opt.get("second_crop", False):
+        if crop.options.second_crop:
             corners.append(crop.window(image, location))
         margin = sum(degradation.margin for degradation in self.degradations)
         rows, columns = zip(*corners, strict=True)
         grid = max(degradation.grid for degradation in self.degradations)
         top, left = (max(min(ends) - margin, 0) // grid * grid for ends in (rows, columns))
-        bottom, right = max(rows) + crop.size + margin, max(columns) + crop.size + margin
+        bottom, right = (max(ends) + crop.options.gt_size + margin for ends in (rows, columns))
         clean = to_float(image[top:bottom, left:right])
         degraded = in_turn(self.degradations, clean, rng)
         row, column = rows[0] - top, columns[0] - left

@@ -141,7 +141,13 @@ def as_list(root: Any) -> list[Any]:
     return root if isinstance(root, list) and root else [root]
 
 
-def open_store(root: str | Path | None, option: str) -> ImageStore:
+def images_at(roots: str | list[str], option: str) -> list[tuple[ImageStore, str]]:
+    """The images of one place or of several, in turn, by store and name; see `open_store`."""
+    stores = [open_store(root, option) for root in as_list(roots)]
+    return [(store, name) for store in stores for name in sorted(store.names)]
+
+
+def open_store(root: str | Path, option: str) -> ImageStore:
     """The images at `root`: an LMDB where its name ends in `.lmdb`, else a folder.
 
     Raises:
@@ -149,8 +155,6 @@ def open_store(root: str | Path | None, option: str) -> ImageStore:
     """
     if not root:
         raise DataError(f"{option} is missing; it names the folder or LMDB of the images.")
-    if not isinstance(root, str | Path):
-        raise DataError(f"{option} is {root!r}; it must be the path of a folder or of an LMDB.")
     path = Path(root)
     try:
         store = ImageLmdb(path) if path.suffix == ".lmdb" else ImageFolder(path)

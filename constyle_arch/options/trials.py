@@ -31,7 +31,7 @@ from constyle_arch.checkpoints.trained import located
 from constyle_arch.data.image_stores import as_list, folder_of
 from constyle_arch.data.mixed_dataset import MixedDataset
 from constyle_arch.data.preparation.catalogue import how_to_get
-from constyle_arch.errors import CheckpointError, DataError, OptionsError
+from constyle_arch.errors import CheckpointError, OptionsError, UserError
 from constyle_arch.images import size_of
 from constyle_arch.losses.options import RESTORATION, by_log_name, log_name, loss_options, taken_by
 from constyle_arch.metrics.perceptual import backbone_to_download
@@ -223,7 +223,7 @@ def _first_and_last_items(dataset_opt: Options, sizes: list[tuple[int, int]]) ->
                 f"one of {len(items) * ratio:.0f}; their order is drawn at once, so it must be at "
                 f"most {LONGEST_EPOCH // len(items)}"
             )
-    except DataError as error:
+    except UserError as error:
         yield str(error).removesuffix(".")
     except Exception as error:  # whatever a data set of another project raises is its answer
         yield f"its first or last item cannot be read: {type(error).__name__}: {error}"

@@ -1,6 +1,6 @@
 """Degradations: what turns a clean image into one to restore, drawn for every image."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from constyle_arch.data.degradations.blur import Blur, Sinc
@@ -70,18 +70,22 @@ def build_degradation(options: Mapping[str, Any]) -> Degradation:
     if kind not in DEGRADATIONS:
         raise ValueError(f"type is {kind!r}; there are {', '.join(DEGRADATIONS)}.")
     if kind == "one_of":
-        quantities["choices"] = _choices(quantities.get("choices"))
+        choices = quantities.get("choices")
+        if not _is_list_of(list, choices) or not all(_is_list_of(dict, one) for one in choices):
+            raise ValueError(
+                f"choices is {choices!r}; it must list lists such as [{{type: noise, sigma: 25}}]."
+            )
+        quantities["choices"] = [list(map(build_degradation, choice)) for choice in choices]
     return DEGRADATIONS[kind](**quantities)
 
 
-def build_degradations(options: Any) -> list[Degradation]:
+def build_degradations(options: Sequence[Mapping[str, Any]]) -> list[Degradation]:
     """The degradations of a data set's option `degradations`, to be applied in turn.
 
     Raises:
-        DataError: it is no list of degradations, or one of them cannot be built; the message says
-            which.
+        DataError: there are none, or one of them cannot be built; the message says which.
     """
-    if not _is_list_of(dict, options) or not options:
+    if not options:
         raise DataError(
             f"degradations is {options!r}; it must be a list such as [{{type: noise, sigma: 25}}]."
         )
@@ -97,11 +101,3 @@ def build_degradations(options: Any) -> list[Degradation]:
 def _is_list_of(kind: type, value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(one, kind) for one in value)
 
-
-def _choices(options: Any) -> list[list[Degradation]]:
-    """The lists of degradations of a `one_of`."""
-    if not _is_list_of(list, options) or not all(_is_list_of(dict, choice) for choice in options):
-        raise ValueError(
-            f"choices is {options!r}; it must list lists such as [{{type: noise, sigma: 25}}]."
-        )
-    return [[build_degradation(one) for one in choice] for choice in options]
