@@ -100,4 +100,3 @@ def build_degradations(options: Sequence[Mapping[str, Any]]) -> list[Degradation
 
 def _is_list_of(kind: type, value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(one, kind) for one in value)
-
