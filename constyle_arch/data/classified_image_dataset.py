@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import RandomResizedCrop
 
-from constyle_arch.data.degradations import build_degradations, in_turn
+from constyle_arch.data.degradations import build_degradations
+from constyle_arch.data.degradations.degradation import in_turn
 from constyle_arch.data.image_stores import images_at
 from constyle_arch.data.training_crop import check_scale
 from constyle_arch.errors import DataError

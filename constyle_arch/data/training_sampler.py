@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, Sampler, default_collate
+
+from constyle_arch.images import in_unit_range
 
 
 class WholeBatchSampler(Sampler[tuple[int, int]]):
@@ -98,3 +100,15 @@ class SeededDataset(Dataset[Any]):
             random.setstate(states[0])
             np.random.set_state(states[1])
             torch.set_rng_state(states[2])
+
+
+def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """As `default_collate`; where uint8 images meet others in [0, 1], all become the latter."""
+    mixed = [
+        key
+        for key, value in samples[0].items()
+        if isinstance(value, torch.Tensor) and len({sample[key].dtype for sample in samples}) > 1
+    ]
+    return default_collate(
+        [{**sample, **{key: in_unit_range(sample[key]) for key in mixed}} for sample in samples]
+    )

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from constyle_arch.archs.constyle_arch import CODE_CHANNELS, Codes, ConStyle
-from constyle_arch.distributed import broadcast, gathered, ranks
+from constyle_arch.distributed import gathered, ranks
 
 
 class MomentumContrast(nn.Module):
@@ -92,10 +92,6 @@ class MomentumContrast(nn.Module):
             pointer = torch.where(unless > 0, self.pointer, pointer)
         self.queue[:, columns] = newest
         self.pointer.copy_(pointer)
-
-    def share_queue(self) -> None:
-        """Give every rank the queue of rank 0."""
-        broadcast([self.queue])
 
     def _entries(self, start: Tensor, count: int) -> Tensor:
         return self.queue[:, self._columns(start, count)].T

@@ -1,6 +1,6 @@
 """What a training step does: losses, gradients, the optimizer's step, EMA."""
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -101,23 +101,19 @@ class TrainingStep(BaseModel):  # type: ignore[misc]  # BasicSR publishes no typ
     def accumulate_gradients(self) -> dict[str, Tensor]:
         """Compute the batch's gradients, in `train.accumulate` parts, and return its losses."""
         self.optimizer_g.zero_grad(set_to_none=True)
-        parts = torch.arange(len(self.lq)).chunk(self.acceleration.accumulate)
+        net, parts = self.net_g, torch.arange(len(self.lq)).chunk(self.acceleration.accumulate)
         measured: dict[str, Tensor] = {}
         for number, rows in enumerate(parts, start=1):
             part, share = slice(int(rows[0]), int(rows[-1]) + 1), len(rows) / len(self.lq)
-            with self._without_exchange() if number < len(parts) else nullcontext():
+            # processes add up their gradients once for all parts of a batch
+            waits = number < len(parts) and isinstance(net, nn.parallel.DistributedDataParallel)
+            with net.no_sync() if waits else nullcontext():
                 losses = {name: share * loss for name, loss in self.compute_losses(part).items()}
                 total = torch.stack(list(losses.values())).sum()
                 self.loss_scaler.scale(total).backward()
             for name, loss in losses.items():
                 measured[name] = measured.get(name, 0) + loss.detach()
         return measured
-
-    def _without_exchange(self) -> AbstractContextManager[Any]:
-        """Processes add up their gradients once for all parts of a batch."""
-        net = self.net_g
-        distributed = isinstance(net, nn.parallel.DistributedDataParallel)
-        return net.no_sync() if distributed else nullcontext()
 
     def compute_losses(self, part: slice) -> dict[str, Tensor]:
         """Restore a part of the batch and return its weighted losses, by their names in the log."""

@@ -53,16 +53,13 @@ class Validations(BaseModel):  # type: ignore[misc]  # BasicSR publishes no type
         self.report = Report(
             name=opt["name"],
             network=opt["network_g"]["type"],
-            weights=self._weights(),
+            weights=f"{self.paths.pretrain_network_g}{self.section_taken}",
             parameters=count_parameters(self.net_g),
             gmacs=count_gmacs(self.get_bare_model(self.net_g)),
             metrics=list(self.metrics),
             datasets={one["name"]: deepcopy(one) for one in opt["datasets"].values()},
             suffix=self._suffix(),
         )
-
-    def _weights(self) -> str:
-        return f"{self.paths.pretrain_network_g}{self.section_taken}"
 
     def _suffix(self) -> str:
         return str(self.val.suffix or self.opt["name"])
@@ -211,8 +208,8 @@ class Validations(BaseModel):  # type: ignore[misc]  # BasicSR publishes no type
         )
         if names := tensors_not_finite(self.get_bare_model(self.net_g)):
             reason = (
-                f"The weights {self._weights()} hold such numbers, in {listed(names, 3)}; take an "
-                "earlier checkpoint."
+                f"The weights {self.report.weights} hold such numbers, in {listed(names, 3)}; take "
+                "an earlier checkpoint."
             )
         raise RunError(f"{' and '.join(spoilt)} were restored to NaN or infinite numbers. {reason}")
 

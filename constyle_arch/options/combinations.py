@@ -114,15 +114,6 @@ def _check_tiles(options: Options) -> Problems:
         yield "val.tlc is auto, but datasets.train has no gt_size; give the window in pixels."
 
 
-def _check_parts(parts: int, batch: int, each: int) -> Problems:
-    """The parts of a batch must be of one size, with two images each for BatchNorm."""
-    if parts > 1 and (batch % parts or batch // parts < each):
-        yield (
-            f"train.accumulate is {parts} and datasets.train.batch_size_per_gpu {batch}; each part "
-            f"must be of one size and have at least {each} image{'s' * (each > 1)}."
-        )
-
-
 def _check_acceleration(train: Train, num_gpu: int) -> Problems:
     if train.amp == "fp16" and not num_gpu:
         yield "train.amp is 'fp16', which CPUs compute no faster; set bf16 or off, or num_gpu."
@@ -164,7 +155,12 @@ def _check_contrast(options: Options, train: Train) -> Problems:
             "datasets.train.batch_size_per_gpu is 1; ConStyle's BatchNorm needs at least 2 "
             "images to train on."
         )
-    yield from _check_parts(train.accumulate, batch, each=2 if guided else 1)
+    parts, each = train.accumulate, 2 if guided else 1  # two images for BatchNorm
+    if parts > 1 and (batch % parts or batch // parts < each):
+        yield (
+            f"train.accumulate is {parts} and datasets.train.batch_size_per_gpu {batch}; each part "
+            f"must be of one size and have at least {each} image{'s' * (each > 1)}."
+        )
     try:
         ProgressiveCrops.from_options(options)
     except OptionsError as error:
@@ -172,11 +168,8 @@ def _check_contrast(options: Options, train: Train) -> Problems:
     if not is_subclass(model_of(options), ConStyleModel):
         return
     if isinstance(network, type) and not is_subclass(network, wanted):
-        advice = (
-            "train it with model_type RestorationModel"
-            if wanted is GuidedNetwork
-            else "take Prompter"
-        )
+        advice = "train it with model_type RestorationModel"
+        advice = "take Prompter" if wanted is Prompter else advice
         yield f"network_g.type {network.__name__} is not guided by ConStyle; {advice}."
     degraded = train.contrast.positive == "degraded"
     if degraded and not loader.get("second_crop"):
@@ -193,8 +186,8 @@ def _check_prefetching(options: Options) -> Problems:
     if train_opt.get("prefetch_mode") == "cpu" and not train_opt["num_worker_per_gpu"]:
         yield (
             "datasets.train: prefetch_mode cpu without workers reads in a thread beside the "
-            "training, whose random "
-            "numbers would depend on timing; leave it out, or set num_worker_per_gpu."
+            "training, whose random numbers would depend on timing; leave it out, or set "
+            "num_worker_per_gpu."
         )
     if train_opt.get("prefetch_mode") == "cpu" and train_opt.get("persistent_workers"):
         yield (

@@ -89,8 +89,9 @@ class Section(BaseModel):
         try:
             return cls.model_validate(known)
         except ValidationError as error:
-            [key, *_], found = error.errors()[0]["loc"], error.errors()[0]["msg"]
-            raise OptionsError(f"{key} is {known.get(str(key))!r}: {found}.") from error
+            first = error.errors()[0]
+            key = str(first["loc"][0])
+            raise OptionsError(f"{key} is {known.get(key)!r}: {first['msg']}.") from error
 
     @model_validator(mode="before")
     @classmethod

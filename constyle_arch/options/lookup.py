@@ -1,6 +1,6 @@
 """Looking up what options name, and trying out what they ask for."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 from basicsr.utils.registry import MODEL_REGISTRY, Registry
@@ -13,11 +13,13 @@ Problems = Iterator[str]
 REGISTRY_SUFFIX = "_basicsr"  # of some names, which BasicSR finds without it too
 
 
-def registered(registry: Registry, name: object, option: str) -> Problems:
-    """Refuse a name that BasicSR's registry does not have."""
+def registered(registry: Registry, name: object, option: str) -> Generator[str, None, Any]:
+    """What BasicSR's registry has under a name; None, and a problem, where it has nothing."""
     names = sorted(known.removesuffix(REGISTRY_SUFFIX) for known, _ in registry)
-    if str(name).removesuffix(REGISTRY_SUFFIX) not in names:
-        yield f"{option} is {name!r}, which is not registered; there are {', '.join(names)}."
+    if str(name).removesuffix(REGISTRY_SUFFIX) in names:
+        return registry.get(str(name))
+    yield f"{option} is {name!r}, which is not registered; there are {', '.join(names)}."
+    return None
 
 
 def tried(make: Callable[[], object], where: str) -> Problems:

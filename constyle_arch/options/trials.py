@@ -55,7 +55,9 @@ def try_out(options: Options) -> Problems:
     """What fails when it is built and used once, of options whose structure is right."""
     # constructors may change what they are given
     yield from _check_network(deepcopy(options))
-    problems, smallest = _try_datasets(deepcopy(options))
+    measured: list[tuple[int, int]] = []
+    problems = list(_check_datasets(deepcopy(options), measured))
+    smallest = min(measured, key=math.prod, default=(256, 256))
     yield from _check_metrics(deepcopy(options), *smallest)
     yield from problems
     if options["is_train"]:
@@ -67,20 +69,14 @@ def _check_network(options: Options) -> Problems:
     yield from registered(MODEL_REGISTRY, options["model_type"], "model_type")
     network_opt = options["network_g"]
     name = network_opt.pop("type")
-    unregistered = list(registered(ARCH_REGISTRY, name, "network_g.type"))
-    yield from unregistered
-    if unregistered:
+    network = yield from registered(ARCH_REGISTRY, name, "network_g.type")
+    if network is None:
         return
     built: list[nn.Module] = []
-    yield from tried(
-        lambda: built.append(ARCH_REGISTRY.get(name)(**network_opt)), f"network_g ({name})"
-    )
+    yield from tried(lambda: built.append(network(**network_opt)), f"network_g ({name})")
     yield from _check_checkpoint(options, built)
-    if (
-        built
-        and is_subclass(model_of(options), RestorationModel)
-        and not is_subclass(model_of(options), PrompterModel)
-    ):
+    model = model_of(options)
+    if built and is_subclass(model, RestorationModel) and not is_subclass(model, PrompterModel):
         yield from tried(partial(_restore_once, built[0]), f"network_g ({name})")
 
 
@@ -134,15 +130,14 @@ def _check_metrics(options: Options, height: int, width: int) -> Problems:
             )
         if not isinstance(name, str):
             yield f"{where}: the name must be text."
-        unregistered = list(registered(METRIC_REGISTRY, metric_opt.get("type"), f"{where}.type"))
-        yield from unregistered
+        metric = yield from registered(METRIC_REGISTRY, metric_opt.get("type"), f"{where}.type")
         border = metric_opt.get("crop_border", 0)
         if isinstance(border, int) and 2 * border >= min(height, width):
             yield (
                 f"{where}.crop_border is {border} and leaves nothing of images of "
                 f"{width}×{height} pixels."
             )
-        elif not unregistered:
+        elif metric is not None:
             yield from tried(partial(_score_once, image, metric_opt), where)
 
 
@@ -163,45 +158,39 @@ def _score_once(image: NDArray[np.uint8], metric_opt: Options) -> None:
         )
 
 
-def _try_datasets(options: Options) -> tuple[list[str], tuple[int, int]]:
+def _check_datasets(options: Options, measured: list[tuple[int, int]]) -> Problems:
     """Build every data set and read its first and last item.
 
-    Returns:
-        The problems; and height and width of the larger of both items of a set to measure on, for
-        the one where it is smallest. A single image too small to score is reported by the run.
+    Args:
+        options: of the run.
+        measured: is given height and width of the larger of both items of each set to measure on. A
+            single image too small to score is reported by the run.
     """
-    found: list[str] = []
-    measured: list[tuple[int, int]] = []
     for phase, dataset_opt in options["datasets"].items():
         where = f"datasets.{phase}"
-        unregistered = list(registered(DATASET_REGISTRY, dataset_opt["type"], f"{where}.type"))
-        found += unregistered
-        if unregistered:
+        made = yield from registered(DATASET_REGISTRY, dataset_opt["type"], f"{where}.type")
+        if made is None:
             continue
         if "|" in dataset_opt["name"]:
-            found.append(
+            yield (
                 f"{where}.name is {dataset_opt['name']!r}; results are tables, so it must be "
                 "without |."
             )
         sizes: list[tuple[int, int]] = []
-        found += [f"{where}: {problem}." for problem in _first_and_last_items(dataset_opt, sizes)]
+        for problem in _first_and_last_items(dataset_opt, sizes):
+            yield f"{where}: {problem}."
         if phase != "train" and sizes:
             measured.append(max(sizes, key=math.prod))
-    return found, min(measured, key=math.prod, default=(256, 256))
 
 
 def _first_and_last_items(dataset_opt: Options, sizes: list[tuple[int, int]]) -> Problems:
     """Read the items, and note height and width of those that are degraded images."""
-    roots = [
-        (key, root)
-        for key in ("dataroot_gt", "dataroot_lq")
-        for root in as_list(dataset_opt.get(key))
-    ]
-    missing = [
-        (key, root) for key, root in roots if isinstance(root, str) and not folder_of(root).is_dir()
-    ]
-    for key, root in missing:
-        yield f"{key}: the folder {root} does not exist ({how_to_get(root)})"
+    missing = False
+    for key in ("dataroot_gt", "dataroot_lq"):
+        for root in as_list(dataset_opt.get(key)):
+            if isinstance(root, str) and not folder_of(root).is_dir():
+                missing = True
+                yield f"{key}: the folder {root} does not exist ({how_to_get(root)})"
     if missing:
         return
     try:
@@ -274,15 +263,13 @@ def _check_schedule(options: Options) -> Problems:
 
 def _check_losses(options: Options) -> Problems:
     train, model = options["train"], model_of(options)
+    losses = {}
     for option, loss_opt in loss_options(train).items():
-        yield from registered(LOSS_REGISTRY, loss_opt.get("type"), f"train.{option}.type")
+        loss = yield from registered(LOSS_REGISTRY, loss_opt.get("type"), f"train.{option}.type")
+        if loss is not None:
+            losses[option] = loss
     if not is_subclass(model, RestorationModel):
         return  # BasicSR's other models have losses of their own
-    losses = {
-        option: LOSS_REGISTRY.get(loss_opt["type"])
-        for option, loss_opt in loss_options(train).items()
-        if not list(registered(LOSS_REGISTRY, loss_opt.get("type"), ""))
-    }
     has: tuple[str, ...] = getattr(model, "QUANTITIES", RESTORATION)
     yield from _try_losses(options, losses, has)
     for one, other in combinations(losses, 2):

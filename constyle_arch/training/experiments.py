@@ -176,14 +176,10 @@ def remove_old_checkpoints(paths: Mapping[str, Any], iteration: int, keep: int) 
     """
     models, states = Path(paths["models"]), Path(paths["training_states"])
     written = [*models.glob("net_g_*.pth"), *states.glob("*.state")]
-    numbers = {path: path.stem.removeprefix("net_g_") for path in written}
-    saved = {
-        int(number)
-        for number in numbers.values()
-        if number.isdecimal() and int(number) <= iteration
-    }
-    old = sorted(saved)[:-keep]
+    stems = {path: path.stem.removeprefix("net_g_") for path in written}
+    numbers = {path: int(number) for path, number in stems.items() if number.isdecimal()}
+    old = sorted({number for number in numbers.values() if number <= iteration})[:-keep]
     # a state never stands without its network
-    for path in sorted(written, key=lambda path: path.suffix, reverse=True):
-        if numbers[path].isdecimal() and int(numbers[path]) in old:
+    for path in sorted(numbers, key=lambda path: path.suffix, reverse=True):
+        if numbers[path] in old:
             path.unlink(missing_ok=True)

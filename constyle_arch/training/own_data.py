@@ -61,8 +61,9 @@ def look_at(
         sizes = [_size(clean, name) for name in _spread(sorted(clean.names))]
         return OwnData(gt, None, "{}", "{}", len(clean.names), len(clean.names), *_summary(sizes))
     degraded = open_store(lq, "--lq")
-    given = (lq_name or "{}", gt_name or "{}") if lq_name or gt_name else None
-    forms = given or _matching_forms(degraded.names, clean.names)
+    forms = lq_name or "{}", gt_name or "{}"
+    if not lq_name and not gt_name:
+        forms = _matching_forms(degraded.names, clean.names)
     matching = compare_names(degraded.names, clean.names, *forms)
     if matching.problems:
         found = "; ".join(
@@ -76,9 +77,10 @@ def look_at(
     for lq_image, gt_image in _spread(matching.pairs):
         sizes.append(_size(degraded, lq_image))
         if sizes[-1] != (other := _size(clean, gt_image)):
+            found, wanted = ("×".join(map(str, size)) for size in (sizes[-1], other))
             raise DataError(
-                f"{degraded.location(lq_image)} is {_times(sizes[-1])} but its clean partner "
-                f"{clean.location(gt_image)} is {_times(other)} pixels; a pair must be of one size."
+                f"{degraded.location(lq_image)} is {found} but its clean partner "
+                f"{clean.location(gt_image)} is {wanted} pixels; a pair must be of one size."
             )
     used = {name for _, name in matching.pairs}
     return OwnData(gt, lq, *forms, len(used), len(matching.pairs), *_summary(sizes))
@@ -117,7 +119,3 @@ def _size(store: ImageStore, name: str) -> tuple[int, int]:
 def _summary(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
     """The shortest side, and the median number of pixels."""
     return min(map(min, sizes)), int(median(width * height for width, height in sizes))
-
-
-def _times(size: tuple[int, int]) -> str:
-    return f"{size[0]}×{size[1]}"

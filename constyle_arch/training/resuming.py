@@ -115,11 +115,9 @@ def check_changes(changed: Mapping[str, Change], scheduler: str, state: str) -> 
     Raises:
         OptionsError: with some of them the state cannot be resumed from.
     """
-    breaking = (
-        BREAKING
-        if scheduler in CLOSED_FORM
-        else (*BREAKING, "train.scheduler.*", "train.optim_g.lr")
-    )
+    breaking = BREAKING
+    if scheduler not in CLOSED_FORM:
+        breaking += ("train.scheduler.*", "train.optim_g.lr")
     lines = {path: f"{path}: {old!r} → {new!r}" for path, (old, new) in changed.items()}
     broken = [
         line for path, line in lines.items() if any(fnmatch(path, pattern) for pattern in breaking)
@@ -172,9 +170,8 @@ def apply_changes(
         schedulers: with the state loaded.
         built: the schedules' state dicts as built from the options of now.
     """
-    optimizer_keys = [
-        path.removeprefix("train.optim_g.") for path in changed if path.startswith("train.optim_g.")
-    ]
+    prefix = "train.optim_g."
+    optimizer_keys = [path.removeprefix(prefix) for path in changed if path.startswith(prefix)]
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             for key in optimizer_keys:
@@ -182,8 +179,5 @@ def apply_changes(
                 group["initial_lr" if key == "lr" else key] = value
     if any(path.startswith("train.scheduler.") for path in changed) or "lr" in optimizer_keys:
         for scheduler, fresh in zip(schedulers, built, strict=True):
-            progress = {
-                key: scheduler.state_dict()[key]
-                for key in ("last_epoch", "_step_count", "_last_lr")
-            }
-            scheduler.load_state_dict({**fresh, **progress})
+            loaded, kept = scheduler.state_dict(), ("last_epoch", "_step_count", "_last_lr")
+            scheduler.load_state_dict({**fresh, **{key: loaded[key] for key in kept}})

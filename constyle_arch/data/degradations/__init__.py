@@ -3,41 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from constyle_arch.data.degradations.blur import Blur, Sinc
-from constyle_arch.data.degradations.degradation import Degradation, in_turn
-from constyle_arch.data.degradations.haze import Haze
+from constyle_arch.data.degradations.blur import Blur, MotionBlur, Sinc
+from constyle_arch.data.degradations.degradation import Degradation, OneOf
 from constyle_arch.data.degradations.jpeg import Jpeg
 from constyle_arch.data.degradations.light import Contrast, LowLight
-from constyle_arch.data.degradations.motion_blur import MotionBlur
 from constyle_arch.data.degradations.noise import Noise, PoissonNoise
-from constyle_arch.data.degradations.one_of import OneOf
-from constyle_arch.data.degradations.rain import Rain
 from constyle_arch.data.degradations.real_esrgan import RealESRGAN
 from constyle_arch.data.degradations.resize import Resize
-from constyle_arch.data.degradations.snow import Snow
+from constyle_arch.data.degradations.weather import Haze, Rain, Snow
 from constyle_arch.errors import DataError
-
-__all__ = [
-    "DEGRADATIONS",
-    "Blur",
-    "Contrast",
-    "Degradation",
-    "Haze",
-    "Jpeg",
-    "LowLight",
-    "MotionBlur",
-    "Noise",
-    "OneOf",
-    "PoissonNoise",
-    "Rain",
-    "RealESRGAN",
-    "Resize",
-    "Sinc",
-    "Snow",
-    "build_degradation",
-    "build_degradations",
-    "in_turn",
-]
 
 DEGRADATIONS: dict[str, type[Degradation]] = {
     "haze": Haze,
@@ -70,7 +44,7 @@ def build_degradation(options: Mapping[str, Any]) -> Degradation:
     if kind not in DEGRADATIONS:
         raise ValueError(f"type is {kind!r}; there are {', '.join(DEGRADATIONS)}.")
     if kind == "one_of":
-        choices = quantities.get("choices")
+        choices: Any = quantities.get("choices")
         if not _is_list_of(list, choices) or not all(_is_list_of(dict, one) for one in choices):
             raise ValueError(
                 f"choices is {choices!r}; it must list lists such as [{{type: noise, sigma: 25}}]."

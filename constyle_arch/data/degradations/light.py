@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.random import RandomState
 
-from constyle_arch.data.degradations.degradation import Degradation
-from constyle_arch.data.degradations.quantity import Quantity
+from constyle_arch.data.degradations.degradation import Degradation, Quantity
 from constyle_arch.images import FloatImage
 
 

@@ -6,8 +6,7 @@ import cv2
 import numpy as np
 from numpy.random import RandomState
 
-from constyle_arch.data.degradations.degradation import Degradation
-from constyle_arch.data.degradations.quantity import Quantity
+from constyle_arch.data.degradations.degradation import Degradation, Quantity
 from constyle_arch.images import FloatImage, to_8_bit, to_float
 
 

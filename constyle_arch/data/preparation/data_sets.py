@@ -7,7 +7,7 @@ from constyle_arch.data.image_stores import folder_of
 from constyle_arch.data.preparation.catalogue import DataSet
 from constyle_arch.data.preparation.packing import Report, check, pack
 from constyle_arch.data.preparation.plan import Plan
-from constyle_arch.data.preparation.targets import check_target, is_prepared
+from constyle_arch.data.preparation.unfinished import check_target, is_prepared
 from constyle_arch.errors import NAMES_SHOWN, DataError
 
 CROP_TO_TRAIN = 128

@@ -15,8 +15,7 @@ from tqdm import tqdm
 from constyle_arch.data.image_stores import ImageFolder
 from constyle_arch.data.pairing import Matching, compare_names
 from constyle_arch.data.preparation.plan import Plan
-from constyle_arch.data.preparation.targets import check_target
-from constyle_arch.data.preparation.unfinished import Entry, Record, UnfinishedFolder
+from constyle_arch.data.preparation.unfinished import Entry, Record, UnfinishedFolder, check_target
 from constyle_arch.data.workers import available_cores, listen_to_parent_alone
 from constyle_arch.errors import NAMES_SHOWN, DataError, listed
 from constyle_arch.files import save_bytes_atomically

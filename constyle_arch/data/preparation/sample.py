@@ -11,12 +11,16 @@ import numpy as np
 from numpy.random import RandomState
 from tqdm import tqdm
 
-from constyle_arch.data.degradations.haze import add_haze, depth_from_disparity, smooth_depth
-from constyle_arch.data.degradations.motion_blur import MotionBlur
-from constyle_arch.data.degradations.rain import Rain
+from constyle_arch.data.degradations.blur import MotionBlur
+from constyle_arch.data.degradations.weather import (
+    Rain,
+    add_haze,
+    depth_from_disparity,
+    smooth_depth,
+)
 from constyle_arch.data.preparation.packing import pack
 from constyle_arch.data.preparation.plan import Plan
-from constyle_arch.data.preparation.targets import check_target, is_prepared
+from constyle_arch.data.preparation.unfinished import check_target, is_prepared
 from constyle_arch.errors import UserError, listed
 from constyle_arch.images import FloatImage, Image, to_8_bit, to_float
 

@@ -4,14 +4,14 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import lmdb
 from filelock import FileLock, Timeout
 
-from constyle_arch.data.preparation.targets import check_target
+from constyle_arch.data.image_stores import folder_of
 from constyle_arch.errors import DataError
 from constyle_arch.files import save_bytes_atomically
 
@@ -175,3 +175,29 @@ def _put(environment: lmdb.Environment, contents: Mapping[bytes, bytes]) -> None
             return
         except lmdb.MapFullError:
             environment.set_mapsize(2 * environment.info()["map_size"])
+
+
+def check_target(target: Path, inputs: Iterable[str | Path]) -> None:
+    """Check that a folder can be written without touching what is there.
+
+    Args:
+        target: the folder that is to be.
+        inputs: the folders that are read, perhaps with a pattern, see `image_stores.ImageFolder`.
+
+    Raises:
+        DataError: the folder already exists, or is, holds or lies in an input.
+    """
+    real = Path(os.path.realpath(target))
+    for given in inputs:
+        source = Path(os.path.realpath(folder_of(given)))
+        if real == source or source in real.parents or real in source.parents:
+            relation = "is" if real == source else "lies in" if source in real.parents else "holds"
+            raise DataError(f"-o: {target} {relation} the input {given}; choose another folder.")
+    if os.path.lexists(target):
+        whose = "prepared before" if is_prepared(target) else "not written by this command"
+        raise DataError(f"-o: {target} already exists, {whose}; choose another folder.")
+
+
+def is_prepared(folder: Path) -> bool:
+    """Whether a folder is what `finish` leaves."""
+    return (folder / "report.txt").is_file() and (folder / "gt.lmdb" / "meta_info.txt").is_file()
