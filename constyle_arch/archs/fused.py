@@ -15,7 +15,7 @@ quantisation), the block is computed by its equation.
 
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -46,7 +46,7 @@ class Fusible(nn.Module):
 
 
 Block = TypeVar("Block", bound=Fusible)
-Inputs = ParamSpec("Inputs")
+Forward = Callable[[Block, Tensor], Tensor]
 
 
 def use_fused(network: nn.Module, fused: bool = True) -> None:
@@ -62,28 +62,24 @@ def use_fused(network: nn.Module, fused: bool = True) -> None:
 
 
 def fusible(
-    fast: Callable[Concatenate[Block, Inputs], Tensor], **skipped: type[nn.Module]
-) -> Callable[
-    [Callable[Concatenate[Block, Inputs], Tensor]], Callable[Concatenate[Block, Inputs], Tensor]
-]:
+    fast: Forward[Block], **skipped: type[nn.Module]
+) -> Callable[[Forward[Block]], Forward[Block]]:
     """Have `fast` compute what the decorated `forward` says; see `use_fused`.
 
     Args:
-        fast: takes the block and the inputs of its `forward`.
+        fast: takes the block and the input of its `forward`.
         **skipped: the block's layers that `fast` does not call exactly once, with their classes.
     """
     forwards = {name: layer.forward for name, layer in skipped.items()}
 
-    def decorate(
-        equation: Callable[Concatenate[Block, Inputs], Tensor],
-    ) -> Callable[Concatenate[Block, Inputs], Tensor]:
+    def decorate(equation: Forward[Block]) -> Forward[Block]:
         @wraps(equation)
-        def forward(block: Block, /, *args: Inputs.args, **kwargs: Inputs.kwargs) -> Tensor:
+        def forward(block: Block, x: Tensor) -> Tensor:
             fused = block.fused and all(
                 _does_nothing_else(getattr(block, name), expected)
                 for name, expected in forwards.items()
             )
-            return (fast if fused else equation)(block, *args, **kwargs)
+            return (fast if fused else equation)(block, x)
 
         return forward
 

@@ -127,9 +127,6 @@ class ConStyleKBNet(GeneralRestorationNetwork):
             `KBBlock`.
         num_blocks_down, num_blocks_bottleneck, num_blocks_up: see `GeneralRestorationNetwork`.
         use_features, use_code, encoder_initialization: see `GuidedNetwork`.
-
-    Raises:
-        ValueError: an argument does not fit; the message names it, its value and the wanted one.
     """
 
     def __init__(

@@ -158,13 +158,8 @@ class MaximStage(nn.Module):
     """MAXIM's U-Net, without what makes an image of its features (MAXIM, figure 2).
 
     Args:
-        dim: channels at full resolution; each level down doubles them; a multiple of 4.
-        num_blocks_bottleneck: blocks at 1/8 of the resolution.
-        bias: whether convolutions and dense layers have biases, those that always have one aside.
+        dim, num_blocks_bottleneck, bias: see `Maxim`.
         follows: whether it takes in the features of a stage before.
-
-    Raises:
-        ValueError: `dim` is not a positive multiple of 4.
     """
 
     def __init__(

@@ -115,9 +115,6 @@ class ConStyleNAFNet(GeneralRestorationNetwork):
         dim, num_blocks_down, num_blocks_bottleneck, num_blocks_up, num_refinement_blocks, bias: see
             `GeneralRestorationNetwork`.
         use_features, use_code, encoder_initialization: see `GuidedNetwork`.
-
-    Raises:
-        ValueError: an argument does not fit; the message names it, its value and the wanted one.
     """
 
     def __init__(

@@ -133,10 +133,8 @@ class TransformerBlock(nn.Module):
     Args:
         channels: of the input and the output.
         heads: attention heads; they divide `channels`.
-        ffn_expansion_factor: hidden channels of the feed-forward layer, as a multiple of
-            `channels`.
         bias: whether the convolutions have biases.
-        layer_norm_type: `WithBias` or `BiasFree`.
+        ffn_expansion_factor, layer_norm_type: see `Restormer`.
 
     Raises:
         ValueError: `heads` do not divide `channels`, or the layer norm is unknown.
@@ -173,15 +171,10 @@ class ConStyleRestormer(GeneralRestorationNetwork):
         dim, num_blocks_down, num_blocks_bottleneck, num_blocks_up, num_refinement_blocks: see
             `GeneralRestorationNetwork`.
         heads: attention heads on each level, from full resolution to the bottleneck.
-        ffn_expansion_factor: hidden channels of the feed-forward layer, as a multiple of its
-            channels.
         bias: whether the operator's convolutions, that which fuses the code, and the last one have
             biases.
-        layer_norm_type: `WithBias` or `BiasFree` (as for Gaussian denoising in Restormer).
+        ffn_expansion_factor, layer_norm_type: see `Restormer`.
         use_features, use_code, encoder_initialization: see `GuidedNetwork`.
-
-    Raises:
-        ValueError: an argument does not fit; the message names it, its value and the wanted one.
     """
 
     def __init__(
@@ -237,7 +230,7 @@ class Restormer(RestorationNetwork):
             channels.
         bias: whether convolutions have biases, the first and those that change the resolution
             aside.
-        layer_norm_type: `WithBias` or `BiasFree`.
+        layer_norm_type: `WithBias` or `BiasFree` (as for Gaussian denoising).
         inp_channels: of the input: 3, or 1 for gray images.
         out_channels: of the result; the same but for `dual_pixel_task`.
         dual_pixel_task: whether the input is both views of a dual-pixel sensor, `inp_channels` 6,

@@ -142,9 +142,6 @@ class ConStyleUformer(GeneralRestorationNetwork):
         num_blocks_down, num_blocks_bottleneck, num_blocks_up: see `GeneralRestorationNetwork`.
         heads: attention heads of the stages of `dim`, 2·`dim`, 3·`dim` and 4·`dim` channels.
         use_features, use_code, encoder_initialization: see `GuidedNetwork`.
-
-    Raises:
-        ValueError: an argument does not fit; the message names it, its value and the wanted one.
     """
 
     multiple = 64
