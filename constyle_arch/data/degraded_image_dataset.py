@@ -73,7 +73,8 @@ class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
             clean = to_float(image)
             images = {"lq": self._always_alike(clean, name), "gt": clean}
         tensors = {
-            side: img2tensor(_three_channels(one), bgr2rgb=False) for side, one in images.items()
+            side: img2tensor(np.repeat(one, 3 // one.shape[2], axis=2), bgr2rgb=False)
+            for side, one in images.items()
         }
         location = store.location(name)
         return {**tensors, "name": name, "lq_path": location, "gt_path": location}
@@ -123,7 +124,3 @@ class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
         for row, column in corners[1:]:
             (crops["lq_other"],) = crop.augment([crop.cut(degraded, row - top, column - left)])
         return {side: np.atleast_3d(one) for side, one in crops.items()}
-
-
-def _three_channels(image: FloatImage) -> FloatImage:
-    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image

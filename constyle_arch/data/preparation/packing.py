@@ -1,6 +1,7 @@
 """Packing folders into LMDBs: every image checked, in parallel, resumed if interrupted."""
 
 import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing
@@ -44,6 +45,13 @@ class Report:
     notes: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     digests: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     sub_images: dict[str, int] = field(default_factory=dict)
+
+    def add(self, problems: list[tuple[str, str]], digests: dict[str, str]) -> None:
+        """Take in what a clean image and its degraded ones gave, see `Packed`."""
+        for what, name in problems:
+            self.problems[what].append(name)
+        for location, digest in digests.items():
+            self.digests[digest].append(location)
 
     def lines(self, most: int | None = None) -> str:
         """The report as text; of the names the first `most`, or all."""
@@ -91,7 +99,7 @@ def check(plan: Plan, workers: int | None = None) -> Report:
     source = _Source(plan.at_home())
     report = source.report()
     for packed in _packed(source, range(len(source)), workers, "checking"):
-        _tell(report, packed.problems, packed.digests)
+        report.add(packed.problems, packed.digests)
     return report
 
 
@@ -128,11 +136,11 @@ def pack(
     try:
         with closing(UnfinishedFolder(output, asdict(plan), list(source.stores))) as folder:
             finished = source.still_there(folder.records)
-            for record in finished.values():
-                _tell(report, [], record["digests"])
+            for name in finished:
+                report.add([], folder.records[name]["digests"])
             todo = [index for index, name in enumerate(source.order) if name not in finished]
             for packed in _packed(source, todo, workers, f"packing {output}", done=len(finished)):
-                _tell(report, packed.problems, packed.digests)
+                report.add(packed.problems, packed.digests)
                 if leave_out or not packed.problems:
                     record = {"name": packed.name, "files": packed.files, "digests": packed.digests}
                     folder.add({**record, "whole": not packed.problems}, packed.entries)
@@ -143,30 +151,22 @@ def pack(
                     f"{output} is not finished; some images cannot be used. "
                     f"{report.lines(NAMES_SHOWN)}"
                     f"All names are in {folder.folder / 'problems.txt'}. Put the files right and "
-                    "give the same command "
-                    "again, which resumes from here; or add --leave-out to do without these images."
+                    "give the same command again, which resumes from here; or add --leave-out to "
+                    "do without these images."
                 )
-            newest = {record["name"]: record for record in folder.records}
-            packed_records = [newest[name] for name in source.order if name in newest]
+            records = [folder.records[name] for name in source.order if name in folder.records]
             if plan.sub_image:
                 report.sub_images = {
-                    side: sum(len(record["lines"].get(side, [])) for record in packed_records)
+                    side: sum(len(record["lines"].get(side, [])) for record in records)
                     for side in source.stores
                 }
-            folder.finish(packed_records, report.lines())
+            folder.finish(records, report.lines())
     except (OSError, lmdb.Error) as error:
         raise DataError(
             f"{output} cannot be written: {error}. What is done is kept; the same command resumes "
             "from there."
         ) from error
     return report
-
-
-def _tell(report: Report, problems: list[tuple[str, str]], digests: dict[str, str]) -> None:
-    for what, name in problems:
-        report.problems[what].append(name)
-    for location, digest in digests.items():
-        report.digests[digest].append(location)
 
 
 class _Source:
@@ -181,13 +181,11 @@ class _Source:
         for store in self.stores.values():
             if not store.names:
                 raise DataError(f"{store.root} holds no images.")
-        self.groups: dict[str, list[str]] = {name: [] for name in self.stores["gt"].names}
+        clean = self.stores["gt"].names
+        self.groups: dict[str, list[str]] = {} if plan.lq else {name: [] for name in clean}
         self.matching = Matching([], {}, [])
         if plan.lq:
-            self.matching = compare_names(
-                self.stores["lq"].names, self.stores["gt"].names, *plan.names
-            )
-            self.groups = {}
+            self.matching = compare_names(self.stores["lq"].names, clean, *plan.names)
             for lq, gt in self.matching.pairs:
                 self.groups.setdefault(gt, []).append(lq)
         self.order = list(self.groups)
@@ -227,14 +225,10 @@ class _Source:
                 report.notes["files are no images by their suffix"] += map(str, store.other_files)
         return report
 
-    def still_there(self, records: list[Record]) -> dict[str, Record]:
-        """Records, by name, of images packed without a problem whose files have not changed."""
-        newest = {record["name"]: record for record in records if record["name"] in self.groups}
-        return {
-            name: record
-            for name, record in newest.items()
-            if record["whole"] and record["files"] == self._files(name)
-        }
+    def still_there(self, records: dict[str, Record]) -> set[str]:
+        """The images packed without a problem whose files have not changed, of records by name."""
+        whole = {name for name in self.groups if name in records and records[name]["whole"]}
+        return {name for name in whole if records[name]["files"] == self._files(name)}
 
     def _files(self, name: str) -> list[list[Any]]:
         degraded = [self.stores["lq"].paths[lq] for lq in self.groups[name]]
@@ -272,7 +266,7 @@ class _Source:
         elif min(image.shape[:2]) < self.plan.smallest:
             what = f"have a side shorter than {self.plan.smallest} pixels"
             packed.problems.append((what, f"{location}: {size_of(image)}"))
-        elif not _can_be_key(name):
+        elif len(name.splitlines()) != 1 or _length_as_key(name) > LONGEST_KEY:
             what = f"have a name of several lines, not in UTF-8 or of more than {LONGEST_KEY} bytes"
             packed.problems.append((what, location))
         else:
@@ -283,12 +277,11 @@ class _Source:
         return image
 
 
-def _can_be_key(name: str) -> bool:
+def _length_as_key(name: str) -> float:
     try:
-        key = name.encode()
+        return len(f"{name}_s001".encode())
     except UnicodeEncodeError:
-        return False
-    return len(key) + len("_s001") <= LONGEST_KEY and len(name.splitlines()) == 1
+        return math.inf
 
 
 def _entries(name: str, suffix: str, content: bytes, image: Image, plan: Plan) -> list[Entry]:
@@ -326,7 +319,6 @@ def _packed(
         source,  # type: ignore[arg-type]  # it has what a data set must have
         sampler=indices,
         batch_size=None,
-        collate_fn=_as_it_is,  # type: ignore[arg-type]  # without batches it is given single items
         num_workers=available_cores() if workers is None else workers,
         worker_init_fn=_begin_worker,
     )
@@ -338,10 +330,6 @@ def _packed(
         raise DataError(
             f"A process that reads images ended: {error}. Fewer of them (--workers) may do."
         ) from error
-
-
-def _as_it_is(packed: Packed) -> Packed:
-    return packed
 
 
 def _begin_worker(worker: int) -> None:

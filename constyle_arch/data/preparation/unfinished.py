@@ -103,7 +103,7 @@ class UnfinishedFolder:
             _put(self._environment(side), {entry.key.encode(): entry.content for entry in entries})
         for record, _ in self._pending:
             self._journal.write(json.dumps(record) + "\n")
-            self.records.append(record)
+            self.records[record["name"]] = record
         self._journal.flush()
         os.fsync(self._journal.fileno())
         self._pending, self._pending_bytes = [], 0
@@ -148,14 +148,14 @@ class UnfinishedFolder:
             shutil.rmtree(other)
         save_bytes_atomically(plan.encode(), written)
 
-    def _read_journal(self) -> list[Record]:
-        """The whole lines of the journal; a last one that a kill cut off is removed."""
+    def _read_journal(self) -> dict[str, Record]:
+        """The newest whole line of each image; a last one that a kill cut off is removed."""
         self._journal.seek(0)
         lines = self._journal.readlines()
         whole = [line for line in lines if line.endswith("\n")]
         if whole != lines:
             self._journal.truncate(sum(len(line.encode()) for line in whole))
-        return [json.loads(line) for line in whole]
+        return {record["name"]: record for record in map(json.loads, whole)}
 
     def _environment(self, side: str) -> lmdb.Environment:
         # opened only now: the worker processes were forked without it
