@@ -66,7 +66,6 @@ class ClassifiedImageDataset(Dataset[dict[str, Any]]):
         self.classes = sorted({name.partition("/")[0] for _, name in self.images})
 
     def __len__(self) -> int:
-        """How many clean images there are."""
         return len(self.images)
 
     def __getitem__(self, index: int) -> dict[str, Any]:

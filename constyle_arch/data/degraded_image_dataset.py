@@ -60,7 +60,6 @@ class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
             )
 
     def __len__(self) -> int:
-        """How many clean images there are."""
         return len(self.images)
 
     def __getitem__(self, index: int) -> dict[str, Tensor | str]:

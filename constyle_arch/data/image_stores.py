@@ -80,9 +80,6 @@ class ImageFolder:
 class ImageLmdb:
     """The images of an LMDB that `basicsr prepare` or BasicSR wrote; dotted names stay whole.
 
-    Args:
-        root: the LMDB's folder.
-
     Raises:
         DataError: the folder is missing, holds no `meta_info.txt`, or is no LMDB.
     """
@@ -179,9 +176,7 @@ def is_hidden(path: Path) -> bool:
 def files_below(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
     """The files in a folder and in those below it, but hidden ones.
 
-    Args:
-        folder: where to look.
-        above: real paths of folders that a link must not lead back to.
+    Links do not lead back to the folders whose real paths are `above`.
 
     Raises:
         DataError: a folder cannot be read.

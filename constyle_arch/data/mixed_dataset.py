@@ -61,7 +61,6 @@ class MixedDataset(Dataset[dict[str, Tensor | str]]):
                 raise DataError(f"sets, {name}: {error}") from error
 
     def __len__(self) -> int:
-        """How many images there are in all sets."""
         return sum(map(len, self.sets))
 
     def _balanced(self, batch_size: int) -> list[int]:

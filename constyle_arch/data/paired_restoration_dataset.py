@@ -75,7 +75,6 @@ class PairedRestorationDataset(Dataset[dict[str, Tensor | str]]):
         return pairs
 
     def __len__(self) -> int:
-        """How many degraded images there are."""
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> dict[str, Tensor | str]:

@@ -64,7 +64,6 @@ class WholeBatchSampler(Sampler[tuple[int, int]]):
         yield from zip(indices[skipped:], seeds[mine][skipped:].tolist(), strict=True)
 
     def __len__(self) -> int:
-        """Samples of this rank in one epoch."""
         return self.num_samples
 
     def set_epoch(self, epoch: int) -> None:
@@ -84,7 +83,6 @@ class SeededDataset(Dataset[Any]):
         self.dataset = dataset
 
     def __len__(self) -> int:
-        """Length of the data set inside."""
         return len(self.dataset)
 
     def __getitem__(self, sample: tuple[int, int]) -> Any:

@@ -218,10 +218,7 @@ class Validations(BaseModel):  # type: ignore[misc]  # BasicSR publishes no type
     def report_validation(self, rows: list[Row], dataset_name: str, tb_logger: Any) -> None:
         """Log a validation's means and keep the network if it is the best.
 
-        Args:
-            rows: the scores of each image; none on processes but the first, which only note it.
-            dataset_name: of the data set.
-            tb_logger: tensorboard's, or None.
+        The first process has the scores of each image; the others only note the validation.
         """
         logger = get_root_logger()
         means = means_of(rows) if rows and len(rows[0]) > 1 else {}

@@ -45,13 +45,9 @@ class OwnData:
 def look_at(
     gt: str, lq: str | None, lq_name: str | None = None, gt_name: str | None = None
 ) -> OwnData:
-    """Find out what is in the folders or LMDBs `gt` and `lq`.
+    """Find out what is in the folders or LMDBs `gt`, of clean images, and `lq`, of degraded ones.
 
-    Args:
-        gt: of the clean images.
-        lq: of the degraded ones; None where there are none.
-        lq_name: form of the degraded names; with `gt_name` left out, some usual ones are tried.
-        gt_name: form of the clean names.
+    Where both forms of names are left out, some usual ones are tried.
 
     Raises:
         DataError: there are no images, names do not match, or a pair differs in size.

@@ -16,15 +16,10 @@ LOSSES_SHOWN_EVERY = 1.0
 
 
 class ProgressLine:
-    """Shown on the first process, where standard error is a terminal.
+    """Shown on the first process, where standard error is a terminal, for a run's `total` steps.
 
     What BasicSR logs every `logger.print_freq` iterations goes to the log file alone then; other
     messages appear above the line.
-
-    Args:
-        name: of the run.
-        total: iterations of it.
-        rank: of this process.
     """
 
     def __init__(self, name: str, total: int, rank: int) -> None:

@@ -105,15 +105,10 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Chan
 
 
 def check_changes(changed: Mapping[str, Change], scheduler: str, state: str) -> list[str]:
-    """The changes in words.
-
-    Args:
-        changed: see `changes`.
-        scheduler: the type of the schedule.
-        state: the state's file, for the message.
+    """The changes in words, with a schedule of type `scheduler`.
 
     Raises:
-        OptionsError: with some of them the state cannot be resumed from.
+        OptionsError: with some of them the file `state` cannot be resumed from.
     """
     breaking = BREAKING
     if scheduler not in CLOSED_FORM:

@@ -15,13 +15,7 @@ class RunningMeans:
         self._logged = False
 
     def add(self, values: Mapping[str, Tensor], skipped: Tensor) -> None:
-        """Take in a step.
-
-        Args:
-            values: what it measured, a number each, by name.
-            skipped: 1 for a step that was not finite and does not count, else 0; on the same
-                device.
-        """
+        """Take in the numbers of a step; `skipped` is 1 for one that does not count, else 0."""
         if self._logged:
             self._sums.clear()
             self._logged = False

@@ -24,14 +24,9 @@ channel."""
 
 @dataclass(frozen=True)
 class Measured:
-    """An image of a data set.
+    """An image of a data set: its scores, and whether what was restored is finite.
 
-    Attributes:
-        name: the image's.
-        finite: whether the restored image holds finite numbers alone.
-        row: its scores.
-        pictures: none where they are not asked for, or the restored image is not finite: it
-            would look black.
+    There are no pictures where they are not asked for, or it is not finite: it would look black.
     """
 
     name: str

@@ -144,13 +144,10 @@ def add_haze(clean: FloatImage, depth: FloatImage, beta: float, airlight: float)
     """Koschmieder's law, as RESIDE uses it: I = J·t + A·(1 − t) with t = exp(−β·depth).
 
     Args:
-        clean: the photograph J (H, W, 3), values in [0, 1].
+        clean: the photograph J (H, W, C) in [0, 1], where the hazy one I lies too.
         depth: distance of each pixel (H, W), in units of 1/β.
         beta: scattering coefficient β, at least 0.
         airlight: brightness A of the haze, in [0, 1].
-
-    Returns:
-        The hazy image I (H, W, 3), values in [0, 1].
     """
     transmission = np.exp(-beta * depth, dtype=np.float32)[..., None]
     return clean * transmission + np.float32(airlight) * (1 - transmission)

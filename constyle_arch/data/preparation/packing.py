@@ -106,7 +106,7 @@ def check(plan: Plan, workers: int | None = None) -> Report:
 def pack(
     plan: Plan, output: str | Path, *, workers: int | None = None, leave_out: bool = False
 ) -> Report:
-    """Write `lq.lmdb` and `gt.lmdb` (or `gt.lmdb` alone) below the folder `output`.
+    """Write `lq.lmdb` and `gt.lmdb` (or `gt.lmdb` alone) below `output`; returns what was found.
 
     Images that stay whole are stored as they are, byte for byte; sub-images as PNG, named
     `<name>_s001` and so on. The folder appears once it is complete: until then everything is in
@@ -119,9 +119,6 @@ def pack(
         workers: processes that read and encode; left out, one for each core.
         leave_out: whether to leave images out that have a problem; else the folder stays unfinished
             then.
-
-    Returns:
-        What was found and left out.
 
     Raises:
         DataError: the folder already exists or is, holds or lies in an input, an image has a

@@ -180,12 +180,9 @@ def _put(environment: lmdb.Environment, contents: Mapping[bytes, bytes]) -> None
 def check_target(target: Path, inputs: Iterable[str | Path]) -> None:
     """Check that a folder can be written without touching what is there.
 
-    Args:
-        target: the folder that is to be.
-        inputs: the folders that are read, perhaps with a pattern, see `image_stores.ImageFolder`.
-
     Raises:
-        DataError: the folder already exists, or is, holds or lies in an input.
+        DataError: it already exists, or is, holds or lies in an input, a folder that is read,
+            perhaps with a pattern; see `image_stores.ImageFolder`.
     """
     real = Path(os.path.realpath(target))
     for given in inputs:
