@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from constyle_arch.options import data_sets, kinds, schema
+from constyle_arch.options import data_sets, schema
 from constyle_arch.options.data_sets import DATA_SETS
 from constyle_arch.options.kinds import LIMIT, LONGEST_NAME, Section, entries_of, section_in
 from constyle_arch.options.lookup import Options, Problems
@@ -76,27 +76,6 @@ def _check_phases(options: Options) -> Problems:
             f"datasets has two sets to measure on called {name!r}; give each a name of its own, "
             "they share folders."
         )
-
-
-def without_empty(options: Options, *, own_model: bool) -> None:
-    """Take empty keys (`~`) out of the sections that this package reads, so that defaults hold.
-
-    Args:
-        options: those of a run, whose structure is right; changed in place.
-        own_model: whether its model is one of this package, which then reads `train`, `val` and
-            `logger`. BasicSR's own may need a key that is empty, such as `val.suffix`.
-    """
-    sections: dict[str, type[Section]] = {
-        "train": schema.Train,
-        "val": schema.Validation,
-        "logger": schema.Logger,
-    }
-    for key, model in sections.items() if own_model else ():
-        if isinstance(options.get(key), dict):
-            options[key] = kinds.without_empty(options[key], model)
-    for phase, section in options["datasets"].items():
-        model = data_sets.data_set(section["type"], trains=phase == "train")
-        options["datasets"][phase] = kinds.without_empty(section, model)
 
 
 # From pydantic's errors to sentences.

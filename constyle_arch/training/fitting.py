@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from statistics import median_high
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -217,13 +218,11 @@ def _model(settings: Settings) -> Iterator[Any]:
         yield model
 
 
-def _seconds_of(
-    work: Callable[[], object], device: torch.device, least: int = 3, enough: float = 4.0
-) -> float:
+def _seconds_of(work: Callable[[], object], device: torch.device, enough: float = 4.0) -> float:
     """What `work` takes, once it is warm: the median of a few."""
     work()
     taken: list[float] = []
-    while len(taken) < least or (sum(taken) < enough / 4 and len(taken) < 20):
+    while len(taken) < 3 or (sum(taken) < enough / 4 and len(taken) < 20):
         start = time.perf_counter()
         work()
         if device.type == "cuda":
@@ -231,7 +230,7 @@ def _seconds_of(
         taken.append(time.perf_counter() - start)
         if sum(taken) > enough:
             break
-    return sorted(taken)[len(taken) // 2]
+    return median_high(taken)
 
 
 def _computes_faster_in_bfloat16(device: torch.device) -> bool:

@@ -40,8 +40,8 @@ def prepare_data_set(
             or images have problems; the message names them.
     """
     wanted = {
-        name: replace(split.plan.below(source), smallest=CROP_TO_TRAIN if name == "train" else 1)
-        for name, split in data_set.splits.items()
+        name: replace(plan.below(source), smallest=CROP_TO_TRAIN if name == "train" else 1)
+        for name, plan in data_set.splits.items()
         if part in (None, name)
     }
     if not part and not any(folder_of(plan.gt).is_dir() for plan in wanted.values()):
@@ -65,10 +65,10 @@ def prepare_data_set(
         report = prepare_folders(
             plan, target, workers=workers, leave_out=leave_out, check_only=check_only
         )
-        number, published = report.counts["lq" if plan.lq else "gt"], data_set.splits[name].images
-        if number != published:
+        number = report.counts["lq" if plan.lq else "gt"]
+        if number != plan.images:
             print(
-                f"  note: {data_set.name}, {name}, was published with {published} such images; "
+                f"  note: {data_set.name}, {name}, was published with {plan.images} such images; "
                 f"here are {number}."
             )
 
