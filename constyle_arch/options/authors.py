@@ -16,8 +16,8 @@ from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, MODEL_REGIST
 from constyle_arch.errors import OptionsError
 from constyle_arch.options import data_sets, schema
 from constyle_arch.options.kinds import Section, section_in
+from constyle_arch.options.lookup import Options
 
-Options = dict[str, Any]
 Path = tuple[Any, ...]
 
 MODELS = {

@@ -7,10 +7,9 @@ from typing import Any
 from constyle_arch.data.image_stores import as_list
 from constyle_arch.data.workers import available_cores
 from constyle_arch.metrics.perceptual import backbone_to_download
+from constyle_arch.options.lookup import Options
 from constyle_arch.options.schema import Train
 from constyle_arch.training.step_costs import Disk, Step
-
-Options = dict[str, Any]
 
 GIGABYTE = 2**30
 DAY = 24 * 60 * 60

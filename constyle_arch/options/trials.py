@@ -31,7 +31,7 @@ from constyle_arch.checkpoints.trained import located
 from constyle_arch.data.image_stores import as_list, folder_of
 from constyle_arch.data.mixed_dataset import MixedDataset
 from constyle_arch.data.preparation.catalogue import how_to_get
-from constyle_arch.errors import CheckpointError, OptionsError, UserError
+from constyle_arch.errors import OptionsError, UserError
 from constyle_arch.images import size_of
 from constyle_arch.losses.options import RESTORATION, by_log_name, log_name, loss_options, taken_by
 from constyle_arch.metrics.perceptual import backbone_to_download
@@ -92,11 +92,8 @@ def _restore_once(network: nn.Module) -> None:
 
 def _check_checkpoint(options: Options, built: list[nn.Module]) -> Problems:
     path = options["path"]
-    if path.get("pretrain_constyle"):
-        try:
-            encoder_weights(path["pretrain_constyle"])
-        except CheckpointError as error:
-            yield f"path.pretrain_constyle: {error}"
+    if constyle := path.get("pretrain_constyle"):
+        yield from tried(partial(encoder_weights, constyle), "path.pretrain_constyle")
     if not path.get("pretrain_network_g"):
         return
     starts_afresh = options["is_train"] and not (
@@ -112,11 +109,12 @@ def _check_checkpoint(options: Options, built: list[nn.Module]) -> Problems:
             "change name."
         )
     elif built and is_subclass(model_of(options), RestorationModel):
-        try:
+
+        def load() -> None:
             weights = own_names(read_state_dict(source, path.get("param_key_g")))
             fill(built[0], weights, str(source), path.get("strict_load_g", True))
-        except CheckpointError as error:
-            yield f"path.pretrain_network_g: {error}"
+
+        yield from tried(load, "path.pretrain_network_g")
 
 
 def _check_metrics(options: Options, height: int, width: int) -> Problems:

@@ -61,11 +61,6 @@ class ProgressLine:
         logger = logging.getLogger("basicsr")
         self.redirection.enter_context(logging_redirect_tqdm([logger]))
         for handler in logger.handlers:
-            if not isinstance(handler, logging.FileHandler):
-                handler.addFilter(_is_no_regular_message)
+            if not isinstance(handler, logging.FileHandler):  # the line replaces MessageLogger's
+                handler.addFilter(lambda one: (one.module, one.funcName) != ("logger", "__call__"))
         return tqdm(total=self.total, initial=iteration, desc=self.name, dynamic_ncols=True)
-
-
-def _is_no_regular_message(record: logging.LogRecord) -> bool:
-    """Whether a message is not one of `MessageLogger`'s, which the line replaces."""
-    return (record.module, record.funcName) != ("logger", "__call__")

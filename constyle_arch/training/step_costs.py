@@ -5,7 +5,6 @@ import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
@@ -16,11 +15,9 @@ from constyle_arch.archs.general_restoration_arch import GuidedNetwork
 from constyle_arch.archs.layers import channels_of
 from constyle_arch.models.acceleration import Acceleration
 from constyle_arch.models.constyle_model import ConStyleModel
-from constyle_arch.options.lookup import is_subclass, model_of
+from constyle_arch.options.lookup import Options, is_subclass, model_of
 from constyle_arch.options.schema import Logger, Train
 from constyle_arch.reporting.complexity import PeakMemory
-
-Options = dict[str, Any]
 
 TIMED_SIDE = 32
 """Of the crops of a step that is timed, in pixels."""

@@ -49,7 +49,8 @@ class RealESRGAN(Degradation):
         """Degrade an image (H, W, C) in [0, 1]; the result lies there too."""
         height, width = image.shape[:2]
         if self.sharpen:
-            image = _sharpened(image)
+            sharp = usm_sharp(image.squeeze(2) if image.shape[2] == 1 else image)
+            image = np.asarray(sharp, np.float32).reshape(image.shape)
         image = self.first_blur(image, rng)
         image = _resize(image, height, width, _scale(rng, [0.2, 0.7, 0.1], (0.15, 1.5)), rng)
         image = self.jpeg(self.first_noise(image, rng), rng)
@@ -60,11 +61,6 @@ class RealESRGAN(Degradation):
             image = self.last_sinc(_resize(image, height, width, 1, rng), rng)
             return self.jpeg(image, rng)
         return self.last_sinc(_resize(self.jpeg(image, rng), height, width, 1, rng), rng)
-
-
-def _sharpened(image: FloatImage) -> FloatImage:
-    sharp = usm_sharp(image.squeeze(2) if image.shape[2] == 1 else image)
-    return np.asarray(sharp, np.float32).reshape(image.shape)
 
 
 def _blur(sigma: Range) -> OneOf:
