@@ -164,8 +164,8 @@ class ConStyleModel(RestorationModel):
         """Resume from a state that `save_training_state` wrote."""
         if "contrast" not in resume_state:
             raise RunError(
-                "The training state holds no momentum encoder and queue; another model_type "
-                "wrote it."
+                "The training state holds no momentum encoder and queue; another model_type wrote "
+                "it."
             )
         self._load_contrast(resume_state["contrast"], "The training state")
         super().resume_training(resume_state)

@@ -52,8 +52,8 @@ def cautions(
     if disk and disk.needed > disk.free:
         yield (
             f"{disk.count} checkpoints take about {size_in_words(disk.needed)} and "
-            f"{size_in_words(disk.free)} are free "
-            "here; raise logger.save_checkpoint_freq, or start where there is more room."
+            f"{size_in_words(disk.free)} are free here; raise logger.save_checkpoint_freq, or "
+            "start where there is more room."
         )
 
 
@@ -69,8 +69,8 @@ def _same_places(options: Options) -> Iterator[str]:
             and not options["datasets"][phase].get("lq_name")
         ):
             yield (
-                f"datasets.{phase}: dataroot_lq and dataroot_gt are one place, so there is "
-                "nothing to restore."
+                f"datasets.{phase}: dataroot_lq and dataroot_gt are one place, so there is nothing "
+                "to restore."
             )
     trained = places.get("train", {"gt": set()})["gt"]
     held_out = options["datasets"].get("train", {}).get("hold_out")
@@ -79,8 +79,8 @@ def _same_places(options: Options) -> Iterator[str]:
         if phase != "train" and trained & sides["gt"] and not apart:
             yield (
                 f"datasets.{phase} measures on images that are trained on, "
-                f"{', '.join(sorted(trained & sides['gt']))}; "
-                "scores will not tell how well others are restored."
+                f"{', '.join(sorted(trained & sides['gt']))}; scores will not tell how well others "
+                "are restored."
             )
 
 
@@ -121,8 +121,8 @@ def _too_much(
     if step.seconds and step.seconds * train.total_iter > LONG_ON_A_CPU:
         yield (
             f"train.total_iter: {train.total_iter} iterations take about "
-            f"{in_words(step.seconds * train.total_iter)} "
-            "on this CPU; --total-iter N shortens the whole schedule, a smaller network its steps."
+            f"{in_words(step.seconds * train.total_iter)} on this CPU; --total-iter N shortens the "
+            "whole schedule, a smaller network its steps."
         )
 
 
@@ -135,8 +135,8 @@ def _smaller_steps(
     alone_on_gpus = options["num_gpu"] and not options["dist"]
     if alone_on_gpus and batch % gpus == 0 and step.computed / gpus <= room < step.computed:
         yield (
-            f"batch_size_per_gpu: {batch // gpus} for {gpus} processes (torchrun "
-            f"--nproc-per-node {gpus})"
+            f"batch_size_per_gpu: {batch // gpus} for {gpus} processes (torchrun --nproc-per-node "
+            f"{gpus})"
         )
     parts = [
         n
@@ -145,8 +145,8 @@ def _smaller_steps(
     ]
     if parts:
         yield (
-            f"train.accumulate: {parts[0]} at the same rate (BatchNorm and the style loss then "
-            "see a part at a time)"
+            f"train.accumulate: {parts[0]} at the same rate (BatchNorm and the style loss then see "
+            "a part at a time)"
         )
     fits = [
         n

@@ -44,15 +44,15 @@ def check_folders(options: Options) -> Problems:
     for folder in (root, root / options["name"]):
         if folder.is_symlink() and not folder.exists():
             yield (
-                f"name: {folder} is a link to {folder.readlink()}, which is not there; create "
-                "that folder."
+                f"name: {folder} is a link to {folder.readlink()}, which is not there; create that "
+                "folder."
             )
         elif folder.exists() and not folder.is_dir():
             yield f"name: {folder} is there and is no folder; rename it."
         elif folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
             yield (
-                f"name: the folder {folder} cannot be written to; change its permissions, or "
-                "start elsewhere."
+                f"name: the folder {folder} cannot be written to; change its permissions, or start "
+                "elsewhere."
             )
     if not os.path.lexists(root) and not os.access(Path.cwd(), os.W_OK | os.X_OK):
         yield (
@@ -94,8 +94,8 @@ def _check_device(options: Options) -> Problems:
         )
     elif num_gpu > 1 and not options["dist"]:
         yield (
-            f"num_gpu is {num_gpu} in one process; start with torchrun --nproc-per-node "
-            f"{num_gpu} -m constyle_arch."
+            f"num_gpu is {num_gpu} in one process; start with torchrun --nproc-per-node {num_gpu} "
+            "-m constyle_arch."
         )
 
 
@@ -124,8 +124,8 @@ def _check_acceleration(train: Train, num_gpu: int) -> Problems:
             get_cpp_compiler()
         except Exception as error:  # of whatever torch looks for
             yield (
-                f"train.compile is true and torch finds no C++ compiler ({error}); install g++ "
-                "or leave it out."
+                f"train.compile is true and torch finds no C++ compiler ({error}); install g++ or "
+                "leave it out."
             )
 
 
@@ -135,8 +135,8 @@ def _check_logger(options: Options) -> Problems:
         return
     if find_spec("wandb") is None:
         yield (
-            "logger.wandb.project is set, and wandb is not installed: pip install wandb, or "
-            "leave it out."
+            "logger.wandb.project is set, and wandb is not installed: pip install wandb, or leave "
+            "it out."
         )
     if not logger.use_tb_logger:
         yield (
@@ -152,8 +152,8 @@ def _check_contrast(options: Options, train: Train) -> Problems:
     batch = loader["batch_size_per_gpu"]
     if guided and batch == 1:
         yield (
-            "datasets.train.batch_size_per_gpu is 1; ConStyle's BatchNorm needs at least 2 "
-            "images to train on."
+            "datasets.train.batch_size_per_gpu is 1; ConStyle's BatchNorm needs at least 2 images "
+            "to train on."
         )
     parts, each = train.accumulate, 2 if guided else 1  # two images for BatchNorm
     if parts > 1 and (batch % parts or batch // parts < each):

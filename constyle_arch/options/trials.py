@@ -132,8 +132,8 @@ def _check_metrics(options: Options, height: int, width: int) -> Problems:
         border = metric_opt.get("crop_border", 0)
         if isinstance(border, int) and 2 * border >= min(height, width):
             yield (
-                f"{where}.crop_border is {border} and leaves nothing of images of "
-                f"{width}×{height} pixels."
+                f"{where}.crop_border is {border} and leaves nothing of images of {width}×{height} "
+                "pixels."
             )
         elif metric is not None:
             yield from tried(partial(_score_once, image, metric_opt), where)

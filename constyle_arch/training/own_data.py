@@ -67,7 +67,7 @@ def look_at(
         )
         raise DataError(
             f"{found}. --lq-name and --gt-name say how names correspond, e.g. 'rain-{{}}' "
-            f"'norain-{{}}'."
+            "'norain-{}'."
         )
     sizes = []
     for lq_image, gt_image in _spread(matching.pairs):
