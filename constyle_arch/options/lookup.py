@@ -1,7 +1,7 @@
 """Looking up what options name, and trying out what they ask for."""
 
 from collections.abc import Callable, Generator, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from basicsr.utils.registry import MODEL_REGISTRY, Registry
 
@@ -9,6 +9,7 @@ from constyle_arch.errors import UserError
 
 Options = dict[str, Any]
 Problems = Iterator[str]
+Made = TypeVar("Made")
 
 REGISTRY_SUFFIX = "_basicsr"  # of some names, which BasicSR finds without it too
 
@@ -22,15 +23,14 @@ def registered(registry: Registry, name: object, option: str) -> Generator[str, 
     return None
 
 
-def tried(make: Callable[[], object], where: str) -> Problems:
-    """Try something out; whatever it raises is a problem of the option `where`."""
+def tried(make: Callable[[], Made], where: str) -> Generator[str, None, Made | None]:
+    """What something makes; None, and a problem of the option `where`, if it raises an error."""
     try:
-        make()
-    except (
-        Exception
-    ) as error:  # what an option makes a constructor of any project raise is its answer
+        return make()
+    except Exception as error:  # of any project's constructor: it is the answer to the option
         plain = isinstance(error, TypeError | ValueError | UserError)
         yield f"{where}: {error if plain else repr(error)}"
+        return None
 
 
 def model_of(options: Options) -> object:

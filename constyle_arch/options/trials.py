@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from copy import deepcopy
 from functools import partial
 from itertools import combinations
@@ -44,6 +44,9 @@ from constyle_arch.options.schema import Train
 from constyle_arch.reporting.scores import INPUT
 from constyle_arch.training.resuming import CLOSED_FORM
 
+Size = tuple[int, int]
+"""Height and width."""
+
 LONGEST_EPOCH = 50_000_000
 """Images whose order is drawn at once, which takes some gigabytes."""
 
@@ -55,11 +58,8 @@ def try_out(options: Options) -> Problems:
     """What fails when it is built and used once, of options whose structure is right."""
     # constructors may change what they are given
     yield from _check_network(deepcopy(options))
-    measured: list[tuple[int, int]] = []
-    problems = list(_check_datasets(deepcopy(options), measured))
-    smallest = min(measured, key=math.prod, default=(256, 256))
+    smallest = yield from _check_datasets(deepcopy(options))
     yield from _check_metrics(deepcopy(options), *smallest)
-    yield from problems
     if options["is_train"]:
         for check in (_check_optimizer, _check_schedule, _check_losses):
             yield from check(deepcopy(options))
@@ -72,12 +72,12 @@ def _check_network(options: Options) -> Problems:
     network = yield from registered(ARCH_REGISTRY, name, "network_g.type")
     if network is None:
         return
-    built: list[nn.Module] = []
-    yield from tried(lambda: built.append(network(**network_opt)), f"network_g ({name})")
+    built = yield from tried(lambda: network(**network_opt), f"network_g ({name})")
     yield from _check_checkpoint(options, built)
     model = model_of(options)
-    if built and is_subclass(model, RestorationModel) and not is_subclass(model, PrompterModel):
-        yield from tried(partial(_restore_once, built[0]), f"network_g ({name})")
+    restores = is_subclass(model, RestorationModel) and not is_subclass(model, PrompterModel)
+    if built is not None and restores:
+        yield from tried(partial(_restore_once, built), f"network_g ({name})")
 
 
 @torch.no_grad()
@@ -90,7 +90,7 @@ def _restore_once(network: nn.Module) -> None:
         )
 
 
-def _check_checkpoint(options: Options, built: list[nn.Module]) -> Problems:
+def _check_checkpoint(options: Options, built: nn.Module | None) -> Problems:
     path = options["path"]
     if constyle := path.get("pretrain_constyle"):
         yield from tried(partial(encoder_weights, constyle), "path.pretrain_constyle")
@@ -108,11 +108,11 @@ def _check_checkpoint(options: Options, built: list[nn.Module]) -> Problems:
             f"path.pretrain_network_g: {source} is in {home}, which a fresh start moves away; "
             "change name."
         )
-    elif built and is_subclass(model_of(options), RestorationModel):
+    elif built is not None and is_subclass(model_of(options), RestorationModel):
 
         def load() -> None:
             weights = own_names(read_state_dict(source, path.get("param_key_g")))
-            fill(built[0], weights, str(source), path.get("strict_load_g", True))
+            fill(built, weights, str(source), path.get("strict_load_g", True))
 
         yield from tried(load, "path.pretrain_network_g")
 
@@ -156,14 +156,14 @@ def _score_once(image: NDArray[np.uint8], metric_opt: Options) -> None:
         )
 
 
-def _check_datasets(options: Options, measured: list[tuple[int, int]]) -> Problems:
+def _check_datasets(options: Options) -> Generator[str, None, Size]:
     """Build every data set and read its first and last item.
 
-    Args:
-        options: of the run.
-        measured: is given height and width of the larger of both items of each set to measure on. A
-            single image too small to score is reported by the run.
+    Returns:
+        Height and width of the larger of both items of a set to measure on, for the one where it is
+        smallest. A single image too small to score is reported by the run.
     """
+    measured = []
     for phase, dataset_opt in options["datasets"].items():
         where = f"datasets.{phase}"
         made = yield from registered(DATASET_REGISTRY, dataset_opt["type"], f"{where}.type")
@@ -174,46 +174,47 @@ def _check_datasets(options: Options, measured: list[tuple[int, int]]) -> Proble
                 f"{where}.name is {dataset_opt['name']!r}; results are tables, so it must be "
                 "without |."
             )
-        sizes: list[tuple[int, int]] = []
-        for problem in _first_and_last_items(dataset_opt, sizes):
-            yield f"{where}: {problem}."
+        sizes = yield from _first_and_last_items(dataset_opt, where)
         if phase != "train" and sizes:
             measured.append(max(sizes, key=math.prod))
+    return min(measured, key=math.prod, default=(256, 256))
 
 
-def _first_and_last_items(dataset_opt: Options, sizes: list[tuple[int, int]]) -> Problems:
-    """Read the items, and note height and width of those that are degraded images."""
-    missing = False
-    for key in ("dataroot_gt", "dataroot_lq"):
-        for root in as_list(dataset_opt.get(key)):
-            if isinstance(root, str) and not folder_of(root).is_dir():
-                missing = True
-                yield f"{key}: the folder {root} does not exist ({how_to_get(root)})"
+def _first_and_last_items(dataset_opt: Options, where: str) -> Generator[str, None, list[Size]]:
+    """Read the items, and return height and width of those that are degraded images."""
+    sizes: list[Size] = []
+    missing = [
+        f"{where}: {key}: the folder {root} does not exist ({how_to_get(root)})."
+        for key in ("dataroot_gt", "dataroot_lq")
+        for root in as_list(dataset_opt.get(key))
+        if isinstance(root, str) and not folder_of(root).is_dir()
+    ]
+    yield from missing
     if missing:
-        return
+        return sizes
     try:
         items = DATASET_REGISTRY.get(dataset_opt["type"])(dataset_opt)
         for one in items.sets if isinstance(items, MixedDataset) else [items]:
             if len(one) == 0:
-                yield "it holds no images"
+                yield f"{where}: it holds no images."
                 continue
             for item in (one[0], one[len(one) - 1]):
                 if isinstance(item, Mapping) and isinstance(item.get("lq"), torch.Tensor):
                     height, width = item.get("gt", item["lq"]).shape[-2:]  # as large as restored
                     sizes.append((height, width))
-        ratio = (
-            dataset_opt.get("dataset_enlarge_ratio", 1) if dataset_opt["phase"] == "train" else 1
-        )
+        trains = dataset_opt["phase"] == "train"
+        ratio = dataset_opt.get("dataset_enlarge_ratio", 1) if trains else 1
         if len(items) * ratio > LONGEST_EPOCH:
             yield (
-                f"dataset_enlarge_ratio is {ratio}, which makes an epoch of {len(items)} images "
-                f"one of {len(items) * ratio:.0f}; their order is drawn at once, so it must be at "
-                f"most {LONGEST_EPOCH // len(items)}"
+                f"{where}: dataset_enlarge_ratio is {ratio}, which makes an epoch of {len(items)} "
+                f"images one of {len(items) * ratio:.0f}; their order is drawn at once, so it must "
+                f"be at most {LONGEST_EPOCH // len(items)}."
             )
     except UserError as error:
-        yield str(error).removesuffix(".")
+        yield f"{where}: {str(error).removesuffix('.')}."
     except Exception as error:  # whatever a data set of another project raises is its answer
-        yield f"its first or last item cannot be read: {type(error).__name__}: {error}"
+        yield f"{where}: its first or last item cannot be read: {type(error).__name__}: {error}."
+    return sizes
 
 
 def _check_optimizer(options: Options) -> Problems:

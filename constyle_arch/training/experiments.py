@@ -140,11 +140,11 @@ def read_state(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} is no training state; it lacks {', '.join(sorted(wrong)) or 'options'}."
         )
-    read_checkpoint(network_of(path, state["iter"]))
+    read_checkpoint(network_beside(path, state["iter"]))
     return state
 
 
-def network_of(state: Path, iteration: int) -> Path:
+def network_beside(state: Path, iteration: int) -> Path:
     """The network saved with a state, in the experiment it is from."""
     return state.parent.parent / "models" / f"net_g_{iteration}.pth"
 
@@ -157,7 +157,7 @@ def set_aside_after(home: Path, iteration: int) -> None:
         return
     aside = home / time.strftime("abandoned_%Y%m%d_%H%M%S")
     aside.mkdir()
-    networks = [network_of(path, int(path.stem)) for path in later]
+    networks = [network_beside(path, int(path.stem)) for path in later]
     networks += [home / "models" / f"net_g_{version}.pth" for version in ("latest", "best")]
     for path in (*later, *networks):
         if path.is_file():
