@@ -44,10 +44,8 @@ class ConvBlock(nn.Sequential):
     """
 
     def __init__(self, channels: int, activation: str = "prelu") -> None:
-        super().__init__(
-            conv_act(channels, channels, activation),
-            conv_act(channels, channels, activation, BRANCH_SCALE),
-        )
+        scales = (1, BRANCH_SCALE)
+        super().__init__(*(conv_act(channels, channels, activation, scale) for scale in scales))
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform `x` (N, C, H, W)."""

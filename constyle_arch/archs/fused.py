@@ -123,19 +123,16 @@ def transposed_attention(attention: "TransposedAttention", qkv: Tensor) -> Tenso
     """
     n, channels, height, width = qkv.shape
     q, k, v = qkv.permute(0, 2, 3, 1).reshape(n, height * width, channels).chunk(3, dim=-1)
-    q_heads, k_heads = (
-        rearrange(part, "n p (h c) -> n h p c", h=attention.heads) for part in (q, k)
-    )
-    q_norm, k_norm = (
-        rearrange(_l2_norms(part), "n (h c) -> n h c", h=attention.heads) for part in (q, k)
-    )
+    heads = attention.heads
+    q_heads, k_heads = (rearrange(part, "n p (h c) -> n h p c", h=heads) for part in (q, k))
+    norms = _l2_norms(q), _l2_norms(k)
+    q_norm, k_norm = (rearrange(norm, "n (h c) -> n h c", h=heads) for norm in norms)
     if qkv.dtype == torch.float16:  # which a sum of products over an image leaves
         cosines = (q_heads / q_norm[..., None, :]).mT @ (k_heads / k_norm[..., None, :])
     else:
         cosines = (q_heads.mT @ k_heads) / q_norm[..., :, None] / k_norm[..., None, :]
-    weights = (
-        (cosines * attention.temperature).softmax(dim=-1).to(attention.project_out.weight.dtype)
-    )
+    weights = (cosines * attention.temperature).softmax(dim=-1)
+    weights = weights.to(attention.project_out.weight.dtype)
     projection = rearrange(attention.project_out.weight, "o (h c) 1 1 -> h o c", h=attention.heads)
     projection = rearrange(projection @ weights, "n h o c -> n (h c) o")
     out = (v @ projection).reshape(n, height, width, -1).permute(0, 3, 1, 2)
@@ -150,23 +147,20 @@ def gated_feed_forward(layer: "GatedFeedForward", x: Tensor) -> Tensor:
         weight = _aligned(layer.project_out.weight.flatten(1), ALIGNMENT, dim=1)
         return pointwise(F.gelu(a) * b, weight, layer.project_out.bias)
 
-    return gradient_checkpoint(
-        gate, *_convolve_halves(x, layer.project_in, layer.dwconv, alignment=ALIGNMENT)
-    )
+    halves = _convolve_halves(x, layer.project_in, layer.dwconv, alignment=ALIGNMENT)
+    return gradient_checkpoint(gate, *halves)
 
 
 def token_mixing(layer: "TokenMixing", x: Tensor) -> Tensor:
     """MAXIM's map W t + b of the tokens t of all groups and channels, as one product."""
     sizes, channels = layer.sizes(x), x.shape[1]
-    tokens = rearrange(
-        x, f"n c (rows y) (columns x) -> ({layer.tokens}) (n {layer.groups} c)", **sizes
-    )
-    mixed = (
-        layer.weight @ tokens
-        if layer.bias is None
-        else torch.addmm(layer.bias[:, None], layer.weight, tokens)
-    )
-    pattern = f"({layer.tokens}) (n {layer.groups} c) -> n (rows y) (columns x) c"
+    grouped = f"({layer.tokens}) (n {layer.groups} c)"
+    tokens = rearrange(x, f"n c (rows y) (columns x) -> {grouped}", **sizes)
+    if layer.bias is None:
+        mixed = layer.weight @ tokens
+    else:
+        mixed = torch.addmm(layer.bias[:, None], layer.weight, tokens)
+    pattern = f"{grouped} -> n (rows y) (columns x) c"
     return rearrange(mixed, pattern, n=len(x), c=channels, **sizes).permute(0, 3, 1, 2)
 
 
@@ -190,9 +184,8 @@ def gated_mlp(layer: "GatedMLP", x: Tensor) -> Tensor:
 def multi_axis_gated_mlp(layer: "MultiAxisGatedMLP", x: Tensor) -> Tensor:
     """MAXIM's multi-axis layer: x + W [grid(u), block(v)] of the halves u, v after GELU."""
     u, v = _convolve_halves(layer.norm(x), layer.expand)
-    return x + layer.reduce(
-        torch.cat([layer.grid(layer.gelu(u)), layer.block(layer.gelu(v))], dim=1)
-    )
+    mixed = [layer.grid(layer.gelu(u)), layer.block(layer.gelu(v))]
+    return x + layer.reduce(torch.cat(mixed, dim=1))
 
 
 def gating_weights(layer: "GatingWeights", x: Tensor) -> Tensor:

@@ -59,8 +59,8 @@ def registered_operator(name: str, options: Mapping[str, Any]) -> Operator:
         raise ValueError(f"operator is {name!r}; it must be one of {known}.")
     if not isinstance(options, Mapping):
         raise ValueError(f"operator_options is {options!r}; it must be a section of options.")
-    per_level = {option for option, value in options.items() if isinstance(value, list | tuple)}
-    for option in per_level:
+    listed = {option for option, value in options.items() if isinstance(value, list | tuple)}
+    for option in listed:
         if len(options[option]) != LEVELS:
             raise ValueError(
                 f"{option} is {list(options[option])}; as a list it must hold the {option} of four "
@@ -68,10 +68,7 @@ def registered_operator(name: str, options: Mapping[str, Any]) -> Operator:
             )
 
     def block(channels: int, level: int) -> nn.Module:
-        chosen = {
-            option: value[level] if option in per_level else value
-            for option, value in options.items()
-        }
+        chosen = {one: value[level] if one in listed else value for one, value in options.items()}
         return OPERATOR_REGISTRY.get(name)(channels, **chosen)
 
     return block
@@ -85,9 +82,8 @@ class Downsample(nn.Module):
 
     def __init__(self, channels: int, guide_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.reduce = nn.Conv2d(
-            channels, (out_channels - guide_channels) // 4, 3, padding=1, bias=False
-        )
+        left = out_channels - guide_channels
+        self.reduce = nn.Conv2d(channels, left // 4, 3, padding=1, bias=False)
         self.unshuffle = nn.PixelUnshuffle(2)
 
     def forward(self, x: Tensor, guide: Tensor | None) -> Tensor:
@@ -292,14 +288,12 @@ class GeneralRestorationNetwork(GuidedNetwork):
             for block in blocks[1::2]:
                 if hasattr(block, "shifted"):
                     block.shifted = True
-            self.multiple = math.lcm(
-                self.multiple, *(2**level * getattr(block, "multiple", 1) for block in blocks)
-            )
+            multiples = (2**level * getattr(block, "multiple", 1) for block in blocks)
+            self.multiple = math.lcm(self.multiple, *multiples)
             return Stage(*blocks)
 
-        self.preprocess = (
-            preprocess(dim) if preprocess else nn.Conv2d(3, dim, 3, padding=1, bias=False)
-        )
+        preprocess = preprocess or (lambda dim: nn.Conv2d(3, dim, 3, padding=1, bias=False))
+        self.preprocess = preprocess(dim)
         self.down = nn.ModuleList(
             stage((level + 1) * dim, level, num_blocks)
             for level, num_blocks in enumerate(num_blocks_down)
@@ -319,9 +313,8 @@ class GeneralRestorationNetwork(GuidedNetwork):
             )
         )
         self.refine = stage(2 * dim, 0, num_refinement_blocks)
-        self.output = (
-            finetune(2 * dim) if finetune else nn.Conv2d(2 * dim, 3, 3, padding=1, bias=bias)
-        )
+        finetune = finetune or (lambda channels: nn.Conv2d(channels, 3, 3, padding=1, bias=bias))
+        self.output = finetune(2 * dim)
         make_channels_last(self)
 
     def restore(

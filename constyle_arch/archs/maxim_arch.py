@@ -84,9 +84,8 @@ class ConStyleMaxim(GuidedNetwork):
                 EncoderBlock(4 * dim, 3 * dim, quarter, bias),
             ]
         )
-        self.bottleneck = nn.Sequential(
-            *(BottleneckBlock(4 * dim, eighth, bias) for _ in range(num_blocks_bottleneck))
-        )
+        blocks = (BottleneckBlock(4 * dim, eighth, bias) for _ in range(num_blocks_bottleneck))
+        self.bottleneck = nn.Sequential(*blocks)
         # from coarse (1/4) to fine, as the way up goes
         self.signals = nn.ModuleList(
             ResizeAndConcat(
@@ -133,9 +132,8 @@ class ConStyleMaxim(GuidedNetwork):
         ]
         x = scales[0]
         encoded = []
-        for stage, scale, downsample, guide in zip(
-            self.down, scales, self.downsample, guides, strict=True
-        ):
+        levels = zip(self.down, scales, self.downsample, guides, strict=True)
+        for stage, scale, downsample, guide in levels:
             x = stage(x, scale)
             encoded.append(x)
             x = downsample(x, guide)
@@ -229,15 +227,12 @@ class MaximStage(nn.Module):
         """
         inputs = [conv(scale) for conv, scale in zip(self.preprocess, scales, strict=True)]
         if before is not None:
-            inputs = [
-                gating(x, y)[0]
-                for gating, x, y in zip(self.recall_attended, inputs, attended, strict=True)
-            ]
+            levels = zip(self.recall_attended, inputs, attended, strict=True)
+            inputs = [gating(x, y)[0] for gating, x, y in levels]
         x = inputs[0]
         encoded: list[Tensor] = []
-        for level, (stage, scale, downsample) in enumerate(
-            zip(self.down, inputs, self.downsample, strict=True)
-        ):
+        way_down = zip(self.down, inputs, self.downsample, strict=True)
+        for level, (stage, scale, downsample) in enumerate(way_down):
             x = stage(x, scale)
             if before is not None:
                 x, _ = self.recall_features[level](x, before.encoded[level] + before.decoded[level])

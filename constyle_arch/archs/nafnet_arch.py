@@ -196,9 +196,8 @@ class NAFNet(RestorationNetwork):
             stage(channels, blocks)
             for channels, blocks in zip(widths[:-1], enc_blk_nums, strict=True)
         )
-        self.downs = nn.ModuleList(
-            nn.Conv2d(channels, 2 * channels, 2, stride=2) for channels in widths[:-1]
-        )
+        halving = (nn.Conv2d(channels, 2 * channels, 2, stride=2) for channels in widths[:-1])
+        self.downs = nn.ModuleList(halving)
         self.middle_blks = stage(widths[-1], middle_blk_num)
         self.ups = nn.ModuleList(
             nn.Sequential(nn.Conv2d(channels, 2 * channels, 1, bias=False), nn.PixelShuffle(2))

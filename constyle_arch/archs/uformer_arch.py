@@ -54,9 +54,8 @@ class WindowAttention(nn.Module):
         """
         keys, values = self.qkv["to_kv"](x).chunk(2, dim=-1)
         parts = self.qkv["to_q"](x), keys, values
-        q, k, v = (
-            rearrange(part, "n w p (head c) -> n w head p c", head=self.heads) for part in parts
-        )
+        pattern = "n w p (head c) -> n w head p c"
+        q, k, v = (rearrange(part, pattern, head=self.heads) for part in parts)
         bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
         if apart is not None:
             bias = bias.masked_fill(apart[:, None], -torch.inf)

@@ -10,7 +10,6 @@ import torch
 from basicsr.utils import img2tensor
 from basicsr.utils.registry import DATASET_REGISTRY
 from numpy.random import RandomState
-from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import RandomResizedCrop
 
@@ -55,13 +54,11 @@ class ClassifiedImageDataset(Dataset[dict[str, Any]]):
         self.degradations = build_degradations(options.degradations)
         images = images_at(options.dataroot_gt, "dataroot_gt")
         self.images = sorted(images, key=lambda image: image[1])
-        outside = next(
-            (store.location(name) for store, name in self.images if "/" not in name), None
-        )
-        if outside is not None:
+        outside = [store.location(name) for store, name in self.images if "/" not in name]
+        if outside:
             raise DataError(
-                f"dataroot_gt: {outside} is in no folder of a class; put it into one named for its "
-                "class."
+                f"dataroot_gt: {outside[0]} is in no folder of a class; put it into one named for "
+                "its class."
             )
         self.classes = sorted({name.partition("/")[0] for _, name in self.images})
 
@@ -80,9 +77,7 @@ class ClassifiedImageDataset(Dataset[dict[str, Any]]):
             rng = RandomState(zlib.crc32(name.encode(errors="surrogateescape")))
             lq = gt = self._middle(image)
         images = {"lq": in_turn(self.degradations, lq, rng), "gt": gt}
-        tensors: dict[str, Tensor] = {
-            side: img2tensor(one, bgr2rgb=False) for side, one in images.items()
-        }
+        tensors = {side: img2tensor(one, bgr2rgb=False) for side, one in images.items()}
         number, location = self.classes.index(name.partition("/")[0]), store.location(name)
         return {**tensors, "class": number, "name": name, "lq_path": location, "gt_path": location}
 
@@ -108,7 +103,6 @@ def _resized(image: Any, height: int, width: int) -> FloatImage:
     """A BGR image at another size, RGB in [0, 1]."""
     smaller = height * width < image.shape[0] * image.shape[1]
     interpolation = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-    resized = cv2.resize(
-        np.ascontiguousarray(image[..., ::-1]), (width, height), interpolation=interpolation
-    )
+    rgb = np.ascontiguousarray(image[..., ::-1])
+    resized = cv2.resize(rgb, (width, height), interpolation=interpolation)
     return to_float(resized)  # type: ignore[arg-type]  # of the type it had

@@ -71,10 +71,8 @@ class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
         else:
             clean = to_float(image)
             images = {"lq": self._always_alike(clean, name), "gt": clean}
-        tensors = {
-            side: img2tensor(np.repeat(one, 3 // one.shape[2], axis=2), bgr2rgb=False)
-            for side, one in images.items()
-        }
+        colors = {side: np.repeat(one, 3 // one.shape[2], axis=2) for side, one in images.items()}
+        tensors = {side: img2tensor(one, bgr2rgb=False) for side, one in colors.items()}
         location = store.location(name)
         return {**tensors, "name": name, "lq_path": location, "gt_path": location}
 

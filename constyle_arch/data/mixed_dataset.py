@@ -50,9 +50,8 @@ class MixedDataset(Dataset[dict[str, Tensor | str]]):
             )
         self.batch_of_sets = self._balanced(opt["batch_size_per_gpu"]) if options.balanced else []
         shared = {key: opt[key] for key in ("phase", "scale", *Crops.model_fields) if key in opt}
-        self.names = [
-            str(one.get("name", f"set {number}")) for number, one in enumerate(sets, start=1)
-        ]
+        numbered = enumerate(sets, start=1)
+        self.names = [str(one.get("name", f"set {number}")) for number, one in numbered]
         self.sets = []
         for name, one in zip(self.names, sets, strict=True):
             try:

@@ -81,9 +81,8 @@ class PairedRestorationDataset(Dataset[dict[str, Tensor | str]]):
         """Read, and in training crop and augment, the pair at `index`."""
         names = dict(zip(("lq", "gt"), self.pairs[index], strict=True))
         paths = {side: self.stores[side].location(name) for side, name in names.items()}
-        images = {
-            side: decode(self.stores[side].read(name), paths[side]) for side, name in names.items()
-        }
+        contents = {side: self.stores[side].read(name) for side, name in names.items()}
+        images = {side: decode(content, paths[side]) for side, content in contents.items()}
         if images["lq"].shape != images["gt"].shape:
             raise DataError(
                 f"{paths['lq']} is {size_of(images['lq'])} but its clean partner {paths['gt']} is "

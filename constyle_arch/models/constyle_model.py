@@ -202,11 +202,8 @@ def encoder_weights(path: str) -> dict[str, Tensor]:
     guided = any(name.startswith("encoder.") for name in weights)
     prefix = "encoder." if guided else ""
     parts = tuple(f"{prefix}{part}." for part in ("stages", "projections"))
-    found = {
-        name.removeprefix(prefix): tensor
-        for name, tensor in weights.items()
-        if name.startswith(parts)
-    }
+    found = {name: tensor for name, tensor in weights.items() if name.startswith(parts)}
+    found = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
     with torch.device("meta"):
         fitting_tensors(ConStyle(), found, path)
     return found

@@ -49,9 +49,8 @@ class MomentumContrast(nn.Module):
     @torch.no_grad()
     def update_encoder(self, encoder: ConStyle) -> None:
         """Move the momentum encoder a step of 1 − momentum towards `encoder`."""
-        torch._foreach_lerp_(
-            list(self.encoder.parameters()), list(encoder.parameters()), 1 - self.momentum
-        )
+        own: list[Tensor] = list(self.encoder.parameters())
+        torch._foreach_lerp_(own, list(encoder.parameters()), 1 - self.momentum)
 
     @torch.no_grad()
     def positive(self, gt: Tensor) -> Tensor:

@@ -92,10 +92,8 @@ class PrompterModel(ConStyleModel):
                 sample = dataset[index]
                 scores = network(self.on_device(sample["lq"])[None]).scores[0]
                 best = scores.topk(min(max(METRICS.values()), len(scores))).indices.tolist()
-                found = {
-                    metric: 100.0 * (_class_of(sample) in best[:count])
-                    for metric, count in METRICS.items()
-                }
+                own, counts = _class_of(sample), METRICS.items()
+                found = {metric: 100.0 * (own in best[:count]) for metric, count in counts}
                 rows.append({"image": sample["name"], **found})
         self.set_train_mode()
         rows = [row for share in gathered_objects(rows) for row in share]

@@ -154,9 +154,8 @@ class TrainingStep(BaseModel):  # type: ignore[misc]  # BasicSR publishes no typ
         scale = self.loss_scaler.scale(torch.ones_like(loss))
         counted = skipped & (~torch.isfinite(loss) | (scale <= 1))
         signal_number = torch.full_like(loss, self.stop_request.signal_number)
-        return all_reduce_max(
-            torch.stack([skipped.to(loss.dtype), counted.to(loss.dtype), signal_number])
-        )
+        flags = [skipped.to(loss.dtype), counted.to(loss.dtype), signal_number]
+        return all_reduce_max(torch.stack(flags))
 
     def finish_step(self, grad_norm: Tensor, skipped: Tensor) -> None:
         """Clip the gradients, step, and let the EMA network follow.
@@ -167,9 +166,8 @@ class TrainingStep(BaseModel):  # type: ignore[misc]  # BasicSR publishes no typ
         """
         if self.train.grad_clip_norm is not None:
             self.measured["grad_norm"] = grad_norm
-            nn.utils.clip_grads_with_norm_(
-                self.net_g.parameters(), self.train.grad_clip_norm, grad_norm
-            )
+            most = self.train.grad_clip_norm
+            nn.utils.clip_grads_with_norm_(self.net_g.parameters(), most, grad_norm)
         # a fused optimizer decides on the device
         if getattr(self.optimizer_g, "_step_supports_amp_scaling", False):
             self.optimizer_g.found_inf = skipped.float()

@@ -151,11 +151,8 @@ class Validations(BaseModel):  # type: ignore[misc]  # BasicSR publishes no type
             raise RunError(f"Memory ran out restoring {name}, {size} pixels.") from error
         # large ones need not stay, nor a `gt` be taken for the next one's
         names = {"lq": "input", "output": "restored", "gt": "clean"}
-        return {
-            name: self.__dict__.pop(attribute)
-            for attribute, name in names.items()
-            if hasattr(self, attribute)
-        }
+        there = {name: one for name, one in names.items() if hasattr(self, name)}
+        return {label: self.__dict__.pop(name) for name, label in there.items()}
 
     # Pictures.
 
@@ -228,13 +225,10 @@ class Validations(BaseModel):  # type: ignore[misc]  # BasicSR publishes no type
         if dataset_name in self.all_spoilt():  # not noted: a resumed run finds out again
             logger.warning(f"{dataset_name}: no image was restored to finite numbers.")
             return
-        inputs = {
-            column: float(means.pop(column)) for column in list(means) if column.startswith(INPUT)
-        }
+        of_input = [column for column in means if column.startswith(INPUT)]
+        inputs = {column: float(means.pop(column)) for column in of_input}
         self.input_scores.setdefault(dataset_name, inputs)
-        measured = {
-            column: None if mean.not_finite else mean.value for column, mean in means.items()
-        }
+        measured = {name: None if mean.not_finite else mean.value for name, mean in means.items()}
         self.history.add(dataset_name, self.current_iter, measured)
         if ranks()[1] != 0:
             return

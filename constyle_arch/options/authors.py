@@ -224,9 +224,8 @@ def _convert_data_set(made: Conversion, where: Path, section: Options) -> None:
 
 def _convert_noise(made: Conversion, where: Path, section: Options) -> None:
     """`sigma_type` and `sigma_range`, or `sigma_test`, as noise that is added to clean images."""
-    kind, sigma, tested = (
-        section.pop(key, None) for key in ("sigma_type", "sigma_range", "sigma_test")
-    )
+    keys = ("sigma_type", "sigma_range", "sigma_test")
+    kind, sigma, tested = (section.pop(key, None) for key in keys)
     if sigma is None:
         sigma = tested
     elif kind == "choice":

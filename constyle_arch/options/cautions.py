@@ -63,11 +63,8 @@ def _same_places(options: Options) -> Iterator[str]:
         for phase, section in options["datasets"].items()
     }
     for phase, sides in places.items():
-        if (
-            sides["lq"]
-            and sides["lq"] == sides["gt"]
-            and not options["datasets"][phase].get("lq_name")
-        ):
+        named = options["datasets"][phase].get("lq_name")
+        if sides["lq"] and sides["lq"] == sides["gt"] and not named:
             yield (
                 f"datasets.{phase}: dataroot_lq and dataroot_gt are one place, so there is nothing "
                 "to restore."
@@ -85,9 +82,8 @@ def _same_places(options: Options) -> Iterator[str]:
 
 
 def _places(roots: Any) -> set[str]:
-    return {
-        str(Path(root).expanduser().resolve()) for root in as_list(roots) if isinstance(root, str)
-    }
+    texts = (root for root in as_list(roots) if isinstance(root, str))
+    return {str(Path(root).expanduser().resolve()) for root in texts}
 
 
 def _schedule(train: Train) -> Iterator[str]:
@@ -110,10 +106,8 @@ def _too_much(
     options: Options, train: Train, step: Step, free_memory: float, gpus: int
 ) -> Iterator[str]:
     if step.memory > free_memory:
-        ways = [
-            *_smaller_steps(options, train, step, free_memory, gpus),
-            "train.checkpointing: true",
-        ]
+        smaller = _smaller_steps(options, train, step, free_memory, gpus)
+        ways = [*smaller, "train.checkpointing: true"]
         yield (
             f"a step takes about {size_in_words(step.memory)} and {size_in_words(free_memory)} are "
             f"free; set {', or '.join(ways)}, or take a smaller gt_size or network."
@@ -138,21 +132,14 @@ def _smaller_steps(
             f"batch_size_per_gpu: {batch // gpus} for {gpus} processes (torchrun --nproc-per-node "
             f"{gpus})"
         )
-    parts = [
-        n
-        for n in range(step.parts + 1, batch // 2 + 1)
-        if batch % n == 0 and step.computed / n <= room
-    ]
+    divisors = [n for n in range(2, batch) if batch % n == 0]
+    parts = [n for n in divisors if step.parts < n <= batch // 2 and step.computed / n <= room]
     if parts:
         yield (
             f"train.accumulate: {parts[0]} at the same rate (BatchNorm and the style loss then see "
             "a part at a time)"
         )
-    fits = [
-        n
-        for n in range(2, batch)
-        if batch % n == 0 and step.computed * n / batch / step.parts <= room
-    ]
+    fits = [n for n in divisors if step.computed * n / batch / step.parts <= room]
     if fits:
         share = fits[-1] / batch
         rate = optimizer["lr"] * (share if optimizer["type"] == "SGD" else share**0.5)

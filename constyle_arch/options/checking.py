@@ -56,10 +56,8 @@ def _lines(options: Options, step: Step | None) -> list[str]:
     size, gmacs = f"{count_parameters(network) / 1e6:.3f} M parameters", count_gmacs(network)
     if gmacs is not None:
         size += f", {gmacs:.2f} GMACs for {SIDE}×{SIDE} pixels"
-    lines = [
-        f"  network      {type(network).__name__}, {size}",
-        f"  device       {'GPU' if options['num_gpu'] else 'CPU'}",
-    ]
+    device = "GPU" if options["num_gpu"] else "CPU"
+    lines = [f"  network      {type(network).__name__}, {size}", f"  device       {device}"]
     for phase, dataset_opt in options["datasets"].items():
         images = len(DATASET_REGISTRY.get(dataset_opt["type"])(dataset_opt))
         lines.append(f"  {phase:<12} {dataset_opt['name']}, {images} images")

@@ -1,6 +1,7 @@
 """Checks of what needs more than one option, or the machine and the folders the run is to find."""
 
 import os
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -100,16 +101,12 @@ def _check_device(options: Options) -> Problems:
 
 
 def _check_tiles(options: Options) -> Problems:
-    val = validation_of(options)
-    multiple = int(
-        getattr(dict(iter(ARCH_REGISTRY)).get(options["network_g"]["type"]), "multiple", 1)
-    )
+    network = dict(iter(ARCH_REGISTRY)).get(options["network_g"]["type"])
+    val, multiple = validation_of(options), int(getattr(network, "multiple", 1))
     tile, overlap = val.tile, val.tile_overlap
     if tile is not None:
-        yield from tried(
-            lambda: tiles_of(multiple * (tile + 1), tile, overlap, multiple),
-            "val.tile, val.tile_overlap",
-        )
+        tiles = partial(tiles_of, multiple * (tile + 1), tile, overlap, multiple)
+        yield from tried(tiles, "val.tile, val.tile_overlap")
     if val.tlc == "auto" and options["is_train"] and window_for_crops(options) is None:
         yield "val.tlc is auto, but datasets.train has no gt_size; give the window in pixels."
 

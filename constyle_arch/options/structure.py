@@ -153,9 +153,8 @@ def in_words(model: type[Section], key: str) -> str:
 
 def _kind_in_words(kind: dict[str, Any]) -> str:
     if "anyOf" in kind:
-        return ", or ".join(
-            _kind_in_words(one) for one in kind["anyOf"] if one.get("type") != "null"
-        )
+        kinds = (one for one in kind["anyOf"] if one.get("type") != "null")
+        return ", or ".join(map(_kind_in_words, kinds))
     choices = kind.get("enum", [kind["const"]] if "const" in kind else None)
     if choices:
         *most, last = [choice for choice in choices if choice is not False]

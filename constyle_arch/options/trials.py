@@ -96,9 +96,8 @@ def _check_checkpoint(options: Options, built: nn.Module | None) -> Problems:
         yield from tried(partial(encoder_weights, constyle), "path.pretrain_constyle")
     if not path.get("pretrain_network_g"):
         return
-    starts_afresh = options["is_train"] and not (
-        options.get("auto_resume") or path.get("resume_state")
-    )
+    resumes = options.get("auto_resume") or path.get("resume_state")
+    starts_afresh = options["is_train"] and not resumes
     source = located(path["pretrain_network_g"])
     home = Path("experiments") / options["name"]
     if not source.is_file():
@@ -304,9 +303,8 @@ def _try_losses(options: Options, losses: Mapping[str, Any], has: tuple[str, ...
             )
         elif set(taken) <= quantities.keys() and loss is not PerceptualLoss:
             inputs = [quantities[quantity] for quantity in taken]
-            yield from tried(
-                partial(_compute_once, loss, loss_opt, option, inputs), f"train.{option}"
-            )
+            compute = partial(_compute_once, loss, loss_opt, option, inputs)
+            yield from tried(compute, f"train.{option}")
 
 
 def _quantities(gt_size: object) -> dict[str, Any]:
@@ -315,11 +313,8 @@ def _quantities(gt_size: object) -> dict[str, Any]:
     if isinstance(gt_size, int) and gt_size > 0:
         side = min(gt_size, LARGEST_TRIAL)
     image, code = torch.rand(2, 3, side, side), torch.rand(2, CODE_CHANNELS)
-    values = {
-        "queue": torch.rand(CODE_CHANNELS, 3),
-        "codes": Codes(code, code),
-        "negatives": Codes(code, code),
-    }
+    codes = Codes(code, code)
+    values = {"queue": torch.rand(CODE_CHANNELS, 3), "codes": codes, "negatives": codes}
     return dict.fromkeys(RESTORATION, image) | dict.fromkeys(("query", "positive"), code) | values
 
 

@@ -61,9 +61,8 @@ def is_failed_start(folder: Path) -> bool:
 
     A run that fails before it has saved anything removes that; one that is killed cannot.
     """
-    return folder.is_dir() and {
-        path for path in folder.rglob("*") if not path.is_dir()
-    } == _written_by_starts(folder)
+    files = {path for path in folder.rglob("*") if not path.is_dir()}
+    return folder.is_dir() and files == _written_by_starts(folder)
 
 
 def remove_failed_start(folder: Path) -> None:

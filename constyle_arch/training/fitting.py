@@ -189,11 +189,8 @@ def _timed(settings: Settings) -> Timing:
         side = min(math.isqrt(settings.data.pixels) // ALIGNMENT * ALIGNMENT, 512)
         model.feed_data({"lq": torch.rand(1, 3, side, side)})
         restoring = _seconds_of(model.test, device)
-        name = (
-            torch.cuda.get_device_name()
-            if device.type == "cuda"
-            else f"CPU with {available_cores()} cores"
-        )
+        on_gpu = device.type == "cuda"
+        name = torch.cuda.get_device_name() if on_gpu else f"CPU with {available_cores()} cores"
         return Timing(
             step=seconds,
             megapixel=restoring / side**2 * 1e6,

@@ -37,9 +37,7 @@ class MetricsHistory:
 
     def has(self, dataset: str, iteration: int) -> bool:
         """Whether `dataset` was validated at `iteration`."""
-        return any(
-            record["dataset"] == dataset and record["iter"] == iteration for record in self.records
-        )
+        return any((one["dataset"], one["iter"]) == (dataset, iteration) for one in self.records)
 
     def add(self, dataset: str, iteration: int, scores: Mapping[str, float | None]) -> None:
         """Note the mean scores of a validation; None where there is no mean."""

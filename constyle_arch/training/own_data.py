@@ -62,9 +62,8 @@ def look_at(
         forms = _matching_forms(degraded.names, clean.names)
     matching = compare_names(degraded.names, clean.names, *forms)
     if matching.problems:
-        found = "; ".join(
-            f"{len(names)} {what}: {listed(names, 3)}" for what, names in matching.problems.items()
-        )
+        problems = matching.problems.items()
+        found = "; ".join(f"{len(names)} {what}: {listed(names, 3)}" for what, names in problems)
         raise DataError(
             f"{found}. --lq-name and --gt-name say how names correspond, e.g. 'rain-{{}}' "
             "'norain-{}'."

@@ -45,9 +45,8 @@ class ProgressLine:
         if now - self.losses_shown_at >= LOSSES_SHOWN_EVERY or iteration == self.total:
             self.losses_shown_at = now
             numbers = [f"{name} {float(loss):.4g}" for name, loss in losses.items()]
-            self.bar.set_postfix_str(
-                ", ".join([*numbers, best] if best else numbers), refresh=False
-            )
+            shown = ", ".join([*numbers, best] if best else numbers)
+            self.bar.set_postfix_str(shown, refresh=False)
         self.bar.update(iteration - self.bar.n)
 
     def close(self) -> None:

@@ -97,11 +97,8 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Chan
     """What differs, as (before, now), None for a missing option; nothing if `before` is empty."""
     if not before:
         return {}
-    return {
-        path: (before.get(path), now.get(path))
-        for path in {**before, **now}
-        if before.get(path) != now.get(path)
-    }
+    both = {path: (before.get(path), now.get(path)) for path in {**before, **now}}
+    return {path: (old, new) for path, (old, new) in both.items() if old != new}
 
 
 def check_changes(changed: Mapping[str, Change], scheduler: str, state: str) -> list[str]:
@@ -114,9 +111,7 @@ def check_changes(changed: Mapping[str, Change], scheduler: str, state: str) -> 
     if scheduler not in CLOSED_FORM:
         breaking += ("train.scheduler.*", "train.optim_g.lr")
     lines = {path: f"{path}: {old!r} → {new!r}" for path, (old, new) in changed.items()}
-    broken = [
-        line for path, line in lines.items() if any(fnmatch(path, pattern) for pattern in breaking)
-    ]
+    broken = [line for path, line in lines.items() if any(fnmatch(path, one) for one in breaking)]
     if broken:
         raise OptionsError(
             f"These options have changed since {state} was written, and the state cannot be "

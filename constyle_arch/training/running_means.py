@@ -22,10 +22,8 @@ class RunningMeans:
         self._newest = tuple(values)
         for name, value in values.items():
             total, count = self._sums.get(name, (0, 0))
-            self._sums[name] = (
-                total + torch.where(skipped > 0, 0, value.detach()),
-                count + (1 - skipped),
-            )
+            counted = torch.where(skipped > 0, 0, value.detach())
+            self._sums[name] = (total + counted, count + (1 - skipped))
 
     def read(self) -> dict[str, Tensor]:
         """The means of what the newest step measured, NaN where no step counts; then start over."""

@@ -93,9 +93,8 @@ def step_of(options: Options, *, timed: bool) -> Step | None:
     acceleration.prepare(network)
     try:
         with PeakMemory() as memory:
-            part = torch.empty(
-                batch // train.accumulate, channels_of(network), size, size, device="meta"
-            )
+            shape = batch // train.accumulate, channels_of(network), size, size
+            part = torch.empty(shape, device="meta")
             network.train()(part).mean().backward()
     except (NotImplementedError, RuntimeError, AttributeError):  # a prompter's result has no mean
         return None
@@ -132,9 +131,8 @@ def _bytes_of(network: nn.Module) -> int:
 
 def _queue(train: Train) -> int:
     """Bytes of the queue; none where the file has no contrast."""
-    return (
-        4 * CODE_CHANNELS * train.contrast.queue_size if "contrast" in train.model_fields_set else 0
-    )
+    has_queue = "contrast" in train.model_fields_set
+    return 4 * CODE_CHANNELS * train.contrast.queue_size if has_queue else 0
 
 
 def _seconds_of_step(

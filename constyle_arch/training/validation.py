@@ -71,9 +71,8 @@ def measure(
         dataloader = DataLoader(share, batch_size=1, num_workers=dataloader.num_workers)
     samples = iter(dataloader)
     rounds = range(0, len(dataset), world_size)
-    for first in tqdm(
-        rounds, desc=dataset.opt["name"], unit="image", disable=not progress or rank != 0
-    ):
+    silent = not progress or rank != 0
+    for first in tqdm(rounds, desc=dataset.opt["name"], unit="image", disable=silent):
         sample = next(samples, None)
         measured = None
         if sample is not None:

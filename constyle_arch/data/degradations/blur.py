@@ -61,15 +61,14 @@ class Blur(Degradation):
         """Blur an image (H, W, C); beyond its border it is taken as mirrored."""
         side = 2 * round(self.radius.draw(rng)) + 1
         along = self.sigma.draw(rng)
-        across, angle = (
-            (along, 0.0) if self.isotropic else (self.sigma.draw(rng), rng.uniform(-np.pi, np.pi))
-        )
+        across, angle = along, 0.0
+        if not self.isotropic:
+            across, angle = self.sigma.draw(rng), rng.uniform(-np.pi, np.pi)
         if self.kernel == "gaussian":
             return filtered(image, bivariate_Gaussian(side, along, across, angle, isotropic=False))
         make = bivariate_generalized_Gaussian if self.kernel == "generalized" else bivariate_plateau
-        return filtered(
-            image, make(side, along, across, angle, self.beta.draw(rng), isotropic=False)
-        )
+        kernel = make(side, along, across, angle, self.beta.draw(rng), isotropic=False)
+        return filtered(image, kernel)
 
 
 class Sinc(Degradation):

@@ -92,14 +92,12 @@ class Snow(Degradation):
         height, width = image.shape[:2]
         coarse = math.ceil(height / severity.zoom), math.ceil(width / severity.zoom)
         field = rng.normal(severity.mean, severity.deviation, coarse).astype(np.float32)
-        field = np.asarray(
-            cv2.resize(field, (width, height), interpolation=cv2.INTER_LINEAR), np.float32
-        )
+        enlarged = cv2.resize(field, (width, height), interpolation=cv2.INTER_LINEAR)
+        field = np.asarray(enlarged, np.float32)
         flakes = np.clip(np.where(field < severity.threshold, 0, field), 0, 1)
         kernel = falling_kernel(severity.radius, severity.sigma, rng.uniform(-135, -45))
-        flakes = np.asarray(
-            cv2.filter2D(flakes, -1, kernel, borderType=cv2.BORDER_REPLICATE), np.float32
-        )
+        smeared = cv2.filter2D(flakes, -1, kernel, borderType=cv2.BORDER_REPLICATE)
+        flakes = np.asarray(smeared, np.float32)
         gray = image if image.shape[2] == 1 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
         whitened = severity.kept * image + (1 - severity.kept) * np.maximum(image, 1.5 * gray + 0.5)
         return np.clip(whitened + (flakes + np.rot90(flakes, 2))[..., None], 0, 1, dtype=np.float32)
@@ -165,9 +163,8 @@ def depth_from_disparity(disparity: FloatImage) -> FloatImage:
     """Depth (H, W) in [0.3, 1] of a stereo view: 1 / `disparity`, non-finite holes filled."""
     holes = ~np.isfinite(disparity)
     depth = _scaled(1 / np.where(holes, disparity[~holes].max(), disparity))
-    filled = cv2.inpaint(
-        np.round(255 * depth).astype(np.uint8), holes.astype(np.uint8), 5, cv2.INPAINT_TELEA
-    )
+    gray, mask = np.round(255 * depth).astype(np.uint8), holes.astype(np.uint8)
+    filled = cv2.inpaint(gray, mask, 5, cv2.INPAINT_TELEA)
     return np.asarray(cv2.medianBlur(filled, 5), np.float32) / np.float32(255)
 
 

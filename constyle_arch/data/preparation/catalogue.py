@@ -132,9 +132,8 @@ OWN_IMAGES = "Images of your own"
 def how_to_get(root: str) -> str:
     """Where a user reads how to get the images that are missing at `root`."""
     parts = Path(root).parts
-    name = next(
-        (name for name in (*DATA_SETS, SAMPLE) if ("datasets", name) in pairwise(parts)), None
-    )
-    if name is None:
-        return f'datasets/README.md, section "{OWN_IMAGES}", says how to prepare them'
-    return f'`basicsr prepare {name.lower()}` writes it; see datasets/README.md, section "{name}"'
+    for name in (*DATA_SETS, SAMPLE):
+        if ("datasets", name) in pairwise(parts):
+            command = f"`basicsr prepare {name.lower()}`"
+            return f'{command} writes it; see datasets/README.md, section "{name}"'
+    return f'datasets/README.md, section "{OWN_IMAGES}", says how to prepare them'

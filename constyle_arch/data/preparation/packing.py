@@ -171,9 +171,8 @@ class _Source:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.stores = {
-            side: ImageFolder(root) for side, root in (("lq", plan.lq), ("gt", plan.gt)) if root
-        }
+        roots = {"lq": plan.lq, "gt": plan.gt}
+        self.stores = {side: ImageFolder(root) for side, root in roots.items() if root}
         self.not_there = self._keep_listed(Path(plan.listed_in)) if plan.listed_in else []
         for store in self.stores.values():
             if not store.names:
@@ -212,9 +211,8 @@ class _Source:
         for problem, names in self.matching.problems.items():
             report.problems[problem] += names
         if not self.plan.spare_clean and self.matching.unused:
-            report.notes["clean images have no degraded one and are not packed"] += (
-                self.matching.unused
-            )
+            unused = "clean images have no degraded one and are not packed"
+            report.notes[unused] += self.matching.unused
         for store in self.stores.values():
             if store.problems:
                 report.problems["names are not one file's"] += store.problems
@@ -268,9 +266,8 @@ class _Source:
             packed.problems.append((what, location))
         else:
             suffix = Path(location).suffix.lower()
-            packed.entries.setdefault(side, []).extend(
-                _entries(name, suffix, content, image, self.plan)
-            )
+            entries = _entries(name, suffix, content, image, self.plan)
+            packed.entries.setdefault(side, []).extend(entries)
         return image
 
 
@@ -320,9 +317,8 @@ def _packed(
         worker_init_fn=_begin_worker,
     )
     try:
-        yield from tqdm(
-            loader, initial=done, total=done + len(indices), desc=what, unit="image", disable=None
-        )
+        total = done + len(indices)
+        yield from tqdm(loader, what, total, initial=done, unit="image", disable=None)
     except RuntimeError as error:  # the loader's, when a worker is gone
         raise DataError(
             f"A process that reads images ended: {error}. Fewer of them (--workers) may do."

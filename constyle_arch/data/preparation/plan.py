@@ -65,9 +65,8 @@ class Plan:
 
     def below(self, folder: str) -> "Plan":
         """The same plan with its paths below `folder`."""
-        gt, lq, listed_in = (
-            path and f"{folder}/{path}" for path in (self.gt, self.lq, self.listed_in)
-        )
+        paths = (self.gt, self.lq, self.listed_in)
+        gt, lq, listed_in = (path and f"{folder}/{path}" for path in paths)
         return replace(self, gt=str(gt), lq=lq, listed_in=listed_in)
 
     def at_home(self) -> "Plan":

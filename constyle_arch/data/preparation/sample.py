@@ -140,9 +140,8 @@ def _versions_in_color(path: Path, orders: Sequence[str]) -> Iterator[tuple[str,
     if image is None:
         raise UserError(f"The photograph {path} is not in this version of scikit-image.")
     scale = SHORT_SIDE / min(image.shape[:2])
-    reduced = np.asarray(
-        cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8
-    )
+    size = {"fx": scale, "fy": scale}
+    reduced = np.asarray(cv2.resize(image, None, **size, interpolation=cv2.INTER_AREA), np.uint8)
     for order in orders:
         stem = path.stem if order == "rgb" else f"{path.stem}-{order}"
         channels = ["bgr".index(channel) for channel in reversed(order)]
