@@ -1,6 +1,7 @@
 """Plain convolutions, guided by ConStyle and not (ConStyle v2, arXiv 2406.18242)."""
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 
 from torch import Tensor, nn
@@ -134,14 +135,12 @@ class OriginConv(RestorationNetwork):
         down, up = (dim, 2 * dim, 4 * dim, 4 * dim), (4 * dim, 4 * dim, 2 * dim, 2 * dim)
         self.preprocess = conv_act(3, dim, "prelu")
         self.down = nn.ModuleList(ConvBlock(channels, "prelu") for channels in down[:3])
-        self.downsample = nn.ModuleList(
-            nn.Conv2d(fine, coarse // 4, 3, padding=1, bias=False)
-            for fine, coarse in pairwise(down)
-        )
+        convolution = partial(nn.Conv2d, kernel_size=3, padding=1, bias=False)
+        halving = (convolution(fine, coarse // 4) for fine, coarse in pairwise(down))
+        self.downsample = nn.ModuleList(halving)
         self.bottleneck = ConvBlock(4 * dim, "prelu")
-        self.upsample = nn.ModuleList(
-            nn.Conv2d(coarse, 4 * fine, 3, padding=1, bias=False) for coarse, fine in pairwise(up)
-        )
+        doubling = (convolution(coarse, 4 * fine) for coarse, fine in pairwise(up))
+        self.upsample = nn.ModuleList(doubling)
         self.up = nn.ModuleList(ConvBlock(channels, "prelu") for channels in up[1:])
         self.refine = conv_act(2 * dim, dim, "prelu")
         self.output = conv_act(dim, 3, "prelu", BRANCH_SCALE)

@@ -156,10 +156,8 @@ def token_mixing(layer: "TokenMixing", x: Tensor) -> Tensor:
     sizes, channels = layer.sizes(x), x.shape[1]
     grouped = f"({layer.tokens}) (n {layer.groups} c)"
     tokens = rearrange(x, f"n c (rows y) (columns x) -> {grouped}", **sizes)
-    if layer.bias is None:
-        mixed = layer.weight @ tokens
-    else:
-        mixed = torch.addmm(layer.bias[:, None], layer.weight, tokens)
+    weight, bias = layer.weight, layer.bias
+    mixed = weight @ tokens if bias is None else torch.addmm(bias[:, None], weight, tokens)
     pattern = f"{grouped} -> n (rows y) (columns x) c"
     return rearrange(mixed, pattern, n=len(x), c=channels, **sizes).permute(0, 3, 1, 2)
 
@@ -191,11 +189,9 @@ def multi_axis_gated_mlp(layer: "MultiAxisGatedMLP", x: Tensor) -> Tensor:
 def gating_weights(layer: "GatingWeights", x: Tensor) -> Tensor:
     """What gates in MAXIM's cross gating: W [M₁ u, M₂ v] of the halves u, v after GELU."""
     u, v = _convolve_halves(layer.norm(x), layer.expand)
-    mixed = [
-        gradient_checkpoint(lambda y: layer.grid(layer.gelu(y)), u),
-        gradient_checkpoint(lambda y: layer.block(layer.gelu(y)), v),
-    ]
-    return layer.reduce(torch.cat(mixed, dim=1))
+    u = gradient_checkpoint(lambda y: layer.grid(layer.gelu(y)), u)
+    v = gradient_checkpoint(lambda y: layer.block(layer.gelu(y)), v)
+    return layer.reduce(torch.cat([u, v], dim=1))
 
 
 def residual_dense_attention(layer: "ResidualDenseAttention", x: Tensor) -> Tensor:

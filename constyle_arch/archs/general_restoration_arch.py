@@ -146,9 +146,9 @@ class GuidedNetwork(RestorationNetwork):
             )
             for channels in (FEATURE_CHANNELS if use_features else ())
         )
+        guide = dim if use_features else 0
         self.downsample = nn.ModuleList(
-            Downsample((level + 1) * dim, dim if use_features else 0, (level + 2) * dim)
-            for level in range(3)
+            Downsample(width * dim, guide, (width + 1) * dim) for width in (1, 2, 3)
         )
         self.project_code = nn.Linear(CODE_CHANNELS, 4 * dim) if use_code else None
         self.fuse = nn.Conv2d(8 * dim if use_code else 4 * dim, 3 * dim, 1, bias=fuse_bias)
@@ -294,10 +294,8 @@ class GeneralRestorationNetwork(GuidedNetwork):
 
         preprocess = preprocess or (lambda dim: nn.Conv2d(3, dim, 3, padding=1, bias=False))
         self.preprocess = preprocess(dim)
-        self.down = nn.ModuleList(
-            stage((level + 1) * dim, level, num_blocks)
-            for level, num_blocks in enumerate(num_blocks_down)
-        )
+        stages = (stage((level + 1) * dim, level, n) for level, n in enumerate(num_blocks_down))
+        self.down = nn.ModuleList(stages)
         self.bottleneck = stage(4 * dim, 3, num_blocks_bottleneck)
         self.upsample = nn.ModuleList(
             [

@@ -74,9 +74,8 @@ class ConStyleMaxim(GuidedNetwork):
             encoder_initialization=encoder_initialization,
         )
         fine, half, quarter, eighth = TOKENS_PER_SIDE
-        self.preprocess = nn.ModuleList(
-            nn.Conv2d(3, dim, 3, padding=1, bias=bias) for _ in range(3)
-        )
+        convolutions = (nn.Conv2d(3, dim, 3, padding=1, bias=bias) for _ in range(3))
+        self.preprocess = nn.ModuleList(convolutions)
         self.down = nn.ModuleList(
             [
                 EncoderBlock(2 * dim, dim, fine, bias),
@@ -127,13 +126,12 @@ class ConStyleMaxim(GuidedNetwork):
         self, image: Tensor, guides: Sequence[Tensor | None], codes: Codes | None
     ) -> Tensor:
         """Down with scales and guides, gate what the encoders gave, and up with that."""
-        scales = [
-            conv(scale) for conv, scale in zip(self.preprocess, scales_of(image), strict=True)
-        ]
+        levels = zip(self.preprocess, scales_of(image), strict=True)
+        scales = [conv(scale) for conv, scale in levels]
         x = scales[0]
         encoded = []
-        levels = zip(self.down, scales, self.downsample, guides, strict=True)
-        for stage, scale, downsample, guide in levels:
+        way_down = zip(self.down, scales, self.downsample, guides, strict=True)
+        for stage, scale, downsample, guide in way_down:
             x = stage(x, scale)
             encoded.append(x)
             x = downsample(x, guide)
@@ -191,12 +189,9 @@ class MaximStage(nn.Module):
         self.downsample = nn.ModuleList(
             nn.Conv2d(width, width, 4, 2, padding=1, bias=bias) for width in widths
         )
-        self.bottleneck = nn.Sequential(
-            *(
-                BottleneckBlock(widths[-1], TOKENS_PER_SIDE[3], bias)
-                for _ in range(num_blocks_bottleneck)
-            )
-        )
+        eighth = TOKENS_PER_SIDE[3]
+        blocks = (BottleneckBlock(widths[-1], eighth, bias) for _ in range(num_blocks_bottleneck))
+        self.bottleneck = nn.Sequential(*blocks)
         self.signals = nn.ModuleList(to_width(width, widths) for width, _ in coarse_to_fine)
         gates = [widths[-1], *reversed(widths[1:])]
         self.cross_gating = nn.ModuleList(

@@ -39,9 +39,8 @@ class WindowAttention(nn.Module):
         y, x = torch.cartesian_prod(axis, axis).T
         dy, dx = (place[:, None] - place + WINDOW - 1 for place in (y, x))
         self.register_buffer("relative_position_index", dy * offsets + dx)
-        self.qkv = nn.ModuleDict(
-            {"to_q": nn.Linear(channels, channels), "to_kv": nn.Linear(channels, 2 * channels)}
-        )
+        to_q, to_kv = nn.Linear(channels, channels), nn.Linear(channels, 2 * channels)
+        self.qkv = nn.ModuleDict({"to_q": to_q, "to_kv": to_kv})
         self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, apart: Tensor | None) -> Tensor:
@@ -161,9 +160,8 @@ class ConStyleUformer(GeneralRestorationNetwork):
             raise ValueError(f"heads is {list(heads)}; it must list those of four widths.")
 
         def operator(channels: int, level: int) -> LeWinBlock:
-            return LeWinBlock(
-                channels, heads[channels // dim - 1], modulator=channels > (level + 1) * dim
-            )
+            modulator = channels > (level + 1) * dim
+            return LeWinBlock(channels, heads[channels // dim - 1], modulator)
 
         super().__init__(
             operator,

@@ -74,9 +74,8 @@ class TrainingStep(BaseModel):  # type: ignore[misc]  # BasicSR publishes no typ
         except RuntimeError as error:  # of torch, on whichever device
             raise self._explained(error) from error
         self.loss_scaler.unscale_(self.optimizer_g)
-        grad_norm = nn.utils.get_total_norm(
-            [parameter.grad for parameter in self.net_g.parameters() if parameter.grad is not None]
-        )
+        gradients = (parameter.grad for parameter in self.net_g.parameters())
+        grad_norm = nn.utils.get_total_norm([one for one in gradients if one is not None])
         losses = dict(self.measured)
         skipped, counted, asked_to_stop = self._flags(grad_norm)
         before.restore_if(skipped)

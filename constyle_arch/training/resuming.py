@@ -129,9 +129,8 @@ def fit_state(optimizer: Optimizer) -> None:
     Its implementation, fused or not, is the one built, and moments lie in memory as their
     parameters do: fused kernels pair numbers as they lie.
     """
-    implementation: dict[str, Any] = {
-        key: optimizer.defaults[key] for key in ("fused", "foreach") if key in optimizer.defaults
-    }
+    own = ("fused", "foreach")
+    implementation = {key: value for key, value in optimizer.defaults.items() if key in own}
     for group in optimizer.param_groups:
         group.update(implementation)
     for parameter, state in optimizer.state.items():

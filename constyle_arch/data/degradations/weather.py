@@ -112,10 +112,8 @@ def falling_kernel(radius: int, sigma: float, angle: float) -> FloatImage:
     reach = 2 * radius
     kernel = np.zeros((2 * reach + 1, 2 * reach + 1), np.float32)
     steps = np.arange(reach + 1)
-    rows, columns = (
-        np.ceil(steps * part - 0.5).astype(int)
-        for part in (math.sin(math.radians(angle)), math.cos(math.radians(angle)))
-    )
+    direction = math.sin(math.radians(angle)), math.cos(math.radians(angle))
+    rows, columns = (np.ceil(steps * part - 0.5).astype(int) for part in direction)
     np.add.at(kernel, (reach + rows, reach + columns), np.exp(-(steps**2) / (2 * sigma**2)))
     return kernel / kernel.sum()
 
