@@ -304,12 +304,8 @@ class GeneralRestorationNetwork(GuidedNetwork):
                 Upsample(3 * dim, dim, 2 * dim),
             ]
         )
-        self.up = nn.ModuleList(
-            stage(channels, level, num_blocks)
-            for channels, level, num_blocks in zip(
-                (4 * dim, 3 * dim, 2 * dim), (2, 1, 0), num_blocks_up, strict=True
-            )
-        )
+        levels = zip((4, 3, 2), (2, 1, 0), num_blocks_up, strict=True)
+        self.up = nn.ModuleList(stage(width * dim, level, n) for width, level, n in levels)
         self.refine = stage(2 * dim, 0, num_refinement_blocks)
         finetune = finetune or (lambda channels: nn.Conv2d(channels, 3, 3, padding=1, bias=bias))
         self.output = finetune(2 * dim)
