@@ -180,7 +180,7 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[Options, argpa
         seeds = [random.randint(1, 10000)]
         if options["dist"]:
             distributed.broadcast_object_list(seeds, src=0)
-        [options["manual_seed"]] = seeds
+        options["manual_seed"] = seeds[0]
         start_of(options).seed_was_drawn = True
     set_random_seed(options["manual_seed"] + options["rank"])
     complete_paths(options, Path(root_path))
