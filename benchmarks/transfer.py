@@ -15,7 +15,7 @@ from skimage import data
 
 from constyle_arch import load_network, restore
 from constyle_arch.data.degradations import Noise
-from constyle_arch.data.degradations.haze import Haze
+from constyle_arch.data.degradations.weather import Haze
 from constyle_arch.data.preparation.sample import RAIN
 from constyle_arch.images import FloatImage, Image, to_8_bit, to_float
 from constyle_arch.inference.transfer import transferred

@@ -39,7 +39,7 @@ def paired(name: str, gt: str, lq: str, lq_name: str = "{}", gt_name: str = "{}"
 def pairs(name: str, part: str, called: str = "") -> DataSet:
     """Pairs of a data set of the catalogue."""
     listed = DATA_SETS[name]
-    forms = listed.splits[part].plan.names
+    forms = listed.splits[part].names
     return paired(called or name, listed.lmdb(part, "gt"), listed.lmdb(part, "lq"), *forms)
 
 

@@ -10,11 +10,10 @@ import torch
 from basicsr.data import build_dataloader
 from basicsr.utils.lmdb_util import make_lmdb_from_imgs
 
-from constyle_arch.data.collating import collate
 from constyle_arch.data.image_stores import ImageFolder
 from constyle_arch.data.paired_restoration_dataset import PairedRestorationDataset
 from constyle_arch.data.pairing import match_names
-from constyle_arch.data.training_sampler import SeededDataset, WholeBatchSampler
+from constyle_arch.data.training_sampler import SeededDataset, WholeBatchSampler, collate
 from constyle_arch.errors import DataError
 from tests.shared import paired_dataset, write_pairs
 

@@ -28,10 +28,14 @@ from constyle_arch.data.degradations import (
     Snow,
     build_degradation,
 )
-from constyle_arch.data.degradations.haze import add_haze, depth_from_disparity, smooth_depth
-from constyle_arch.data.degradations.motion_blur import path_kernel
-from constyle_arch.data.degradations.quantity import Quantity
-from constyle_arch.data.degradations.snow import falling_kernel
+from constyle_arch.data.degradations.blur import path_kernel
+from constyle_arch.data.degradations.degradation import Quantity
+from constyle_arch.data.degradations.weather import (
+    add_haze,
+    depth_from_disparity,
+    falling_kernel,
+    smooth_depth,
+)
 from tests.shared import write_pairs
 
 IMAGE = RandomState(1).random_sample((24, 30, 3)).astype(np.float32)

@@ -13,7 +13,7 @@ from constyle_arch.data.degradations import (
 )
 from constyle_arch.data.degraded_image_dataset import DegradedImageDataset
 from constyle_arch.data.training_sampler import SeededDataset
-from constyle_arch.errors import DataError
+from constyle_arch.errors import DataError, UserError
 from tests.shared import write_pairs
 
 
@@ -140,21 +140,21 @@ def test_clean_images_may_lie_in_several_places(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"degradations": "noise"}, "it must be a list such as"),
+        ({"degradations": "noise"}, "degradations is 'noise'"),
         ({"degradations": []}, "it must be a list such as"),
         (
             {"degradations": [NOISE, {"type": "noise", "sigma": "x"}]},
             "degradations, number 2: sigma is 'x'",
         ),
-        ({"color": "grey"}, "color is 'grey'; it must be rgb or gray"),
-        ({"dataroot_gt": None}, "dataroot_gt is missing"),
+        ({"color": "grey"}, "color is 'grey': Input should be 'rgb' or 'gray'"),
+        ({"dataroot_gt": None}, "dataroot_gt is None"),
         ({"dataroot_gt": ["nowhere"]}, "dataroot_gt: the folder nowhere does not exist"),
         ({"scale": 2}, "scale is 2"),
     ],
 )
 def test_options_that_cannot_be_used_are_explained(tmp_path, options, message):
     write_pairs(tmp_path, 1)
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(UserError, match=message):
         dataset(tmp_path, NOISE, **options)
 
 

@@ -11,7 +11,7 @@ import pytest
 from constyle_arch.basicsr_repairs.loaders import create_train_val_dataloader
 from constyle_arch.data.mixed_dataset import MixedDataset
 from constyle_arch.data.training_sampler import SeededDataset, WholeBatchSampler
-from constyle_arch.errors import DataError
+from constyle_arch.errors import DataError, UserError
 
 
 @pytest.fixture
@@ -129,9 +129,9 @@ def test_second_crops_are_of_the_same_image(options):
         ({"sets": [{"name": "x"}]}, "each with a type"),
         (
             {"weights": [1]},
-            r"weights is \[1\]; it must list a number above 0 for each of the 2 sets",
+            r"weights is \[1(\.0)?\]; it must list a number above 0 for each of the 2 sets",
         ),
-        ({"weights": [1, 0]}, "above 0"),
+        ({"weights": [1, 0]}, r"weights is \[1, 0\]: Input should be greater than 0"),
         (
             {"weights": [1, 2], "balanced": True, "batch_size_per_gpu": 4},
             "would hold 1.333, 2.667 samples",
@@ -141,7 +141,7 @@ def test_second_crops_are_of_the_same_image(options):
     ],
 )
 def test_what_does_not_fit_is_said(options, changed, message):
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(UserError, match=message):
         MixedDataset({**options, **changed})[0]
 
 

@@ -10,12 +10,11 @@ import torch
 import yaml
 
 from constyle_arch import cli
-from constyle_arch.data.training_crop import TrainingCrop
 from constyle_arch.errors import DataError, OptionsError
 from constyle_arch.inference.restoring import OVERLAP
 from constyle_arch.models.acceleration import Acceleration
 from constyle_arch.models.momentum_contrast import MomentumContrast
-from constyle_arch.options import data_sets, schema
+from constyle_arch.options import schema
 from constyle_arch.options.combinations import check_folders
 from constyle_arch.options.preflight import check_options, fill_gaps
 from constyle_arch.options.reading import (
@@ -184,11 +183,6 @@ def test_defaults_described_are_those_of_the_code():
     names = [name for name in contrast if name != "encoder"]
     assert described(schema.Contrast, names) == {name: contrast[name].default for name in names}
     assert described(schema.Validation, ["tile_overlap"]) == {"tile_overlap": OVERLAP}
-    crop = TrainingCrop(1)
-    assert described(data_sets.Crops, ["use_hflip", "use_rot"]) == {
-        "use_hflip": crop.flips,
-        "use_rot": crop.rotations,
-    }
 
 
 def test_empty_keys_stay_where_another_model_reads_them(ten_pairs):

@@ -361,12 +361,12 @@ def test_folders_can_stand_where_the_lmdbs_do(home, monkeypatch):
     monkeypatch.chdir(home)
     for name, data_set in DATA_SETS.items():
         split = data_set.splits.get("test")
-        if split is None or split.plan.lq is None or split.plan.listed_in:
+        if split is None or split.lq is None or split.listed_in:
             continue
-        names = {"phase": "val", "lq_name": split.plan.names[0], "gt_name": split.plan.names[1]}
+        names = {"phase": "val", "lq_name": split.names[0], "gt_name": split.names[1]}
         roots = [
             {
-                f"dataroot_{side}": f"{data_set.source}/{getattr(split.plan, side)}"
+                f"dataroot_{side}": f"{data_set.source}/{getattr(split, side)}"
                 for side in ("lq", "gt")
             },
             {f"dataroot_{side}": data_set.lmdb("test", side) for side in ("lq", "gt")},

@@ -17,7 +17,7 @@ from constyle_arch.checkpoints import trained
 from constyle_arch.checkpoints.reading import read_checkpoint
 from constyle_arch.checkpoints.trained import CHECKSUMS, FOLDER, TRAINED, located
 from constyle_arch.data.degradations import Rain
-from constyle_arch.data.degradations.haze import add_haze, smooth_depth
+from constyle_arch.data.degradations.weather import add_haze, smooth_depth
 from constyle_arch.errors import CheckpointError
 from tests.golden.formula_weights import formula_input
 from tests.shared import REPOSITORY

@@ -10,8 +10,7 @@ from skimage import data
 
 from constyle_arch import cli
 from constyle_arch.data.degradations import Noise
-from constyle_arch.data.degradations.haze import add_haze
-from constyle_arch.data.degradations.rain import Rain
+from constyle_arch.data.degradations.weather import Rain, add_haze
 from constyle_arch.images import to_8_bit, to_float
 from constyle_arch.inference.transfer import texture_like, transferred
 

@@ -42,19 +42,16 @@ def convolutions(in_channels: int, *out_channels: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for position, channels in enumerate(out_channels, start=1):
         stride = 2 if position == len(out_channels) else 1
-        layers += [
-            nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False),
-            nn.LeakyReLU(SLOPE, inplace=True),
-        ]
+        convolution = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
+        layers += [convolution, nn.LeakyReLU(SLOPE, inplace=True)]
         in_channels = channels
     return nn.Sequential(*layers)
 
 
 def projection(in_channels: int, out_channels: int) -> nn.Sequential:
     """Linear, BatchNorm, GELU: makes one code from the pooled features or from the other code."""
-    return nn.Sequential(
-        nn.Linear(in_channels, out_channels), nn.BatchNorm1d(out_channels), nn.GELU()
-    )
+    linear, norm = nn.Linear(in_channels, out_channels), nn.BatchNorm1d(out_channels)
+    return nn.Sequential(linear, norm, nn.GELU())
 
 
 @ARCH_REGISTRY.register()
@@ -84,7 +81,7 @@ class ConStyle(nn.Module):
             ]
         )
         self.projections = nn.ModuleList(
-            [projection(256, CODE_CHANNELS), projection(CODE_CHANNELS, CODE_CHANNELS)]
+            projection(channels, CODE_CHANNELS) for channels in (256, CODE_CHANNELS)
         )
         if initialization == "he":
             initialize_convolutions(self.stages, SLOPE)

@@ -15,7 +15,7 @@ quantisation), the block is computed by its equation.
 
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -46,7 +46,7 @@ class Fusible(nn.Module):
 
 
 Block = TypeVar("Block", bound=Fusible)
-Inputs = ParamSpec("Inputs")
+Forward = Callable[[Block, Tensor], Tensor]
 
 
 def use_fused(network: nn.Module, fused: bool = True) -> None:
@@ -62,28 +62,24 @@ def use_fused(network: nn.Module, fused: bool = True) -> None:
 
 
 def fusible(
-    fast: Callable[Concatenate[Block, Inputs], Tensor], **skipped: type[nn.Module]
-) -> Callable[
-    [Callable[Concatenate[Block, Inputs], Tensor]], Callable[Concatenate[Block, Inputs], Tensor]
-]:
+    fast: Forward[Block], **skipped: type[nn.Module]
+) -> Callable[[Forward[Block]], Forward[Block]]:
     """Have `fast` compute what the decorated `forward` says; see `use_fused`.
 
     Args:
-        fast: takes the block and the inputs of its `forward`.
+        fast: takes the block and the input of its `forward`.
         **skipped: the block's layers that `fast` does not call exactly once, with their classes.
     """
     forwards = {name: layer.forward for name, layer in skipped.items()}
 
-    def decorate(
-        equation: Callable[Concatenate[Block, Inputs], Tensor],
-    ) -> Callable[Concatenate[Block, Inputs], Tensor]:
+    def decorate(equation: Forward[Block]) -> Forward[Block]:
         @wraps(equation)
-        def forward(block: Block, /, *args: Inputs.args, **kwargs: Inputs.kwargs) -> Tensor:
+        def forward(block: Block, x: Tensor) -> Tensor:
             fused = block.fused and all(
                 _does_nothing_else(getattr(block, name), expected)
                 for name, expected in forwards.items()
             )
-            return (fast if fused else equation)(block, *args, **kwargs)
+            return (fast if fused else equation)(block, x)
 
         return forward
 
@@ -127,19 +123,16 @@ def transposed_attention(attention: "TransposedAttention", qkv: Tensor) -> Tenso
     """
     n, channels, height, width = qkv.shape
     q, k, v = qkv.permute(0, 2, 3, 1).reshape(n, height * width, channels).chunk(3, dim=-1)
-    q_heads, k_heads = (
-        rearrange(part, "n p (h c) -> n h p c", h=attention.heads) for part in (q, k)
-    )
-    q_norm, k_norm = (
-        rearrange(_l2_norms(part), "n (h c) -> n h c", h=attention.heads) for part in (q, k)
-    )
+    heads = attention.heads
+    q_heads, k_heads = (rearrange(part, "n p (h c) -> n h p c", h=heads) for part in (q, k))
+    norms = _l2_norms(q), _l2_norms(k)
+    q_norm, k_norm = (rearrange(norm, "n (h c) -> n h c", h=heads) for norm in norms)
     if qkv.dtype == torch.float16:  # which a sum of products over an image leaves
         cosines = (q_heads / q_norm[..., None, :]).mT @ (k_heads / k_norm[..., None, :])
     else:
         cosines = (q_heads.mT @ k_heads) / q_norm[..., :, None] / k_norm[..., None, :]
-    weights = (
-        (cosines * attention.temperature).softmax(dim=-1).to(attention.project_out.weight.dtype)
-    )
+    weights = (cosines * attention.temperature).softmax(dim=-1)
+    weights = weights.to(attention.project_out.weight.dtype)
     projection = rearrange(attention.project_out.weight, "o (h c) 1 1 -> h o c", h=attention.heads)
     projection = rearrange(projection @ weights, "n h o c -> n (h c) o")
     out = (v @ projection).reshape(n, height, width, -1).permute(0, 3, 1, 2)
@@ -154,23 +147,18 @@ def gated_feed_forward(layer: "GatedFeedForward", x: Tensor) -> Tensor:
         weight = _aligned(layer.project_out.weight.flatten(1), ALIGNMENT, dim=1)
         return pointwise(F.gelu(a) * b, weight, layer.project_out.bias)
 
-    return gradient_checkpoint(
-        gate, *_convolve_halves(x, layer.project_in, layer.dwconv, alignment=ALIGNMENT)
-    )
+    halves = _convolve_halves(x, layer.project_in, layer.dwconv, alignment=ALIGNMENT)
+    return gradient_checkpoint(gate, *halves)
 
 
 def token_mixing(layer: "TokenMixing", x: Tensor) -> Tensor:
     """MAXIM's map W t + b of the tokens t of all groups and channels, as one product."""
     sizes, channels = layer.sizes(x), x.shape[1]
-    tokens = rearrange(
-        x, f"n c (rows y) (columns x) -> ({layer.tokens}) (n {layer.groups} c)", **sizes
-    )
-    mixed = (
-        layer.weight @ tokens
-        if layer.bias is None
-        else torch.addmm(layer.bias[:, None], layer.weight, tokens)
-    )
-    pattern = f"({layer.tokens}) (n {layer.groups} c) -> n (rows y) (columns x) c"
+    grouped = f"({layer.tokens}) (n {layer.groups} c)"
+    tokens = rearrange(x, f"n c (rows y) (columns x) -> {grouped}", **sizes)
+    weight, bias = layer.weight, layer.bias
+    mixed = weight @ tokens if bias is None else torch.addmm(bias[:, None], weight, tokens)
+    pattern = f"{grouped} -> n (rows y) (columns x) c"
     return rearrange(mixed, pattern, n=len(x), c=channels, **sizes).permute(0, 3, 1, 2)
 
 
@@ -194,19 +182,16 @@ def gated_mlp(layer: "GatedMLP", x: Tensor) -> Tensor:
 def multi_axis_gated_mlp(layer: "MultiAxisGatedMLP", x: Tensor) -> Tensor:
     """MAXIM's multi-axis layer: x + W [grid(u), block(v)] of the halves u, v after GELU."""
     u, v = _convolve_halves(layer.norm(x), layer.expand)
-    return x + layer.reduce(
-        torch.cat([layer.grid(layer.gelu(u)), layer.block(layer.gelu(v))], dim=1)
-    )
+    mixed = [layer.grid(layer.gelu(u)), layer.block(layer.gelu(v))]
+    return x + layer.reduce(torch.cat(mixed, dim=1))
 
 
 def gating_weights(layer: "GatingWeights", x: Tensor) -> Tensor:
     """What gates in MAXIM's cross gating: W [M₁ u, M₂ v] of the halves u, v after GELU."""
     u, v = _convolve_halves(layer.norm(x), layer.expand)
-    mixed = [
-        gradient_checkpoint(lambda y: layer.grid(layer.gelu(y)), u),
-        gradient_checkpoint(lambda y: layer.block(layer.gelu(y)), v),
-    ]
-    return layer.reduce(torch.cat(mixed, dim=1))
+    u = gradient_checkpoint(lambda y: layer.grid(layer.gelu(y)), u)
+    v = gradient_checkpoint(lambda y: layer.block(layer.gelu(y)), v)
+    return layer.reduce(torch.cat([u, v], dim=1))
 
 
 def residual_dense_attention(layer: "ResidualDenseAttention", x: Tensor) -> Tensor:

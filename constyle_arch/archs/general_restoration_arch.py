@@ -59,8 +59,8 @@ def registered_operator(name: str, options: Mapping[str, Any]) -> Operator:
         raise ValueError(f"operator is {name!r}; it must be one of {known}.")
     if not isinstance(options, Mapping):
         raise ValueError(f"operator_options is {options!r}; it must be a section of options.")
-    per_level = {option for option, value in options.items() if isinstance(value, list | tuple)}
-    for option in per_level:
+    listed = {option for option, value in options.items() if isinstance(value, list | tuple)}
+    for option in listed:
         if len(options[option]) != LEVELS:
             raise ValueError(
                 f"{option} is {list(options[option])}; as a list it must hold the {option} of four "
@@ -68,10 +68,7 @@ def registered_operator(name: str, options: Mapping[str, Any]) -> Operator:
             )
 
     def block(channels: int, level: int) -> nn.Module:
-        chosen = {
-            option: value[level] if option in per_level else value
-            for option, value in options.items()
-        }
+        chosen = {one: value[level] if one in listed else value for one, value in options.items()}
         return OPERATOR_REGISTRY.get(name)(channels, **chosen)
 
     return block
@@ -85,9 +82,8 @@ class Downsample(nn.Module):
 
     def __init__(self, channels: int, guide_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.reduce = nn.Conv2d(
-            channels, (out_channels - guide_channels) // 4, 3, padding=1, bias=False
-        )
+        left = out_channels - guide_channels
+        self.reduce = nn.Conv2d(channels, left // 4, 3, padding=1, bias=False)
         self.unshuffle = nn.PixelUnshuffle(2)
 
     def forward(self, x: Tensor, guide: Tensor | None) -> Tensor:
@@ -150,9 +146,9 @@ class GuidedNetwork(RestorationNetwork):
             )
             for channels in (FEATURE_CHANNELS if use_features else ())
         )
+        guide = dim if use_features else 0
         self.downsample = nn.ModuleList(
-            Downsample((level + 1) * dim, dim if use_features else 0, (level + 2) * dim)
-            for level in range(3)
+            Downsample(width * dim, guide, (width + 1) * dim) for width in (1, 2, 3)
         )
         self.project_code = nn.Linear(CODE_CHANNELS, 4 * dim) if use_code else None
         self.fuse = nn.Conv2d(8 * dim if use_code else 4 * dim, 3 * dim, 1, bias=fuse_bias)
@@ -292,18 +288,14 @@ class GeneralRestorationNetwork(GuidedNetwork):
             for block in blocks[1::2]:
                 if hasattr(block, "shifted"):
                     block.shifted = True
-            self.multiple = math.lcm(
-                self.multiple, *(2**level * getattr(block, "multiple", 1) for block in blocks)
-            )
+            multiples = (2**level * getattr(block, "multiple", 1) for block in blocks)
+            self.multiple = math.lcm(self.multiple, *multiples)
             return Stage(*blocks)
 
-        self.preprocess = (
-            preprocess(dim) if preprocess else nn.Conv2d(3, dim, 3, padding=1, bias=False)
-        )
-        self.down = nn.ModuleList(
-            stage((level + 1) * dim, level, num_blocks)
-            for level, num_blocks in enumerate(num_blocks_down)
-        )
+        preprocess = preprocess or (lambda dim: nn.Conv2d(3, dim, 3, padding=1, bias=False))
+        self.preprocess = preprocess(dim)
+        stages = (stage((level + 1) * dim, level, n) for level, n in enumerate(num_blocks_down))
+        self.down = nn.ModuleList(stages)
         self.bottleneck = stage(4 * dim, 3, num_blocks_bottleneck)
         self.upsample = nn.ModuleList(
             [
@@ -312,16 +304,11 @@ class GeneralRestorationNetwork(GuidedNetwork):
                 Upsample(3 * dim, dim, 2 * dim),
             ]
         )
-        self.up = nn.ModuleList(
-            stage(channels, level, num_blocks)
-            for channels, level, num_blocks in zip(
-                (4 * dim, 3 * dim, 2 * dim), (2, 1, 0), num_blocks_up, strict=True
-            )
-        )
+        levels = zip((4, 3, 2), (2, 1, 0), num_blocks_up, strict=True)
+        self.up = nn.ModuleList(stage(width * dim, level, n) for width, level, n in levels)
         self.refine = stage(2 * dim, 0, num_refinement_blocks)
-        self.output = (
-            finetune(2 * dim) if finetune else nn.Conv2d(2 * dim, 3, 3, padding=1, bias=bias)
-        )
+        finetune = finetune or (lambda channels: nn.Conv2d(channels, 3, 3, padding=1, bias=bias))
+        self.output = finetune(2 * dim)
         make_channels_last(self)
 
     def restore(

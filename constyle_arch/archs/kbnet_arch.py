@@ -36,13 +36,11 @@ def kernel_basis_attention(
     """
     height, width = x.shape[2:]
     coefficients = rearrange(coefficients, "n k h w -> n (h w) k")
-    mixed = rearrange(
-        coefficients @ kernels, "n p (group out c) -> n p group out c", out=GROUP, c=9 * GROUP
-    )
+    pattern = "n p (group out c) -> n p group out c"
+    mixed = rearrange(coefficients @ kernels, pattern, out=GROUP, c=9 * GROUP)
     patches = rearrange(F.unfold(x, 3, padding=1), "n (group c) p -> n p group c 1", c=9 * GROUP)
-    filtered = (
-        rearrange(mixed @ patches, "n p group out 1 -> n p (group out)") + coefficients @ biases
-    )
+    filtered = rearrange(mixed @ patches, "n p group out 1 -> n p (group out)")
+    filtered = filtered + coefficients @ biases
     return rearrange(filtered, "n (h w) c -> n c h w", h=height, w=width)
 
 
@@ -71,9 +69,8 @@ class KBBlock(nn.Module):
         self.b = nn.Parameter(torch.empty(1, NUM_BASES, channels))
         for parameter in (self.w, self.b):
             nn.init.kaiming_uniform_(parameter, a=math.sqrt(5))
-        self.ga1, self.beta, self.gamma = (
-            nn.Parameter(torch.full((1, channels, 1, 1), SCALE)) for _ in range(3)
-        )
+        scales = (torch.full((1, channels, 1, 1), SCALE) for _ in range(3))
+        self.ga1, self.beta, self.gamma = map(nn.Parameter, scales)
         self.attgamma = nn.Parameter(torch.full((1, NUM_BASES, 1, 1), SCALE))
         self.norm1 = LayerNorm2d(channels, eps=LAYER_NORM_EPS)
         self.norm2 = LayerNorm2d(channels, eps=LAYER_NORM_EPS)
@@ -127,9 +124,6 @@ class ConStyleKBNet(GeneralRestorationNetwork):
             `KBBlock`.
         num_blocks_down, num_blocks_bottleneck, num_blocks_up: see `GeneralRestorationNetwork`.
         use_features, use_code, encoder_initialization: see `GuidedNetwork`.
-
-    Raises:
-        ValueError: an argument does not fit; the message names it, its value and the wanted one.
     """
 
     def __init__(

@@ -61,11 +61,8 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Channels-last, it is a matrix product. On CPUs that has the faster gradients; compilers and
     exporters are given the convolution.
     """
-    if (
-        x.is_cpu
-        and not torch.compiler.is_compiling()
-        and x.is_contiguous(memory_format=torch.channels_last)
-    ):
+    eager = x.is_cpu and not torch.compiler.is_compiling()
+    if eager and x.is_contiguous(memory_format=torch.channels_last):
         return F.linear(x.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
     return F.conv2d(x, weight[:, :, None, None], bias)
 
@@ -208,13 +205,10 @@ def sliding_means(x: Tensor, window: int, dim: int) -> Tensor:
     lines = x.permute(0, 5 - dim, dim, 1)
     means = []
     for start in range(0, length, PLACES):
-        first = (
-            torch.arange(start, min(start + PLACES, length), device=x.device)[:, None] - before
-        ).clamp(0, last)
-        read = slice(
-            min(max(start - before, 0), last),
-            min(max(start + PLACES - 1 - before, 0), last) + window,
-        )
+        here = torch.arange(start, min(start + PLACES, length), device=x.device)[:, None]
+        first = (here - before).clamp(0, last)
+        end = min(max(start + PLACES - 1 - before, 0), last) + window
+        read = slice(min(max(start - before, 0), last), end)
         places = torch.arange(read.start, read.stop, device=x.device)
         inside = ((places >= first) & (places < first + window)).to(x.dtype)
         means.append(inside @ lines[:, :, read] / window)
@@ -241,8 +235,5 @@ class Stage(nn.Sequential):
 
 def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
     """For what must not be computed in half precision, though it is called under autocast."""
-    return (
-        torch.autocast(device.type, enabled=False)
-        if is_autocast_available(device.type)
-        else nullcontext()
-    )
+    known = is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if known else nullcontext()

@@ -47,9 +47,8 @@ def use_local_statistics(network: nn.Module, window: int | None = WINDOW) -> Non
     hooks = [module.register_forward_hook(note) for module in local]
     was_training = network.training
     parameter = next(network.parameters())
-    image = torch.zeros(
-        1, channels_of(network), window, window, device=parameter.device, dtype=parameter.dtype
-    )
+    shape = 1, channels_of(network), window, window
+    image = torch.zeros(shape, device=parameter.device, dtype=parameter.dtype)
     network.eval()(image)
     network.train(was_training)
     for hook in hooks:
@@ -73,6 +72,5 @@ def depends_on_tiles(network: nn.Module, tile: int) -> bool:
     if any(isinstance(module, TokenMixing) for module in modules):
         return True
     window = local_window(network)
-    return any(isinstance(module, TakesStatistics) for module in modules) and (
-        window is None or tile < window
-    )
+    whole = window is None or tile < window
+    return whole and any(isinstance(module, TakesStatistics) for module in modules)

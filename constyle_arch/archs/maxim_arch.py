@@ -74,9 +74,8 @@ class ConStyleMaxim(GuidedNetwork):
             encoder_initialization=encoder_initialization,
         )
         fine, half, quarter, eighth = TOKENS_PER_SIDE
-        self.preprocess = nn.ModuleList(
-            nn.Conv2d(3, dim, 3, padding=1, bias=bias) for _ in range(3)
-        )
+        convolutions = (nn.Conv2d(3, dim, 3, padding=1, bias=bias) for _ in range(3))
+        self.preprocess = nn.ModuleList(convolutions)
         self.down = nn.ModuleList(
             [
                 EncoderBlock(2 * dim, dim, fine, bias),
@@ -84,9 +83,8 @@ class ConStyleMaxim(GuidedNetwork):
                 EncoderBlock(4 * dim, 3 * dim, quarter, bias),
             ]
         )
-        self.bottleneck = nn.Sequential(
-            *(BottleneckBlock(4 * dim, eighth, bias) for _ in range(num_blocks_bottleneck))
-        )
+        blocks = (BottleneckBlock(4 * dim, eighth, bias) for _ in range(num_blocks_bottleneck))
+        self.bottleneck = nn.Sequential(*blocks)
         # from coarse (1/4) to fine, as the way up goes
         self.signals = nn.ModuleList(
             ResizeAndConcat(
@@ -128,14 +126,12 @@ class ConStyleMaxim(GuidedNetwork):
         self, image: Tensor, guides: Sequence[Tensor | None], codes: Codes | None
     ) -> Tensor:
         """Down with scales and guides, gate what the encoders gave, and up with that."""
-        scales = [
-            conv(scale) for conv, scale in zip(self.preprocess, scales_of(image), strict=True)
-        ]
+        levels = zip(self.preprocess, scales_of(image), strict=True)
+        scales = [conv(scale) for conv, scale in levels]
         x = scales[0]
         encoded = []
-        for stage, scale, downsample, guide in zip(
-            self.down, scales, self.downsample, guides, strict=True
-        ):
+        way_down = zip(self.down, scales, self.downsample, guides, strict=True)
+        for stage, scale, downsample, guide in way_down:
             x = stage(x, scale)
             encoded.append(x)
             x = downsample(x, guide)
@@ -158,13 +154,8 @@ class MaximStage(nn.Module):
     """MAXIM's U-Net, without what makes an image of its features (MAXIM, figure 2).
 
     Args:
-        dim: channels at full resolution; each level down doubles them; a multiple of 4.
-        num_blocks_bottleneck: blocks at 1/8 of the resolution.
-        bias: whether convolutions and dense layers have biases, those that always have one aside.
+        dim, num_blocks_bottleneck, bias: see `Maxim`.
         follows: whether it takes in the features of a stage before.
-
-    Raises:
-        ValueError: `dim` is not a positive multiple of 4.
     """
 
     def __init__(
@@ -198,12 +189,9 @@ class MaximStage(nn.Module):
         self.downsample = nn.ModuleList(
             nn.Conv2d(width, width, 4, 2, padding=1, bias=bias) for width in widths
         )
-        self.bottleneck = nn.Sequential(
-            *(
-                BottleneckBlock(widths[-1], TOKENS_PER_SIDE[3], bias)
-                for _ in range(num_blocks_bottleneck)
-            )
-        )
+        eighth = TOKENS_PER_SIDE[3]
+        blocks = (BottleneckBlock(widths[-1], eighth, bias) for _ in range(num_blocks_bottleneck))
+        self.bottleneck = nn.Sequential(*blocks)
         self.signals = nn.ModuleList(to_width(width, widths) for width, _ in coarse_to_fine)
         gates = [widths[-1], *reversed(widths[1:])]
         self.cross_gating = nn.ModuleList(
@@ -234,15 +222,12 @@ class MaximStage(nn.Module):
         """
         inputs = [conv(scale) for conv, scale in zip(self.preprocess, scales, strict=True)]
         if before is not None:
-            inputs = [
-                gating(x, y)[0]
-                for gating, x, y in zip(self.recall_attended, inputs, attended, strict=True)
-            ]
+            levels = zip(self.recall_attended, inputs, attended, strict=True)
+            inputs = [gating(x, y)[0] for gating, x, y in levels]
         x = inputs[0]
         encoded: list[Tensor] = []
-        for level, (stage, scale, downsample) in enumerate(
-            zip(self.down, inputs, self.downsample, strict=True)
-        ):
+        way_down = zip(self.down, inputs, self.downsample, strict=True)
+        for level, (stage, scale, downsample) in enumerate(way_down):
             x = stage(x, scale)
             if before is not None:
                 x, _ = self.recall_features[level](x, before.encoded[level] + before.decoded[level])

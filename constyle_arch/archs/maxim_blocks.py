@@ -182,9 +182,8 @@ class MaximBlock(nn.Sequential):
     """
 
     def __init__(self, channels: int, side: int = 8, bias: bool = False) -> None:
-        super().__init__(
-            MultiAxisGatedMLP(channels, side, bias), ResidualConvAttention(channels, bias)
-        )
+        gmlp, rcab = MultiAxisGatedMLP(channels, side, bias), ResidualConvAttention(channels, bias)
+        super().__init__(gmlp, rcab)
         self.multiple = side
 
 
@@ -277,9 +276,8 @@ def resize_to(x: Tensor, like: Tensor) -> Tensor:
     if x.shape[-1] < size[-1]:
         return F.interpolate(x, size=size, mode="bilinear")
     # CPUs have no half precision here
-    return F.interpolate(at_least_float32(x), size=size, mode="bilinear", antialias=True).to(
-        x.dtype
-    )
+    x32 = at_least_float32(x)
+    return F.interpolate(x32, size=size, mode="bilinear", antialias=True).to(x.dtype)
 
 
 class ResizeAndConcat(nn.ModuleList):
@@ -287,6 +285,5 @@ class ResizeAndConcat(nn.ModuleList):
 
     def forward(self, features: Sequence[Tensor], like: Tensor) -> Tensor:
         """Features (N, C_i, h_i, w_i) to (N, ΣC'_i, H, W) at the height and width of `like`."""
-        return torch.cat(
-            [module(resize_to(x, like)) for module, x in zip(self, features, strict=True)], dim=1
-        )
+        parts = [module(resize_to(x, like)) for module, x in zip(self, features, strict=True)]
+        return torch.cat(parts, dim=1)

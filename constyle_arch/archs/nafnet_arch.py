@@ -115,9 +115,6 @@ class ConStyleNAFNet(GeneralRestorationNetwork):
         dim, num_blocks_down, num_blocks_bottleneck, num_blocks_up, num_refinement_blocks, bias: see
             `GeneralRestorationNetwork`.
         use_features, use_code, encoder_initialization: see `GuidedNetwork`.
-
-    Raises:
-        ValueError: an argument does not fit; the message names it, its value and the wanted one.
     """
 
     def __init__(
@@ -195,22 +192,17 @@ class NAFNet(RestorationNetwork):
         widths = [width * 2**level for level in range(len(enc_blk_nums) + 1)]
         self.multiple = 2 ** len(enc_blk_nums)
         self.intro = nn.Conv2d(img_channel, width, 3, padding=1)
-        self.encoders = nn.ModuleList(
-            stage(channels, blocks)
-            for channels, blocks in zip(widths[:-1], enc_blk_nums, strict=True)
-        )
-        self.downs = nn.ModuleList(
-            nn.Conv2d(channels, 2 * channels, 2, stride=2) for channels in widths[:-1]
-        )
+        levels = zip(widths[:-1], enc_blk_nums, strict=True)
+        self.encoders = nn.ModuleList(stage(channels, blocks) for channels, blocks in levels)
+        halving = (nn.Conv2d(channels, 2 * channels, 2, stride=2) for channels in widths[:-1])
+        self.downs = nn.ModuleList(halving)
         self.middle_blks = stage(widths[-1], middle_blk_num)
         self.ups = nn.ModuleList(
             nn.Sequential(nn.Conv2d(channels, 2 * channels, 1, bias=False), nn.PixelShuffle(2))
             for channels in reversed(widths[1:])
         )
-        self.decoders = nn.ModuleList(
-            stage(channels, blocks)
-            for channels, blocks in zip(reversed(widths[:-1]), dec_blk_nums, strict=True)
-        )
+        levels = zip(widths[-2::-1], dec_blk_nums, strict=True)
+        self.decoders = nn.ModuleList(stage(channels, blocks) for channels, blocks in levels)
         self.ending = nn.Conv2d(width, img_channel, 3, padding=1)
         make_channels_last(self)
 

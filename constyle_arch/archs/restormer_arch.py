@@ -47,9 +47,8 @@ class BiasFreeLayerNorm2d(nn.Module):
 
 def named(name: str, *modules: nn.Module) -> nn.Sequential:
     """`modules` in turn, under one more name: checkpoints of the release have it."""
-    return nn.Sequential(
-        OrderedDict({name: modules[0] if len(modules) == 1 else nn.Sequential(*modules)})
-    )
+    module = modules[0] if len(modules) == 1 else nn.Sequential(*modules)
+    return nn.Sequential(OrderedDict({name: module}))
 
 
 def layer_norm(kind: str, channels: int) -> nn.Sequential:
@@ -71,9 +70,8 @@ class TransposedAttention(Fusible, TakesStatistics):
         self.heads = heads
         self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
         self.qkv = nn.Conv2d(channels, 3 * channels, 1, bias=bias)
-        self.qkv_dwconv = nn.Conv2d(
-            3 * channels, 3 * channels, 3, padding=1, groups=3 * channels, bias=bias
-        )
+        all_three = 3 * channels
+        self.qkv_dwconv = nn.Conv2d(all_three, all_three, 3, padding=1, groups=all_three, bias=bias)
         self.project_out = nn.Conv2d(channels, channels, 1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -82,9 +80,8 @@ class TransposedAttention(Fusible, TakesStatistics):
         if self.window is None or not self.is_local(x):
             return self.attend(qkv)
         out = torch.zeros_like(x)
-        rows, columns = (
-            tiles_of(length, self.window, self.window // 2, 1) for length in x.shape[2:]
-        )
+        overlap = self.window // 2
+        rows, columns = (tiles_of(length, self.window, overlap, 1) for length in x.shape[2:])
         for row, column in product(rows, columns):
             weights = row.weights[:, None] * column.weights
             part = self.attend(qkv[..., row.pixels, column.pixels])
@@ -96,15 +93,12 @@ class TransposedAttention(Fusible, TakesStatistics):
         """softmax(q̂ k̂ᵀ · temperature) v, projected, of the thirds of (N, 3·C, H, W) (eq. 1)."""
         height, width = qkv.shape[2:]
         q, k, v = qkv.chunk(3, dim=1)
-        q, k, v = (
-            rearrange(part, "n (head c) y x -> n head c (y x)", head=self.heads)
-            for part in (q, k, v)
-        )
+        pattern = "n (head c) y x -> n head c (y x)"
+        q, k, v = (rearrange(part, pattern, head=self.heads) for part in (q, k, v))
         q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
         attention = (q @ k.mT * self.temperature).softmax(dim=-1)
-        return self.project_out(
-            rearrange(attention @ v, "n head c (y x) -> n (head c) y x", y=height, x=width)
-        )
+        pattern = "n head c (y x) -> n (head c) y x"
+        return self.project_out(rearrange(attention @ v, pattern, y=height, x=width))
 
 
 class GatedFeedForward(Fusible):
@@ -133,10 +127,8 @@ class TransformerBlock(nn.Module):
     Args:
         channels: of the input and the output.
         heads: attention heads; they divide `channels`.
-        ffn_expansion_factor: hidden channels of the feed-forward layer, as a multiple of
-            `channels`.
         bias: whether the convolutions have biases.
-        layer_norm_type: `WithBias` or `BiasFree`.
+        ffn_expansion_factor, layer_norm_type: see `Restormer`.
 
     Raises:
         ValueError: `heads` do not divide `channels`, or the layer norm is unknown.
@@ -173,15 +165,10 @@ class ConStyleRestormer(GeneralRestorationNetwork):
         dim, num_blocks_down, num_blocks_bottleneck, num_blocks_up, num_refinement_blocks: see
             `GeneralRestorationNetwork`.
         heads: attention heads on each level, from full resolution to the bottleneck.
-        ffn_expansion_factor: hidden channels of the feed-forward layer, as a multiple of its
-            channels.
         bias: whether the operator's convolutions, that which fuses the code, and the last one have
             biases.
-        layer_norm_type: `WithBias` or `BiasFree` (as for Gaussian denoising in Restormer).
+        ffn_expansion_factor, layer_norm_type: see `Restormer`.
         use_features, use_code, encoder_initialization: see `GuidedNetwork`.
-
-    Raises:
-        ValueError: an argument does not fit; the message names it, its value and the wanted one.
     """
 
     def __init__(
@@ -237,7 +224,7 @@ class Restormer(RestorationNetwork):
             channels.
         bias: whether convolutions have biases, the first and those that change the resolution
             aside.
-        layer_norm_type: `WithBias` or `BiasFree`.
+        layer_norm_type: `WithBias` or `BiasFree` (as for Gaussian denoising).
         inp_channels: of the input: 3, or 1 for gray images.
         out_channels: of the result; the same but for `dual_pixel_task`.
         dual_pixel_task: whether the input is both views of a dual-pixel sensor, `inp_channels` 6,
@@ -280,14 +267,12 @@ class Restormer(RestorationNetwork):
             return Stage(*(TransformerBlock(channels, *options) for _ in range(blocks)))
 
         def down(width: int) -> nn.Sequential:
-            return named(
-                "body", nn.Conv2d(width, width // 2, 3, padding=1, bias=False), nn.PixelUnshuffle(2)
-            )
+            convolution = nn.Conv2d(width, width // 2, 3, padding=1, bias=False)
+            return named("body", convolution, nn.PixelUnshuffle(2))
 
         def up(width: int) -> nn.Sequential:
-            return named(
-                "body", nn.Conv2d(width, 2 * width, 3, padding=1, bias=False), nn.PixelShuffle(2)
-            )
+            convolution = nn.Conv2d(width, 2 * width, 3, padding=1, bias=False)
+            return named("body", convolution, nn.PixelShuffle(2))
 
         self.patch_embed = named("proj", nn.Conv2d(inp_channels, dim, 3, padding=1, bias=False))
         self.encoder_level1 = stage(dim, 0, num_blocks[0])

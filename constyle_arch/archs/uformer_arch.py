@@ -39,9 +39,8 @@ class WindowAttention(nn.Module):
         y, x = torch.cartesian_prod(axis, axis).T
         dy, dx = (place[:, None] - place + WINDOW - 1 for place in (y, x))
         self.register_buffer("relative_position_index", dy * offsets + dx)
-        self.qkv = nn.ModuleDict(
-            {"to_q": nn.Linear(channels, channels), "to_kv": nn.Linear(channels, 2 * channels)}
-        )
+        to_q, to_kv = nn.Linear(channels, channels), nn.Linear(channels, 2 * channels)
+        self.qkv = nn.ModuleDict({"to_q": to_q, "to_kv": to_kv})
         self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, apart: Tensor | None) -> Tensor:
@@ -54,9 +53,8 @@ class WindowAttention(nn.Module):
         """
         keys, values = self.qkv["to_kv"](x).chunk(2, dim=-1)
         parts = self.qkv["to_q"](x), keys, values
-        q, k, v = (
-            rearrange(part, "n w p (head c) -> n w head p c", head=self.heads) for part in parts
-        )
+        pattern = "n w p (head c) -> n w head p c"
+        q, k, v = (rearrange(part, pattern, head=self.heads) for part in parts)
         bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
         if apart is not None:
             bias = bias.masked_fill(apart[:, None], -torch.inf)
@@ -142,9 +140,6 @@ class ConStyleUformer(GeneralRestorationNetwork):
         num_blocks_down, num_blocks_bottleneck, num_blocks_up: see `GeneralRestorationNetwork`.
         heads: attention heads of the stages of `dim`, 2·`dim`, 3·`dim` and 4·`dim` channels.
         use_features, use_code, encoder_initialization: see `GuidedNetwork`.
-
-    Raises:
-        ValueError: an argument does not fit; the message names it, its value and the wanted one.
     """
 
     multiple = 64
@@ -165,9 +160,8 @@ class ConStyleUformer(GeneralRestorationNetwork):
             raise ValueError(f"heads is {list(heads)}; it must list those of four widths.")
 
         def operator(channels: int, level: int) -> LeWinBlock:
-            return LeWinBlock(
-                channels, heads[channels // dim - 1], modulator=channels > (level + 1) * dim
-            )
+            modulator = channels > (level + 1) * dim
+            return LeWinBlock(channels, heads[channels // dim - 1], modulator)
 
         super().__init__(
             operator,

@@ -11,10 +11,9 @@ from basicsr.utils.file_client import BaseStorageBackend, FileClient
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch.utils.data import DataLoader
 
-from constyle_arch.data.collating import collate
-from constyle_arch.data.lmdb_environments import shared_environment
+from constyle_arch.data.image_stores import shared_environment
 from constyle_arch.data.paired_restoration_dataset import PairedRestorationDataset
-from constyle_arch.data.training_sampler import SeededDataset, WholeBatchSampler
+from constyle_arch.data.training_sampler import SeededDataset, WholeBatchSampler, collate
 from constyle_arch.data.workers import listen_to_parent_alone
 from constyle_arch.errors import OptionsError
 from constyle_arch.models.constyle_model import ConStyleModel

@@ -17,7 +17,7 @@ from constyle_arch.options.reading import parse_options
 from constyle_arch.training.experiments import (
     hold_experiment,
     is_failed_start,
-    network_of,
+    network_beside,
     remove_failed_start,
     set_aside_after,
     state_to_resume,
@@ -159,7 +159,7 @@ def load_resume_state(opt: Options) -> dict[str, Any] | None:
             set_aside_after(home, found.state["iter"])
     opt["path"] |= {
         "resume_state": str(found.path),
-        "pretrain_network_g": str(network_of(found.path, found.state["iter"])),
+        "pretrain_network_g": str(network_beside(found.path, found.state["iter"])),
         "param_key_g": "params",
         "strict_load_g": True,
     }

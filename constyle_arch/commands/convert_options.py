@@ -43,7 +43,9 @@ def run(parsed: argparse.Namespace) -> None:
     text = made.text(header, "Comments name what an option is there.")
     save_bytes_atomically(text.encode(), parsed.target)
     print(f"Wrote {parsed.target}.")
-    translated = (f"{'.'.join(path)}, from {there}" for path, there in made.comments.items())
+    translated = (
+        f"{'.'.join(map(str, path))}, from {there}" for path, there in made.comments.items()
+    )
     print("Translated:", *translated, sep="\n  ")
     if made.left_out:
         print("Left out:", *(f"{key}: {why}" for key, why in made.left_out.items()), sep="\n  ")

@@ -64,7 +64,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 def _add_data_set(data_sets: Any, name: str) -> None:
     data_set = DATA_SETS[name]
     parts = " and ".join(
-        f"{split.images} images to {part}" for part, split in data_set.splits.items()
+        f"{plan.images} images to {part}" for part, plan in data_set.splits.items()
     )
     description = f"Prepare {name} ({parts}). Where to get it: datasets/README.md, section {name}."
     parser = data_sets.add_parser(name.lower(), help=f"{name}: {parts}", description=description)
@@ -73,8 +73,7 @@ def _add_data_set(data_sets: Any, name: str) -> None:
     parser.add_argument(
         "--part", choices=list(data_set.splits), help="only this part (default: those that exist)"
     )
-    if train := data_set.splits.get("train"):
-        plan = train.plan
+    if plan := data_set.splits.get("train"):
         size = f"{plan.sub_image} with an overlap of {plan.overlap}"
         _add_sub_image_arguments(parser, size if plan.sub_image else KEEP_WHOLE)
     _add_packing_arguments(parser)

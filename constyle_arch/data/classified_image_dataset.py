@@ -10,15 +10,16 @@ import torch
 from basicsr.utils import img2tensor
 from basicsr.utils.registry import DATASET_REGISTRY
 from numpy.random import RandomState
-from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import RandomResizedCrop
 
-from constyle_arch.data.degradations import build_degradations, in_turn
-from constyle_arch.data.image_stores import as_list, open_store
-from constyle_arch.data.training_crop import TrainingCrop
+from constyle_arch.data.degradations import build_degradations
+from constyle_arch.data.degradations.degradation import in_turn
+from constyle_arch.data.image_stores import images_at
+from constyle_arch.data.training_crop import check_scale
 from constyle_arch.errors import DataError
 from constyle_arch.images import FloatImage, decode, to_float
+from constyle_arch.options.data_sets import ClassifiedImages
 
 AREA, ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)
 """Area of a random part, as a share of the image's, and width by height; as for ImageNet."""
@@ -47,24 +48,21 @@ class ClassifiedImageDataset(Dataset[dict[str, Any]]):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self.opt = opt
-        self.size = opt.get("gt_size", 224)
-        TrainingCrop.from_options({**opt, "gt_size": self.size})  # which checks the scale
-        self.degradations = build_degradations(opt.get("degradations"))
-        stores = [open_store(root, "dataroot_gt") for root in as_list(opt.get("dataroot_gt"))]
-        self.images = [(store, name) for store in stores for name in store.names]
-        self.images.sort(key=lambda image: image[1])
-        outside = next(
-            (store.location(name) for store, name in self.images if "/" not in name), None
-        )
-        if outside is not None:
+        options = ClassifiedImages.read(opt)
+        check_scale(opt)
+        self.size, self.flips = options.gt_size, options.use_hflip
+        self.degradations = build_degradations(options.degradations)
+        images = images_at(options.dataroot_gt, "dataroot_gt")
+        self.images = sorted(images, key=lambda image: image[1])
+        outside = [store.location(name) for store, name in self.images if "/" not in name]
+        if outside:
             raise DataError(
-                f"dataroot_gt: {outside} is in no folder of a class; put it into one named for its "
-                "class."
+                f"dataroot_gt: {outside[0]} is in no folder of a class; put it into one named for "
+                "its class."
             )
         self.classes = sorted({name.partition("/")[0] for _, name in self.images})
 
     def __len__(self) -> int:
-        """How many clean images there are."""
         return len(self.images)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
@@ -79,9 +77,7 @@ class ClassifiedImageDataset(Dataset[dict[str, Any]]):
             rng = RandomState(zlib.crc32(name.encode(errors="surrogateescape")))
             lq = gt = self._middle(image)
         images = {"lq": in_turn(self.degradations, lq, rng), "gt": gt}
-        tensors: dict[str, Tensor] = {
-            side: img2tensor(one, bgr2rgb=False) for side, one in images.items()
-        }
+        tensors = {side: img2tensor(one, bgr2rgb=False) for side, one in images.items()}
         number, location = self.classes.index(name.partition("/")[0]), store.location(name)
         return {**tensors, "class": number, "name": name, "lq_path": location, "gt_path": location}
 
@@ -90,7 +86,7 @@ class ClassifiedImageDataset(Dataset[dict[str, Any]]):
         shape = torch.empty(1, *image.shape[:2])
         top, left, rows, columns = RandomResizedCrop.get_params(shape, list(AREA), list(ASPECT))
         part = image[top : top + rows, left : left + columns]
-        if self.opt.get("use_hflip", True) and random.random() < 0.5:
+        if self.flips and random.random() < 0.5:
             part = part[:, ::-1]
         return _resized(part, self.size, self.size)
 
@@ -107,7 +103,6 @@ def _resized(image: Any, height: int, width: int) -> FloatImage:
     """A BGR image at another size, RGB in [0, 1]."""
     smaller = height * width < image.shape[0] * image.shape[1]
     interpolation = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-    resized = cv2.resize(
-        np.ascontiguousarray(image[..., ::-1]), (width, height), interpolation=interpolation
-    )
+    rgb = np.ascontiguousarray(image[..., ::-1])
+    resized = cv2.resize(rgb, (width, height), interpolation=interpolation)
     return to_float(resized)  # type: ignore[arg-type]  # of the type it had

@@ -13,14 +13,15 @@ from numpy.random import RandomState
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from constyle_arch.data.degradations import Noise, build_degradations, in_turn
+from constyle_arch.data.degradations import build_degradations
+from constyle_arch.data.degradations.degradation import in_turn
+from constyle_arch.data.degradations.light import Noise
 from constyle_arch.data.holding_out import part_of
-from constyle_arch.data.image_stores import ImageStore, as_list, open_store
+from constyle_arch.data.image_stores import ImageStore, images_at
 from constyle_arch.data.training_crop import TrainingCrop
 from constyle_arch.errors import DataError, listed
 from constyle_arch.images import FloatImage, Image, decode, to_float
-
-COLORS = ("rgb", "gray")
+from constyle_arch.options.data_sets import DegradedImages
 
 
 @DATASET_REGISTRY.register()
@@ -44,14 +45,12 @@ class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self.opt = opt
+        options = DegradedImages.read(opt)
         self.crop = TrainingCrop.from_options(opt)
-        if opt.get("color", "rgb") not in COLORS:
-            raise DataError(f"color is {opt['color']!r}; it must be {' or '.join(COLORS)}.")
-        self.gray = opt.get("color") == "gray"
-        self.degradations = build_degradations(opt.get("degradations"))
-        stores = [open_store(root, "dataroot_gt") for root in as_list(opt.get("dataroot_gt"))]
-        images = [(store, name) for store in stores for name in sorted(store.names)]
-        read = part_of(range(len(images)), opt)
+        self.gray = options.color == "gray"
+        self.degradations = build_degradations(options.degradations)
+        images = images_at(options.dataroot_gt, "dataroot_gt")
+        read = part_of(range(len(images)), options.hold_out, opt["phase"])
         self.images = [image for number, image in enumerate(images) if number in read]
         counts = Counter(name for _, name in self.images)
         twice = [name for name, count in counts.items() if count > 1]
@@ -61,7 +60,6 @@ class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
             )
 
     def __len__(self) -> int:
-        """How many clean images there are."""
         return len(self.images)
 
     def __getitem__(self, index: int) -> dict[str, Tensor | str]:
@@ -73,9 +71,8 @@ class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
         else:
             clean = to_float(image)
             images = {"lq": self._always_alike(clean, name), "gt": clean}
-        tensors = {
-            side: img2tensor(_three_channels(one), bgr2rgb=False) for side, one in images.items()
-        }
+        colors = {side: np.repeat(one, 3 // one.shape[2], axis=2) for side, one in images.items()}
+        tensors = {side: img2tensor(one, bgr2rgb=False) for side, one in colors.items()}
         location = store.location(name)
         return {**tensors, "name": name, "lq_path": location, "gt_path": location}
 
@@ -109,13 +106,13 @@ class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
         # `random` has the sample's own seed, see `SeededDataset`
         rng = RandomState(random.getrandbits(32))
         corners = [crop.window(image, location)]
-        if self.opt.get("second_crop", False):
+        if crop.options.second_crop:
             corners.append(crop.window(image, location))
         margin = sum(degradation.margin for degradation in self.degradations)
         rows, columns = zip(*corners, strict=True)
         grid = max(degradation.grid for degradation in self.degradations)
         top, left = (max(min(ends) - margin, 0) // grid * grid for ends in (rows, columns))
-        bottom, right = max(rows) + crop.size + margin, max(columns) + crop.size + margin
+        bottom, right = (max(ends) + crop.options.gt_size + margin for ends in (rows, columns))
         clean = to_float(image[top:bottom, left:right])
         degraded = in_turn(self.degradations, clean, rng)
         row, column = rows[0] - top, columns[0] - left
@@ -124,7 +121,3 @@ class DegradedImageDataset(Dataset[dict[str, Tensor | str]]):
         for row, column in corners[1:]:
             (crops["lq_other"],) = crop.augment([crop.cut(degraded, row - top, column - left)])
         return {side: np.atleast_3d(one) for side, one in crops.items()}
-
-
-def _three_channels(image: FloatImage) -> FloatImage:
-    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image

@@ -8,7 +8,6 @@ from typing import Any, TypeAlias
 
 import lmdb
 
-from constyle_arch.data.lmdb_environments import shared_environment
 from constyle_arch.errors import DataError, listed
 from constyle_arch.images import SUFFIXES
 
@@ -83,9 +82,6 @@ class ImageFolder:
 class ImageLmdb:
     """The images of an LMDB that `basicsr prepare` or BasicSR wrote; dotted names stay whole.
 
-    Args:
-        root: the LMDB's folder.
-
     Raises:
         DataError: the folder is missing, holds no `meta_info.txt`, or is no LMDB.
     """
@@ -150,7 +146,13 @@ def as_list(root: Any) -> list[Any]:
     return root if isinstance(root, list) and root else [root]
 
 
-def open_store(root: str | Path | None, option: str) -> ImageStore:
+def images_at(roots: str | list[str], option: str) -> list[tuple[ImageStore, str]]:
+    """The images of one place or of several, in turn, by store and name; see `open_store`."""
+    stores = [open_store(root, option) for root in as_list(roots)]
+    return [(store, name) for store in stores for name in sorted(store.names)]
+
+
+def open_store(root: str | Path, option: str) -> ImageStore:
     """The images at `root`: an LMDB where its name ends in `.lmdb`, else a folder.
 
     Raises:
@@ -158,8 +160,6 @@ def open_store(root: str | Path | None, option: str) -> ImageStore:
     """
     if not root:
         raise DataError(f"{option} is missing; it names the folder or LMDB of the images.")
-    if not isinstance(root, str | Path):
-        raise DataError(f"{option} is {root!r}; it must be the path of a folder or of an LMDB.")
     path = Path(root)
     try:
         store = ImageLmdb(path) if path.suffix == ".lmdb" else ImageFolder(path)
@@ -185,9 +185,7 @@ def is_hidden(path: Path) -> bool:
 def files_below(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
     """The files in a folder and in those below it, but hidden ones.
 
-    Args:
-        folder: where to look.
-        above: real paths of folders that a link must not lead back to.
+    Links do not lead back to the folders whose real paths are `above`.
 
     Raises:
         DataError: a folder cannot be read.
@@ -206,3 +204,42 @@ def files_below(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
                 yield from files_below(path, above)
         else:
             yield path
+
+
+_environments: dict[str, lmdb.Environment] = {}
+
+
+def shared_environment(path: str | Path) -> lmdb.Environment:
+    """The read-only environment of the LMDB at `path`, opened once in each process.
+
+    Raises:
+        DataError: the folder is no LMDB, or the file is shorter than what was written (which would
+            end the process).
+    """
+    real_path = os.path.realpath(path)
+    if real_path not in _environments:
+        try:
+            environment = lmdb.open(real_path, readonly=True, lock=False, readahead=False)
+        except lmdb.Error as error:
+            raise DataError(f"The LMDB {path} cannot be opened: {error}") from error
+        needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+        found = (Path(real_path) / "data.mdb").stat().st_size
+        if found < needed:
+            environment.close()
+            raise DataError(
+                f"The LMDB {path} is cut off: data.mdb holds {found} of {needed} bytes; write it "
+                "again."
+            )
+        _environments[real_path] = environment
+    return _environments[real_path]
+
+
+def close_environments() -> None:
+    """Close what this process has open; a forked worker must, before it opens anything itself."""
+    for environment in _environments.values():
+        environment.close()
+    _environments.clear()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+    os.register_at_fork(after_in_child=close_environments)

@@ -9,7 +9,8 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from constyle_arch.errors import DataError
+from constyle_arch.errors import DataError, UserError
+from constyle_arch.options.data_sets import Crops, MixedImages
 
 
 @DATASET_REGISTRY.register()
@@ -28,48 +29,37 @@ class MixedDataset(Dataset[dict[str, Tensor | str]]):
             not fit, or the data set is not to train on.
     """
 
-    SHARED = ("phase", "scale", "gt_size", "use_hflip", "use_rot", "second_crop")
-    """Options that each set takes from this data set."""
-
     def __init__(self, opt: dict[str, Any]) -> None:
         self.opt = opt
-        sets, weights = opt.get("sets"), opt.get("weights")
+        options = MixedImages.read(opt)
         if opt["phase"] != "train":
             raise DataError(
                 "A MixedDataset is to train on; to measure, list its sets apart: val_1, val_2 and "
                 "so on."
             )
-        listed = isinstance(sets, list) and all(isinstance(one, dict) for one in sets)
-        if not sets or not listed or not all("type" in one for one in sets):
+        sets = options.sets
+        if not sets or not all("type" in one for one in sets):
             raise DataError(
                 f"sets is {sets!r}; it must list options of data sets, each with a type."
             )
-        self.weights = [1.0] * len(sets) if weights is None else weights
-        if not (
-            isinstance(self.weights, list)
-            and len(self.weights) == len(sets)
-            and all(isinstance(weight, int | float) and weight > 0 for weight in self.weights)
-        ):
+        self.weights = options.weights or [1.0] * len(sets)
+        if len(self.weights) != len(sets):
             raise DataError(
-                f"weights is {weights!r}; it must list a number above 0 for each of the "
+                f"weights is {self.weights!r}; it must list a number above 0 for each of the "
                 f"{len(sets)} sets."
             )
-        self.batch_of_sets = (
-            self._balanced(opt["batch_size_per_gpu"]) if opt.get("balanced") else []
-        )
-        shared = {key: opt[key] for key in self.SHARED if key in opt}
-        self.names = [
-            str(one.get("name", f"set {number}")) for number, one in enumerate(sets, start=1)
-        ]
+        self.batch_of_sets = self._balanced(opt["batch_size_per_gpu"]) if options.balanced else []
+        shared = {key: opt[key] for key in ("phase", "scale", *Crops.model_fields) if key in opt}
+        numbered = enumerate(sets, start=1)
+        self.names = [str(one.get("name", f"set {number}")) for number, one in numbered]
         self.sets = []
         for name, one in zip(self.names, sets, strict=True):
             try:
                 self.sets.append(build_dataset({**one, **shared, "name": name}))
-            except (DataError, KeyError) as error:
+            except (UserError, KeyError) as error:
                 raise DataError(f"sets, {name}: {error}") from error
 
     def __len__(self) -> int:
-        """How many images there are in all sets."""
         return sum(map(len, self.sets))
 
     def _balanced(self, batch_size: int) -> list[int]:

@@ -16,6 +16,7 @@ from constyle_arch.data.pairing import compare_names, match_names
 from constyle_arch.data.training_crop import TrainingCrop
 from constyle_arch.errors import DataError, listed
 from constyle_arch.images import Image, decode, size_of, to_float
+from constyle_arch.options.data_sets import PairedImages
 
 
 @DATASET_REGISTRY.register()
@@ -38,10 +39,11 @@ class PairedRestorationDataset(Dataset[dict[str, Tensor | str]]):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self.opt = opt
+        options = PairedImages.read(opt)
         self.crop = TrainingCrop.from_options(opt)
-        roots = {"lq": "dataroot_lq", "gt": "dataroot_gt"}
-        self.stores = {side: open_store(opt.get(root), root) for side, root in roots.items()}
-        backend = (opt.get("io_backend") or {}).get("type")
+        roots = {"lq": options.dataroot_lq, "gt": options.dataroot_gt}
+        self.stores = {side: open_store(root, f"dataroot_{side}") for side, root in roots.items()}
+        backend = (options.io_backend or {}).get("type")
         for side, store in self.stores.items():
             found = "lmdb" if isinstance(store, ImageLmdb) else "disk"
             if backend and backend != found:
@@ -49,18 +51,18 @@ class PairedRestorationDataset(Dataset[dict[str, Tensor | str]]):
                     f"io_backend.type is {backend!r}, but dataroot_{side} is {found} by its name; "
                     "leave io_backend out."
                 )
-        pairs = self._matched()
-        read = part_of(sorted({clean for _, clean in pairs}), opt)
+        pairs = self._matched(options)
+        read = part_of(sorted({clean for _, clean in pairs}), options.hold_out, opt["phase"])
         self.pairs = [pair for pair in pairs if pair[1] in read]
 
-    def _matched(self) -> list[tuple[str, str]]:
+    def _matched(self, options: PairedImages) -> list[tuple[str, str]]:
         """The pairs of names, of all images or of those that `meta_info_file` lists."""
         lq_names, gt_names = self.stores["lq"].names, self.stores["gt"].names
-        in_folder = isinstance(self.stores["lq"], ImageFolder)
-        template = self.opt.get("filename_tmpl") if in_folder else None
-        forms = self.opt.get("lq_name") or template or "{}", self.opt.get("gt_name") or "{}"
-        file = self.opt.get("meta_info_file")
-        if not file:
+        lq_name = options.lq_name
+        if "lq_name" not in options.model_fields_set and isinstance(self.stores["lq"], ImageFolder):
+            lq_name = options.filename_tmpl
+        forms, file = (lq_name, options.gt_name), options.meta_info_file
+        if file is None:
             return match_names(lq_names, gt_names, *forms)
         wanted = _names_in(file)
         matching = compare_names(lq_names, gt_names, *forms)
@@ -73,16 +75,14 @@ class PairedRestorationDataset(Dataset[dict[str, Tensor | str]]):
         return pairs
 
     def __len__(self) -> int:
-        """How many degraded images there are."""
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> dict[str, Tensor | str]:
         """Read, and in training crop and augment, the pair at `index`."""
         names = dict(zip(("lq", "gt"), self.pairs[index], strict=True))
         paths = {side: self.stores[side].location(name) for side, name in names.items()}
-        images = {
-            side: decode(self.stores[side].read(name), paths[side]) for side, name in names.items()
-        }
+        contents = {side: self.stores[side].read(name) for side, name in names.items()}
+        images = {side: decode(content, paths[side]) for side, content in contents.items()}
         if images["lq"].shape != images["gt"].shape:
             raise DataError(
                 f"{paths['lq']} is {size_of(images['lq'])} but its clean partner {paths['gt']} is "
@@ -105,7 +105,7 @@ class PairedRestorationDataset(Dataset[dict[str, Tensor | str]]):
         corner = crop.window(images["lq"], lq_path)
         windows = [crop.cut(image, *corner) for image in images.values()]
         crops = dict(zip(images, crop.augment(windows), strict=True))
-        if self.opt.get("second_crop", False):
+        if crop.options.second_crop:
             corner = crop.window(images["lq"], lq_path)
             (crops["lq_other"],) = crop.augment([crop.cut(images["lq"], *corner)])
         return crops

@@ -3,13 +3,17 @@
 import math
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, Sampler, default_collate
+
+from constyle_arch.images import in_unit_range
 
 
+@dataclass(eq=False)
 class WholeBatchSampler(Sampler[tuple[int, int]]):
     """Shuffles a data set again each epoch and fills the epoch up to whole batches on every rank.
 
@@ -27,27 +31,20 @@ class WholeBatchSampler(Sampler[tuple[int, int]]):
         batch: the indices of every batch, where these are always the same; see `MixedDataset`.
     """
 
-    def __init__(
-        self,
-        num_images: int,
-        batch_size: int,
-        num_replicas: int,
-        rank: int,
-        enlarge_ratio: float,
-        seed: int,
-        done: int = 0,
-        batch: Sequence[int] = (),
-    ) -> None:
-        self.num_images = num_images
-        self.num_replicas = num_replicas
-        self.rank = rank
-        self.seed = seed
+    num_images: int
+    batch_size: int
+    num_replicas: int
+    rank: int
+    enlarge_ratio: float
+    seed: int
+    done: int = 0
+    batch: Sequence[int] = ()
+
+    def __post_init__(self) -> None:
         self.epoch = 0
-        self.batches = math.ceil(num_images * enlarge_ratio / (batch_size * num_replicas))
-        self.num_samples = self.batches * batch_size
-        self.batch_size = batch_size
-        self.done = done
-        self.batch = [*batch]
+        size = self.batch_size * self.num_replicas
+        self.batches = math.ceil(self.num_images * self.enlarge_ratio / size)
+        self.num_samples = self.batches * self.batch_size
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """This rank's samples of the current epoch that the run does not have behind it."""
@@ -58,11 +55,10 @@ class WholeBatchSampler(Sampler[tuple[int, int]]):
         seeds = torch.randint(2**32, (total,), generator=generator)
         mine = slice(self.rank, total, self.num_replicas)
         skipped = min(max(self.done - self.epoch * self.batches, 0), self.batches) * self.batch_size
-        indices = self.batch * self.batches or order[mine].tolist()
+        indices = [*self.batch] * self.batches or order[mine].tolist()
         yield from zip(indices[skipped:], seeds[mine][skipped:].tolist(), strict=True)
 
     def __len__(self) -> int:
-        """Samples of this rank in one epoch."""
         return self.num_samples
 
     def set_epoch(self, epoch: int) -> None:
@@ -82,7 +78,6 @@ class SeededDataset(Dataset[Any]):
         self.dataset = dataset
 
     def __len__(self) -> int:
-        """Length of the data set inside."""
         return len(self.dataset)
 
     def __getitem__(self, sample: tuple[int, int]) -> Any:
@@ -98,3 +93,15 @@ class SeededDataset(Dataset[Any]):
             random.setstate(states[0])
             np.random.set_state(states[1])
             torch.set_rng_state(states[2])
+
+
+def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """As `default_collate`; where uint8 images meet others in [0, 1], all become the latter."""
+    mixed = [
+        key
+        for key, value in samples[0].items()
+        if isinstance(value, torch.Tensor) and len({sample[key].dtype for sample in samples}) > 1
+    ]
+    return default_collate(
+        [{**sample, **{key: in_unit_range(sample[key]) for key in mixed}} for sample in samples]
+    )

@@ -15,6 +15,7 @@ from constyle_arch.archs.layers import at_least_float32, pad_to_multiple
 from constyle_arch.checkpoints.loading import fill, fitting_tensors, own_names
 from constyle_arch.checkpoints.published_names import contrast_from_published
 from constyle_arch.checkpoints.reading import read_checkpoint, read_state_dict, weights_in
+from constyle_arch.distributed import broadcast
 from constyle_arch.errors import OptionsError, RunError
 from constyle_arch.losses.options import CONTRAST, RESTORATION
 from constyle_arch.models.momentum_contrast import MomentumContrast, contrast_health
@@ -43,14 +44,10 @@ class ConStyleModel(RestorationModel):
         options = self.train.contrast
         self.constyle_frozen = False
         self.positive_image = {"clean": "gt", "degraded": "lq_other"}[options.positive]
-        self.contrast = MomentumContrast(
-            self._network().encoder,
-            queue_size=options.queue_size,
-            momentum=options.momentum,
-            normalize=options.normalize,
-        ).to(self.device)
+        own = options.model_dump(include={"queue_size", "momentum", "normalize"})
+        self.contrast = MomentumContrast(self._network().encoder, **own).to(self.device)
         self._load_published_contrast()
-        self.contrast.share_queue()
+        broadcast([self.contrast.queue])
 
     def _load_constyle(self) -> None:
         """Load ConStyle from a file of its own, if given; before the EMA network is copied."""
@@ -71,10 +68,9 @@ class ConStyleModel(RestorationModel):
         if load_path is None:
             return
         content = read_checkpoint(load_path)
-        key = self.paths.param_key_g or ("params" if "params" in content else None)
         # averages have no queue
-        state = contrast_from_published(weights_in(content, load_path, key))
-        if state:
+        key = self.paths.param_key_g or ("params" if "params" in content else None)
+        if state := contrast_from_published(weights_in(content, load_path, key)):
             self._load_contrast(state, load_path, strict=False)
             if self.contrast.normalize:  # a release's codes are not
                 self.contrast.queue.copy_(F.normalize(self.contrast.queue, dim=0))
@@ -82,8 +78,7 @@ class ConStyleModel(RestorationModel):
 
     def _load_contrast(self, state: Mapping[str, Tensor], source: str, strict: bool = True) -> None:
         wanted = self.contrast.queue.shape[1]
-        size = state["queue"].shape[1] if "queue" in state else wanted
-        if size != wanted:
+        if "queue" in state and (size := state["queue"].shape[1]) != wanted:
             raise OptionsError(
                 f"{source} holds a queue of {size} codes and train.contrast.queue_size is "
                 f"{wanted}; set it to {size}."
@@ -139,19 +134,27 @@ class ConStyleModel(RestorationModel):
             # as lq is padded
             positive = self.contrast.positive(pad_to_multiple(image, self._network().multiple))
             restored, codes = self.net_g(self.lq[part], return_codes=True)
+        images = {"restored": at_least_float32(restored), "clean": self.gt[part]}
+        return self.losses_of(**images, **self.contrasted(codes, positive, part))
+
+    def contrasted(self, codes: Codes, positive: Tensor, part: slice) -> dict[str, Any]:
+        """What losses take of the codes of a part of the batch, which are noted for the queue.
+
+        Args:
+            codes: of the degraded images, as the encoder gives them.
+            positive: the prepared second codes of their positives, (N, 128).
+            part: of the batch.
+        """
         codes = self.contrast.prepared(codes)
         self.codes.append(Codes(*(code.detach() for code in codes)))
         self.positives.append(positive)
-        negatives = Codes(*(code[part] for code in self.negatives))
-        return self.losses_of(
-            restored=at_least_float32(restored),
-            clean=self.gt[part],
-            codes=codes,
-            query=codes.c2,
-            positive=positive,
-            negatives=negatives,
-            queue=self.contrast.queue,
-        )
+        return {
+            "codes": codes,
+            "query": codes.c2,
+            "positive": positive,
+            "negatives": Codes(*(code[part] for code in self.negatives)),
+            "queue": self.contrast.queue,
+        }
 
     def training_state(self) -> dict[str, Any]:
         """`RestorationModel`'s state with the momentum encoder and the queue."""
@@ -161,8 +164,8 @@ class ConStyleModel(RestorationModel):
         """Resume from a state that `save_training_state` wrote."""
         if "contrast" not in resume_state:
             raise RunError(
-                "The training state holds no momentum encoder and queue; another model_type "
-                "wrote it."
+                "The training state holds no momentum encoder and queue; another model_type wrote "
+                "it."
             )
         self._load_contrast(resume_state["contrast"], "The training state")
         super().resume_training(resume_state)
@@ -199,11 +202,8 @@ def encoder_weights(path: str) -> dict[str, Tensor]:
     guided = any(name.startswith("encoder.") for name in weights)
     prefix = "encoder." if guided else ""
     parts = tuple(f"{prefix}{part}." for part in ("stages", "projections"))
-    found = {
-        name.removeprefix(prefix): tensor
-        for name, tensor in weights.items()
-        if name.startswith(parts)
-    }
+    found = {name: tensor for name, tensor in weights.items() if name.startswith(parts)}
+    found = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
     with torch.device("meta"):
         fitting_tensors(ConStyle(), found, path)
     return found

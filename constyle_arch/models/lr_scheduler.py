@@ -56,7 +56,5 @@ class CosineAnnealingRestartCyclicLR(LRScheduler):
         index = bisect_left(self.ends, iteration)
         position = (iteration - self.ends[index] + self.periods[index]) / self.periods[index]
         floor, weight = self.eta_mins[index], self.restart_weights[index]
-        return [
-            floor + weight * 0.5 * (base_lr - floor) * (1 + math.cos(math.pi * position))
-            for base_lr in self.base_lrs
-        ]
+        fall = 1 + math.cos(math.pi * position)
+        return [floor + weight * 0.5 * (base_lr - floor) * fall for base_lr in self.base_lrs]

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from constyle_arch.archs.constyle_arch import CODE_CHANNELS, Codes, ConStyle
-from constyle_arch.distributed import broadcast, gathered, ranks
+from constyle_arch.distributed import gathered, ranks
 
 
 class MomentumContrast(nn.Module):
@@ -49,9 +49,8 @@ class MomentumContrast(nn.Module):
     @torch.no_grad()
     def update_encoder(self, encoder: ConStyle) -> None:
         """Move the momentum encoder a step of 1 − momentum towards `encoder`."""
-        torch._foreach_lerp_(
-            list(self.encoder.parameters()), list(encoder.parameters()), 1 - self.momentum
-        )
+        own: list[Tensor] = list(self.encoder.parameters())
+        torch._foreach_lerp_(own, list(encoder.parameters()), 1 - self.momentum)
 
     @torch.no_grad()
     def positive(self, gt: Tensor) -> Tensor:
@@ -92,10 +91,6 @@ class MomentumContrast(nn.Module):
             pointer = torch.where(unless > 0, self.pointer, pointer)
         self.queue[:, columns] = newest
         self.pointer.copy_(pointer)
-
-    def share_queue(self) -> None:
-        """Give every rank the queue of rank 0."""
-        broadcast([self.queue])
 
     def _entries(self, start: Tensor, count: int) -> Tensor:
         return self.queue[:, self._columns(start, count)].T

@@ -15,14 +15,11 @@ ADVICE = "A lower train.optim_g.lr, a warm-up (train.warmup_iter) or train.grad_
 """What to do where a training diverges."""
 
 
-@dataclass
 class Snapshot:
     """Values of tensors that are about to change, to be put back if the change is wrong."""
 
-    tensors: Iterable[Tensor]
-
-    def __post_init__(self) -> None:
-        self.kept = [(tensor, tensor.clone()) for tensor in self.tensors]
+    def __init__(self, tensors: Iterable[Tensor]) -> None:
+        self.kept = [(tensor, tensor.clone()) for tensor in tensors]
 
     @torch.no_grad()
     def restore_if(self, condition: Tensor) -> None:

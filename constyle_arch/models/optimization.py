@@ -88,9 +88,8 @@ class Optimization(BaseModel):  # type: ignore[misc]  # BasicSR publishes no typ
         """
         net = self.get_bare_model(self.net_g)
         averages, values = [], []
-        for average, value in zip(
-            self.net_g_ema.state_dict().values(), net.state_dict().values(), strict=True
-        ):
+        states = self.net_g_ema.state_dict().values(), net.state_dict().values()
+        for average, value in zip(*states, strict=True):
             if average.is_floating_point():
                 averages.append(average)
                 values.append(value)

@@ -59,10 +59,8 @@ class ProgressiveCrops:
                 "one length: the crops, the images of each process, and the iterations of each "
                 "period."
             )
-        for key, wanted, least in (
-            ("gt_size", "gt_sizes", sizes),
-            ("batch_size_per_gpu", KEYS[1], batch_sizes),
-        ):
+        wanted_sizes = ("gt_size", "gt_sizes", sizes), ("batch_size_per_gpu", KEYS[1], batch_sizes)
+        for key, wanted, least in wanted_sizes:
             if train_opt[key] < max(least):
                 raise OptionsError(
                     f"datasets.train.{key} is {train_opt[key]} and {wanted} {least}; it must be at "
@@ -73,9 +71,8 @@ class ProgressiveCrops:
                 "datasets.train has gt_sizes and mini_batch_sizes, and ConStyleModel and "
                 "train.accumulate need batches of one size; leave one of them out."
             )
-        return cls(
-            sizes, batch_sizes, periods, seed=opt.get("manual_seed") or 0, rank=opt.get("rank", 0)
-        )
+        seed, rank = opt.get("manual_seed") or 0, opt.get("rank", 0)
+        return cls(sizes, batch_sizes, periods, seed=seed, rank=rank)
 
     def take(self, images: Sequence[Tensor], iteration: int) -> list[Tensor]:
         """The same part of each of `images`, batches (B, C, H, W) that belong together.
@@ -87,11 +84,9 @@ class ProgressiveCrops:
         period = min(bisect_left(list(accumulate(self.periods)), iteration), len(self.periods) - 1)
         size, batch_size = self.sizes[period], self.batch_sizes[period]
         count, _, height, width = images[0].shape
-        generator = torch.Generator().manual_seed(
-            (self.seed * 1_000_003 + iteration) * 1_009 + self.rank
-        )
+        seed = (self.seed * 1_000_003 + iteration) * 1_009 + self.rank
+        generator = torch.Generator().manual_seed(seed)
         chosen = torch.randperm(count, generator=generator)[:batch_size].tolist()
-        top, left = (
-            int(torch.randint(side - size + 1, (), generator=generator)) for side in (height, width)
-        )
+        rooms = (height - size + 1, width - size + 1)
+        top, left = (int(torch.randint(room, (), generator=generator)) for room in rooms)
         return [batch[chosen, :, top : top + size, left : left + size] for batch in images]

@@ -8,9 +8,8 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from constyle_arch.archs.constyle_arch import Codes
 from constyle_arch.archs.layers import at_least_float32
-from constyle_arch.archs.prompter_arch import Prompt, Prompter
+from constyle_arch.archs.prompter_arch import Prompt
 from constyle_arch.distributed import gathered_objects, ranks
 from constyle_arch.errors import DataError, OptionsError
 from constyle_arch.losses.options import CONTRAST
@@ -53,7 +52,7 @@ class PrompterModel(ConStyleModel):
             OptionsError: there are more classes than `network_g.num_classes`.
         """
         super().feed_data(data)
-        known = self._prompter().num_classes
+        known = self.get_bare_model(self.net_g).num_classes
         if int(_class_of(data).max()) >= known:
             raise OptionsError(
                 f"network_g.num_classes is {known} and the images have more classes; raise it."
@@ -66,18 +65,9 @@ class PrompterModel(ConStyleModel):
             with torch.no_grad():
                 clean: Prompt = self.contrast.encoder(self.gt[part])
             prompt: Prompt = self.net_g(self.lq[part])
-        codes = self.contrast.prepared(prompt.codes)
         positive = self.contrast.prepared(clean.codes).c2
-        self.codes.append(Codes(*(code.detach() for code in codes)))
-        self.positives.append(positive)
-        quantities: dict[str, Any] = {
-            "codes": codes,
-            "query": codes.c2,
-            "positive": positive,
-            "negatives": Codes(*(code[part] for code in self.negatives)),
-            "queue": self.contrast.queue,
-            "scores": at_least_float32(prompt.scores),
-        }
+        quantities = self.contrasted(prompt.codes, positive, part)
+        quantities["scores"] = at_least_float32(prompt.scores)
         if self.current_iter <= self.train.class_iter:
             quantities["classes"] = self.classes[part]
         if self.current_iter <= self.train.kl_iter:
@@ -102,10 +92,8 @@ class PrompterModel(ConStyleModel):
                 sample = dataset[index]
                 scores = network(self.on_device(sample["lq"])[None]).scores[0]
                 best = scores.topk(min(max(METRICS.values()), len(scores))).indices.tolist()
-                found = {
-                    metric: 100.0 * (_class_of(sample) in best[:count])
-                    for metric, count in METRICS.items()
-                }
+                own, counts = _class_of(sample), METRICS.items()
+                found = {metric: 100.0 * (own in best[:count]) for metric, count in counts}
                 rows.append({"image": sample["name"], **found})
         self.set_train_mode()
         rows = [row for share in gathered_objects(rows) for row in share]
@@ -113,9 +101,6 @@ class PrompterModel(ConStyleModel):
         self.report_validation(rows, name, tb_logger)
 
     dist_validation = nondist_validation
-
-    def _prompter(self) -> Prompter:
-        return self.get_bare_model(self.net_g)
 
 
 def _class_of(data: Mapping[str, Any]) -> Any:

@@ -134,13 +134,9 @@ class RestorationModel(TrainingStep, Validations, Saving, Optimization, SRModel)
         net = self.restoring_network
         was_training = net.training
         with torch.compiler.set_stance("force_eager"):
-            self.output = restore(
-                net,
-                self.lq,
-                tile=self.val.tile,
-                overlap=self.val.tile_overlap,
-                precision=PRECISIONS[self.val.amp] or torch.float32,
-            )
+            tile, overlap = self.val.tile, self.val.tile_overlap
+            precision = PRECISIONS[self.val.amp] or torch.float32
+            self.output = restore(net, self.lq, tile=tile, overlap=overlap, precision=precision)
         if was_training and self.is_train:
             self.set_train_mode()
 

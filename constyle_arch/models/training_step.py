@@ -1,6 +1,6 @@
 """What a training step does: losses, gradients, the optimizer's step, EMA."""
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -74,9 +74,8 @@ class TrainingStep(BaseModel):  # type: ignore[misc]  # BasicSR publishes no typ
         except RuntimeError as error:  # of torch, on whichever device
             raise self._explained(error) from error
         self.loss_scaler.unscale_(self.optimizer_g)
-        grad_norm = nn.utils.get_total_norm(
-            [parameter.grad for parameter in self.net_g.parameters() if parameter.grad is not None]
-        )
+        gradients = (parameter.grad for parameter in self.net_g.parameters())
+        grad_norm = nn.utils.get_total_norm([one for one in gradients if one is not None])
         losses = dict(self.measured)
         skipped, counted, asked_to_stop = self._flags(grad_norm)
         before.restore_if(skipped)
@@ -101,23 +100,19 @@ class TrainingStep(BaseModel):  # type: ignore[misc]  # BasicSR publishes no typ
     def accumulate_gradients(self) -> dict[str, Tensor]:
         """Compute the batch's gradients, in `train.accumulate` parts, and return its losses."""
         self.optimizer_g.zero_grad(set_to_none=True)
-        parts = torch.arange(len(self.lq)).chunk(self.acceleration.accumulate)
+        net, parts = self.net_g, torch.arange(len(self.lq)).chunk(self.acceleration.accumulate)
         measured: dict[str, Tensor] = {}
         for number, rows in enumerate(parts, start=1):
             part, share = slice(int(rows[0]), int(rows[-1]) + 1), len(rows) / len(self.lq)
-            with self._without_exchange() if number < len(parts) else nullcontext():
+            # processes add up their gradients once for all parts of a batch
+            waits = number < len(parts) and isinstance(net, nn.parallel.DistributedDataParallel)
+            with net.no_sync() if waits else nullcontext():
                 losses = {name: share * loss for name, loss in self.compute_losses(part).items()}
                 total = torch.stack(list(losses.values())).sum()
                 self.loss_scaler.scale(total).backward()
             for name, loss in losses.items():
                 measured[name] = measured.get(name, 0) + loss.detach()
         return measured
-
-    def _without_exchange(self) -> AbstractContextManager[Any]:
-        """Processes add up their gradients once for all parts of a batch."""
-        net = self.net_g
-        distributed = isinstance(net, nn.parallel.DistributedDataParallel)
-        return net.no_sync() if distributed else nullcontext()
 
     def compute_losses(self, part: slice) -> dict[str, Tensor]:
         """Restore a part of the batch and return its weighted losses, by their names in the log."""
@@ -158,9 +153,8 @@ class TrainingStep(BaseModel):  # type: ignore[misc]  # BasicSR publishes no typ
         scale = self.loss_scaler.scale(torch.ones_like(loss))
         counted = skipped & (~torch.isfinite(loss) | (scale <= 1))
         signal_number = torch.full_like(loss, self.stop_request.signal_number)
-        return all_reduce_max(
-            torch.stack([skipped.to(loss.dtype), counted.to(loss.dtype), signal_number])
-        )
+        flags = [skipped.to(loss.dtype), counted.to(loss.dtype), signal_number]
+        return all_reduce_max(torch.stack(flags))
 
     def finish_step(self, grad_norm: Tensor, skipped: Tensor) -> None:
         """Clip the gradients, step, and let the EMA network follow.
@@ -171,9 +165,8 @@ class TrainingStep(BaseModel):  # type: ignore[misc]  # BasicSR publishes no typ
         """
         if self.train.grad_clip_norm is not None:
             self.measured["grad_norm"] = grad_norm
-            nn.utils.clip_grads_with_norm_(
-                self.net_g.parameters(), self.train.grad_clip_norm, grad_norm
-            )
+            most = self.train.grad_clip_norm
+            nn.utils.clip_grads_with_norm_(self.net_g.parameters(), most, grad_norm)
         # a fused optimizer decides on the device
         if getattr(self.optimizer_g, "_step_supports_amp_scaling", False):
             self.optimizer_g.found_inf = skipped.float()

@@ -53,16 +53,13 @@ class Validations(BaseModel):  # type: ignore[misc]  # BasicSR publishes no type
         self.report = Report(
             name=opt["name"],
             network=opt["network_g"]["type"],
-            weights=self._weights(),
+            weights=f"{self.paths.pretrain_network_g}{self.section_taken}",
             parameters=count_parameters(self.net_g),
             gmacs=count_gmacs(self.get_bare_model(self.net_g)),
             metrics=list(self.metrics),
             datasets={one["name"]: deepcopy(one) for one in opt["datasets"].values()},
             suffix=self._suffix(),
         )
-
-    def _weights(self) -> str:
-        return f"{self.paths.pretrain_network_g}{self.section_taken}"
 
     def _suffix(self) -> str:
         return str(self.val.suffix or self.opt["name"])
@@ -154,11 +151,8 @@ class Validations(BaseModel):  # type: ignore[misc]  # BasicSR publishes no type
             raise RunError(f"Memory ran out restoring {name}, {size} pixels.") from error
         # large ones need not stay, nor a `gt` be taken for the next one's
         names = {"lq": "input", "output": "restored", "gt": "clean"}
-        return {
-            name: self.__dict__.pop(attribute)
-            for attribute, name in names.items()
-            if hasattr(self, attribute)
-        }
+        there = {name: one for name, one in names.items() if hasattr(self, name)}
+        return {label: self.__dict__.pop(name) for name, label in there.items()}
 
     # Pictures.
 
@@ -211,8 +205,8 @@ class Validations(BaseModel):  # type: ignore[misc]  # BasicSR publishes no type
         )
         if names := tensors_not_finite(self.get_bare_model(self.net_g)):
             reason = (
-                f"The weights {self._weights()} hold such numbers, in {listed(names, 3)}; take an "
-                "earlier checkpoint."
+                f"The weights {self.report.weights} hold such numbers, in {listed(names, 3)}; take "
+                "an earlier checkpoint."
             )
         raise RunError(f"{' and '.join(spoilt)} were restored to NaN or infinite numbers. {reason}")
 
@@ -221,10 +215,7 @@ class Validations(BaseModel):  # type: ignore[misc]  # BasicSR publishes no type
     def report_validation(self, rows: list[Row], dataset_name: str, tb_logger: Any) -> None:
         """Log a validation's means and keep the network if it is the best.
 
-        Args:
-            rows: the scores of each image; none on processes but the first, which only note it.
-            dataset_name: of the data set.
-            tb_logger: tensorboard's, or None.
+        The first process has the scores of each image; the others only note the validation.
         """
         logger = get_root_logger()
         means = means_of(rows) if rows and len(rows[0]) > 1 else {}
@@ -234,13 +225,10 @@ class Validations(BaseModel):  # type: ignore[misc]  # BasicSR publishes no type
         if dataset_name in self.all_spoilt():  # not noted: a resumed run finds out again
             logger.warning(f"{dataset_name}: no image was restored to finite numbers.")
             return
-        inputs = {
-            column: float(means.pop(column)) for column in list(means) if column.startswith(INPUT)
-        }
+        of_input = [column for column in means if column.startswith(INPUT)]
+        inputs = {column: float(means.pop(column)) for column in of_input}
         self.input_scores.setdefault(dataset_name, inputs)
-        measured = {
-            column: None if mean.not_finite else mean.value for column, mean in means.items()
-        }
+        measured = {name: None if mean.not_finite else mean.value for name, mean in means.items()}
         self.history.add(dataset_name, self.current_iter, measured)
         if ranks()[1] != 0:
             return

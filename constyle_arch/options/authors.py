@@ -1,31 +1,30 @@
 """Conversion of option files of the authors' programs: IRConStyle's, Restormer's, NAFNet's.
 
-A rule says what becomes of a key; what no rule and no description in `schema` knows is left out,
-and named. Keys marked `BY_ANALOGY` stood in no description of IRConStyle's program that was at
-hand; they are called as `right_blk_num`, which did, or as MoCo's arguments.
+The tables say what becomes of a key; what neither they nor `schema` know is left out, and named.
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
+import yaml
+from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, MODEL_REGISTRY
+
 from constyle_arch.errors import OptionsError
 from constyle_arch.options import data_sets, schema
 from constyle_arch.options.kinds import Section, section_in
+from constyle_arch.options.lookup import Options
 
-Options = dict[str, Any]
-Path = tuple[str, ...]
+Path = tuple[Any, ...]
 
 MODELS = {
-    "ConStyle": "ConStyleModel",
-    "ImageCleanModel": "RestorationModel",
-    "ImageRestorationModel": "RestorationModel",
+    "ConStyle": "ConStyleModel",  # IRConStyle's
+    "ImageCleanModel": "RestorationModel",  # Restormer's
+    "ImageRestorationModel": "RestorationModel",  # NAFNet's
 }
-"""Models of the authors' programs; the first is IRConStyle's, then come Restormer's and
-NAFNet's."""
 
 DATA_SETS = {
     "Dataset_Paired": "PairedRestorationDataset",
@@ -34,63 +33,53 @@ DATA_SETS = {
     "Dataset_GaussianDenoising": "DegradedImageDataset",
 }
 
-
-@dataclass(frozen=True)
-class Rule:
-    """What becomes of a key.
-
-    Attributes:
-        why: said in the file, or, where the key is left out, in the list of those.
-        place: the key here, from the top; nothing where it is left out. A path of one key stays in
-            its section.
-        value: the value here, of the value there.
-    """
-
-    why: str
-    place: Path = ()
-    value: Callable[[Any], Any] = lambda value: value
-
-
-BY_ANALOGY = " (by analogy: compare with the program)"
-"""Said of keys whose meaning is inferred from their names."""
-
-GUIDED = {
-    "left_blk_num": Rule(f"left_blk_num{BY_ANALOGY}", ("num_blocks_down",)),
-    "bottom_blk_num": Rule(f"bottom_blk_num{BY_ANALOGY}", ("num_blocks_bottleneck",)),
-    "right_blk_num": Rule(
-        "right_blk_num, which begins at full resolution", ("num_blocks_up",), lambda up: up[::-1]
-    ),
-    "base_channel": Rule(f"base_channel{BY_ANALOGY}", ("dim",)),
-    "Train": Rule("the network is the same in training and in a test"),
-}
-"""Of networks that ConStyle guides."""
-
-RULES: dict[str, dict[str, Rule]] = {
+MOVED: dict[str, dict[str, str]] = {
+    "": {"ConStyle_iter": "train.constyle_iter"},
+    "datasets": {"in_ch": "color"},
     "network_g": {
-        "LayerNorm_type": Rule("LayerNorm_type", ("layer_norm_type",)),
-        "K": Rule("K", ("train", "contrast", "queue_size")),
-        "m": Rule(f"m{BY_ANALOGY}", ("train", "contrast", "momentum")),
-        "T": Rule(f"T{BY_ANALOGY}", ("train", "contrastive_opt", "temperature")),
+        "left_blk_num": "num_blocks_down",
+        "bottom_blk_num": "num_blocks_bottleneck",
+        "right_blk_num": "num_blocks_up",
+        "base_channel": "dim",
+        "LayerNorm_type": "layer_norm_type",
+        "K": "train.contrast.queue_size",
+        "m": "train.contrast.momentum",
+        "T": "train.contrastive_opt.temperature",
+        "ConStyle_iter": "train.constyle_iter",
     },
-    "datasets": {
-        "mean": Rule("images stay in [0, 1]"),
-        "std": Rule("images stay in [0, 1]"),
-        "in_ch": Rule("in_ch", ("color",), lambda channels: "gray" if channels == 1 else None),
-    },
-    "train": {
-        "use_grad_clip": Rule(
-            "use_grad_clip", ("grad_clip_norm",), lambda clips: 0.01 if clips else None
-        ),
-    },
+    "train": {"use_grad_clip": "grad_clip_norm", "ConStyle_iter": "train.constyle_iter"},
+}
+"""Options by section, with their names here: in the same section, or from the top."""
+
+VALUES: dict[str, Callable[[Any], Any]] = {
+    "right_blk_num": lambda blocks: blocks[::-1],
+    "in_ch": lambda channels: "gray" if channels == 1 else None,
+    "use_grad_clip": lambda clips: 0.01 if clips else None,
+}
+"""Their values here, of the values there; None is left out."""
+
+NOTES = {
+    "right_blk_num": ", which begins at full resolution",
+    "ConStyle_iter": "; afterwards everything of ConStyle rests",
+    # these stood in no description of IRConStyle's program that was at hand; they are called as
+    # `right_blk_num`, which did, or as MoCo's arguments
+    **dict.fromkeys(
+        ("left_blk_num", "bottom_blk_num", "base_channel", "m", "T"),
+        " (by analogy: compare with the program)",
+    ),
+}
+
+NOT_NEEDED: dict[str, dict[str, str]] = {
+    "datasets": dict.fromkeys(("mean", "std"), "images stay in [0, 1]"),
+    "network_g": {"Train": "the network is the same in training and in a test"},
     "val": {
-        "window_size": Rule("networks pad to what they need, and crop before anything is measured"),
-        "rgb2bgr": Rule("images are restored as RGB and written as such"),
-        "use_image": Rule("scores are always those of images of 8 bits, as they are written"),
-        "max_minibatch": Rule("val.tile is for images that memory does not hold"),
-        "grids": Rule("val.tile restores in tiles"),
+        "window_size": "networks pad to what they need, and crop before anything is measured",
+        "rgb2bgr": "images are restored as RGB and written as such",
+        "use_image": "scores are always those of images of 8 bits, as they are written",
+        "max_minibatch": "val.tile is for images that memory does not hold",
+        "grids": "val.tile restores in tiles",
     },
 }
-"""What becomes of keys, by their section."""
 
 PUBLISHED = {
     "contrastive_opt": {"type": "InfoNCELoss", "temperature": 0.07, "loss_weight": 1},
@@ -98,12 +87,6 @@ PUBLISHED = {
     "style_opt": {"type": "StyleLoss", "loss_weight": 1},
 }
 """The losses that IRConStyle's program has in its code."""
-
-ITERATIONS = {
-    "ConStyle_iter": Rule(
-        "ConStyle_iter; afterwards everything of ConStyle rests", ("train", "constyle_iter")
-    ),
-}
 
 
 @dataclass
@@ -120,28 +103,36 @@ class Conversion:
     comments: dict[Path, str] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
 
-    def put(self, path: Path, value: Any, comment: str) -> None:
-        """Set an option, creating its sections, and note where it is from."""
+    def section(self, path: Path) -> Options:
+        """A section by its path, new where there is none."""
         section = self.options
-        for key in path[:-1]:
-            section = section.setdefault(key, {})
-        section[path[-1]] = value
+        for key in path:
+            section[key] = {} if section.get(key) is None else section[key]
+            section = section[key]
+        return section
+
+    def put(self, path: Path, value: Any, comment: str) -> None:
+        """Set an option, and note where it is from."""
+        self.section(path[:-1])[path[-1]] = value
         self.comments[path] = comment
+
+    def leave_out(self, path: Path, why: str) -> Any:
+        """Take an option out, and note why; returns its value."""
+        self.left_out[".".join(map(str, path))] = why
+        return self.section(path[:-1]).pop(path[-1])
 
     def text(self, *header: str) -> str:
         """The file, with comments."""
-        lines = [f"# {line}".rstrip() for line in header]
+        lines = [*header]
         if self.left_out:
-            lines += [
-                "#",
-                "# Left out:",
-                *(f"#   {key}: {why}" for key, why in self.left_out.items()),
-            ]
-        return "\n".join([*lines, "", *self._lines(self.options, ())]) + "\n"
+            left_out = (f"  {key}: {why}" for key, why in self.left_out.items())
+            lines += ["", "Left out:", *left_out]
+        comments = (f"# {line}".rstrip() for line in lines)
+        return "\n".join([*comments, "", *self._lines(self.options, ())]) + "\n"
 
     def _lines(self, section: Options, above: Path) -> Iterator[str]:
         for key, value in section.items():
-            path = (*above, str(key))
+            path = (*above, key)
             comment = f"  # {self.comments[path]}" if path in self.comments else ""
             name = "  " * len(above) + _yaml(key)
             if isinstance(value, dict) and value:
@@ -157,8 +148,6 @@ def of_the_authors(options: Options) -> str | None:
 
     Names that a plugin has registered are its own.
     """
-    from basicsr.utils.registry import DATASET_REGISTRY, MODEL_REGISTRY
-
     if str(options.get("model_type")) in MODELS.keys() - dict(iter(MODEL_REGISTRY)).keys():
         return f"model_type: {options['model_type']}"
     datasets = options.get("datasets")
@@ -193,52 +182,50 @@ def convert(options: Options) -> Conversion:
     _convert_top(made)
     for phase, section in (made.options.get("datasets") or {}).items():
         if isinstance(section, dict):
-            _convert_data_set(made, str(phase), section)
+            _convert_data_set(made, ("datasets", phase), section)
     _convert_network(made)
-    for section in ("train", "val"):
-        _apply(made, (section,), made.options.get(section) or {}, RULES[section])
+    for key in ("train", "val"):
+        if made.options.get(key):
+            _follow_tables(made, (key,))
     if made.options["model_type"] == "ConStyleModel" and made.options.get("train"):
         _add_what_is_code_there(made)
-    _leave_out_unknown(made)
+    _leave_out_unknown(made, schema.TrainingRun if "train" in options else schema.TestRun, ())
+    for phase, section in (made.options.get("datasets") or {}).items():
+        if isinstance(section, dict):
+            model = data_sets.data_set(str(section.get("type")), trains=phase == "train")
+            _leave_out_unknown(made, model, ("datasets", phase))
     return made
 
 
 def _convert_top(made: Conversion) -> None:
-    options = made.options
-    there = options.get("model_type")
+    there, gpus = made.options.get("model_type"), made.options.get("num_gpu")
     if there in MODELS:
         made.put(("model_type",), MODELS[there], there)
-    gpus = options.get("num_gpu")
     if isinstance(gpus, int) and gpus > 0:
-        start = (
-            f"; start {gpus} by torchrun --nproc-per-node {gpus} -m constyle_arch train"
-            if gpus > 1
-            else ""
+        start = f"; start {gpus} by torchrun --nproc-per-node {gpus} -m constyle_arch train"
+        made.put(
+            ("num_gpu",), "auto", f"{gpus}: the GPU of each process{start if gpus > 1 else ''}"
         )
-        made.put(("num_gpu",), "auto", f"{gpus}: the GPU of each process{start}")
-    _apply(made, (), options, ITERATIONS)
-    for section in ("train", "network_g"):
-        _apply(made, (section,), options.get(section) or {}, ITERATIONS)
+    _follow_tables(made, ())
 
 
-def _convert_data_set(made: Conversion, phase: str, section: Options) -> None:
-    where, there = ("datasets", phase), section.get("type")
+def _convert_data_set(made: Conversion, where: Path, section: Options) -> None:
+    there = section.get("type")
     if there in DATA_SETS:
-        made.put((*where, "type"), DATA_SETS[there], str(there))
+        made.put((*where, "type"), DATA_SETS[there], there)
     if DATA_SETS.get(str(there)) == "DegradedImageDataset":
         _convert_noise(made, where, section)
     if "geometric_augs" in section:
         augments = section.pop("geometric_augs")
         for key in ("use_hflip", "use_rot"):
             made.put((*where, key), augments, "geometric_augs")
-    _apply(made, where, section, RULES["datasets"])
+    _follow_tables(made, where)
 
 
 def _convert_noise(made: Conversion, where: Path, section: Options) -> None:
     """`sigma_type` and `sigma_range`, or `sigma_test`, as noise that is added to clean images."""
-    kind, sigma, tested = (
-        section.pop(key, None) for key in ("sigma_type", "sigma_range", "sigma_test")
-    )
+    keys = ("sigma_type", "sigma_range", "sigma_test")
+    kind, sigma, tested = (section.pop(key, None) for key in keys)
     if sigma is None:
         sigma = tested
     elif kind == "choice":
@@ -247,18 +234,11 @@ def _convert_noise(made: Conversion, where: Path, section: Options) -> None:
     made.put((*where, "degradations"), [{"type": "noise", "sigma": sigma}], said)
     for key in ("dataroot_lq", "filename_tmpl", "io_backend", "use_shuffle"):
         if key in section:
-            section.pop(key)
-            made.left_out[".".join((*where, key))] = (
-                "clean images are read by their paths, and degraded"
-            )
+            made.leave_out((*where, key), "clean images are read by their paths, and degraded")
 
 
 def _convert_network(made: Conversion) -> None:
-    from basicsr.utils.registry import ARCH_REGISTRY
-
-    from constyle_arch.archs.general_restoration_arch import GuidedNetwork
-
-    section = made.options.get("network_g") or {}
+    section = made.section(("network_g",))
     there = str(section.get("type"))
     names = {_plain(name): name for name, _ in ARCH_REGISTRY}
     if _plain(there) not in names:
@@ -270,24 +250,17 @@ def _convert_network(made: Conversion) -> None:
     name = names[_plain(there)]
     if name != there:
         made.put(("network_g", "type"), name, there)
-    network = ARCH_REGISTRY.get(name)
-    guided = isinstance(network, type) and issubclass(network, GuidedNetwork)
-    _apply(made, ("network_g",), section, RULES["network_g"] | (GUIDED if guided else {}))
-    known = inspect.signature(network).parameters
+    _follow_tables(made, ("network_g",))
+    known = inspect.signature(ARCH_REGISTRY.get(name)).parameters
     if any(one.kind is one.VAR_KEYWORD for one in known.values()):
         return
     for key in [key for key in section if key != "type" and key not in known]:
-        value = section.pop(key)
-        images = key in ("inp_channels", "out_channels") and value == 3
-        made.left_out[f"network_g.{key}"] = (
-            "images have 3 channels" if images else f"{name} has no such option"
-        )
-    if guided:
-        made.put(
-            ("network_g", "encoder_initialization"),
-            "published",
-            "as there; he, the default here, trains better",
-        )
+        value = made.leave_out(("network_g", key), f"{name} has no such option")
+        if key in ("inp_channels", "out_channels") and value == 3:
+            made.left_out[f"network_g.{key}"] = "images have 3 channels"
+    if "encoder_initialization" in known:
+        why = "as there; he, the default here, trains better"
+        made.put(("network_g", "encoder_initialization"), "published", why)
 
 
 def _add_what_is_code_there(made: Conversion) -> None:
@@ -301,48 +274,37 @@ def _add_what_is_code_there(made: Conversion) -> None:
     made.put(("train", "contrast", "normalize"), False, "as there; see docs/training.md")
 
 
-def _apply(made: Conversion, where: Path, section: Options, rules: Mapping[str, Rule]) -> None:
-    """Follow the rules of a section."""
-    for key, rule in rules.items():
+def _follow_tables(made: Conversion, where: Path) -> None:
+    """Move the options of a section that have other places here, and leave out those not needed."""
+    section, table = made.section(where), where[0] if where else ""
+    for key, why in NOT_NEEDED.get(table, {}).items():
+        if key in section:
+            made.leave_out((*where, key), why)
+    for key, name in MOVED.get(table, {}).items():
         if key not in section:
             continue
-        value = section.pop(key)
-        place = rule.place if len(rule.place) > 1 else (*where, *rule.place)
-        if not rule.place:
-            made.left_out[".".join((*where, key))] = rule.why
-        elif place[0] == "train" and "train" not in made.options:
-            made.left_out[".".join((*where, key))] = "of a training; this is the file of a test"
-        elif rule.value(value) is not None:
-            made.put(place, rule.value(value), rule.why)
+        place = tuple(name.split("."))
+        if place[0] == "train" and "train" not in made.options:
+            made.leave_out((*where, key), "of a training; this is the file of a test")
+            continue
+        value = VALUES.get(key, lambda value: value)(section.pop(key))
+        if value is not None:
+            path = place if len(place) > 1 else (*where, *place)
+            made.put(path, value, f"{key}{NOTES.get(key, '')}")
 
 
-def _leave_out_unknown(made: Conversion) -> None:
+def _leave_out_unknown(made: Conversion, model: type[Section], where: Path) -> None:
     """Take out what no section of this package describes."""
-    options = made.options
-    run = schema.TrainingRun if "train" in options else schema.TestRun
-    _leave_out(made, run, options, ())
-    for phase, section in (options.get("datasets") or {}).items():
-        if isinstance(section, dict):
-            model = data_sets.data_set(str(section.get("type")), trains=phase == "train")
-            _leave_out(made, model, section, ("datasets", str(phase)))
-
-
-def _leave_out(made: Conversion, model: type[Section], section: Options, where: Path) -> None:
     named = issubclass(model, schema.Named)  # its constructor's options are its own
-    for key in list(section):
+    for key, value in list(made.section(where).items()):
         described = model.model_fields.get(key)
         loss = issubclass(model, schema.Train) and str(key).endswith("_opt")
+        inner = section_in(described.annotation) if described else None
         if described is None and not named and not loss:
-            section.pop(key)
-            made.left_out[".".join((*where, str(key)))] = (
-                "no option here; docs/reference/keys.md lists the options"
-            )
-        elif (
-            described
-            and (inner := section_in(described.annotation))
-            and isinstance(section[key], dict)
-        ):
-            _leave_out(made, inner, section[key], (*where, key))
+            why = "no option here; docs/reference/keys.md lists the options"
+            made.leave_out((*where, key), why)
+        elif inner and isinstance(value, dict):
+            _leave_out_unknown(made, inner, (*where, key))
 
 
 def _plain(name: str) -> str:
@@ -351,8 +313,6 @@ def _plain(name: str) -> str:
 
 
 def _yaml(value: Any) -> str:
-    import yaml
-
     if value is None:
         return "~"
     text = yaml.safe_dump(

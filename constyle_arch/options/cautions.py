@@ -7,10 +7,9 @@ from typing import Any
 from constyle_arch.data.image_stores import as_list
 from constyle_arch.data.workers import available_cores
 from constyle_arch.metrics.perceptual import backbone_to_download
+from constyle_arch.options.lookup import Options
 from constyle_arch.options.schema import Train
 from constyle_arch.training.step_costs import Disk, Step
-
-Options = dict[str, Any]
 
 GIGABYTE = 2**30
 DAY = 24 * 60 * 60
@@ -53,8 +52,8 @@ def cautions(
     if disk and disk.needed > disk.free:
         yield (
             f"{disk.count} checkpoints take about {size_in_words(disk.needed)} and "
-            f"{size_in_words(disk.free)} are free "
-            "here; raise logger.save_checkpoint_freq, or start where there is more room."
+            f"{size_in_words(disk.free)} are free here; raise logger.save_checkpoint_freq, or "
+            "start where there is more room."
         )
 
 
@@ -64,14 +63,11 @@ def _same_places(options: Options) -> Iterator[str]:
         for phase, section in options["datasets"].items()
     }
     for phase, sides in places.items():
-        if (
-            sides["lq"]
-            and sides["lq"] == sides["gt"]
-            and not options["datasets"][phase].get("lq_name")
-        ):
+        named = options["datasets"][phase].get("lq_name")
+        if sides["lq"] and sides["lq"] == sides["gt"] and not named:
             yield (
-                f"datasets.{phase}: dataroot_lq and dataroot_gt are one place, so there is "
-                "nothing to restore."
+                f"datasets.{phase}: dataroot_lq and dataroot_gt are one place, so there is nothing "
+                "to restore."
             )
     trained = places.get("train", {"gt": set()})["gt"]
     held_out = options["datasets"].get("train", {}).get("hold_out")
@@ -80,15 +76,14 @@ def _same_places(options: Options) -> Iterator[str]:
         if phase != "train" and trained & sides["gt"] and not apart:
             yield (
                 f"datasets.{phase} measures on images that are trained on, "
-                f"{', '.join(sorted(trained & sides['gt']))}; "
-                "scores will not tell how well others are restored."
+                f"{', '.join(sorted(trained & sides['gt']))}; scores will not tell how well others "
+                "are restored."
             )
 
 
 def _places(roots: Any) -> set[str]:
-    return {
-        str(Path(root).expanduser().resolve()) for root in as_list(roots) if isinstance(root, str)
-    }
+    texts = (root for root in as_list(roots) if isinstance(root, str))
+    return {str(Path(root).expanduser().resolve()) for root in texts}
 
 
 def _schedule(train: Train) -> Iterator[str]:
@@ -111,10 +106,8 @@ def _too_much(
     options: Options, train: Train, step: Step, free_memory: float, gpus: int
 ) -> Iterator[str]:
     if step.memory > free_memory:
-        ways = [
-            *_smaller_steps(options, train, step, free_memory, gpus),
-            "train.checkpointing: true",
-        ]
+        smaller = _smaller_steps(options, train, step, free_memory, gpus)
+        ways = [*smaller, "train.checkpointing: true"]
         yield (
             f"a step takes about {size_in_words(step.memory)} and {size_in_words(free_memory)} are "
             f"free; set {', or '.join(ways)}, or take a smaller gt_size or network."
@@ -122,8 +115,8 @@ def _too_much(
     if step.seconds and step.seconds * train.total_iter > LONG_ON_A_CPU:
         yield (
             f"train.total_iter: {train.total_iter} iterations take about "
-            f"{in_words(step.seconds * train.total_iter)} "
-            "on this CPU; --total-iter N shortens the whole schedule, a smaller network its steps."
+            f"{in_words(step.seconds * train.total_iter)} on this CPU; --total-iter N shortens the "
+            "whole schedule, a smaller network its steps."
         )
 
 
@@ -136,24 +129,17 @@ def _smaller_steps(
     alone_on_gpus = options["num_gpu"] and not options["dist"]
     if alone_on_gpus and batch % gpus == 0 and step.computed / gpus <= room < step.computed:
         yield (
-            f"batch_size_per_gpu: {batch // gpus} for {gpus} processes (torchrun "
-            f"--nproc-per-node {gpus})"
+            f"batch_size_per_gpu: {batch // gpus} for {gpus} processes (torchrun --nproc-per-node "
+            f"{gpus})"
         )
-    parts = [
-        n
-        for n in range(step.parts + 1, batch // 2 + 1)
-        if batch % n == 0 and step.computed / n <= room
-    ]
+    divisors = [n for n in range(2, batch) if batch % n == 0]
+    parts = [n for n in divisors if step.parts < n <= batch // 2 and step.computed / n <= room]
     if parts:
         yield (
-            f"train.accumulate: {parts[0]} at the same rate (BatchNorm and the style loss then "
-            "see a part at a time)"
+            f"train.accumulate: {parts[0]} at the same rate (BatchNorm and the style loss then see "
+            "a part at a time)"
         )
-    fits = [
-        n
-        for n in range(2, batch)
-        if batch % n == 0 and step.computed * n / batch / step.parts <= room
-    ]
+    fits = [n for n in divisors if step.computed * n / batch / step.parts <= room]
     if fits:
         share = fits[-1] / batch
         rate = optimizer["lr"] * (share if optimizer["type"] == "SGD" else share**0.5)

@@ -28,23 +28,21 @@ def check_run(flags: list[str]) -> None:
             that already exists is reported after the description.
     """
     options, _ = read_checked_options(flags)
-    step = step_of(options, timed=not options["num_gpu"]) if options["is_train"] else None
-    device = torch.device("cuda" if options["num_gpu"] else "cpu")
-    disk = disk_of(options) if options["is_train"] else None
+    trains, device = options["is_train"], torch.device("cuda" if options["num_gpu"] else "cpu")
+    step = step_of(options, timed=device.type == "cpu") if trains else None
+    disk = disk_of(options) if trains else None
     doubts = list(cautions(options, step, free_memory(device), disk, torch.cuda.device_count()))
     lines = _lines(options, step)
     if disk:
-        lines.append(
-            f"  disk         about {size_in_words(disk.needed)}, for {disk.count} checkpoints"
-        )
-    if options["is_train"] and (options["auto_resume"] or options["path"].get("resume_state")):
+        needed = size_in_words(disk.needed)
+        lines.append(f"  disk         about {needed}, for {disk.count} checkpoints")
+    if trains and (options["auto_resume"] or options["path"].get("resume_state")):
         options |= {"rank": 0, "world_size": 1}
         complete_paths(options, Path.cwd())
         found = state_to_resume(options)
         lines.append(f"  resumes      from iteration {found.state['iter'] if found else 0}")
     in_the_way = list(check_experiment(options))
-    kind = "training" if options["is_train"] else "test"
-    first = f"{options['name']}: this {kind} can be run"
+    first = f"{options['name']}: this {'training' if trains else 'test'} can be run"
     first += " under another name" if in_the_way else ""
     first += ", but look at this first:" if doubts else "."
     print(first, *(f"  - {doubt}" for doubt in doubts), *lines, sep="\n", flush=True)
@@ -55,13 +53,11 @@ def check_run(flags: list[str]) -> None:
 def _lines(options: Options, step: Step | None) -> list[str]:
     with torch.device("meta"):
         network = network_of(options)
-    gmacs = count_gmacs(network)
-    lines = [
-        f"  network      {type(network).__name__}, {count_parameters(network) / 1e6:.3f} M "
-        "parameters"
-        + (f", {gmacs:.2f} GMACs for {SIDE}×{SIDE} pixels" if gmacs is not None else ""),
-        f"  device       {'GPU' if options['num_gpu'] else 'CPU'}",
-    ]
+    size, gmacs = f"{count_parameters(network) / 1e6:.3f} M parameters", count_gmacs(network)
+    if gmacs is not None:
+        size += f", {gmacs:.2f} GMACs for {SIDE}×{SIDE} pixels"
+    device = "GPU" if options["num_gpu"] else "CPU"
+    lines = [f"  network      {type(network).__name__}, {size}", f"  device       {device}"]
     for phase, dataset_opt in options["datasets"].items():
         images = len(DATASET_REGISTRY.get(dataset_opt["type"])(dataset_opt))
         lines.append(f"  {phase:<12} {dataset_opt['name']}, {images} images")

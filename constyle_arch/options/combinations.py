@@ -1,6 +1,7 @@
 """Checks of what needs more than one option, or the machine and the folders the run is to find."""
 
 import os
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -44,15 +45,15 @@ def check_folders(options: Options) -> Problems:
     for folder in (root, root / options["name"]):
         if folder.is_symlink() and not folder.exists():
             yield (
-                f"name: {folder} is a link to {folder.readlink()}, which is not there; create "
-                "that folder."
+                f"name: {folder} is a link to {folder.readlink()}, which is not there; create that "
+                "folder."
             )
         elif folder.exists() and not folder.is_dir():
             yield f"name: {folder} is there and is no folder; rename it."
         elif folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
             yield (
-                f"name: the folder {folder} cannot be written to; change its permissions, or "
-                "start elsewhere."
+                f"name: the folder {folder} cannot be written to; change its permissions, or start "
+                "elsewhere."
             )
     if not os.path.lexists(root) and not os.access(Path.cwd(), os.W_OK | os.X_OK):
         yield (
@@ -94,33 +95,20 @@ def _check_device(options: Options) -> Problems:
         )
     elif num_gpu > 1 and not options["dist"]:
         yield (
-            f"num_gpu is {num_gpu} in one process; start with torchrun --nproc-per-node "
-            f"{num_gpu} -m constyle_arch."
+            f"num_gpu is {num_gpu} in one process; start with torchrun --nproc-per-node {num_gpu} "
+            "-m constyle_arch."
         )
 
 
 def _check_tiles(options: Options) -> Problems:
-    val = validation_of(options)
-    multiple = int(
-        getattr(dict(iter(ARCH_REGISTRY)).get(options["network_g"]["type"]), "multiple", 1)
-    )
+    network = dict(iter(ARCH_REGISTRY)).get(options["network_g"]["type"])
+    val, multiple = validation_of(options), int(getattr(network, "multiple", 1))
     tile, overlap = val.tile, val.tile_overlap
     if tile is not None:
-        yield from tried(
-            lambda: tiles_of(multiple * (tile + 1), tile, overlap, multiple),
-            "val.tile, val.tile_overlap",
-        )
+        tiles = partial(tiles_of, multiple * (tile + 1), tile, overlap, multiple)
+        yield from tried(tiles, "val.tile, val.tile_overlap")
     if val.tlc == "auto" and options["is_train"] and window_for_crops(options) is None:
         yield "val.tlc is auto, but datasets.train has no gt_size; give the window in pixels."
-
-
-def _check_parts(parts: int, batch: int, each: int) -> Problems:
-    """The parts of a batch must be of one size, with two images each for BatchNorm."""
-    if parts > 1 and (batch % parts or batch // parts < each):
-        yield (
-            f"train.accumulate is {parts} and datasets.train.batch_size_per_gpu {batch}; each part "
-            f"must be of one size and have at least {each} image{'s' * (each > 1)}."
-        )
 
 
 def _check_acceleration(train: Train, num_gpu: int) -> Problems:
@@ -133,8 +121,8 @@ def _check_acceleration(train: Train, num_gpu: int) -> Problems:
             get_cpp_compiler()
         except Exception as error:  # of whatever torch looks for
             yield (
-                f"train.compile is true and torch finds no C++ compiler ({error}); install g++ "
-                "or leave it out."
+                f"train.compile is true and torch finds no C++ compiler ({error}); install g++ or "
+                "leave it out."
             )
 
 
@@ -144,8 +132,8 @@ def _check_logger(options: Options) -> Problems:
         return
     if find_spec("wandb") is None:
         yield (
-            "logger.wandb.project is set, and wandb is not installed: pip install wandb, or "
-            "leave it out."
+            "logger.wandb.project is set, and wandb is not installed: pip install wandb, or leave "
+            "it out."
         )
     if not logger.use_tb_logger:
         yield (
@@ -161,10 +149,15 @@ def _check_contrast(options: Options, train: Train) -> Problems:
     batch = loader["batch_size_per_gpu"]
     if guided and batch == 1:
         yield (
-            "datasets.train.batch_size_per_gpu is 1; ConStyle's BatchNorm needs at least 2 "
-            "images to train on."
+            "datasets.train.batch_size_per_gpu is 1; ConStyle's BatchNorm needs at least 2 images "
+            "to train on."
         )
-    yield from _check_parts(train.accumulate, batch, each=2 if guided else 1)
+    parts, each = train.accumulate, 2 if guided else 1  # two images for BatchNorm
+    if parts > 1 and (batch % parts or batch // parts < each):
+        yield (
+            f"train.accumulate is {parts} and datasets.train.batch_size_per_gpu {batch}; each part "
+            f"must be of one size and have at least {each} image{'s' * (each > 1)}."
+        )
     try:
         ProgressiveCrops.from_options(options)
     except OptionsError as error:
@@ -172,11 +165,8 @@ def _check_contrast(options: Options, train: Train) -> Problems:
     if not is_subclass(model_of(options), ConStyleModel):
         return
     if isinstance(network, type) and not is_subclass(network, wanted):
-        advice = (
-            "train it with model_type RestorationModel"
-            if wanted is GuidedNetwork
-            else "take Prompter"
-        )
+        advice = "train it with model_type RestorationModel"
+        advice = "take Prompter" if wanted is Prompter else advice
         yield f"network_g.type {network.__name__} is not guided by ConStyle; {advice}."
     degraded = train.contrast.positive == "degraded"
     if degraded and not loader.get("second_crop"):
@@ -193,8 +183,8 @@ def _check_prefetching(options: Options) -> Problems:
     if train_opt.get("prefetch_mode") == "cpu" and not train_opt["num_worker_per_gpu"]:
         yield (
             "datasets.train: prefetch_mode cpu without workers reads in a thread beside the "
-            "training, whose random "
-            "numbers would depend on timing; leave it out, or set num_worker_per_gpu."
+            "training, whose random numbers would depend on timing; leave it out, or set "
+            "num_worker_per_gpu."
         )
     if train_opt.get("prefetch_mode") == "cpu" and train_opt.get("persistent_workers"):
         yield (

@@ -93,9 +93,8 @@ def _definitions() -> Json:
 
 def _suggest(value: Json, model: str, key: str) -> None:
     """Let an editor offer the names that are registered."""
-    parents = [
-        parent.__name__ for parent in getattr(schema, model, data_set("", trains=False)).__mro__
-    ]
+    described = getattr(schema, model, data_set("", trains=False))
+    parents = [parent.__name__ for parent in described.__mro__]
     for (owner, named), registry in NAMED.items():
         if key == named and owner in parents:
             names = sorted(name for name, _ in registry)

@@ -10,9 +10,12 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ValidationError,
     WithJsonSchema,
     model_validator,
 )
+
+from constyle_arch.errors import OptionsError
 
 
 class Resuming(Enum):
@@ -73,17 +76,22 @@ class Section(BaseModel):
 
     @classmethod
     def read(cls, section: Mapping[str, Any]) -> Self:
-        """The section of a run's options, which were checked; keys of other projects are left out.
+        """The section of a run's options; keys of other projects are left out.
 
         Raises:
-            pydantic.ValidationError: they were not checked, and are wrong.
+            OptionsError: they were not checked before, and one is wrong.
         """
         known = {key: section[key] for key in cls.model_fields if key in section}
         for key, value in known.items():
             inner = section_in(cls.model_fields[key].annotation)
             if inner and inner.model_config["extra"] == "forbid" and isinstance(value, dict):
                 known[key] = inner.read(value)
-        return cls.model_validate(known)
+        try:
+            return cls.model_validate(known)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = str(first["loc"][0])
+            raise OptionsError(f"{key} is {known.get(key)!r}: {first['msg']}.") from error
 
     @model_validator(mode="before")
     @classmethod

@@ -1,7 +1,7 @@
 """Looking up what options name, and trying out what they ask for."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, TypeVar
 
 from basicsr.utils.registry import MODEL_REGISTRY, Registry
 
@@ -9,26 +9,28 @@ from constyle_arch.errors import UserError
 
 Options = dict[str, Any]
 Problems = Iterator[str]
+Made = TypeVar("Made")
 
 REGISTRY_SUFFIX = "_basicsr"  # of some names, which BasicSR finds without it too
 
 
-def registered(registry: Registry, name: object, option: str) -> Problems:
-    """Refuse a name that BasicSR's registry does not have."""
+def registered(registry: Registry, name: object, option: str) -> Generator[str, None, Any]:
+    """What BasicSR's registry has under a name; None, and a problem, where it has nothing."""
     names = sorted(known.removesuffix(REGISTRY_SUFFIX) for known, _ in registry)
-    if str(name).removesuffix(REGISTRY_SUFFIX) not in names:
-        yield f"{option} is {name!r}, which is not registered; there are {', '.join(names)}."
+    if str(name).removesuffix(REGISTRY_SUFFIX) in names:
+        return registry.get(str(name))
+    yield f"{option} is {name!r}, which is not registered; there are {', '.join(names)}."
+    return None
 
 
-def tried(make: Callable[[], object], where: str) -> Problems:
-    """Try something out; whatever it raises is a problem of the option `where`."""
+def tried(make: Callable[[], Made], where: str) -> Generator[str, None, Made | None]:
+    """What something makes; None, and a problem of the option `where`, if it raises an error."""
     try:
-        make()
-    except (
-        Exception
-    ) as error:  # what an option makes a constructor of any project raise is its answer
+        return make()
+    except Exception as error:  # of any project's constructor: it is the answer to the option
         plain = isinstance(error, TypeError | ValueError | UserError)
         yield f"{where}: {error if plain else repr(error)}"
+        return None
 
 
 def model_of(options: Options) -> object:

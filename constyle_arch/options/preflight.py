@@ -14,9 +14,12 @@ from basicsr.utils import logger as basicsr_logger
 
 from constyle_arch.errors import OptionsError
 from constyle_arch.models.restoration_model import RestorationModel
+from constyle_arch.options import schema
 from constyle_arch.options.combinations import check_combinations, check_experiment
+from constyle_arch.options.data_sets import data_set
+from constyle_arch.options.kinds import section_in, without_empty
 from constyle_arch.options.lookup import Options, is_subclass, model_of
-from constyle_arch.options.structure import check_structure, without_empty
+from constyle_arch.options.structure import check_structure
 from constyle_arch.options.trials import try_out
 
 
@@ -45,9 +48,19 @@ def check_options(options: Options, *, starts: bool = True) -> None:
 
 
 def fill_gaps(options: Options) -> None:
-    """Remove empty keys where this package reads them, so that defaults hold; add `path`."""
+    """Remove empty keys where this package reads them, so that defaults hold; add `path`.
+
+    BasicSR's own models may need a key that is empty, such as `val.suffix`.
+    """
     options["path"] = options.get("path") or {}
-    without_empty(options, own_model=is_subclass(model_of(options), RestorationModel))
+    if is_subclass(model_of(options), RestorationModel):
+        for key, field in schema.TrainingRun.model_fields.items():
+            own = section_in(field.annotation) if key in ("train", "val", "logger") else None
+            if own and isinstance(options.get(key), dict):
+                options[key] = without_empty(options[key], own)
+    for phase, section in options["datasets"].items():
+        model = data_set(section["type"], trains=phase == "train")
+        options["datasets"][phase] = without_empty(section, model)
 
 
 @contextmanager

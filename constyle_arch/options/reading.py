@@ -19,7 +19,6 @@ Options = dict[str, Any]
 
 FLOAT = re.compile(r"[-+]?(\d[\d_]*\.?[\d_]*([eE][-+]?\d+)|\.\d+([eE][-+]?\d+)?|\d[\d_]*\.[\d_]*)$")
 
-
 SLURM = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_NODELIST")
 """What Slurm says of a process, in its environment."""
 
@@ -131,16 +130,12 @@ def force_options(options: Options, entries: list[str]) -> None:
             place = place[key]
         if last not in place:
             print(f"--force_yml adds {keys}, which the option file does not have.", flush=True)
-        place[last] = _forced_value(entry, text.strip())
-
-
-def _forced_value(entry: str, text: str) -> Any:
-    """A value as YAML reads it; `none` is None, and braces are text, as in BasicSR."""
-    if text.lower() == "none":
-        return None
-    if text.startswith("{"):
-        return text
-    return yaml_value(text, f"--force_yml {entry!r}")
+        text = text.strip()
+        if text.lower() == "none":  # as in BasicSR, and braces are text
+            place[last] = None
+        else:
+            is_text = text.startswith("{")
+            place[last] = text if is_text else yaml_value(text, f"--force_yml {entry!r}")
 
 
 def yaml_value(text: str, where: str) -> Any:
@@ -169,6 +164,7 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[Options, argpa
     from basicsr.utils import set_random_seed
     from basicsr.utils.dist_util import get_dist_info
     from basicsr.utils.options import init_dist
+    from torch import distributed
 
     from constyle_arch.training.resuming import start_of
 
@@ -181,7 +177,10 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[Options, argpa
         init_dist(launcher, **settings)
     options["rank"], options["world_size"] = get_dist_info()
     if options["manual_seed"] is None:
-        options["manual_seed"] = _shared_seed(options["dist"])
+        seeds = [random.randint(1, 10000)]
+        if options["dist"]:
+            distributed.broadcast_object_list(seeds, src=0)
+        options["manual_seed"] = seeds[0]
         start_of(options).seed_was_drawn = True
     set_random_seed(options["manual_seed"] + options["rank"])
     complete_paths(options, Path(root_path))
@@ -263,11 +262,10 @@ def complete_datasets(options: Options) -> None:
     """Fill in what BasicSR adds to every data set: its phase and the run's scale."""
     datasets = options.get("datasets")
     for phase, dataset in datasets.items() if isinstance(datasets, dict) else ():
-        if not isinstance(dataset, dict):
-            continue  # which preflight reports
-        dataset["phase"] = str(phase).split("_")[0]
-        if "scale" in options:
-            dataset["scale"] = options["scale"]
+        if isinstance(dataset, dict):  # what is none, preflight reports
+            dataset["phase"] = str(phase).split("_")[0]
+            if "scale" in options:
+                dataset["scale"] = options["scale"]
 
 
 def complete_paths(options: Options, root: Path) -> None:
@@ -288,13 +286,3 @@ def complete_paths(options: Options, root: Path) -> None:
         path["results_root"] = str(home)
     path["log"] = str(home)
     path["visualization"] = str(home / "visualization")
-
-
-def _shared_seed(distributed_run: bool) -> int:
-    """A random seed, the same on every rank."""
-    from torch import distributed
-
-    seeds = [random.randint(1, 10000)]
-    if distributed_run:
-        distributed.broadcast_object_list(seeds, src=0)
-    return seeds[0]

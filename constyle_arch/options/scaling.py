@@ -7,6 +7,8 @@ Options = dict[str, Any]
 
 COUNTS = ("T_max", "T_0", "step_size", "total_iters", "total_steps")
 """Options of schedules that count iterations."""
+ENDS = ("periods", "milestones")
+"""Those that list numbers of iterations."""
 
 
 def scale_iterations(options: Options, total_iter: int) -> list[str]:
@@ -35,11 +37,7 @@ def scale_iterations(options: Options, total_iter: int) -> list[str]:
     for key, value in list(schedule_opt.items()):
         if key in COUNTS and _is_count(value):
             changed.append(_set(schedule_opt, key, max(1, round(value * ratio)), "train.scheduler"))
-        elif (
-            key in ("periods", "milestones")
-            and isinstance(value, list)
-            and all(map(_is_count, value))
-        ):
+        elif key in ENDS and isinstance(value, list) and all(map(_is_count, value)):
             ends = accumulate(value) if key == "periods" else value
             scaled = [round(end * ratio) for end in ends]
             if key == "periods":  # whose sum is to reach the end
@@ -54,9 +52,8 @@ def _section(options: Options, key: str) -> Options:
 
 
 def _is_count(value: Any) -> TypeGuard[float]:
-    return (
-        isinstance(value, int | float) and not isinstance(value, bool) and 1 <= value < float("inf")
-    )
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 1 <= value < float("inf")
 
 
 def _set(section: Options, key: str, value: Any, where: str) -> str:

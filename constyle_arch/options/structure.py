@@ -3,19 +3,16 @@
 `schema` says what these are; here each departure becomes a sentence.
 """
 
-from collections.abc import Iterator
 from difflib import get_close_matches
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import ValidationError
 
-from constyle_arch.options import data_sets, kinds, schema
+from constyle_arch.options import data_sets, schema
 from constyle_arch.options.data_sets import DATA_SETS
 from constyle_arch.options.kinds import LIMIT, LONGEST_NAME, Section, entries_of, section_in
-
-Options = dict[str, Any]
-Problems = Iterator[str]
+from constyle_arch.options.lookup import Options, Problems
 
 OWN_MODELS = ("RestorationModel", "ConStyleModel", "PrompterModel")
 """The models whose sections hold nothing but what `schema` describes."""
@@ -47,14 +44,11 @@ def check_structure(options: Options) -> Problems:
 def _check_data_set(phase: object, section: Any, known_model: bool) -> Problems:
     where, trains = f"datasets.{phase}", phase == "train"
     name = str(section.get("type")) if isinstance(section, dict) else ""
-    if not trains and name in DATA_SETS and isinstance(section, dict):
-        read = data_sets.data_set(
-            name, trains=True
-        ).model_fields  # of training alone, and harmless here
-        here = data_sets.data_set(name, trains=False).model_fields
-        section = {key: value for key, value in section.items() if key in here or key not in read}
-    known = known_model and name in DATA_SETS
     model = data_sets.data_set(name, trains=trains)
+    if not trains and name in DATA_SETS:  # keys of training alone are harmless here
+        harmless = data_sets.data_set(name, trains=True).model_fields.keys() - model.model_fields
+        section = {key: value for key, value in section.items() if key not in harmless}
+    known = known_model and name in DATA_SETS
     yield from _problems_of(model, section, where, allow_unknown=not known)
     sets = section.get("sets") if known and name == "MixedDataset" else None
     for number, one in enumerate(sets if isinstance(sets, list) else (), start=1):
@@ -84,42 +78,7 @@ def _check_phases(options: Options) -> Problems:
         )
 
 
-def without_empty(options: Options, *, own_model: bool) -> None:
-    """Take empty keys (`~`) out of the sections that this package reads, so that defaults hold.
-
-    Args:
-        options: those of a run, whose structure is right; changed in place.
-        own_model: whether its model is one of this package, which then reads `train`, `val` and
-            `logger`. BasicSR's own may need a key that is empty, such as `val.suffix`.
-    """
-    sections: dict[str, type[Section]] = {
-        "train": schema.Train,
-        "val": schema.Validation,
-        "logger": schema.Logger,
-    }
-    for key, model in sections.items() if own_model else ():
-        if isinstance(options.get(key), dict):
-            options[key] = kinds.without_empty(options[key], model)
-    for phase, section in options["datasets"].items():
-        model = data_sets.data_set(section["type"], trains=phase == "train")
-        options["datasets"][phase] = kinds.without_empty(section, model)
-
-
 # From pydantic's errors to sentences.
-
-
-class _Place(NamedTuple):
-    """What an error is about.
-
-    Attributes:
-        path: keys from the section that was checked to the value.
-        wanted: what the value must be, in words; empty for a key that is not known.
-        known: the keys there are beside it.
-    """
-
-    path: tuple[Any, ...]
-    wanted: str
-    known: tuple[str, ...]
 
 
 def _problems_of(
@@ -131,15 +90,35 @@ def _problems_of(
     except ValidationError as error:
         said = set()
         for one in error.errors(include_url=False, include_context=False, include_input=False):
-            place = _place(model, one["loc"])
-            path = ".".join(map(str, filter(None, (where, *place.path))))
-            if path not in said and not (allow_unknown and not place.wanted):
-                said.add(path)
-                yield _in_words(path, place, one["type"], _value(section, place.path))
+            keys, wanted, known = _place(model, one["loc"])
+            path = ".".join(map(str, filter(None, (where, *keys))))
+            if path in said or (allow_unknown and not wanted):
+                continue
+            said.add(path)
+            if not wanted:
+                near = get_close_matches(str(keys[-1]), known, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}."
+                yield f"{path} is not an option that is read; {hint}"
+            elif one["type"] == "missing":
+                yield f"{path} is missing; it must be {wanted}."
+            else:
+                value = section
+                for key in keys:
+                    value = value.get(key) if isinstance(value, dict) else None
+                if isinstance(value, float) and value.is_integer() and abs(value) < LIMIT:
+                    wanted = wanted.replace("whole number", "whole number without a decimal point")
+                yield f"{path} is {value!r}; it must be {wanted}."
 
 
-def _place(model: type[Section], location: tuple[Any, ...]) -> _Place:
-    """Follow an error's location through the sections that `schema` describes."""
+def _place(
+    model: type[Section], location: tuple[Any, ...]
+) -> tuple[list[Any], str, tuple[str, ...]]:
+    """Follow an error's location through the sections that `schema` describes.
+
+    Returns:
+        The keys from the section that was checked to the value; what it must be, in words, empty
+        for a key that is not known; and the keys there are beside it.
+    """
     path: list[Any] = []
     wanted, known = A_SECTION, tuple(model.model_fields)
     section: type[Section] | None = model
@@ -158,31 +137,8 @@ def _place(model: type[Section], location: tuple[Any, ...]) -> _Place:
         elif issubclass(section, schema.Train) and str(key).endswith("_opt"):
             wanted, section = f"{A_SECTION}, or left out", schema.Loss
         else:
-            return _Place(tuple(path), "", known)
-    return _Place(tuple(path), wanted, known)
-
-
-def _in_words(path: str, place: _Place, kind: str, value: Any) -> str:
-    if not place.wanted:
-        near = get_close_matches(str(place.path[-1]), place.known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(place.known)}."
-        return f"{path} is not an option that is read; {hint}"
-    if kind == "missing":
-        return f"{path} is missing; it must be {place.wanted}."
-    whole = isinstance(value, float) and "whole number" in place.wanted and value.is_integer()
-    written = " without a decimal point" if whole and abs(value) < LIMIT else ""
-    return (
-        f"{path} is {value!r}; it must be "
-        f"{place.wanted.replace('whole number', f'whole number{written}')}."
-    )
-
-
-def _value(section: Any, path: tuple[Any, ...]) -> Any:
-    for key in path:
-        if not isinstance(section, dict) or key not in section:
-            return None
-        section = section[key]
-    return section
+            return path, "", known
+    return path, wanted, known
 
 
 @cache
@@ -197,9 +153,8 @@ def in_words(model: type[Section], key: str) -> str:
 
 def _kind_in_words(kind: dict[str, Any]) -> str:
     if "anyOf" in kind:
-        return ", or ".join(
-            _kind_in_words(one) for one in kind["anyOf"] if one.get("type") != "null"
-        )
+        kinds = (one for one in kind["anyOf"] if one.get("type") != "null")
+        return ", or ".join(map(_kind_in_words, kinds))
     choices = kind.get("enum", [kind["const"]] if "const" in kind else None)
     if choices:
         *most, last = [choice for choice in choices if choice is not False]

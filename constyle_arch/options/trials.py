@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from copy import deepcopy
 from functools import partial
 from itertools import combinations
@@ -31,7 +31,7 @@ from constyle_arch.checkpoints.trained import located
 from constyle_arch.data.image_stores import as_list, folder_of, no_folder
 from constyle_arch.data.mixed_dataset import MixedDataset
 from constyle_arch.data.preparation.catalogue import how_to_get
-from constyle_arch.errors import CheckpointError, DataError, OptionsError
+from constyle_arch.errors import OptionsError, UserError
 from constyle_arch.images import size_of
 from constyle_arch.losses.options import RESTORATION, by_log_name, log_name, loss_options, taken_by
 from constyle_arch.metrics.perceptual import backbone_to_download
@@ -44,6 +44,9 @@ from constyle_arch.options.schema import Train
 from constyle_arch.reporting.scores import INPUT
 from constyle_arch.training.resuming import CLOSED_FORM
 
+Size = tuple[int, int]
+"""Height and width."""
+
 LONGEST_EPOCH = 50_000_000
 """Images whose order is drawn at once, which takes some gigabytes."""
 
@@ -55,9 +58,8 @@ def try_out(options: Options) -> Problems:
     """What fails when it is built and used once, of options whose structure is right."""
     # constructors may change what they are given
     yield from _check_network(deepcopy(options))
-    problems, smallest = _try_datasets(deepcopy(options))
+    smallest = yield from _check_datasets(deepcopy(options))
     yield from _check_metrics(deepcopy(options), *smallest)
-    yield from problems
     if options["is_train"]:
         for check in (_check_optimizer, _check_schedule, _check_losses):
             yield from check(deepcopy(options))
@@ -67,21 +69,15 @@ def _check_network(options: Options) -> Problems:
     yield from registered(MODEL_REGISTRY, options["model_type"], "model_type")
     network_opt = options["network_g"]
     name = network_opt.pop("type")
-    unregistered = list(registered(ARCH_REGISTRY, name, "network_g.type"))
-    yield from unregistered
-    if unregistered:
+    network = yield from registered(ARCH_REGISTRY, name, "network_g.type")
+    if network is None:
         return
-    built: list[nn.Module] = []
-    yield from tried(
-        lambda: built.append(ARCH_REGISTRY.get(name)(**network_opt)), f"network_g ({name})"
-    )
+    built = yield from tried(lambda: network(**network_opt), f"network_g ({name})")
     yield from _check_checkpoint(options, built)
-    if (
-        built
-        and is_subclass(model_of(options), RestorationModel)
-        and not is_subclass(model_of(options), PrompterModel)
-    ):
-        yield from tried(partial(_restore_once, built[0]), f"network_g ({name})")
+    model = model_of(options)
+    restores = is_subclass(model, RestorationModel) and not is_subclass(model, PrompterModel)
+    if built is not None and restores:
+        yield from tried(partial(_restore_once, built), f"network_g ({name})")
 
 
 @torch.no_grad()
@@ -94,18 +90,14 @@ def _restore_once(network: nn.Module) -> None:
         )
 
 
-def _check_checkpoint(options: Options, built: list[nn.Module]) -> Problems:
+def _check_checkpoint(options: Options, built: nn.Module | None) -> Problems:
     path = options["path"]
-    if path.get("pretrain_constyle"):
-        try:
-            encoder_weights(path["pretrain_constyle"])
-        except CheckpointError as error:
-            yield f"path.pretrain_constyle: {error}"
+    if constyle := path.get("pretrain_constyle"):
+        yield from tried(partial(encoder_weights, constyle), "path.pretrain_constyle")
     if not path.get("pretrain_network_g"):
         return
-    starts_afresh = options["is_train"] and not (
-        options.get("auto_resume") or path.get("resume_state")
-    )
+    resumes = options.get("auto_resume") or path.get("resume_state")
+    starts_afresh = options["is_train"] and not resumes
     source = located(path["pretrain_network_g"])
     home = Path("experiments") / options["name"]
     if not source.is_file():
@@ -115,12 +107,13 @@ def _check_checkpoint(options: Options, built: list[nn.Module]) -> Problems:
             f"path.pretrain_network_g: {source} is in {home}, which a fresh start moves away; "
             "change name."
         )
-    elif built and is_subclass(model_of(options), RestorationModel):
-        try:
+    elif built is not None and is_subclass(model_of(options), RestorationModel):
+
+        def load() -> None:
             weights = own_names(read_state_dict(source, path.get("param_key_g")))
-            fill(built[0], weights, str(source), path.get("strict_load_g", True))
-        except CheckpointError as error:
-            yield f"path.pretrain_network_g: {error}"
+            fill(built, weights, str(source), path.get("strict_load_g", True))
+
+        yield from tried(load, "path.pretrain_network_g")
 
 
 def _check_metrics(options: Options, height: int, width: int) -> Problems:
@@ -134,15 +127,14 @@ def _check_metrics(options: Options, height: int, width: int) -> Problems:
             )
         if not isinstance(name, str):
             yield f"{where}: the name must be text."
-        unregistered = list(registered(METRIC_REGISTRY, metric_opt.get("type"), f"{where}.type"))
-        yield from unregistered
+        metric = yield from registered(METRIC_REGISTRY, metric_opt.get("type"), f"{where}.type")
         border = metric_opt.get("crop_border", 0)
         if isinstance(border, int) and 2 * border >= min(height, width):
             yield (
-                f"{where}.crop_border is {border} and leaves nothing of images of "
-                f"{width}×{height} pixels."
+                f"{where}.crop_border is {border} and leaves nothing of images of {width}×{height} "
+                "pixels."
             )
-        elif not unregistered:
+        elif metric is not None:
             yield from tried(partial(_score_once, image, metric_opt), where)
 
 
@@ -163,70 +155,65 @@ def _score_once(image: NDArray[np.uint8], metric_opt: Options) -> None:
         )
 
 
-def _try_datasets(options: Options) -> tuple[list[str], tuple[int, int]]:
+def _check_datasets(options: Options) -> Generator[str, None, Size]:
     """Build every data set and read its first and last item.
 
     Returns:
-        The problems; and height and width of the larger of both items of a set to measure on, for
-        the one where it is smallest. A single image too small to score is reported by the run.
+        Height and width of the larger of both items of a set to measure on, for the one where it is
+        smallest. A single image too small to score is reported by the run.
     """
-    found: list[str] = []
-    measured: list[tuple[int, int]] = []
+    measured = []
     for phase, dataset_opt in options["datasets"].items():
         where = f"datasets.{phase}"
-        unregistered = list(registered(DATASET_REGISTRY, dataset_opt["type"], f"{where}.type"))
-        found += unregistered
-        if unregistered:
+        made = yield from registered(DATASET_REGISTRY, dataset_opt["type"], f"{where}.type")
+        if made is None:
             continue
         if "|" in dataset_opt["name"]:
-            found.append(
+            yield (
                 f"{where}.name is {dataset_opt['name']!r}; results are tables, so it must be "
                 "without |."
             )
-        sizes: list[tuple[int, int]] = []
-        found += [f"{where}: {problem}." for problem in _first_and_last_items(dataset_opt, sizes)]
+        sizes = yield from _first_and_last_items(dataset_opt, where)
         if phase != "train" and sizes:
             measured.append(max(sizes, key=math.prod))
-    return found, min(measured, key=math.prod, default=(256, 256))
+    return min(measured, key=math.prod, default=(256, 256))
 
 
-def _first_and_last_items(dataset_opt: Options, sizes: list[tuple[int, int]]) -> Problems:
-    """Read the items, and note height and width of those that are degraded images."""
-    roots = [
-        (key, root)
+def _first_and_last_items(dataset_opt: Options, where: str) -> Generator[str, None, list[Size]]:
+    """Read the items, and return height and width of those that are degraded images."""
+    sizes: list[Size] = []
+    missing = [
+        f"{where}: {key}: {no_folder(Path(root).expanduser())} ({how_to_get(root)})."
         for key in ("dataroot_gt", "dataroot_lq")
         for root in as_list(dataset_opt.get(key))
+        if isinstance(root, str) and not folder_of(root).is_dir()
     ]
-    missing = [
-        (key, root) for key, root in roots if isinstance(root, str) and not folder_of(root).is_dir()
-    ]
-    for key, root in missing:
-        yield f"{key}: {no_folder(Path(root).expanduser())} ({how_to_get(root)})"
+    yield from missing
     if missing:
-        return
+        return sizes
     try:
         items = DATASET_REGISTRY.get(dataset_opt["type"])(dataset_opt)
         for one in items.sets if isinstance(items, MixedDataset) else [items]:
             if len(one) == 0:
-                yield "it holds no images"
+                yield f"{where}: it holds no images."
                 continue
             for item in (one[0], one[len(one) - 1]):
                 if isinstance(item, Mapping) and isinstance(item.get("lq"), torch.Tensor):
                     height, width = item.get("gt", item["lq"]).shape[-2:]  # as large as restored
                     sizes.append((height, width))
-        ratio = (
-            dataset_opt.get("dataset_enlarge_ratio", 1) if dataset_opt["phase"] == "train" else 1
-        )
+        trains = dataset_opt["phase"] == "train"
+        ratio = dataset_opt.get("dataset_enlarge_ratio", 1) if trains else 1
         if len(items) * ratio > LONGEST_EPOCH:
             yield (
-                f"dataset_enlarge_ratio is {ratio}, which makes an epoch of {len(items)} images "
-                f"one of {len(items) * ratio:.0f}; their order is drawn at once, so it must be at "
-                f"most {LONGEST_EPOCH // len(items)}"
+                f"{where}: dataset_enlarge_ratio is {ratio}, which makes an epoch of {len(items)} "
+                f"images one of {len(items) * ratio:.0f}; their order is drawn at once, so it must "
+                f"be at most {LONGEST_EPOCH // len(items)}."
             )
-    except DataError as error:
-        yield str(error).removesuffix(".")
+    except UserError as error:
+        yield f"{where}: {str(error).removesuffix('.')}."
     except Exception as error:  # whatever a data set of another project raises is its answer
-        yield f"its first or last item cannot be read: {type(error).__name__}: {error}"
+        yield f"{where}: its first or last item cannot be read: {type(error).__name__}: {error}."
+    return sizes
 
 
 def _check_optimizer(options: Options) -> Problems:
@@ -274,15 +261,13 @@ def _check_schedule(options: Options) -> Problems:
 
 def _check_losses(options: Options) -> Problems:
     train, model = options["train"], model_of(options)
+    losses = {}
     for option, loss_opt in loss_options(train).items():
-        yield from registered(LOSS_REGISTRY, loss_opt.get("type"), f"train.{option}.type")
+        loss = yield from registered(LOSS_REGISTRY, loss_opt.get("type"), f"train.{option}.type")
+        if loss is not None:
+            losses[option] = loss
     if not is_subclass(model, RestorationModel):
         return  # BasicSR's other models have losses of their own
-    losses = {
-        option: LOSS_REGISTRY.get(loss_opt["type"])
-        for option, loss_opt in loss_options(train).items()
-        if not list(registered(LOSS_REGISTRY, loss_opt.get("type"), ""))
-    }
     has: tuple[str, ...] = getattr(model, "QUANTITIES", RESTORATION)
     yield from _try_losses(options, losses, has)
     for one, other in combinations(losses, 2):
@@ -318,9 +303,8 @@ def _try_losses(options: Options, losses: Mapping[str, Any], has: tuple[str, ...
             )
         elif set(taken) <= quantities.keys() and loss is not PerceptualLoss:
             inputs = [quantities[quantity] for quantity in taken]
-            yield from tried(
-                partial(_compute_once, loss, loss_opt, option, inputs), f"train.{option}"
-            )
+            compute = partial(_compute_once, loss, loss_opt, option, inputs)
+            yield from tried(compute, f"train.{option}")
 
 
 def _quantities(gt_size: object) -> dict[str, Any]:
@@ -329,11 +313,8 @@ def _quantities(gt_size: object) -> dict[str, Any]:
     if isinstance(gt_size, int) and gt_size > 0:
         side = min(gt_size, LARGEST_TRIAL)
     image, code = torch.rand(2, 3, side, side), torch.rand(2, CODE_CHANNELS)
-    values = {
-        "queue": torch.rand(CODE_CHANNELS, 3),
-        "codes": Codes(code, code),
-        "negatives": Codes(code, code),
-    }
+    codes = Codes(code, code)
+    values = {"queue": torch.rand(CODE_CHANNELS, 3), "codes": codes, "negatives": codes}
     return dict.fromkeys(RESTORATION, image) | dict.fromkeys(("query", "positive"), code) | values
 
 

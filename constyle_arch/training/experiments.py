@@ -61,9 +61,8 @@ def is_failed_start(folder: Path) -> bool:
 
     A run that fails before it has saved anything removes that; one that is killed cannot.
     """
-    return folder.is_dir() and {
-        path for path in folder.rglob("*") if not path.is_dir()
-    } == _written_by_starts(folder)
+    files = {path for path in folder.rglob("*") if not path.is_dir()}
+    return folder.is_dir() and files == _written_by_starts(folder)
 
 
 def remove_failed_start(folder: Path) -> None:
@@ -140,11 +139,11 @@ def read_state(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} is no training state; it lacks {', '.join(sorted(wrong)) or 'options'}."
         )
-    read_checkpoint(network_of(path, state["iter"]))
+    read_checkpoint(network_beside(path, state["iter"]))
     return state
 
 
-def network_of(state: Path, iteration: int) -> Path:
+def network_beside(state: Path, iteration: int) -> Path:
     """The network saved with a state, in the experiment it is from."""
     return state.parent.parent / "models" / f"net_g_{iteration}.pth"
 
@@ -157,7 +156,7 @@ def set_aside_after(home: Path, iteration: int) -> None:
         return
     aside = home / time.strftime("abandoned_%Y%m%d_%H%M%S")
     aside.mkdir()
-    networks = [network_of(path, int(path.stem)) for path in later]
+    networks = [network_beside(path, int(path.stem)) for path in later]
     networks += [home / "models" / f"net_g_{version}.pth" for version in ("latest", "best")]
     for path in (*later, *networks):
         if path.is_file():
@@ -176,14 +175,10 @@ def remove_old_checkpoints(paths: Mapping[str, Any], iteration: int, keep: int) 
     """
     models, states = Path(paths["models"]), Path(paths["training_states"])
     written = [*models.glob("net_g_*.pth"), *states.glob("*.state")]
-    numbers = {path: path.stem.removeprefix("net_g_") for path in written}
-    saved = {
-        int(number)
-        for number in numbers.values()
-        if number.isdecimal() and int(number) <= iteration
-    }
-    old = sorted(saved)[:-keep]
+    stems = {path: path.stem.removeprefix("net_g_") for path in written}
+    numbers = {path: int(number) for path, number in stems.items() if number.isdecimal()}
+    old = sorted({number for number in numbers.values() if number <= iteration})[:-keep]
     # a state never stands without its network
-    for path in sorted(written, key=lambda path: path.suffix, reverse=True):
-        if numbers[path].isdecimal() and int(numbers[path]) in old:
+    for path in sorted(numbers, key=lambda path: path.suffix, reverse=True):
+        if numbers[path] in old:
             path.unlink(missing_ok=True)

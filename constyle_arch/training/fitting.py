@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from statistics import median_high
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -189,12 +190,9 @@ def _timed(settings: Settings) -> Timing:
         side = min(math.isqrt(settings.data.pixels) // ALIGNMENT * ALIGNMENT, 512)
         model.feed_data({"lq": torch.rand(1, 3, side, side)})
         restoring = _seconds_of(model.test, device)
-        cores = available_cores()
-        name = (
-            torch.cuda.get_device_name()
-            if device.type == "cuda"
-            else f"CPU with {cores} core{'s' * (cores != 1)}"
-        )
+        on_gpu, cores = device.type == "cuda", available_cores()
+        cpu = f"CPU with {cores} core{'s' * (cores != 1)}"
+        name = torch.cuda.get_device_name() if on_gpu else cpu
         return Timing(
             step=seconds,
             megapixel=restoring / side**2 * 1e6,
@@ -219,13 +217,11 @@ def _model(settings: Settings) -> Iterator[Any]:
         yield model
 
 
-def _seconds_of(
-    work: Callable[[], object], device: torch.device, least: int = 3, enough: float = 4.0
-) -> float:
+def _seconds_of(work: Callable[[], object], device: torch.device, enough: float = 4.0) -> float:
     """What `work` takes, once it is warm: the median of a few."""
     work()
     taken: list[float] = []
-    while len(taken) < least or (sum(taken) < enough / 4 and len(taken) < 20):
+    while len(taken) < 3 or (sum(taken) < enough / 4 and len(taken) < 20):
         start = time.perf_counter()
         work()
         if device.type == "cuda":
@@ -233,7 +229,7 @@ def _seconds_of(
         taken.append(time.perf_counter() - start)
         if sum(taken) > enough:
             break
-    return sorted(taken)[len(taken) // 2]
+    return median_high(taken)
 
 
 def _computes_faster_in_bfloat16(device: torch.device) -> bool:

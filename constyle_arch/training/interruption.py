@@ -10,12 +10,7 @@ from constyle_arch.errors import UserError
 
 
 class StoppedRunError(UserError):
-    """A run was asked to stop and has saved where it is.
-
-    Args:
-        message: where it stopped and how to resume.
-        signal_number: what it was asked by.
-    """
+    """A run was asked to stop by a signal, and has saved where it is."""
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)

@@ -24,14 +24,8 @@ class MetricsHistory:
         self.records: list[dict[str, Any]] = []
         if self.path.is_file():
             try:
-                self.records = [
-                    {
-                        "dataset": str(record["dataset"]),
-                        "iter": int(record["iter"]),
-                        "scores": dict(record["scores"]),
-                    }
-                    for record in json.loads(self.path.read_text(encoding="utf-8"))
-                ]
+                for one in json.loads(self.path.read_text(encoding="utf-8")):
+                    self.add(str(one["dataset"]), int(one["iter"]), dict(one["scores"]))
             except (ValueError, TypeError, KeyError) as error:
                 raise RunError(
                     f"{self.path} is damaged ({error}); remove it to continue without it."
@@ -43,9 +37,7 @@ class MetricsHistory:
 
     def has(self, dataset: str, iteration: int) -> bool:
         """Whether `dataset` was validated at `iteration`."""
-        return any(
-            record["dataset"] == dataset and record["iter"] == iteration for record in self.records
-        )
+        return any((one["dataset"], one["iter"]) == (dataset, iteration) for one in self.records)
 
     def add(self, dataset: str, iteration: int, scores: Mapping[str, float | None]) -> None:
         """Note the mean scores of a validation; None where there is no mean."""
@@ -71,10 +63,9 @@ class MetricsHistory:
         for record in self.records:
             of_dataset = best.setdefault(record["dataset"], {})
             for metric, options in metrics.items():
-                sign = -1 if options.get("better", "higher") == "lower" else 1
-                value = record["scores"].get(metric)
+                better, value = options.get("better", "higher"), record["scores"].get(metric)
+                sign = -1 if better == "lower" else 1
                 so_far = of_dataset.get(metric, {"val": -sign * math.inf})
                 if value is not None and sign * value >= sign * so_far["val"]:
-                    better = options.get("better", "higher")
                     of_dataset[metric] = {"better": better, "val": value, "iter": record["iter"]}
         return best

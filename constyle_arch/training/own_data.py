@@ -45,13 +45,9 @@ class OwnData:
 def look_at(
     gt: str, lq: str | None, lq_name: str | None = None, gt_name: str | None = None
 ) -> OwnData:
-    """Find out what is in the folders or LMDBs `gt` and `lq`.
+    """Find out what is in the folders or LMDBs `gt`, of clean images, and `lq`, of degraded ones.
 
-    Args:
-        gt: of the clean images.
-        lq: of the degraded ones; None where there are none.
-        lq_name: form of the degraded names; with `gt_name` left out, some usual ones are tried.
-        gt_name: form of the clean names.
+    Where both forms of names are left out, some usual ones are tried.
 
     Raises:
         DataError: there are no images, names do not match, or a pair differs in size.
@@ -61,24 +57,25 @@ def look_at(
         sizes = [_size(clean, name) for name in _spread(sorted(clean.names))]
         return OwnData(gt, None, "{}", "{}", len(clean.names), len(clean.names), *_summary(sizes))
     degraded = open_store(lq, "--lq")
-    given = (lq_name or "{}", gt_name or "{}") if lq_name or gt_name else None
-    forms = given or matching_forms(degraded.names, clean.names)
+    forms = lq_name or "{}", gt_name or "{}"
+    if not lq_name and not gt_name:
+        forms = matching_forms(degraded.names, clean.names)
     matching = compare_names(degraded.names, clean.names, *forms)
     if matching.problems:
-        found = "; ".join(
-            f"{len(names)} {what}: {listed(names, 3)}" for what, names in matching.problems.items()
-        )
+        problems = matching.problems.items()
+        found = "; ".join(f"{len(names)} {what}: {listed(names, 3)}" for what, names in problems)
         raise DataError(
             f"{found}. --lq-name and --gt-name say how names correspond, e.g. 'rain-{{}}' "
-            f"'norain-{{}}'."
+            "'norain-{}'."
         )
     sizes = []
     for lq_image, gt_image in _spread(matching.pairs):
         sizes.append(_size(degraded, lq_image))
         if sizes[-1] != (other := _size(clean, gt_image)):
+            found, wanted = ("×".join(map(str, size)) for size in (sizes[-1], other))
             raise DataError(
-                f"{degraded.location(lq_image)} is {_times(sizes[-1])} but its clean partner "
-                f"{clean.location(gt_image)} is {_times(other)} pixels; a pair must be of one size."
+                f"{degraded.location(lq_image)} is {found} but its clean partner "
+                f"{clean.location(gt_image)} is {wanted} pixels; a pair must be of one size."
             )
     used = {name for _, name in matching.pairs}
     return OwnData(gt, lq, *forms, len(used), len(matching.pairs), *_summary(sizes))
@@ -118,7 +115,3 @@ def _size(store: ImageStore, name: str) -> tuple[int, int]:
 def _summary(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
     """The shortest side, and the median number of pixels."""
     return min(map(min, sizes)), int(median(width * height for width, height in sizes))
-
-
-def _times(size: tuple[int, int]) -> str:
-    return f"{size[0]}×{size[1]}"

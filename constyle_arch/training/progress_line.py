@@ -16,15 +16,10 @@ LOSSES_SHOWN_EVERY = 1.0
 
 
 class ProgressLine:
-    """Shown on the first process, where standard error is a terminal.
+    """Shown on the first process, where standard error is a terminal, for a run's `total` steps.
 
     What BasicSR logs every `logger.print_freq` iterations goes to the log file alone then; other
     messages appear above the line.
-
-    Args:
-        name: of the run.
-        total: iterations of it.
-        rank: of this process.
     """
 
     def __init__(self, name: str, total: int, rank: int) -> None:
@@ -50,9 +45,8 @@ class ProgressLine:
         if now - self.losses_shown_at >= LOSSES_SHOWN_EVERY or iteration == self.total:
             self.losses_shown_at = now
             numbers = [f"{name} {float(loss):.4g}" for name, loss in losses.items()]
-            self.bar.set_postfix_str(
-                ", ".join([*numbers, best] if best else numbers), refresh=False
-            )
+            shown = ", ".join([*numbers, best] if best else numbers)
+            self.bar.set_postfix_str(shown, refresh=False)
         self.bar.update(iteration - self.bar.n)
 
     def close(self) -> None:
@@ -66,11 +60,6 @@ class ProgressLine:
         logger = logging.getLogger("basicsr")
         self.redirection.enter_context(logging_redirect_tqdm([logger]))
         for handler in logger.handlers:
-            if not isinstance(handler, logging.FileHandler):
-                handler.addFilter(_is_no_regular_message)
+            if not isinstance(handler, logging.FileHandler):  # the line replaces MessageLogger's
+                handler.addFilter(lambda one: (one.module, one.funcName) != ("logger", "__call__"))
         return tqdm(total=self.total, initial=iteration, desc=self.name, dynamic_ncols=True)
-
-
-def _is_no_regular_message(record: logging.LogRecord) -> bool:
-    """Whether a message is not one of `MessageLogger`'s, which the line replaces."""
-    return (record.module, record.funcName) != ("logger", "__call__")

@@ -97,33 +97,21 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Chan
     """What differs, as (before, now), None for a missing option; nothing if `before` is empty."""
     if not before:
         return {}
-    return {
-        path: (before.get(path), now.get(path))
-        for path in {**before, **now}
-        if before.get(path) != now.get(path)
-    }
+    both = {path: (before.get(path), now.get(path)) for path in {**before, **now}}
+    return {path: (old, new) for path, (old, new) in both.items() if old != new}
 
 
 def check_changes(changed: Mapping[str, Change], scheduler: str, state: str) -> list[str]:
-    """The changes in words.
-
-    Args:
-        changed: see `changes`.
-        scheduler: the type of the schedule.
-        state: the state's file, for the message.
+    """The changes in words, with a schedule of type `scheduler`.
 
     Raises:
-        OptionsError: with some of them the state cannot be resumed from.
+        OptionsError: with some of them the file `state` cannot be resumed from.
     """
-    breaking = (
-        BREAKING
-        if scheduler in CLOSED_FORM
-        else (*BREAKING, "train.scheduler.*", "train.optim_g.lr")
-    )
+    breaking = BREAKING
+    if scheduler not in CLOSED_FORM:
+        breaking += ("train.scheduler.*", "train.optim_g.lr")
     lines = {path: f"{path}: {old!r} → {new!r}" for path, (old, new) in changed.items()}
-    broken = [
-        line for path, line in lines.items() if any(fnmatch(path, pattern) for pattern in breaking)
-    ]
+    broken = [line for path, line in lines.items() if any(fnmatch(path, one) for one in breaking)]
     if broken:
         raise OptionsError(
             f"These options have changed since {state} was written, and the state cannot be "
@@ -141,9 +129,8 @@ def fit_state(optimizer: Optimizer) -> None:
     Its implementation, fused or not, is the one built, and moments lie in memory as their
     parameters do: fused kernels pair numbers as they lie.
     """
-    implementation: dict[str, Any] = {
-        key: optimizer.defaults[key] for key in ("fused", "foreach") if key in optimizer.defaults
-    }
+    own = ("fused", "foreach")
+    implementation = {key: value for key, value in optimizer.defaults.items() if key in own}
     for group in optimizer.param_groups:
         group.update(implementation)
     for parameter, state in optimizer.state.items():
@@ -172,9 +159,8 @@ def apply_changes(
         schedulers: with the state loaded.
         built: the schedules' state dicts as built from the options of now.
     """
-    optimizer_keys = [
-        path.removeprefix("train.optim_g.") for path in changed if path.startswith("train.optim_g.")
-    ]
+    prefix = "train.optim_g."
+    optimizer_keys = [path.removeprefix(prefix) for path in changed if path.startswith(prefix)]
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             for key in optimizer_keys:
@@ -182,8 +168,5 @@ def apply_changes(
                 group["initial_lr" if key == "lr" else key] = value
     if any(path.startswith("train.scheduler.") for path in changed) or "lr" in optimizer_keys:
         for scheduler, fresh in zip(schedulers, built, strict=True):
-            progress = {
-                key: scheduler.state_dict()[key]
-                for key in ("last_epoch", "_step_count", "_last_lr")
-            }
-            scheduler.load_state_dict({**fresh, **progress})
+            loaded, kept = scheduler.state_dict(), ("last_epoch", "_step_count", "_last_lr")
+            scheduler.load_state_dict({**fresh, **{key: loaded[key] for key in kept}})

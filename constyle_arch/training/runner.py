@@ -31,10 +31,7 @@ def run_pipeline(command: str, flags: Sequence[str], plugins: Sequence[str] = ()
     from constyle_arch.training.interruption import handlers_put_back
 
     # BasicSR reads its flags there and notes them in the experiment
-    sys.argv = [
-        f"basicsr {command}",
-        *flags,
-    ]
+    sys.argv = [f"basicsr {command}", *flags]
     pipeline = train_pipeline if command == "train" else test_pipeline
     with handlers_put_back():
         try:
@@ -72,23 +69,11 @@ def _import_file(file: str, name: str) -> None:
     except UserError:
         raise
     except (Exception, SystemExit) as error:  # whatever a file of the user's does
-        raise OptionsError(
-            f"--plugin: {file}{_line_of(error, str(spec.origin))}: {_in_words(error)}"
-        ) from error
-
-
-def _line_of(error: BaseException, file: str) -> str:
-    """The last line of a file that an error came through."""
-    if isinstance(error, SyntaxError) and error.filename == file:
-        return f", line {error.lineno}"
-    lines = [
-        frame.lineno
-        for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename == file
-    ]
-    return f", line {lines[-1]}" if lines else ""
-
-
-def _in_words(error: BaseException) -> str:
-    text = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == spec.origin]
+        text = " ".join(str(error).split())
+        if isinstance(error, SyntaxError) and error.filename == spec.origin:
+            lines, text = [error.lineno], error.msg
+        place = f", line {lines[-1]}" if lines else ""
+        said = ": ".join(filter(None, (type(error).__name__, text)))
+        raise OptionsError(f"--plugin: {file}{place}: {said}") from error

@@ -15,23 +15,15 @@ class RunningMeans:
         self._logged = False
 
     def add(self, values: Mapping[str, Tensor], skipped: Tensor) -> None:
-        """Take in a step.
-
-        Args:
-            values: what it measured, a number each, by name.
-            skipped: 1 for a step that was not finite and does not count, else 0; on the same
-                device.
-        """
+        """Take in the numbers of a step; `skipped` is 1 for one that does not count, else 0."""
         if self._logged:
             self._sums.clear()
             self._logged = False
         self._newest = tuple(values)
         for name, value in values.items():
             total, count = self._sums.get(name, (0, 0))
-            self._sums[name] = (
-                total + torch.where(skipped > 0, 0, value.detach()),
-                count + (1 - skipped),
-            )
+            counted = torch.where(skipped > 0, 0, value.detach())
+            self._sums[name] = (total + counted, count + (1 - skipped))
 
     def read(self) -> dict[str, Tensor]:
         """The means of what the newest step measured, NaN where no step counts; then start over."""

@@ -5,7 +5,6 @@ import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
@@ -16,11 +15,9 @@ from constyle_arch.archs.general_restoration_arch import GuidedNetwork
 from constyle_arch.archs.layers import channels_of
 from constyle_arch.models.acceleration import Acceleration
 from constyle_arch.models.constyle_model import ConStyleModel
-from constyle_arch.options.lookup import is_subclass, model_of
+from constyle_arch.options.lookup import Options, is_subclass, model_of
 from constyle_arch.options.schema import Logger, Train
 from constyle_arch.reporting.complexity import PeakMemory
-
-Options = dict[str, Any]
 
 TIMED_SIDE = 32
 """Of the crops of a step that is timed, in pixels."""
@@ -96,9 +93,8 @@ def step_of(options: Options, *, timed: bool) -> Step | None:
     acceleration.prepare(network)
     try:
         with PeakMemory() as memory:
-            part = torch.empty(
-                batch // train.accumulate, channels_of(network), size, size, device="meta"
-            )
+            shape = batch // train.accumulate, channels_of(network), size, size
+            part = torch.empty(shape, device="meta")
             network.train()(part).mean().backward()
     except (NotImplementedError, RuntimeError, AttributeError):  # a prompter's result has no mean
         return None
@@ -135,9 +131,8 @@ def _bytes_of(network: nn.Module) -> int:
 
 def _queue(train: Train) -> int:
     """Bytes of the queue; none where the file has no contrast."""
-    return (
-        4 * CODE_CHANNELS * train.contrast.queue_size if "contrast" in train.model_fields_set else 0
-    )
+    has_queue = "contrast" in train.model_fields_set
+    return 4 * CODE_CHANNELS * train.contrast.queue_size if has_queue else 0
 
 
 def _seconds_of_step(

@@ -24,14 +24,9 @@ channel."""
 
 @dataclass(frozen=True)
 class Measured:
-    """An image of a data set.
+    """An image of a data set: its scores, and whether what was restored is finite.
 
-    Attributes:
-        name: the image's.
-        finite: whether the restored image holds finite numbers alone.
-        row: its scores.
-        pictures: none where they are not asked for, or the restored image is not finite: it
-            would look black.
+    There are no pictures where they are not asked for, or it is not finite: it would look black.
     """
 
     name: str
@@ -76,45 +71,36 @@ def measure(
         dataloader = DataLoader(share, batch_size=1, num_workers=dataloader.num_workers)
     samples = iter(dataloader)
     rounds = range(0, len(dataset), world_size)
-    for first in tqdm(
-        rounds, desc=dataset.opt["name"], unit="image", disable=not progress or rank != 0
-    ):
+    silent = not progress or rank != 0
+    for first in tqdm(rounds, desc=dataset.opt["name"], unit="image", disable=silent):
         sample = next(samples, None)
         measured = None
         if sample is not None:
-            keep_pictures = first + rank in pictures_of
-            measured = _measured(
-                sample, restore, metrics, score_input, keep_pictures, dataset.opt["name"]
-            )
+            images = restore(sample)
+            if metrics and "clean" not in images:
+                raise RunError(
+                    f"val.metrics is set but the data set {dataset.opt['name']} has no clean "
+                    "images to measure with."
+                )
+            name = sample["name"][0] if "name" in sample else Path(sample["lq_path"][0]).stem
+            measured = _measured(name, images, metrics, score_input)
+            if first + rank not in pictures_of:
+                measured.pictures.clear()
         yield from (one for one in gathered_objects(measured) if one is not None)
         if until():
             return
 
 
 def _measured(
-    sample: Mapping[str, Any],
-    restore: Callable[[Mapping[str, Any]], Mapping[str, Tensor]],
-    metrics: Mapping[str, Any],
-    score_input: bool,
-    keep_pictures: bool,
-    dataset_name: str,
+    name: str, images: Mapping[str, Tensor], metrics: Mapping[str, Any], score_input: bool
 ) -> Measured:
-    name = sample["name"][0] if "name" in sample else Path(sample["lq_path"][0]).stem
-    images = restore(sample)
     finite = bool(images["restored"].isfinite().all())
     pictures = {label: tensor2img(image.cpu()) for label, image in images.items()}
-    if metrics and "clean" not in pictures:
-        raise RunError(
-            f"val.metrics is set but the data set {dataset_name} has no clean images to measure "
-            "with."
-        )
     row: dict[str, str | float | None] = {"image": name}
     for metric, options in metrics.items():
-        if score_input:
-            row[f"{INPUT}{metric}"] = _score(pictures["input"], pictures["clean"], options)
-        row[metric] = _score(pictures["restored"], pictures["clean"], options) if finite else None
-    return Measured(name, finite, row, pictures if keep_pictures and finite else {})
-
-
-def _score(image: NDArray[np.uint8], clean: NDArray[np.uint8], options: Mapping[str, Any]) -> float:
-    return float(calculate_metric({"img": image, "img2": clean}, dict(options)))
+        for label, column in (("input", f"{INPUT}{metric}"), ("restored", metric)):
+            if label == "restored" or score_input:
+                pair = {"img": pictures[label], "img2": pictures["clean"]}
+                scored = finite or label == "input"
+                row[column] = float(calculate_metric(pair, dict(options))) if scored else None
+    return Measured(name, finite, row, pictures if finite else {})

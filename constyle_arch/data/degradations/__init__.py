@@ -1,43 +1,16 @@
 """Degradations: what turns a clean image into one to restore, drawn for every image."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from constyle_arch.data.degradations.blur import Blur, Sinc
-from constyle_arch.data.degradations.degradation import Degradation, in_turn
-from constyle_arch.data.degradations.haze import Haze
+from constyle_arch.data.degradations.blur import Blur, MotionBlur, Sinc
+from constyle_arch.data.degradations.degradation import Degradation, OneOf
 from constyle_arch.data.degradations.jpeg import Jpeg
-from constyle_arch.data.degradations.light import Contrast, LowLight
-from constyle_arch.data.degradations.motion_blur import MotionBlur
-from constyle_arch.data.degradations.noise import Noise, PoissonNoise
-from constyle_arch.data.degradations.one_of import OneOf
-from constyle_arch.data.degradations.rain import Rain
+from constyle_arch.data.degradations.light import Contrast, LowLight, Noise, PoissonNoise
 from constyle_arch.data.degradations.real_esrgan import RealESRGAN
 from constyle_arch.data.degradations.resize import Resize
-from constyle_arch.data.degradations.snow import Snow
+from constyle_arch.data.degradations.weather import Haze, Rain, Snow
 from constyle_arch.errors import DataError
-
-__all__ = [
-    "DEGRADATIONS",
-    "Blur",
-    "Contrast",
-    "Degradation",
-    "Haze",
-    "Jpeg",
-    "LowLight",
-    "MotionBlur",
-    "Noise",
-    "OneOf",
-    "PoissonNoise",
-    "Rain",
-    "RealESRGAN",
-    "Resize",
-    "Sinc",
-    "Snow",
-    "build_degradation",
-    "build_degradations",
-    "in_turn",
-]
 
 DEGRADATIONS: dict[str, type[Degradation]] = {
     "haze": Haze,
@@ -70,18 +43,22 @@ def build_degradation(options: Mapping[str, Any]) -> Degradation:
     if kind not in DEGRADATIONS:
         raise ValueError(f"type is {kind!r}; there are {', '.join(DEGRADATIONS)}.")
     if kind == "one_of":
-        quantities["choices"] = _choices(quantities.get("choices"))
+        choices: Any = quantities.get("choices")
+        if not _is_list_of(list, choices) or not all(_is_list_of(dict, one) for one in choices):
+            raise ValueError(
+                f"choices is {choices!r}; it must list lists such as [{{type: noise, sigma: 25}}]."
+            )
+        quantities["choices"] = [list(map(build_degradation, choice)) for choice in choices]
     return DEGRADATIONS[kind](**quantities)
 
 
-def build_degradations(options: Any) -> list[Degradation]:
+def build_degradations(options: Sequence[Mapping[str, Any]]) -> list[Degradation]:
     """The degradations of a data set's option `degradations`, to be applied in turn.
 
     Raises:
-        DataError: it is no list of degradations, or one of them cannot be built; the message says
-            which.
+        DataError: there are none, or one of them cannot be built; the message says which.
     """
-    if not _is_list_of(dict, options) or not options:
+    if not options:
         raise DataError(
             f"degradations is {options!r}; it must be a list such as [{{type: noise, sigma: 25}}]."
         )
@@ -96,12 +73,3 @@ def build_degradations(options: Any) -> list[Degradation]:
 
 def _is_list_of(kind: type, value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(one, kind) for one in value)
-
-
-def _choices(options: Any) -> list[list[Degradation]]:
-    """The lists of degradations of a `one_of`."""
-    if not _is_list_of(list, options) or not all(_is_list_of(dict, choice) for choice in options):
-        raise ValueError(
-            f"choices is {options!r}; it must list lists such as [{{type: noise, sigma: 25}}]."
-        )
-    return [[build_degradation(one) for one in choice] for choice in options]

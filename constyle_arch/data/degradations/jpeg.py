@@ -6,8 +6,7 @@ import cv2
 import numpy as np
 from numpy.random import RandomState
 
-from constyle_arch.data.degradations.degradation import Degradation
-from constyle_arch.data.degradations.quantity import Quantity
+from constyle_arch.data.degradations.degradation import Degradation, Quantity
 from constyle_arch.images import FloatImage, to_8_bit
 
 
@@ -30,10 +29,8 @@ class Jpeg(Degradation):
         """Compress an image (H, W, C), RGB or gray; values are rounded to 8 bits first."""
         quality = round(self.quality.draw(rng))
         pixels = np.asarray(to_8_bit(image))[..., ::-1]  # BGR, as OpenCV writes it
-        content = cv2.imencode(
-            ".jpg", np.ascontiguousarray(pixels), [cv2.IMWRITE_JPEG_QUALITY, quality]
-        )[1]
-        decoded = np.asarray(cv2.imdecode(content, cv2.IMREAD_UNCHANGED), np.float32).reshape(
-            image.shape
-        )
+        pixels, how = np.ascontiguousarray(pixels), [cv2.IMWRITE_JPEG_QUALITY, quality]
+        content = cv2.imencode(".jpg", pixels, how)[1]
+        decoded = np.asarray(cv2.imdecode(content, cv2.IMREAD_UNCHANGED), np.float32)
+        decoded = decoded.reshape(image.shape)
         return np.ascontiguousarray(decoded[..., ::-1]) / np.float32(255)

@@ -7,10 +7,9 @@ from basicsr.utils.img_process_util import usm_sharp
 from numpy.random import RandomState
 
 from constyle_arch.data.degradations.blur import Blur, Sinc
-from constyle_arch.data.degradations.degradation import Degradation
+from constyle_arch.data.degradations.degradation import Degradation, OneOf
 from constyle_arch.data.degradations.jpeg import Jpeg
-from constyle_arch.data.degradations.noise import Noise, PoissonNoise
-from constyle_arch.data.degradations.one_of import OneOf
+from constyle_arch.data.degradations.light import Noise, PoissonNoise
 from constyle_arch.data.degradations.resize import INTERPOLATIONS, resized
 from constyle_arch.images import FloatImage
 
@@ -50,7 +49,8 @@ class RealESRGAN(Degradation):
         """Degrade an image (H, W, C) in [0, 1]; the result lies there too."""
         height, width = image.shape[:2]
         if self.sharpen:
-            image = _sharpened(image)
+            sharp = usm_sharp(image.squeeze(2) if image.shape[2] == 1 else image)
+            image = np.asarray(sharp, np.float32).reshape(image.shape)
         image = self.first_blur(image, rng)
         image = _resize(image, height, width, _scale(rng, [0.2, 0.7, 0.1], (0.15, 1.5)), rng)
         image = self.jpeg(self.first_noise(image, rng), rng)
@@ -61,11 +61,6 @@ class RealESRGAN(Degradation):
             image = self.last_sinc(_resize(image, height, width, 1, rng), rng)
             return self.jpeg(image, rng)
         return self.last_sinc(_resize(self.jpeg(image, rng), height, width, 1, rng), rng)
-
-
-def _sharpened(image: FloatImage) -> FloatImage:
-    sharp = usm_sharp(image.squeeze(2) if image.shape[2] == 1 else image)
-    return np.asarray(sharp, np.float32).reshape(image.shape)
 
 
 def _blur(sigma: Range) -> OneOf:

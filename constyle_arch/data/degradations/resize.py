@@ -8,8 +8,7 @@ import cv2
 import numpy as np
 from numpy.random import RandomState
 
-from constyle_arch.data.degradations.degradation import Degradation
-from constyle_arch.data.degradations.quantity import Quantity
+from constyle_arch.data.degradations.degradation import Degradation, Quantity
 from constyle_arch.images import FloatImage
 
 INTERPOLATIONS = {"area": cv2.INTER_AREA, "bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}

@@ -7,7 +7,7 @@ from constyle_arch.data.image_stores import folder_of
 from constyle_arch.data.preparation.catalogue import DataSet
 from constyle_arch.data.preparation.packing import Report, check, pack
 from constyle_arch.data.preparation.plan import Plan
-from constyle_arch.data.preparation.targets import check_target, is_prepared
+from constyle_arch.data.preparation.unfinished import check_target, is_prepared
 from constyle_arch.errors import NAMES_SHOWN, DataError
 
 CROP_TO_TRAIN = 128
@@ -39,41 +39,36 @@ def prepare_data_set(
         DataError: no part is there, a folder to write is there and is no such part or is an input,
             or images have problems; the message names them.
     """
-    wanted = {name: split for name, split in data_set.splits.items() if part in (None, name)}
-    found = {
-        name: split
-        for name, split in wanted.items()
-        if part or folder_of(f"{source}/{split.plan.gt}").is_dir()
+    wanted = {
+        name: replace(plan.below(source), smallest=CROP_TO_TRAIN if name == "train" else 1)
+        for name, plan in data_set.splits.items()
+        if part in (None, name)
     }
-    if not found:
-        folders = ", ".join(f"{source}/{split.plan.gt}" for split in wanted.values())
+    if not part and not any(folder_of(plan.gt).is_dir() for plan in wanted.values()):
         raise DataError(
-            f"{data_set.name} is not there: none of {folders} exists. datasets/README.md, section "
+            f"{data_set.name} is not there: none of "
+            f"{', '.join(plan.gt for plan in wanted.values())} exists. datasets/README.md, section "
             f"{data_set.name}, shows how to unpack it; --input names another folder."
         )
-    for name in wanted.keys() - found.keys():
-        missing = f"{source}/{wanted[name].plan.gt}"
-        print(f"{data_set.name}, {name}: {missing} is not there; this part is left out.")
     todo = []
-    for name, split in found.items():
-        plan = replace(split.plan.below(source), smallest=CROP_TO_TRAIN if name == "train" else 1)
-        target = Path(output).expanduser() / name
-        if check_only:
-            todo.append((name, split, plan, target))
-        elif is_prepared(target):
-            exists = f"{target} already exists; to make it again, name another folder by -o."
-            print(f"{data_set.name}, {name}: {exists}")
+    for name, plan in wanted.items():
+        target, what = Path(output).expanduser() / name, f"{data_set.name}, {name}"
+        if not part and not folder_of(plan.gt).is_dir():
+            print(f"{what}: {plan.gt} is not there; this part is left out.")
+        elif is_prepared(target) and not check_only:
+            print(f"{what}: {target} already exists; to make it again, name another folder by -o.")
         else:
-            check_target(target, plan.inputs)  # of each part, before any is begun
-            todo.append((name, split, plan, target))
-    for name, split, plan, target in todo:
+            if not check_only:
+                check_target(target, plan.inputs)  # of each part, before any is begun
+            todo.append((name, plan, target))
+    for name, plan, target in todo:
         report = prepare_folders(
             plan, target, workers=workers, leave_out=leave_out, check_only=check_only
         )
         number = report.counts["lq" if plan.lq else "gt"]
-        if number != split.images:
+        if number != plan.images:
             print(
-                f"  note: {data_set.name}, {name}, was published with {split.images} such images; "
+                f"  note: {data_set.name}, {name}, was published with {plan.images} such images; "
                 f"here are {number}."
             )
 

@@ -1,6 +1,7 @@
 """Packing folders into LMDBs: every image checked, in parallel, resumed if interrupted."""
 
 import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,8 +16,7 @@ from tqdm import tqdm
 from constyle_arch.data.image_stores import ImageFolder
 from constyle_arch.data.pairing import Matching, compare_names
 from constyle_arch.data.preparation.plan import Plan
-from constyle_arch.data.preparation.targets import check_target
-from constyle_arch.data.preparation.unfinished import Entry, Record, UnfinishedFolder
+from constyle_arch.data.preparation.unfinished import Entry, Record, UnfinishedFolder, check_target
 from constyle_arch.data.workers import available_cores, listen_to_parent_alone
 from constyle_arch.errors import NAMES_SHOWN, DataError, listed
 from constyle_arch.files import save_bytes_atomically
@@ -45,6 +45,13 @@ class Report:
     notes: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     digests: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     sub_images: dict[str, int] = field(default_factory=dict)
+
+    def add(self, problems: list[tuple[str, str]], digests: dict[str, str]) -> None:
+        """Take in what a clean image and its degraded ones gave, see `Packed`."""
+        for what, name in problems:
+            self.problems[what].append(name)
+        for location, digest in digests.items():
+            self.digests[digest].append(location)
 
     def lines(self, most: int | None = None) -> str:
         """The report as text; of the names the first `most`, or all."""
@@ -92,14 +99,14 @@ def check(plan: Plan, workers: int | None = None) -> Report:
     source = _Source(plan.at_home())
     report = source.report()
     for packed in _packed(source, range(len(source)), workers, "checking"):
-        _tell(report, packed.problems, packed.digests)
+        report.add(packed.problems, packed.digests)
     return report
 
 
 def pack(
     plan: Plan, output: str | Path, *, workers: int | None = None, leave_out: bool = False
 ) -> Report:
-    """Write `lq.lmdb` and `gt.lmdb` (or `gt.lmdb` alone) below the folder `output`.
+    """Write `lq.lmdb` and `gt.lmdb` (or `gt.lmdb` alone) below `output`; returns what was found.
 
     Images that stay whole are stored as they are, byte for byte; sub-images as PNG, named
     `<name>_s001` and so on. The folder appears once it is complete: until then everything is in
@@ -112,9 +119,6 @@ def pack(
         workers: processes that read and encode; left out, one for each core.
         leave_out: whether to leave images out that have a problem; else the folder stays unfinished
             then.
-
-    Returns:
-        What was found and left out.
 
     Raises:
         DataError: the folder already exists or is, holds or lies in an input, an image has a
@@ -129,11 +133,11 @@ def pack(
     try:
         with closing(UnfinishedFolder(output, asdict(plan), list(source.stores))) as folder:
             finished = source.still_there(folder.records)
-            for record in finished.values():
-                _tell(report, [], record["digests"])
+            for name in finished:
+                report.add([], folder.records[name]["digests"])
             todo = [index for index, name in enumerate(source.order) if name not in finished]
             for packed in _packed(source, todo, workers, f"packing {output}", done=len(finished)):
-                _tell(report, packed.problems, packed.digests)
+                report.add(packed.problems, packed.digests)
                 if leave_out or not packed.problems:
                     record = {"name": packed.name, "files": packed.files, "digests": packed.digests}
                     folder.add({**record, "whole": not packed.problems}, packed.entries)
@@ -144,17 +148,16 @@ def pack(
                     f"{output} is not finished; some images cannot be used. "
                     f"{report.lines(NAMES_SHOWN)}"
                     f"All names are in {folder.folder / 'problems.txt'}. Put the files right and "
-                    "give the same command "
-                    "again, which resumes from here; or add --leave-out to do without these images."
+                    "give the same command again, which resumes from here; or add --leave-out to "
+                    "do without these images."
                 )
-            newest = {record["name"]: record for record in folder.records}
-            packed_records = [newest[name] for name in source.order if name in newest]
+            records = [folder.records[name] for name in source.order if name in folder.records]
             if plan.sub_image:
                 report.sub_images = {
-                    side: sum(len(record["lines"].get(side, [])) for record in packed_records)
+                    side: sum(len(record["lines"].get(side, [])) for record in records)
                     for side in source.stores
                 }
-            folder.finish(packed_records, report.lines())
+            folder.finish(records, report.lines())
     except (OSError, lmdb.Error) as error:
         raise DataError(
             f"{output} cannot be written: {error}. What is done is kept; the same command resumes "
@@ -163,32 +166,22 @@ def pack(
     return report
 
 
-def _tell(report: Report, problems: list[tuple[str, str]], digests: dict[str, str]) -> None:
-    for what, name in problems:
-        report.problems[what].append(name)
-    for location, digest in digests.items():
-        report.digests[digest].append(location)
-
-
 class _Source:
     """Reads a clean image with all of its degraded ones, checks them and cuts them up."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.stores = {
-            side: ImageFolder(root) for side, root in (("lq", plan.lq), ("gt", plan.gt)) if root
-        }
+        roots = {"lq": plan.lq, "gt": plan.gt}
+        self.stores = {side: ImageFolder(root) for side, root in roots.items() if root}
         self.not_there = self._keep_listed(Path(plan.listed_in)) if plan.listed_in else []
         for store in self.stores.values():
             if not store.names:
                 raise DataError(f"{store.root} holds no images.")
-        self.groups: dict[str, list[str]] = {name: [] for name in self.stores["gt"].names}
+        clean = self.stores["gt"].names
+        self.groups: dict[str, list[str]] = {} if plan.lq else {name: [] for name in clean}
         self.matching = Matching([], {}, [])
         if plan.lq:
-            self.matching = compare_names(
-                self.stores["lq"].names, self.stores["gt"].names, *plan.names
-            )
-            self.groups = {}
+            self.matching = compare_names(self.stores["lq"].names, clean, *plan.names)
             for lq, gt in self.matching.pairs:
                 self.groups.setdefault(gt, []).append(lq)
         self.order = list(self.groups)
@@ -218,9 +211,8 @@ class _Source:
         for problem, names in self.matching.problems.items():
             report.problems[problem] += names
         if not self.plan.spare_clean and self.matching.unused:
-            report.notes["clean images have no degraded one and are not packed"] += (
-                self.matching.unused
-            )
+            unused = "clean images have no degraded one and are not packed"
+            report.notes[unused] += self.matching.unused
         for store in self.stores.values():
             if store.problems:
                 report.problems["names are not one file's"] += store.problems
@@ -228,14 +220,10 @@ class _Source:
                 report.notes["files are no images by their suffix"] += map(str, store.other_files)
         return report
 
-    def still_there(self, records: list[Record]) -> dict[str, Record]:
-        """Records, by name, of images packed without a problem whose files have not changed."""
-        newest = {record["name"]: record for record in records if record["name"] in self.groups}
-        return {
-            name: record
-            for name, record in newest.items()
-            if record["whole"] and record["files"] == self._files(name)
-        }
+    def still_there(self, records: dict[str, Record]) -> set[str]:
+        """The images packed without a problem whose files have not changed, of records by name."""
+        whole = {name for name in self.groups if name in records and records[name]["whole"]}
+        return {name for name in whole if records[name]["files"] == self._files(name)}
 
     def _files(self, name: str) -> list[list[Any]]:
         degraded = [self.stores["lq"].paths[lq] for lq in self.groups[name]]
@@ -273,23 +261,21 @@ class _Source:
         elif min(image.shape[:2]) < self.plan.smallest:
             what = f"have a side shorter than {self.plan.smallest} pixels"
             packed.problems.append((what, f"{location}: {size_of(image)}"))
-        elif not _can_be_key(name):
+        elif len(name.splitlines()) != 1 or _length_as_key(name) > LONGEST_KEY:
             what = f"have a name of several lines, not in UTF-8 or of more than {LONGEST_KEY} bytes"
             packed.problems.append((what, location))
         else:
             suffix = Path(location).suffix.lower()
-            packed.entries.setdefault(side, []).extend(
-                _entries(name, suffix, content, image, self.plan)
-            )
+            entries = _entries(name, suffix, content, image, self.plan)
+            packed.entries.setdefault(side, []).extend(entries)
         return image
 
 
-def _can_be_key(name: str) -> bool:
+def _length_as_key(name: str) -> float:
     try:
-        key = name.encode()
+        return len(f"{name}_s001".encode())
     except UnicodeEncodeError:
-        return False
-    return len(key) + len("_s001") <= LONGEST_KEY and len(name.splitlines()) == 1
+        return math.inf
 
 
 def _entries(name: str, suffix: str, content: bytes, image: Image, plan: Plan) -> list[Entry]:
@@ -327,22 +313,16 @@ def _packed(
         source,  # type: ignore[arg-type]  # it has what a data set must have
         sampler=indices,
         batch_size=None,
-        collate_fn=_as_it_is,  # type: ignore[arg-type]  # without batches it is given single items
         num_workers=available_cores() if workers is None else workers,
         worker_init_fn=_begin_worker,
     )
     try:
-        yield from tqdm(
-            loader, initial=done, total=done + len(indices), desc=what, unit="image", disable=None
-        )
+        total = done + len(indices)
+        yield from tqdm(loader, what, total, initial=done, unit="image", disable=None)
     except RuntimeError as error:  # the loader's, when a worker is gone
         raise DataError(
             f"A process that reads images ended: {error}. Fewer of them (--workers) may do."
         ) from error
-
-
-def _as_it_is(packed: Packed) -> Packed:
-    return packed
 
 
 def _begin_worker(worker: int) -> None:

@@ -21,6 +21,8 @@ class Plan:
         overlap: by how many pixels neighbouring sub-images overlap at least.
         smallest: a side shorter than this many pixels is reported.
         spare_clean: whether it is as expected that clean images have no degraded ones.
+        images: how many degraded images were published, clean ones where there are only those; 0
+            for images of a user's.
 
     Raises:
         DataError: `sub_image` or `overlap` is out of its range.
@@ -34,6 +36,7 @@ class Plan:
     overlap: int = 0
     smallest: int = 1
     spare_clean: bool = False
+    images: int = 0
 
     def __post_init__(self) -> None:
         if self.sub_image < 0:
@@ -62,9 +65,8 @@ class Plan:
 
     def below(self, folder: str) -> "Plan":
         """The same plan with its paths below `folder`."""
-        gt, lq, listed_in = (
-            path and f"{folder}/{path}" for path in (self.gt, self.lq, self.listed_in)
-        )
+        paths = (self.gt, self.lq, self.listed_in)
+        gt, lq, listed_in = (path and f"{folder}/{path}" for path in paths)
         return replace(self, gt=str(gt), lq=lq, listed_in=listed_in)
 
     def at_home(self) -> "Plan":

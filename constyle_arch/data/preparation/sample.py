@@ -1,7 +1,6 @@
 """Small data sets for all four tasks from the photographs in scikit-image's wheel."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,12 +10,16 @@ import numpy as np
 from numpy.random import RandomState
 from tqdm import tqdm
 
-from constyle_arch.data.degradations.haze import add_haze, depth_from_disparity, smooth_depth
-from constyle_arch.data.degradations.motion_blur import MotionBlur
-from constyle_arch.data.degradations.rain import Rain
+from constyle_arch.data.degradations.blur import MotionBlur
+from constyle_arch.data.degradations.weather import (
+    Rain,
+    add_haze,
+    depth_from_disparity,
+    smooth_depth,
+)
 from constyle_arch.data.preparation.packing import pack
 from constyle_arch.data.preparation.plan import Plan
-from constyle_arch.data.preparation.targets import check_target, is_prepared
+from constyle_arch.data.preparation.unfinished import check_target, is_prepared
 from constyle_arch.errors import UserError, listed
 from constyle_arch.images import FloatImage, Image, to_8_bit, to_float
 
@@ -48,16 +51,8 @@ BLUR = MotionBlur(length=(6, 8), angle=(-10, 10))
 SEED = 0
 
 
-@dataclass(frozen=True)
-class Photograph:
-    """A photograph of the wheel: its file's name, and its pixels (H, W, 3)."""
-
-    file: str
-    image: Image
-
-
-Degrade = Callable[[Photograph, RandomState], tuple[str, FloatImage]]
-"""Gives a degraded version in [0, 1] and what to add to its name."""
+Degrade = Callable[[str, Image, RandomState], tuple[str, FloatImage]]
+"""Gives, of a photograph's file and pixels, what to add to its name, and a degraded version."""
 
 
 def prepare_sample(output: str, tasks: Sequence[str] = ()) -> None:
@@ -74,9 +69,9 @@ def prepare_sample(output: str, tasks: Sequence[str] = ()) -> None:
     """
     photographs = _photograph_folder()
     degradations: dict[str, Degrade | None] = {
-        "dehaze": lambda photograph, rng: _hazed(photographs, photograph, rng),
-        "derain": lambda photograph, rng: ("", RAIN(to_float(photograph.image), rng)),
-        "deblur": lambda photograph, rng: ("", BLUR(to_float(photograph.image), rng)),
+        "dehaze": lambda file, image, rng: _hazed(photographs / file, image, rng),
+        "derain": lambda _, image, rng: ("", RAIN(to_float(image), rng)),
+        "deblur": lambda _, image, rng: ("", BLUR(to_float(image), rng)),
         "denoise": None,
     }
     unknown = [task for task in tasks if task not in degradations]
@@ -86,12 +81,13 @@ def prepare_sample(output: str, tasks: Sequence[str] = ()) -> None:
         )
     folder = Path(output).expanduser()
     wanted = tasks or list(degradations)
-    done = [task for task in wanted if is_prepared(folder / task / "prepared" / "train")]
-    todo = [task for task in wanted if task not in done]
-    for task in todo:
-        check_target(folder / task, ())
-    for task in done:
-        print(f"{folder / task} already exists; to make it again, name another folder by -o.")
+    todo = []
+    for task in wanted:
+        if is_prepared(folder / task / "prepared" / "train"):
+            print(f"{folder / task} already exists; to make it again, name another folder by -o.")
+        else:
+            check_target(folder / task, ())  # of each task, before any is begun
+            todo.append(task)
     for task in todo:
         finished = folder / task
         try:
@@ -114,12 +110,12 @@ def _write_sample(photographs: Path, degrade: Degrade | None, folder: Path, task
             (folder / part / side).mkdir(parents=True)
         what = f"{task}: photographs to {part}"
         for name in tqdm(names, desc=what, unit="photograph", disable=None):
-            for stem, photograph in _versions_in_color(photographs / name, orders):
-                _write(folder / part / "gt" / f"{stem}.png", photograph.image)
+            for stem, image in _versions_in_color(photographs / name, orders):
+                _write(folder / part / "gt" / f"{stem}.png", image)
                 if not degrade:
                     continue
                 for number in range(1, versions + 1):
-                    addition, degraded = degrade(photograph, rng)
+                    addition, degraded = degrade(name, image, rng)
                     file = folder / part / "lq" / f"{stem}_{addition or number}.png"
                     _write(file, to_8_bit(degraded))
     train = folder / "train"
@@ -138,37 +134,36 @@ def _photograph_folder() -> Path:
     return Path(skimage.__file__).parent / "data"
 
 
-def _versions_in_color(path: Path, orders: Sequence[str]) -> Iterator[tuple[str, Photograph]]:
+def _versions_in_color(path: Path, orders: Sequence[str]) -> Iterator[tuple[str, Image]]:
     """The reduced photograph in each order of its channels, with a name for each."""
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
         raise UserError(f"The photograph {path} is not in this version of scikit-image.")
     scale = SHORT_SIDE / min(image.shape[:2])
-    reduced = np.asarray(
-        cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8
-    )
+    size = {"fx": scale, "fy": scale}
+    reduced = np.asarray(cv2.resize(image, None, **size, interpolation=cv2.INTER_AREA), np.uint8)
     for order in orders:
         stem = path.stem if order == "rgb" else f"{path.stem}-{order}"
         channels = ["bgr".index(channel) for channel in reversed(order)]
-        yield stem, Photograph(path.name, np.ascontiguousarray(reduced[..., channels]))
+        yield stem, np.ascontiguousarray(reduced[..., channels])
 
 
-def _hazed(photographs: Path, photograph: Photograph, rng: RandomState) -> tuple[str, FloatImage]:
+def _hazed(path: Path, image: Image, rng: RandomState) -> tuple[str, FloatImage]:
     """A hazy version and, as in RESIDE's names, its airlight and β."""
-    depth = _depth(photographs, photograph, rng)
-    haze = HAZE_TO_TEST if photograph.file in TEST_PHOTOGRAPHS else HAZE_TO_TRAIN
+    depth = _depth(path, image, rng)
+    haze = HAZE_TO_TEST if path.name in TEST_PHOTOGRAPHS else HAZE_TO_TRAIN
     beta, airlight = rng.uniform(*haze["beta"]), rng.uniform(*haze["airlight"])
-    return f"{airlight:.3f}_{beta:.3f}", add_haze(to_float(photograph.image), depth, beta, airlight)
+    return f"{airlight:.3f}_{beta:.3f}", add_haze(to_float(image), depth, beta, airlight)
 
 
-def _depth(photographs: Path, photograph: Photograph, rng: RandomState) -> FloatImage:
+def _depth(path: Path, image: Image, rng: RandomState) -> FloatImage:
     """The stereo pair's own depth, as seen by its view; else a smooth random one."""
-    height, width = photograph.image.shape[:2]
-    if photograph.file not in STEREO_PAIR:
+    height, width = image.shape[:2]
+    if path.name not in STEREO_PAIR:
         return smooth_depth(height, width, rng)
-    with np.load(photographs / "motorcycle_disp.npz") as archive:
+    with np.load(path.with_name("motorcycle_disp.npz")) as archive:
         disparity = archive["arr_0"]
-    if photograph.file == "motorcycle_right.png":
+    if path.name == "motorcycle_right.png":
         disparity = _seen_from_the_right(disparity)
     depth = depth_from_disparity(disparity)
     resized = cv2.resize(depth, (width, height), interpolation=cv2.INTER_AREA)

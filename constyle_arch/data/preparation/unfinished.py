@@ -4,14 +4,14 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import lmdb
 from filelock import FileLock, Timeout
 
-from constyle_arch.data.preparation.targets import check_target
+from constyle_arch.data.image_stores import folder_of
 from constyle_arch.errors import DataError
 from constyle_arch.files import save_bytes_atomically
 
@@ -103,7 +103,7 @@ class UnfinishedFolder:
             _put(self._environment(side), {entry.key.encode(): entry.content for entry in entries})
         for record, _ in self._pending:
             self._journal.write(json.dumps(record) + "\n")
-            self.records.append(record)
+            self.records[record["name"]] = record
         self._journal.flush()
         os.fsync(self._journal.fileno())
         self._pending, self._pending_bytes = [], 0
@@ -148,14 +148,14 @@ class UnfinishedFolder:
             shutil.rmtree(other)
         save_bytes_atomically(plan.encode(), written)
 
-    def _read_journal(self) -> list[Record]:
-        """The whole lines of the journal; a last one that a kill cut off is removed."""
+    def _read_journal(self) -> dict[str, Record]:
+        """The newest whole line of each image; a last one that a kill cut off is removed."""
         self._journal.seek(0)
         lines = self._journal.readlines()
         whole = [line for line in lines if line.endswith("\n")]
         if whole != lines:
             self._journal.truncate(sum(len(line.encode()) for line in whole))
-        return [json.loads(line) for line in whole]
+        return {record["name"]: record for record in map(json.loads, whole)}
 
     def _environment(self, side: str) -> lmdb.Environment:
         # opened only now: the worker processes were forked without it
@@ -175,3 +175,26 @@ def _put(environment: lmdb.Environment, contents: Mapping[bytes, bytes]) -> None
             return
         except lmdb.MapFullError:
             environment.set_mapsize(2 * environment.info()["map_size"])
+
+
+def check_target(target: Path, inputs: Iterable[str | Path]) -> None:
+    """Check that a folder can be written without touching what is there.
+
+    Raises:
+        DataError: it already exists, or is, holds or lies in an input, a folder that is read,
+            perhaps with a pattern; see `image_stores.ImageFolder`.
+    """
+    real = Path(os.path.realpath(target))
+    for given in inputs:
+        source = Path(os.path.realpath(folder_of(given)))
+        if real == source or source in real.parents or real in source.parents:
+            relation = "is" if real == source else "lies in" if source in real.parents else "holds"
+            raise DataError(f"-o: {target} {relation} the input {given}; choose another folder.")
+    if os.path.lexists(target):
+        whose = "prepared before" if is_prepared(target) else "not written by this command"
+        raise DataError(f"-o: {target} already exists, {whose}; choose another folder.")
+
+
+def is_prepared(folder: Path) -> bool:
+    """Whether a folder is what `finish` leaves."""
+    return (folder / "report.txt").is_file() and (folder / "gt.lmdb" / "meta_info.txt").is_file()
