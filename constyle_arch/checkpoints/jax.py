@@ -16,11 +16,8 @@ def from_jax(arrays: Mapping[str, NDArray[np.generic]]) -> dict[str, Tensor]:
 
     A convolution's kernel is (height, width, in, out) in JAX and (out, in, height, width) in
     PyTorch, a dense layer's (in, out) and (out, in). A transposed convolution's is (height, width,
-    in, out) and (in, out, height, width), and it
-    is applied the other way round: JAX correlates where PyTorch convolves.
-
-    Args:
-        arrays: by their names in the file.
+    in, out) and (in, out, height, width), and it is applied the other way round: JAX correlates
+    where PyTorch convolves.
 
     Raises:
         ValueError: no name begins with `opt/target/`.
