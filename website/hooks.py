@@ -2,8 +2,8 @@
 
 A file's source path is its path in the repository. mkdocs follows and checks links between source
 paths, so what is right in the repository is right on the site, and a link to a file that the site
-lacks is a warning. Where a file goes
-is another matter: pages of docs/ stand at the top of the site.
+lacks is a warning. Where a file goes is another matter: pages of docs/ stand at the top of the
+site.
 """
 
 import re
@@ -42,9 +42,7 @@ def on_config(config: MkDocsConfig) -> None:
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> None:
-    """Name the files by their paths in the repository, add those outside docs/ and those made from
-    the code.
-    """
+    """Name files by their paths in the repository; add those outside docs/, and of the code."""
     root = Path(config.config_file_path).parent
     own = [file for file in files if file.src_dir == config.docs_dir]
     for file in own:
