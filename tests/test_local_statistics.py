@@ -13,14 +13,18 @@ from torch import nn
 import constyle_arch
 from constyle_arch import cli
 from constyle_arch.archs import ConStyleNAFNet, NAFNet, Restormer
-from constyle_arch.archs.local_statistics import depends_on_tiles, local_window
+from constyle_arch.archs.local_statistics import (
+    depends_on_tiles,
+    local_window,
+    use_local_statistics,
+)
 from constyle_arch.archs.restormer_arch import TransposedAttention
 from constyle_arch.checkpoints.hub import from_pretrained, save_pretrained
 from constyle_arch.checkpoints.loading import window_of
 from constyle_arch.errors import CheckpointError
-from constyle_arch.inference import restore, use_local_statistics
+from constyle_arch.inference.restoring import restore
 from tests.networks import SMALL_NAFNET, TINY
-from tests.photographs import directly_restored, picture, restore_command
+from tests.photographs import directly_restored, picture, restore_command, restore_files
 from tests.shared import training_options, write_options, write_pairs
 
 SHALLOW = {
@@ -164,12 +168,7 @@ def test_command_restores_with_the_window_asked_for_or_noted(files, tmp_path, ca
         ("off", "net.safetensors", ("--tlc", "off")),
     ):
         target = tmp_path / f"{name}.png"
-        assert (
-            restore_command(
-                "-i", files / "a.png", "-o", target, "--weights", files / weights, *flags
-            )
-            == 0
-        )
+        assert restore_files(files / "a.png", target, files / weights, *flags) == 0
         assert ("statistics are those of windows of 16 pixels" in capsys.readouterr().out) == (
             name in "asked noted"
         )

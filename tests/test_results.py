@@ -15,13 +15,13 @@ from torch import nn
 from constyle_arch import cli
 from constyle_arch.archs.fused import use_fused
 from constyle_arch.reporting.complexity import count_gmacs, count_parameters
-from constyle_arch.reporting.report import Report
+from constyle_arch.reporting.report import Benchmark, Results
 from constyle_arch.reporting.scores import Mean, means_of, text_table
-from tests.processes import run_command
-from tests.shared import paired_dataset, small_network, write_options, write_pairs
+from tests.networks import built
+from tests.shared import paired_dataset, run_with, small_network, write_pairs
 
 
-def report(name="one", gain=1.0, benchmarks=("A", "B"), **more):
+def report(name="one", gain=1.0, benchmarks=("A", "B"), dataset=None, **more):
     rows = [{"image": str(i), "input_psnr": 20.0 + i, "psnr": 20.0 + i + gain} for i in range(3)]
     content = {
         "name": name,
@@ -31,7 +31,8 @@ def report(name="one", gain=1.0, benchmarks=("A", "B"), **more):
         "gmacs": 3.5,
         **more,
     }
-    return Report(**content, metrics=["psnr"], benchmarks=dict.fromkeys(benchmarks, rows))
+    measured = {benchmark: Benchmark.of(rows, dataset) for benchmark in benchmarks}
+    return Results(**content, metrics=["psnr"], benchmarks=measured)
 
 
 def test_infinite_and_undefined_scores_are_told_and_not_averaged():
@@ -54,10 +55,8 @@ def test_infinite_and_undefined_scores_are_told_and_not_averaged():
 
 def test_the_three_files_say_the_same(tmp_path):
     one = report()
-    one.benchmarks["B"] = [
-        *one.benchmarks["B"],
-        {"image": "same", "input_psnr": math.inf, "psnr": math.inf},
-    ]
+    equal = {"image": "same", "input_psnr": math.inf, "psnr": math.inf}
+    one.benchmarks["B"] = Benchmark.of([*one.benchmarks["B"].rows, equal])
     one.write(tmp_path)
     # strict JSON
     content = json.loads((tmp_path / "results.json").read_text(), parse_constant=pytest.fail)
@@ -161,7 +160,7 @@ def test_pictures_show_each_test_between_input_and_truth(tmp_path, capsys):
     for name, corner in (("one", 0), ("two", 90)):
         folder = tmp_path / name / "visualization" / "A"
         folder.mkdir(parents=True)
-        report(name, benchmarks=("A",), datasets={"A": dataset}, suffix=name).write(tmp_path / name)
+        report(name, benchmarks=("A",), dataset=dataset, suffix=name).write(tmp_path / name)
         for image in ("000", "001"):
             restored = cv2.imread(str(data / "gt" / f"{image}.png"))
             restored[60:80, 90:110] = corner
@@ -188,7 +187,7 @@ def test_results_of_other_images_are_not_compared_silently(tmp_path, capsys):
     for name, images in (("one", 3), ("two", 2)):
         (tmp_path / name).mkdir()
         one = report(name)
-        one.benchmarks["A"] = one.benchmarks["A"][:images]
+        one.benchmarks["A"] = Benchmark.of(one.benchmarks["A"].rows[:images])
         one.write(tmp_path / name)
     assert cli.main(["compare", str(tmp_path / "one"), str(tmp_path / "two")]) == 0
     assert "A was not measured on the same images" in capsys.readouterr().out
@@ -207,10 +206,25 @@ def test_results_without_a_common_metric_are_refused(tmp_path, capsys):
         (tmp_path / name).mkdir()
         one = report(name)
         one.metrics = [name]
-        one.benchmarks = {"A": [{"image": "0", f"input_{name}": 1.0, name: 2.0}]}
+        one.benchmarks = {"A": Benchmark.of([{"image": "0", f"input_{name}": 1.0, name: 2.0}])}
         one.write(tmp_path / name)
     assert cli.main(["compare", str(tmp_path / "psnr"), str(tmp_path / "ssim")]) == 2
     assert "no metric in common" in capsys.readouterr().err
+
+
+def scored(name, network, data, folder):
+    torch.save({"params": network.state_dict()}, folder / "net.pth")
+    metrics = {"psnr": {"type": "calculate_psnr", "crop_border": 0}}
+    options = {
+        "name": name,
+        "model_type": "RestorationModel",
+        "num_gpu": 0,
+        "datasets": {"test": paired_dataset(data)},
+        "network_g": small_network(),
+        "path": {"pretrain_network_g": "net.pth"},
+        "val": {"save_img": True, "metrics": metrics},
+    }
+    return run_with("test", options, folder)
 
 
 def test_identical_images_do_not_spoil_a_tests_mean(tmp_path):
@@ -218,31 +232,14 @@ def test_identical_images_do_not_spoil_a_tests_mean(tmp_path):
     data = write_pairs(tmp_path / "data", 2)
     for side in ("lq", "gt"):
         (data / side / "000.png").write_bytes((data / "gt" / "001.png").read_bytes())
-    network = ARCH_REGISTRY.get("ConStyleRestormer")(
-        **{k: v for k, v in small_network().items() if k != "type"}
-    )
+    network = built(small_network())
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if name.startswith("output"):
                 parameter.zero_()
         image = torch.rand(1, 3, 40, 48)
         assert torch.equal(network.eval()(image), image)
-    torch.save({"params": network.state_dict()}, tmp_path / "net.pth")
-    options = {
-        "name": "same",
-        "model_type": "RestorationModel",
-        "num_gpu": 0,
-        "datasets": {"test": paired_dataset(data)},
-        "network_g": small_network(),
-        "path": {"pretrain_network_g": "net.pth"},
-        "val": {
-            "save_img": False,
-            "metrics": {"psnr": {"type": "calculate_psnr", "crop_border": 0}},
-        },
-    }
-    result = run_command(
-        "test", "-opt", write_options(tmp_path / "test.yml", options), cwd=tmp_path
-    )
+    result = scored("same", network, data, tmp_path)
     assert result.returncode == 0, result.stderr[-3000:]
     text = (tmp_path / "results" / "same" / "results.csv").read_text()
     rows = {row["image"]: row for row in csv.DictReader(io.StringIO(text))}
@@ -253,26 +250,9 @@ def test_identical_images_do_not_spoil_a_tests_mean(tmp_path):
 
 def test_weights_that_are_not_finite_are_blamed_and_fail_the_test(tmp_path):
     data = write_pairs(tmp_path / "data", 2)
-    network = ARCH_REGISTRY.get("ConStyleRestormer")(
-        **{k: v for k, v in small_network().items() if k != "type"}
-    )
+    network = built(small_network())
     network.output.weight.data[0] = math.nan
-    torch.save({"params": network.state_dict()}, tmp_path / "net.pth")
-    options = {
-        "name": "spoilt",
-        "model_type": "RestorationModel",
-        "num_gpu": 0,
-        "datasets": {"test": paired_dataset(data)},
-        "network_g": small_network(),
-        "path": {"pretrain_network_g": "net.pth"},
-        "val": {
-            "save_img": True,
-            "metrics": {"psnr": {"type": "calculate_psnr", "crop_border": 0}},
-        },
-    }
-    result = run_command(
-        "test", "-opt", write_options(tmp_path / "test.yml", options), cwd=tmp_path
-    )
+    result = scored("spoilt", network, data, tmp_path)
     assert result.returncode == 2
     assert "2 of 2 images of pairs were restored to NaN or infinite numbers" in result.stderr
     assert "The weights net.pth [params] hold such numbers, in output.weight" in result.stderr

@@ -82,13 +82,25 @@ STAGES = [
     *each("Process_Module_r{}.", "up.{}.", UP),
 ]
 
-UNET = [*GUIDES, *STAGES]
+CONVOLUTIONS = [
+    Part("Preprocess_Module.", "preprocess."),
+    Part("Finetune_Module.0.", "refine."),
+    Part("Finetune_Module.1.", "output."),
+]
+"""Of the networks of plain convolutions."""
 
 LEFT_OUT = "left_out/"
 """Prefix under which a converted file keeps what a network for inference does not hold."""
 
 NAMED_AS_RELEASED = ("Restormer", "NAFNet")
 """Networks whose names are their releases' own."""
+
+
+def _unet(network: str, marker: str, preprocess: str) -> Release:
+    """A release whose parts all but its first are named as the others'."""
+    parts = [*GUIDES, *STAGES, Part(preprocess, "preprocess.")]
+    return Release(network=network, marker=marker, parts=parts, numbered_output=True)
+
 
 RELEASES = (
     Release(
@@ -112,12 +124,7 @@ RELEASES = (
             *GUIDES,
         ],
     ),
-    Release(
-        network="ConStyleKBNet",
-        marker=r"Process_Module_.*\.attgamma$",
-        numbered_output=True,
-        parts=[*UNET, Part("Preprocess_Module.0.", "preprocess.")],
-    ),
+    _unet("ConStyleKBNet", r"Process_Module_.*\.attgamma$", "Preprocess_Module.0."),
     Release(
         network="ConStyleUformer",
         marker=r"Process_Module_.*\.to_kv\.weight$",
@@ -129,12 +136,7 @@ RELEASES = (
             *GUIDES,
         ],
     ),
-    Release(
-        network="ConStyleRestormer",
-        marker=r"Preprocess_Module\.proj\.",
-        numbered_output=True,
-        parts=[*UNET, Part("Preprocess_Module.proj.", "preprocess.")],
-    ),
+    _unet("ConStyleRestormer", r"Preprocess_Module\.proj\.", "Preprocess_Module.proj."),
     Release(
         network="OriginConv",
         marker=r"down1\.0\.",
@@ -142,9 +144,7 @@ RELEASES = (
             *STAGES,
             *each("down{}.0.", "downsample.{}.", DOWN),
             *each("up{}.0.", "upsample.{}.", UP),
-            Part("Preprocess_Module.", "preprocess."),
-            Part("Finetune_Module.0.", "refine."),
-            Part("Finetune_Module.1.", "output."),
+            *CONVOLUTIONS,
         ],
     ),
     Release(
@@ -153,18 +153,11 @@ RELEASES = (
         single_blocks=True,
         parts=[
             *(Part(stage.theirs, f"{stage.ours}0.") for stage in STAGES),
-            Part("Preprocess_Module.", "preprocess."),
-            Part("Finetune_Module.0.", "refine."),
-            Part("Finetune_Module.1.", "output."),
+            *CONVOLUTIONS,
             *GUIDES,
         ],
     ),
-    Release(
-        network="ConStyleNAFNet",
-        marker=r"Preprocess_Module\.0\.",
-        numbered_output=True,
-        parts=[*UNET, Part("Preprocess_Module.0.", "preprocess.")],
-    ),
+    _unet("ConStyleNAFNet", r"Preprocess_Module\.0\.", "Preprocess_Module.0."),
     Release(
         network="MultiStageMaxim",
         marker=r"stage_1_input_conv_0\.",
@@ -200,14 +193,9 @@ def is_published(state_dict: Mapping[str, Tensor]) -> bool:
 
 
 def from_published(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename a release's tensors to this project's names, without what inference lacks.
+    """The authors' or MAXIM's tensors under this project's names, in the same order.
 
-    Args:
-        state_dict: tensors under the names of the authors' releases, or of MAXIM's.
-
-    Returns:
-        The same tensors, in the same order, under the names that the network of this package loads
-        strictly.
+    What only training needs is left out, so that the network of this package loads them strictly.
 
     Raises:
         CheckpointError: the names are of none of these releases.
@@ -235,11 +223,7 @@ def left_out_of(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def to_published(state_dict: Mapping[str, Tensor], network: str) -> dict[str, Tensor]:
-    """Rename a state dict of this project to the published names; the inverse of `from_published`.
-
-    Args:
-        state_dict: tensors under this project's names.
-        network: the architecture's name.
+    """The tensors of a network under its published names; the inverse of `from_published`.
 
     Raises:
         CheckpointError: no release has this network, or none with so many blocks.
@@ -263,11 +247,7 @@ def to_published(state_dict: Mapping[str, Tensor], network: str) -> dict[str, Te
 def contrast_from_published(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Momentum encoder and queue among published weights, as a `MomentumContrast`'s state.
 
-    Args:
-        state_dict: tensors under the names of the authors' release.
-
-    Returns:
-        `encoder.…`, `queue` and `pointer`; nothing where the release was stripped of them.
+    These are `encoder.…`, `queue` and `pointer`; nothing where the release was stripped of them.
     """
     renamed = {
         to_ours(name, [Part("ConStyle.encoder_k.", "encoder.", ENCODER)]): tensor

@@ -18,28 +18,20 @@ EXAMPLES = """\
 
 def add_to(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument(
-        "experiments",
-        nargs="+",
-        type=Path,
-        metavar="EXPERIMENT",
-        help="a folder below experiments/, or a log file",
-    )
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        metavar="FILE",
-        help="the .png or .svg file to write, replaced if it exists (default: NAME.png, for "
-        "several training_curves.png)",
-    )
+    run = "a folder below experiments/, or a log file"
+    parser.add_argument("experiments", nargs="+", type=Path, metavar="EXPERIMENT", help=run)
+    file = "the .png or .svg file to write, replaced if it exists"
+    default = "(default: NAME.png, for several training_curves.png)"
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help=f"{file} {default}")
 
 
 def run(parsed: argparse.Namespace) -> None:
     """Read the logs, draw them and write the picture."""
-    from constyle_arch.reporting import require_matplotlib
-    from constyle_arch.reporting.figure_files import check_format
-    from constyle_arch.reporting.naming import distinct_names
+    from constyle_arch.reporting.figure_files import (
+        check_format,
+        distinct_names,
+        require_matplotlib,
+    )
     from constyle_arch.reporting.training_log import read_training_log
 
     paths = {path.expanduser().resolve(): path.expanduser() for path in parsed.experiments}

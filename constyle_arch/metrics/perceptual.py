@@ -58,11 +58,7 @@ def calculate_lpips(
 
 
 def calculate_dists(
-    img: NDArray[np.uint8],
-    img2: NDArray[np.uint8],
-    crop_border: int = 0,
-    *,
-    better: str = "higher",
+    img: NDArray[np.uint8], img2: NDArray[np.uint8], crop_border: int = 0, *, better: str = "higher"
 ) -> float:
     """Deep image structure and texture similarity (Ding et al., TPAMI 2020); lower is better.
 
@@ -81,14 +77,9 @@ for _metric in METRICS.values():
 
 
 def backbone_to_download(metric_opt: Mapping[str, Any]) -> Any:
-    """The weights that a metric would download now, torchvision's.
+    """The weights, torchvision's, that a metric of `val.metrics` would download now.
 
-    Args:
-        metric_opt: of `val.metrics`.
-
-    Returns:
-        torchvision's weights, with `url` and `meta`; None where the metric needs none that are not
-        there.
+    None where the metric needs none that are not there.
 
     Raises:
         OptionsError, RunError, TypeError: see `calculate_lpips`; or an option does not exist.
@@ -104,10 +95,7 @@ def backbone_to_download(metric_opt: Mapping[str, Any]) -> Any:
 
 
 def download_backbones(metrics: Mapping[str, Any]) -> None:
-    """Download what the metrics of a run need, before it begins.
-
-    Args:
-        metrics: `val.metrics`.
+    """Download what `val.metrics` of a run need, before it begins.
 
     Raises:
         RunError: a download fails.
@@ -178,13 +166,9 @@ def _as_tensors(
     images = [image[rest, rest] for image in (img, img2)]
     if min(images[0].shape[:2]) < SMALLEST:
         return None
-    first, second = (
-        torch.from_numpy(
-            cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.ndim == 3 else cv2.COLOR_GRAY2RGB)
-        )
-        .permute(2, 0, 1)[None]
-        .float()
-        / 255
-        for image in images
-    )
-    return first, second
+    return _as_tensor(images[0]), _as_tensor(images[1])
+
+
+def _as_tensor(image: NDArray[np.uint8]) -> Tensor:
+    rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.ndim == 3 else cv2.COLOR_GRAY2RGB)
+    return torch.from_numpy(rgb).permute(2, 0, 1)[None].float() / 255
