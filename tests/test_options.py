@@ -10,6 +10,7 @@ import torch
 import yaml
 
 from constyle_arch import cli
+from constyle_arch.commands import info
 from constyle_arch.errors import DataError, OptionsError
 from constyle_arch.inference.restoring import OVERLAP
 from constyle_arch.models.acceleration import Acceleration
@@ -293,6 +294,6 @@ def test_messages_are_printed_whole(capsys, monkeypatch):
         f"constyle_arch.errors.DataError: {said}\n"
     )
     for message in (said, worker):
-        monkeypatch.setattr(cli.info, "run", failing(message))
+        monkeypatch.setattr(info, "run", failing(message))
         assert cli.main(["info", "x.pth"]) == 2
         assert capsys.readouterr().err == f"basicsr: error: {said}\n"

@@ -28,12 +28,13 @@ def run(parsed: argparse.Namespace) -> None:
     """Translate the file, and list what was translated and what was left out."""
     check_option_target(parsed.target, parsed.overwrite)
 
-    from constyle_arch.files import save_bytes_atomically
-    from constyle_arch.options.authors import convert
     from constyle_arch.options.reading import read_option_file
-    from constyle_arch.training.runner import prepare_basicsr
 
     options = read_option_file(parsed.source)
+    from constyle_arch.files import save_bytes_atomically
+    from constyle_arch.options.authors import convert
+    from constyle_arch.training.runner import prepare_basicsr
+
     prepare_basicsr()
     made = convert(options)
     header = (
