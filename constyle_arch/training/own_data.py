@@ -57,9 +57,8 @@ def look_at(
         sizes = [_size(clean, name) for name in _spread(sorted(clean.names))]
         return OwnData(gt, None, "{}", "{}", len(clean.names), len(clean.names), *_summary(sizes))
     degraded = open_store(lq, "--lq")
-    forms = lq_name or "{}", gt_name or "{}"
-    if not lq_name and not gt_name:
-        forms = matching_forms(degraded.names, clean.names)
+    given = (lq_name or "{}", gt_name or "{}") if lq_name or gt_name else None
+    forms = given or matching_forms(degraded.names, clean.names)
     matching = compare_names(degraded.names, clean.names, *forms)
     if matching.problems:
         problems = matching.problems.items()
