@@ -6,6 +6,7 @@ import torch
 from constyle_arch.checkpoints.conversion import convert
 from constyle_arch.checkpoints.loading import load_network, own_names
 from constyle_arch.checkpoints.reading import read_state_dict
+from constyle_arch.errors import CheckpointError
 from tests.networks import SHAPES, TINY, published_state_dict
 from tests.processes import run_command
 from tests.shared import equal
@@ -57,3 +58,10 @@ def test_conversion_that_cannot_be_done_is_refused_and_writes_nothing(tmp_path, 
     assert result.returncode == 2
     assert message in result.stderr
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_published_names_that_would_not_be_read_again_are_refused(tmp_path):
+    """The pretrained networks' activation has no weights, by which the release is recognized."""
+    with pytest.raises(CheckpointError, match="The release of ConStyleConv has no such network"):
+        convert("denoise", tmp_path / "out.pth", names="published")
+    assert not list(tmp_path.iterdir())

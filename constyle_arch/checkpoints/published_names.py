@@ -226,7 +226,7 @@ def to_published(state_dict: Mapping[str, Tensor], network: str) -> dict[str, Te
     """The tensors of a network under its published names; the inverse of `from_published`.
 
     Raises:
-        CheckpointError: no release has this network, or none with so many blocks.
+        CheckpointError: no release has this network, or none with such blocks.
     """
     if network in NAMED_AS_RELEASED:
         return dict(state_dict)
@@ -241,7 +241,13 @@ def to_published(state_dict: Mapping[str, Tensor], network: str) -> dict[str, Te
         )
     blocks = {match[1] for name in state_dict if (match := re.match(r"refine\.(\d+)\.", name))}
     parts = release.all_parts(len(blocks))
-    return {to_theirs(name, parts): tensor for name, tensor in state_dict.items()}
+    published = {to_theirs(name, parts): tensor for name, tensor in state_dict.items()}
+    if _release(published) is not release or from_published(published).keys() != state_dict.keys():
+        raise CheckpointError(
+            f"The release of {network} has no such network, as with activation leaky_relu; its "
+            "program could not read the names. Keep those of this package."
+        )
+    return published
 
 
 def contrast_from_published(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:

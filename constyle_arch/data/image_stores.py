@@ -90,7 +90,7 @@ class ImageLmdb:
         self.root = Path(root).expanduser()
         meta_info = self.root / "meta_info.txt"
         if not self.root.is_dir():
-            raise DataError(f"{no_folder(self.root)}.")
+            raise DataError(f"{no_folder(root)}.")
         if not meta_info.is_file():
             raise DataError(f"{root} is not an LMDB of BasicSR's: it holds no meta_info.txt.")
         lines = meta_info.read_bytes().decode().split("\n")
@@ -134,11 +134,10 @@ def folder_of(root: str | Path) -> Path:
     return Path(*itertools.takewhile(lambda part: "*" not in part, parts))
 
 
-def no_folder(path: Path) -> str:
-    """What there is instead of a folder, in words."""
-    return (
-        f"{path} is a file, not a folder" if path.exists() else f"the folder {path} does not exist"
-    )
+def no_folder(root: str | Path) -> str:
+    """What is there instead of a folder, in words."""
+    is_file = Path(root).expanduser().exists()
+    return f"{root} is a file, not a folder" if is_file else f"the folder {root} does not exist"
 
 
 def as_list(root: Any) -> list[Any]:

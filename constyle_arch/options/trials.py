@@ -183,7 +183,7 @@ def _first_and_last_items(dataset_opt: Options, where: str) -> Generator[str, No
     """Read the items, and return height and width of those that are degraded images."""
     sizes: list[Size] = []
     missing = [
-        f"{where}: {key}: {no_folder(Path(root).expanduser())} ({how_to_get(root)})."
+        f"{where}: {key}: {no_folder(root)} ({how_to_get(root)})."
         for key in ("dataroot_gt", "dataroot_lq")
         for root in as_list(dataset_opt.get(key))
         if isinstance(root, str) and not folder_of(root).is_dir()
