@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from constyle_arch.archs.conv_arch import ConStyleConv
 from constyle_arch.checkpoints.conversion import convert
 from constyle_arch.checkpoints.loading import load_network, own_names
 from constyle_arch.checkpoints.reading import read_state_dict
@@ -61,7 +62,15 @@ def test_conversion_that_cannot_be_done_is_refused_and_writes_nothing(tmp_path, 
 
 
 def test_published_names_that_would_not_be_read_again_are_refused(tmp_path):
-    """The pretrained networks' activation has no weights, by which the release is recognized."""
+    """This activation has no weights, by which the release is recognized."""
+    network = ConStyleConv(
+        dim=8,
+        activation="leaky_relu",
+        num_blocks_down=[1, 1, 1],
+        num_blocks_bottleneck=1,
+        num_blocks_up=[1, 1, 1],
+    )
+    torch.save(network.state_dict(), tmp_path / "in.pth")
     with pytest.raises(CheckpointError, match="The release of ConStyleConv has no such network"):
-        convert("denoise", tmp_path / "out.pth", names="published")
-    assert not list(tmp_path.iterdir())
+        convert(tmp_path / "in.pth", tmp_path / "out.pth", names="published")
+    assert not (tmp_path / "out.pth").exists()
