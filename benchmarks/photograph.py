@@ -21,10 +21,10 @@ from benchmarks.measuring import RESULTS, machine, resident_peak, write_part
 from constyle_arch import archs, load_network
 from constyle_arch.allocator import keep_freed_memory
 from constyle_arch.data.workers import available_cores
-from constyle_arch.inference import restore
 from constyle_arch.inference.photographs.finding import find_jobs
-from constyle_arch.inference.photographs.pipeline import restore_photographs
+from constyle_arch.inference.photographs.pipeline import Pipeline
 from constyle_arch.inference.photographs.restorer import Restorer
+from constyle_arch.inference.restoring import restore
 
 BEGIN, END = "<!-- photograph: begin -->", "<!-- photograph: end -->"
 NETWORKS = ("ConStyleRestormer", "ConStyleNAFNet", "ConStyleMaxim", "Restormer", "NAFNet", "Maxim")
@@ -59,7 +59,7 @@ def folder(count: int, weights: str) -> str:
         jobs = find_jobs([str(Path(home) / "photographs")], str(Path(home) / "restored"))
         restorer = Restorer(load_network(weights), progress=False, say=lambda _: None)
         start, processor = time.perf_counter(), time.process_time()
-        summary = restore_photographs(jobs, restorer)
+        summary = Pipeline(restorer).run(jobs)
         seconds, processor = time.perf_counter() - start, time.process_time() - processor
     assert summary.restored == count
     return (

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 import constyle_arch
+from constyle_arch.archs.local_statistics import use_local_statistics
 from constyle_arch.images import decode, to_float
-from constyle_arch.inference import restore, use_local_statistics
+from constyle_arch.inference.restoring import restore
 
 TILES = (128, 256, 384)
 

@@ -11,7 +11,7 @@ from constyle_arch.basicsr_repairs.imports import repair_before_import
 
 if TYPE_CHECKING:
     from constyle_arch.checkpoints.loading import load_network
-    from constyle_arch.inference import restore
+    from constyle_arch.inference.restoring import restore
 
 __all__ = ["__version__", "load_network", "register", "restore"]
 __version__ = "0.1.0"
@@ -28,7 +28,7 @@ if not TYPE_CHECKING:
 
             return load_network
         if name == "restore":
-            from constyle_arch.inference import restore
+            from constyle_arch.inference.restoring import restore
 
             return restore
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

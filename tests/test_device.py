@@ -13,7 +13,7 @@ from basicsr.models import build_model
 
 import constyle_arch
 from constyle_arch.checkpoints.trained import TRAINED
-from constyle_arch.inference import restore
+from constyle_arch.inference.restoring import restore
 from constyle_arch.models.acceleration import Acceleration
 from tests.golden.formula_weights import formula_input
 from tests.networks import GOLDEN, NETWORKS, TINY, assert_agrees, published_state_dict

@@ -13,8 +13,9 @@ from torch import nn
 
 from constyle_arch.archs import ConStyle, ConStyleMaxim, ConStyleNAFNet
 from constyle_arch.archs.layers import ChannelMeans, pad_to_multiple, sliding_means
-from constyle_arch.inference import memory, restore, use_local_statistics
-from constyle_arch.inference.restoring import codes_of
+from constyle_arch.archs.local_statistics import use_local_statistics
+from constyle_arch.inference import memory
+from constyle_arch.inference.restoring import codes_of, restore
 from constyle_arch.reporting.complexity import count_gmacs
 from constyle_arch.tiles import cells_of, tiles_of
 from tests.networks import SMALL_NAFNET, TINY

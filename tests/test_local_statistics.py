@@ -13,12 +13,16 @@ from torch import nn
 import constyle_arch
 from constyle_arch import cli
 from constyle_arch.archs import ConStyleNAFNet, NAFNet, Restormer
-from constyle_arch.archs.local_statistics import depends_on_tiles, local_window
+from constyle_arch.archs.local_statistics import (
+    depends_on_tiles,
+    local_window,
+    use_local_statistics,
+)
 from constyle_arch.archs.restormer_arch import TransposedAttention
 from constyle_arch.checkpoints.hub import from_pretrained, save_pretrained
 from constyle_arch.checkpoints.loading import window_of
 from constyle_arch.errors import CheckpointError
-from constyle_arch.inference import restore, use_local_statistics
+from constyle_arch.inference.restoring import restore
 from tests.networks import SMALL_NAFNET, TINY
 from tests.photographs import directly_restored, picture, restore_command
 from tests.shared import training_options, write_options, write_pairs

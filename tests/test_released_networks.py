@@ -12,10 +12,11 @@ from spandrel_extra_arches.architectures.Restormer import Restormer as SpandrelR
 from torch import Tensor, nn
 
 from constyle_arch.archs import NAFNet, Restormer
+from constyle_arch.archs.local_statistics import use_local_statistics
 from constyle_arch.checkpoints.conversion import convert
 from constyle_arch.checkpoints.detection import detect_network
 from constyle_arch.checkpoints.loading import load_network, own_names
-from constyle_arch.inference import restore, use_local_statistics
+from constyle_arch.inference.restoring import restore
 
 SMALL_RESTORMER = {
     "dim": 8,

@@ -16,7 +16,7 @@ from PIL import Image, ImageCms
 from constyle_arch.inference.photographs import pipeline
 from constyle_arch.inference.photographs.finding import find_jobs
 from constyle_arch.inference.photographs.photograph import read_photograph
-from constyle_arch.inference.photographs.pipeline import restore_photographs
+from constyle_arch.inference.photographs.pipeline import Pipeline
 from constyle_arch.inference.photographs.restorer import Restorer
 from tests.networks import random_network
 from tests.photographs import (
@@ -170,7 +170,7 @@ def test_next_photograph_is_read_and_the_last_written_while_one_is_restored(tmp_
     monkeypatch.setattr(pipeline, "read_photograph", reading)
     monkeypatch.setattr(pipeline, "write_photograph", writing)
     jobs = find_jobs([str(tmp_path)], str(tmp_path / "out"))
-    summary = restore_photographs(jobs, Waiting(random_network()))
+    summary = Pipeline(Waiting(random_network())).run(jobs)
     assert (summary.restored, summary.failed) == (3, {})
 
 

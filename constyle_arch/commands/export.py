@@ -55,7 +55,7 @@ def run(parsed: argparse.Namespace) -> None:
 
     from constyle_arch.inference.onnx_export import export_onnx
 
-    exported = export_onnx(
+    difference = export_onnx(
         network,
         parsed.target,
         opset=parsed.opset,
@@ -64,10 +64,10 @@ def run(parsed: argparse.Namespace) -> None:
         overwrite=parsed.overwrite,
     )
     print(
-        f"Wrote {parsed.target}: {type(network).__name__} of {source}, {exported.size / 1e6:.1f} "
-        f"MB, opset {parsed.opset}{in_words(network)}."
+        f"Wrote {parsed.target}: {type(network).__name__} of {source}, "
+        f"{parsed.target.stat().st_size / 1e6:.1f} MB, opset {parsed.opset}{in_words(network)}."
     )
-    if exported.difference is None:
+    if difference is None:
         print("onnxruntime is not installed; the file was not compared with PyTorch.")
     else:
-        print(f"onnxruntime and PyTorch differ by {exported.difference:.1e} at most.")
+        print(f"onnxruntime and PyTorch differ by {difference:.1e} at most.")

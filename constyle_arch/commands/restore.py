@@ -134,7 +134,7 @@ def run(parsed: argparse.Namespace) -> int:
 
     from constyle_arch.allocator import keep_freed_memory
     from constyle_arch.archs.local_statistics import depends_on_tiles, local_window
-    from constyle_arch.inference.photographs.pipeline import restore_photographs
+    from constyle_arch.inference.photographs.pipeline import Pipeline
     from constyle_arch.inference.photographs.restorer import Restorer
     from constyle_arch.inference.restoring import OVERLAP
     from constyle_arch.reporting.complexity import count_parameters
@@ -164,24 +164,24 @@ def run(parsed: argparse.Namespace) -> int:
         print(f"--tile {parsed.tile}: {COST}.")
     if parsed.compile:
         _compile(network, precision)
-    summary = restore_photographs(
-        jobs,
-        Restorer(
-            network,
-            parsed.tile,
-            OVERLAP if overlap is None else overlap,
-            precision,
-            parsed.self_ensemble,
-            parsed.strength,
-            tqdm.write,
-        ),
+    restorer = Restorer(
+        network,
+        tile=parsed.tile,
+        overlap=OVERLAP if overlap is None else overlap,
+        precision=precision,
+        self_ensemble=parsed.self_ensemble,
+        strength=parsed.strength,
+        say=tqdm.write,
+    )
+    pipeline = Pipeline(
+        restorer,
         weights_time=weights.stat().st_mtime,
         overwrite=parsed.overwrite,
-        compare=parsed.compare,
         truths=truths,
         max_pixels=1e6 * parsed.max_megapixels,
         quality=parsed.quality or QUALITY,
     )
+    summary = pipeline.run(jobs)
     _tell(summary, parsed.output, others)
     return 1 if summary.failed else 0
 
@@ -199,7 +199,7 @@ def _compile(network: Any, precision: Any) -> None:
     """Compile the network for images of any size, before the first one."""
     import torch
 
-    from constyle_arch.inference import restore
+    from constyle_arch.inference.restoring import restore
 
     print("Compiling the network; this takes minutes.", flush=True)
     network.compile(dynamic=True)

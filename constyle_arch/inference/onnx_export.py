@@ -7,7 +7,6 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,20 +39,6 @@ LARGE_ENOUGH_FOR_HALF = 256
 """Numbers of a tensor from which on it is kept in bfloat16."""
 
 
-@dataclass(frozen=True)
-class Exported:
-    """What was written.
-
-    Attributes:
-        size: of the file, in bytes.
-        difference: the largest one between what onnxruntime and PyTorch restore; None where
-            onnxruntime is not installed.
-    """
-
-    size: int
-    difference: float | None
-
-
 def export_onnx(
     network: nn.Module,
     path: str | Path,
@@ -62,7 +47,7 @@ def export_onnx(
     tile: int | None = None,
     precision: torch.dtype = torch.float32,
     overwrite: bool = False,
-) -> Exported:
+) -> float | None:
     """Write `network` as ONNX: `lq` (batch, 3, height, width) to `restored` of the same shape.
 
     Both are float32, RGB in [0, 1]; what is restored is not clamped. The file says in its metadata
@@ -80,6 +65,10 @@ def export_onnx(
             bfloat16, in which the weights are kept and which programs may compute in or in float32,
             as onnxruntime does on CPUs.
         overwrite: replace `path` if it is there.
+
+    Returns:
+        The largest difference between what onnxruntime and PyTorch restore; None where onnxruntime
+        is not installed.
 
     Raises:
         UserError: an argument does not fit, the extra `onnx` is not installed, the network takes
@@ -102,7 +91,7 @@ def export_onnx(
     compared = importlib.util.find_spec("onnxruntime") is not None
     difference = _difference(network, content, tile, precision) if compared else None
     save_bytes_atomically(content, path)
-    return Exported(len(content), difference)
+    return difference
 
 
 class AnySize(nn.Module):

@@ -18,7 +18,7 @@ from torch import nn
 from constyle_arch.archs.local_statistics import local_window, use_local_statistics
 from constyle_arch.checkpoints.loading import load_network, window_of
 from constyle_arch.checkpoints.trained import located
-from constyle_arch.errors import DataError, OptionsError, UserError
+from constyle_arch.errors import OptionsError, UserError
 from constyle_arch.images import MAX_PIXELS, size_of
 from constyle_arch.inference.photographs.photograph import (
     FORMATS,
@@ -28,8 +28,8 @@ from constyle_arch.inference.photographs.photograph import (
     readable,
     write_photograph,
 )
+from constyle_arch.inference.photographs.pipeline import check_same_size, scored
 from constyle_arch.inference.photographs.restorer import Restorer
-from constyle_arch.inference.photographs.scoring import as_picture, scored
 from constyle_arch.registry import require_basicsr
 from constyle_arch.reporting.scores import INPUT, Row
 
@@ -116,11 +116,9 @@ class Workplace:
             raise OptionsError(f"The strength is {strength:g}; it must lie in [0, 1].")
         degraded = read_photograph(photograph, self.max_pixels)
         clean = None if truth is None else read_photograph(truth, self.max_pixels)
-        if clean is not None and clean.pixels.shape[:2] != degraded.pixels.shape[:2]:
-            raise DataError(
-                f"The photograph is {size_of(degraded.pixels)} pixels and the clean one "
-                f"{size_of(clean.pixels)}; they must be of one size."
-            )
+        if clean is not None:
+            other = "the clean one, which must be as large,"
+            check_same_size("The photograph", degraded, other, clean)
         said: list[str] = []
         restorer = Restorer(
             self._network(weights, tlc), tile, strength=strength, say=said.append, progress=progress
@@ -132,8 +130,7 @@ class Workplace:
         if lost := lost_in(restored, suffix):
             said.append(f"This kind of file cannot hold {' and '.join(lost)}; left out.")
         write_photograph(restored, file)
-        bits = 8 * restored.pixels.dtype.itemsize
-        size = size_of(restored.pixels)
+        size, bits = size_of(restored.pixels), 8 * restored.pixels.dtype.itemsize
         megabytes = file.stat().st_size / 1e6
         report = [f"{size} pixels, {bits} bits a channel, {megabytes:.1f} MB.", *said]
         if clean is not None:
@@ -161,7 +158,7 @@ def _table(row: Row) -> str:
 
 
 def _shown(photograph: Photograph) -> NDArray[np.uint8]:
-    picture = as_picture(photograph)
+    picture = photograph.picture
     scale = SHOWN / max(picture.shape[:2])
     if scale < 1:
         reduced = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)

@@ -1,5 +1,6 @@
 """Restoring an image, whole or in tiles (arXiv 2402.15784, section 3)."""
 
+import itertools
 from collections.abc import Callable
 from itertools import product
 from typing import Any, TypeVar
@@ -85,34 +86,26 @@ def restore(
     views = EIGHT_VIEWS if self_ensemble else (WHOLE,)
     steps = len(views) * (1 if tile is None else len(_grid(network, lq, tile, overlap)))
     restored: Tensor | None = None
+    done = itertools.count(1)
+    shown = progress is True and steps > 1
     with (
         torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32),
-        _Bar(steps, progress) as bar,
+        tqdm(total=steps, unit="tile", disable=None if shown else True, leave=False) as bar,
     ):
+
+        def advance() -> None:
+            bar.update()
+            if callable(progress):
+                progress(next(done), steps)
+
         for turns, mirrored in views:
             view = lq.rot90(turns, (2, 3))
             view = view.flip(3) if mirrored else view
-            view = _restore_view(network, view, tile, overlap, device, bar)
+            view = _restore_view(network, view, tile, overlap, device, advance)
             view = (view.flip(3) if mirrored else view).rot90(-turns, (2, 3))
             restored = view if restored is None else restored.add_(view)
     assert restored is not None
     return _like(image, restored / len(views) if self_ensemble else restored)
-
-
-class _Bar(tqdm):  # type: ignore[type-arg]  # a class of types only for the checker
-    """Shows how many tiles are done in a terminal, or tells it."""
-
-    def __init__(self, steps: int, progress: bool | Callable[[int, int], object]) -> None:
-        self.tell, self.done, self.steps = progress if callable(progress) else None, 0, steps
-        shown = progress is True and steps > 1
-        super().__init__(total=steps, unit="tile", disable=None if shown else True, leave=False)
-
-    def update(self, n: float | None = 1) -> bool | None:
-        """One tile more is done."""
-        self.done += 1
-        if self.tell is not None:
-            self.tell(self.done, self.steps)
-        return super().update(n)
 
 
 def tensors_not_finite(network: nn.Module) -> list[str]:
@@ -168,11 +161,11 @@ def _restore_view(
     tile: int | None,
     overlap: int,
     device: torch.device,
-    bar: "_Bar",
+    advance: Callable[[], None],
 ) -> Tensor:
     if tile is None:
         restored = _of_one_size(network(lq.to(device)), lq).float().to(lq.device)
-        bar.update()
+        advance()
         return restored
     if isinstance(network, RestorationNetwork):
         image = network.padded(lq)
@@ -186,7 +179,7 @@ def _restore_view(
         part = _of_one_size(network(part) if codes is None else network(part, codes=codes), part)
         part = part.to(lq.device, torch.float32) * row.weights.to(lq.device)[:, None]
         restored[..., row.pixels, column.pixels] += part * column.weights.to(lq.device)
-        bar.update()
+        advance()
     return restored[..., : lq.shape[2], : lq.shape[3]]
 
 
@@ -218,15 +211,13 @@ def codes_of(encoder: ConStyle, image: Tensor, cell: int) -> Codes:
     """
     stride, device = ConStyle.STRIDE, next(encoder.parameters()).device
     cell = -(-cell // stride) * stride
-    total: Tensor | float = 0.0
-    number = 0
+    total, number = torch.zeros(1, 1, device=device), 0
     for rows, own_rows in cells_of(image.shape[2], cell, ConStyle.REACH):
         for columns, own_columns in cells_of(image.shape[3], cell, ConStyle.REACH):
             deepest = encoder.features(image[..., rows, columns].to(device))[-1]
             own = deepest[..., _strided(own_rows, stride), _strided(own_columns, stride)]
             total = total + own.sum(dim=(2, 3), dtype=torch.float32)
             number += own.shape[2] * own.shape[3]
-    assert isinstance(total, Tensor)
     return encoder.codes(total / number)
 
 

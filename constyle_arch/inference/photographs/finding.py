@@ -5,7 +5,7 @@ import itertools
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from constyle_arch.data.image_stores import ImageFolder, files_below, is_hidden, open_store
@@ -14,18 +14,8 @@ from constyle_arch.errors import DataError, OptionsError, listed
 from constyle_arch.inference.photographs.photograph import FORMATS, NEEDED_BY, readable
 
 NOT_WRITTEN = {
-    ".avif",
-    ".dng",
-    ".exr",
-    ".gif",
-    ".heic",
-    ".heif",
-    ".jp2",
-    ".jxl",
-    ".pdf",
-    ".ppm",
-    ".psd",
-    ".svg",
+    *(".avif", ".dng", ".exr", ".gif", ".heic", ".heif"),
+    *(".jp2", ".jxl", ".pdf", ".ppm", ".psd", ".svg"),
 }
 """A name that ends so is meant for a file, and not for a folder."""
 
@@ -37,14 +27,19 @@ class Job:
     Args:
         source: its file.
         target: the file to write.
-        comparison: the picture of both to write where one is asked for.
+        comparison: the picture of both to write; None where none is asked for.
         name: its path below what was named, without suffix.
     """
 
     source: Path
     target: Path
-    comparison: Path
+    comparison: Path | None
     name: str
+
+    @property
+    def written(self) -> tuple[Path, ...]:
+        """The files to write."""
+        return (self.target, self.comparison) if self.comparison else (self.target,)
 
 
 def find_jobs(
@@ -122,9 +117,20 @@ def find_jobs(
             stem = target.stem if is_alone else target.name.replace(".", "_")
             jobs.append(_job(source, name, target, stem))
         if suffix:
-            results = {_real(path) for job in jobs for path in (job.target, job.comparison)}
+            results = {_real(path) for job in jobs for path in job.written}
             jobs = [job for job in jobs if _real(job.source) not in results]
-    _check(jobs, compare)
+    if not compare:
+        jobs = [replace(job, comparison=None) for job in jobs]
+    _check_not_overwritten(jobs, (job.source for job in jobs))
+    first: dict[Path, Job] = {}
+    for job in jobs:
+        for path in job.written:
+            other = first.setdefault(_real(path), job)
+            if other is not job:
+                raise DataError(
+                    f"{other.source} and {job.source} would both become {path}; restore them into "
+                    "folders of their own, or rename one."
+                )
     return jobs
 
 
@@ -169,7 +175,7 @@ def find_truths(
         truths = {
             job.source: store.paths[partners[job.name]] for job in jobs if job.name in partners
         }
-    _check_not_overwritten(jobs, truths.values(), compare=True)
+    _check_not_overwritten(jobs, truths.values())
     return truths
 
 
@@ -249,25 +255,8 @@ def _without_results(files: Iterable[Path], base: Path, output: Path) -> Iterato
             yield path
 
 
-def _check(jobs: Sequence[Job], compare: bool) -> None:
-    _check_not_overwritten(jobs, (job.source for job in jobs), compare)
-    first: dict[Path, Job] = {}
-    for job in jobs:
-        for path in _written(job, compare):
-            other = first.setdefault(_real(path), job)
-            if other is not job:
-                raise DataError(
-                    f"{other.source} and {job.source} would both become {path}; restore them into "
-                    "folders of their own, or rename one."
-                )
-
-
-def _written(job: Job, compare: bool) -> tuple[Path, ...]:
-    return (job.target, job.comparison) if compare else (job.target,)
-
-
-def _check_not_overwritten(jobs: Sequence[Job], files: Iterable[Path], compare: bool) -> None:
-    written = {_real(path) for job in jobs for path in _written(job, compare)}
+def _check_not_overwritten(jobs: Sequence[Job], files: Iterable[Path]) -> None:
+    written = {_real(path) for job in jobs for path in job.written}
     if own := [str(file) for file in files if _real(file) in written]:
         raise DataError(
             f"{listed(own)} would be overwritten; name another folder with -o, or append something "

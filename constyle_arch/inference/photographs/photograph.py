@@ -73,7 +73,6 @@ UNKNOWN_TIFF = (
 PNG_BIT_DEPTH = 24
 """Where in a PNG file its bit depth stands."""
 
-
 Pixels: TypeAlias = NDArray[Any]
 """Of 8 or 16 bits a channel, uint8 or uint16."""
 
@@ -101,6 +100,11 @@ class Photograph:
         """The pixels for a network: (H, W, 3), RGB in [0, 1]."""
         pixels = to_float(self.pixels)
         return np.stack([pixels] * 3, axis=2) if pixels.ndim == 2 else pixels
+
+    @property
+    def picture(self) -> NDArray[np.uint8]:
+        """The colours as people see them: (H, W, 3), BGR, 8 bits."""
+        return np.ascontiguousarray(to_8_bit(self.colors)[..., ::-1])
 
     @property
     def is_gray(self) -> bool:
@@ -179,9 +183,8 @@ def _with_exif(photograph: Photograph, image: Image.Image) -> Photograph:
         exif.pop(ORIENTATION, None)
         return replace(photograph, exif=exif.tobytes() if len(exif) else None)
     except Exception:  # a dozen types, by the tag that is damaged
-        return replace(
-            photograph, left_out=(*photograph.left_out, "its EXIF data, which are damaged")
-        )
+        damaged = "its EXIF data, which are damaged"
+        return replace(photograph, left_out=(*photograph.left_out, damaged))
 
 
 def _bits(image: Image.Image, content: bytes) -> int:

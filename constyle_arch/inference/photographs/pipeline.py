@@ -3,12 +3,13 @@
 While one is restored, the next is read and the one before is written.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import TypeAlias
 
 from tqdm import tqdm
 
@@ -24,10 +25,14 @@ from constyle_arch.inference.photographs.photograph import (
     write_photograph,
 )
 from constyle_arch.inference.photographs.restorer import Restorer
-from constyle_arch.inference.photographs.scoring import as_picture, scored
 from constyle_arch.registry import require_basicsr
 from constyle_arch.reporting.pictures import comparison, encoded
 from constyle_arch.reporting.scores import INPUT, Row
+
+METRICS = {"psnr": "calculate_psnr", "ssim": "calculate_ssim"}
+
+Read: TypeAlias = tuple[Photograph, Photograph | None]
+"""A degraded photograph, and its clean image where there is one."""
 
 
 @dataclass
@@ -51,92 +56,58 @@ class Summary:
     scores: list[Row] = field(default_factory=list)
 
 
-def restore_photographs(
-    jobs: Sequence[Job],
-    restorer: Restorer,
-    *,
-    weights_time: float = 0.0,
-    overwrite: bool = False,
-    compare: bool = False,
-    truths: Mapping[Path, Path] | None = None,
-    max_pixels: float = MAX_PIXELS,
-    quality: int = QUALITY,
-) -> Summary:
-    """Restore each photograph and write it; those whose result is there are skipped.
+@dataclass
+class Pipeline:
+    """Restores photographs and writes them; those whose result is there are skipped.
 
     Args:
-        jobs: what to restore.
-        restorer: how.
+        restorer: how one is restored.
         weights_time: when the weights were written, in seconds; older results are reported.
         overwrite: restore again what is there.
-        compare: also write a picture of input and restored image, and of the truth where there is
-            one.
         truths: the clean image's file by the photograph's; what is restored is scored then, and
             what was skipped.
         max_pixels: see `read_photograph`.
         quality: see `write_photograph`.
-
-    Raises:
-        RunError: there are truths and BasicSR, which scores, is not installed.
     """
-    if truths is not None:
-        require_basicsr("--gt")
-    files = _Files(restorer.say, weights_time, overwrite, compare, truths, max_pixels, quality)
-    with (
-        ThreadPoolExecutor(1) as writer,
-        tqdm(total=len(jobs), unit="image", dynamic_ncols=True, disable=None) as bar,
-    ):
-        writing: Future[None] | None = None
-        for job, reading in _read_ahead(files.read, jobs):
-            bar.set_postfix_str(job.source.name)
-            with files.noting(job):
-                found = reading.result()
-                if found is None:
-                    # there, so that scores keep the photographs' order
-                    writing = writer.submit(files.skip, job)
-                else:
-                    restored = restorer.restored(found.degraded)
-                    if writing is not None:
-                        writing.result()  # one result at a time waits to be written
-                    writing = writer.submit(files.write, job, restored, found)
-            bar.update()
-    return files.summary
 
+    restorer: Restorer
+    weights_time: float = 0.0
+    overwrite: bool = False
+    truths: Mapping[Path, Path] | None = None
+    max_pixels: float = MAX_PIXELS
+    quality: int = QUALITY
+    summary: Summary = field(default_factory=Summary, init=False)
 
-class _Read(NamedTuple):
-    degraded: Photograph
-    clean: Photograph | None
+    def run(self, jobs: Sequence[Job]) -> Summary:
+        """Restore each photograph.
 
-
-def _read_ahead(
-    read: Callable[[Job], _Read | None], jobs: Sequence[Job]
-) -> Iterator[tuple[Job, "Future[_Read | None]"]]:
-    """Each job with what is read for it; while one is worked on, the next one is read."""
-    with ThreadPoolExecutor(1) as reader:
-        ahead: tuple[Job, Future[_Read | None]] | None = None
-        for job in jobs:
-            current, ahead = ahead, (job, reader.submit(read, job))
-            if current is not None:
-                yield current
-        if ahead is not None:
-            yield ahead
-
-
-@dataclass
-class _Files:
-    """Reads, scores and writes, as `restore_photographs` is asked to."""
-
-    say: Callable[[str], None]
-    weights_time: float
-    overwrite: bool
-    compare: bool
-    truths: Mapping[Path, Path] | None
-    max_pixels: float
-    quality: int
-    summary: Summary = field(default_factory=Summary)
+        Raises:
+            RunError: there are truths and BasicSR, which scores, is not installed.
+        """
+        if self.truths is not None:
+            require_basicsr("--gt")
+        with (
+            ThreadPoolExecutor(1) as writer,
+            tqdm(total=len(jobs), unit="image", dynamic_ncols=True, disable=None) as bar,
+        ):
+            writing: Future[None] | None = None
+            for job, reading in _read_ahead(self._read, jobs):
+                bar.set_postfix_str(job.source.name)
+                with self._noting(job):
+                    read = reading.result()
+                    if read is None:
+                        # there, so that scores keep the photographs' order
+                        writing = writer.submit(self._skip, job)
+                    else:
+                        restored = self.restorer.restored(read[0])
+                        if writing is not None:
+                            writing.result()  # one result at a time waits to be written
+                        writing = writer.submit(self._write, job, restored, *read)
+                bar.update()
+        return self.summary
 
     @contextmanager
-    def noting(self, job: Job) -> Iterator[None]:
+    def _noting(self, job: Job) -> Iterator[None]:
         """Note what goes wrong with a photograph; it must not stop the others."""
         try:
             yield
@@ -147,76 +118,110 @@ class _Files:
             self.summary.failed[str(job.source)] = text.removeprefix(f"{job.source} ")
             tqdm.write(f"{job.source}: {self.summary.failed[str(job.source)]}")
 
-    def read(self, job: Job) -> _Read | None:
+    def _read(self, job: Job) -> Read | None:
         """A photograph and its clean image; None where the result is there already."""
         if job.target.is_file() and not self.overwrite:
             return None
         if job.target.is_dir():
             raise DataError(f"cannot be written: {job.target} is a folder.")
-        degraded = read_photograph(job.source, self.max_pixels)
-        return _Read(degraded, self._clean(job, degraded))
+        return self._read_source(job)
 
-    def skip(self, job: Job) -> None:
+    def _read_source(self, job: Job) -> Read:
+        degraded = read_photograph(job.source, self.max_pixels)
+        if self.truths is None:
+            return degraded, None
+        if job.source not in self.truths:
+            self.summary.unscored.append(job.source)
+            return degraded, None
+        clean = read_photograph(self.truths[job.source], self.max_pixels)
+        check_same_size(str(job.source), degraded, "its clean image", clean)
+        return degraded, clean
+
+    def _skip(self, job: Job) -> None:
         """Note, and score, a result that is there already."""
-        with self.noting(job):
+        with self._noting(job):
             self.summary.skipped += 1
             if self.truths is not None:
-                self._score_result(job)
+                degraded, clean = self._read_source(job)
+                there = read_photograph(job.target, self.max_pixels)
+                check_same_size(str(job.source), degraded, f"{job.target}, not of it,", there)
+                if clean:
+                    self.summary.scores.append(scored(job.name, degraded, there, clean))
             if job.target.stat().st_mtime < max(self.weights_time, job.source.stat().st_mtime):
                 self.summary.older.append(job.target)
 
-    def write(self, job: Job, restored: Photograph, read: _Read) -> None:
-        """Write a result and, with `compare`, the picture; score it with its clean image."""
-        with self.noting(job):
+    def _write(
+        self, job: Job, restored: Photograph, degraded: Photograph, clean: Photograph | None
+    ) -> None:
+        """Write a result and, where asked for, the comparison; score it with its clean image."""
+        with self._noting(job):
             if lost := " and ".join(lost_in(restored, job.target.suffix)):
-                self.say(f"{job.target}: this kind of file cannot hold {lost} of it; left out.")
-            for what in read.degraded.left_out:
-                self.say(f"{job.source}: {what}; left out.")
-            row = scored(job.name, read.degraded, restored, read.clean) if read.clean else None
-            if self.compare:
-                _write_comparison(job.comparison, restored, read, row)
-            write_photograph(restored, job.target, self.quality)  # last: once it is there, all is
+                self.restorer.say(
+                    f"{job.target}: this kind of file cannot hold {lost} of it; left out."
+                )
+            for what in degraded.left_out:
+                self.restorer.say(f"{job.source}: {what}; left out.")
+            row = scored(job.name, degraded, restored, clean) if clean else None
+            if job.comparison:
+                _write_comparison(job.comparison, restored, degraded, clean, row)
+            # last: once it is there, all is
+            write_photograph(restored, job.target, self.quality)
             self.summary.restored += 1
             self.summary.scores += [row] if row else []
 
-    def _clean(self, job: Job, photograph: Photograph) -> Photograph | None:
-        """The clean version of a photograph, where there is one."""
-        if self.truths is None:
-            return None
-        if job.source not in self.truths:
-            self.summary.unscored.append(job.source)
-            return None
-        clean = read_photograph(self.truths[job.source], self.max_pixels)
-        if clean.pixels.shape[:2] != photograph.pixels.shape[:2]:
-            raise DataError(
-                f"is {size_of(photograph.pixels)} pixels and its clean image "
-                f"{size_of(clean.pixels)}."
-            )
-        return clean
 
-    def _score_result(self, job: Job) -> None:
-        photograph = read_photograph(job.source, self.max_pixels)
-        there = read_photograph(job.target, self.max_pixels)
-        if there.pixels.shape[:2] != photograph.pixels.shape[:2]:
-            raise DataError(
-                f"is {size_of(photograph.pixels)} pixels and {job.target}, not of it, "
-                f"{size_of(there.pixels)}."
-            )
-        if clean := self._clean(job, photograph):
-            self.summary.scores.append(scored(job.name, photograph, there, clean))
+def _read_ahead(
+    read: Callable[[Job], Read | None], jobs: Sequence[Job]
+) -> Iterator[tuple[Job, "Future[Read | None]"]]:
+    """Each job with what is read for it; while one is worked on, the next one is read."""
+    ahead: deque[tuple[Job, Future[Read | None]]] = deque()
+    with ThreadPoolExecutor(1) as reader:
+        for job in jobs:
+            ahead.append((job, reader.submit(read, job)))
+            if len(ahead) > 1:
+                yield ahead.popleft()
+        yield from ahead
 
 
-def _write_comparison(path: Path, restored: Photograph, read: _Read, row: Row | None) -> None:
+def check_same_size(name: str, photograph: Photograph, what: str, other: Photograph) -> None:
+    """Refuse another version of a photograph that has another size.
+
+    Raises:
+        DataError: it has; the message calls them `name` and `what`.
+    """
+    if other.pixels.shape[:2] != photograph.pixels.shape[:2]:
+        raise DataError(
+            f"{name} is {size_of(photograph.pixels)} pixels and {what} {size_of(other.pixels)}."
+        )
+
+
+def scored(name: str, degraded: Photograph, restored: Photograph, clean: Photograph) -> Row:
+    """PSNR and SSIM of a degraded and of a restored photograph, by BasicSR, as a row for `name`."""
+    from basicsr.metrics import calculate_metric
+
+    row: dict[str, str | float | None] = {"image": name}
+    for prefix, photograph in ((INPUT, degraded), ("", restored)):
+        pair = {"img": photograph.picture, "img2": clean.picture}
+        for metric, function in METRICS.items():
+            score = calculate_metric(pair, {"type": function, "crop_border": 0})
+            row[f"{prefix}{metric}"] = float(score)
+    return row
+
+
+def _write_comparison(
+    path: Path,
+    restored: Photograph,
+    degraded: Photograph,
+    clean: Photograph | None,
+    row: Row | None,
+) -> None:
     """Write input, restored and perhaps clean image side by side, labelled with their scores."""
-    labels = {"input": "input", "restored": "restored"}
-    if row is not None:
-        for label, prefix in (("input", INPUT), ("restored", "")):
-            labels[label] += f" {row[f'{prefix}psnr']:.2f} dB, SSIM {row[f'{prefix}ssim']:.4f}"
-    pictures = {
-        labels["input"]: as_picture(read.degraded),
-        labels["restored"]: as_picture(restored),
-    }
-    if read.clean is not None:
-        pictures["clean"] = as_picture(read.clean)
+    pictures = {}
+    for label, prefix, photograph in (("input", INPUT, degraded), ("restored", "", restored)):
+        if row is not None:
+            label += f" {row[f'{prefix}psnr']:.2f} dB, SSIM {row[f'{prefix}ssim']:.4f}"
+        pictures[label] = photograph.picture
+    if clean is not None:
+        pictures["clean"] = clean.picture
     path.parent.mkdir(parents=True, exist_ok=True)
     save_bytes_atomically(encoded(comparison(pictures), ".jpg"), path)

@@ -45,12 +45,7 @@ class Restorer:
     strength: float = 1.0
     say: Callable[[str], None] = print
     progress: bool | Callable[[int, int], object] = True
-    _fitting: dict[tuple[int, int], int | None] = field(default_factory=dict)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network computes."""
-        return next(self.network.parameters()).device
+    _fitting: dict[tuple[int, ...], int | None] = field(default_factory=dict)
 
     def restored(self, photograph: Photograph) -> Photograph:
         """The restored photograph, with the alpha, profile and EXIF data of the degraded one.
@@ -77,9 +72,10 @@ class Restorer:
             result = self._computed(colors, torch.float32)
             wrong = _what_looks_wrong(colors, result)
         if not np.isfinite(result).all():
-            raise RunError(
-                f"the restored image holds numbers that are not finite; {self._reason()}."
-            )
+            reason = "the weights are finite, but the network overflows: take other weights"
+            if names := tensors_not_finite(self.network):
+                reason = f"so do the weights, in {listed(names, 3)}: take an earlier checkpoint"
+            raise RunError(f"the restored image holds numbers that are not finite; {reason}.")
         if wrong:
             self.say(f"In the restored photograph {wrong}; look whether it should.")
         if self.strength != 1:
@@ -91,12 +87,13 @@ class Restorer:
         tile = self._tile(colors)
         image = colors[..., 0] if channels_of(self.network) == 1 else colors
         while True:
+            most = largest_overlap(tile, multiple_of(self.network)) if tile else self.overlap
             try:
                 result = restore(
                     self.network,
                     image,
                     tile=tile,
-                    overlap=self._overlap(tile),
+                    overlap=min(self.overlap, most),
                     precision=precision,
                     self_ensemble=self.self_ensemble,
                     progress=self.progress,
@@ -107,24 +104,13 @@ class Restorer:
                     raise
             tile = self._after_memory_ran_out(tile, colors)
 
-    def _reason(self) -> str:
-        """Why a restored image is not finite, and what to do."""
-        if names := tensors_not_finite(self.network):
-            return f"so do the weights, in {listed(names, 3)}: take an earlier checkpoint"
-        return "the weights are finite, but the network overflows: take other weights"
-
-    def _overlap(self, tile: int | None) -> int:
-        if tile is None:
-            return self.overlap
-        return min(self.overlap, largest_overlap(tile, multiple_of(self.network)))
-
     def _tile(self, colors: FloatImage) -> int | None:
         """The side of the tiles for an image; it is worked out once for each size."""
         if self.tile is not None:
             return self.tile
-        size = colors.shape[0], colors.shape[1]
+        height, width, _ = size = colors.shape
         if size not in self._fitting:
-            self._fitting[size] = fitting_tile(self.network, *size)
+            self._fitting[size] = fitting_tile(self.network, height, width)
             if tile := self._fitting[size]:
                 tiles = f"tiles of {tile}: memory would not do{self._cost(tile)}"
                 self.say(f"Images of {size_of(colors)} pixels are restored in {tiles}.")
@@ -134,13 +120,13 @@ class Restorer:
         smaller = smaller_tile(self.network, tile, colors.shape[0], colors.shape[1])
         if smaller is None:
             raise RunError(f"memory ran out{f', in tiles of {tile} pixels too' if tile else ''}.")
-        if self.device.type == "cpu":
+        if next(self.network.parameters()).device.type == "cpu":
             give_freed_memory_back()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         self.say(f"Memory ran out; continuing in tiles of {smaller}{self._cost(smaller)}.")
         if self.tile is None:
-            self._fitting[(colors.shape[0], colors.shape[1])] = smaller
+            self._fitting[colors.shape] = smaller
         else:
             self.tile = smaller
         return smaller
