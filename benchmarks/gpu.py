@@ -5,7 +5,6 @@ originals, with spandrel's implementation of the same weights. One way is in mem
 the table is written after each; what needs compiling comes last, as far as time goes.
 """
 
-import argparse
 import multiprocessing
 import platform
 import statistics
@@ -15,21 +14,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain, zip_longest
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring import (
     GUIDED,
     QUEUE,
-    RESULTS,
     Subject,
     Variant,
     copy_rate,
     matrix_rate,
+    parser_for,
     write_part,
 )
 
-BEGIN, END = "<!-- gpu: begin -->", "<!-- gpu: end -->"
 PEERS = ("NAFNet", "Restormer")
 SLOW_TO_TRACE = ("ConStyleMaxim",)
 KERNELS = 12
@@ -39,37 +36,25 @@ KERNELS = 12
 def variants_of(network: str, *, compiled: bool = True) -> list[Variant]:
     """The ways in which a network is computed, the one to compare with first."""
     own = Variant("bf16", network, amp="bf16")
-    both = (False, True) if compiled else (False,)
     if network in PEERS:
-        peers = [
-            Variant(
-                "spandrel, bf16", network, amp="bf16", channels_last=False, peer=True, compile=c
-            )
-            for c in both
-        ]
-        return [_said(one) for one in (*peers, *(replace(own, compile=c) for c in both))]
-    return [
-        _said(one)
-        for one in (
+        peer = replace(own, label="spandrel, bf16", channels_last=False, peer=True)
+        eager = to_compile = [peer, own]
+    else:
+        eager = [
             Variant("the equations, bf16", network, amp="bf16", plain=True),
             Variant("float32", network),
             own,
             replace(own, label="bf16, channels first", channels_last=False),
             Variant("fp16", network, amp="fp16"),
-            *([replace(own, compile=True)] if compiled and network not in SLOW_TO_TRACE else []),
-        )
-    ]
-
-
-def _said(variant: Variant) -> Variant:
-    return replace(variant, label=f"{variant.label}, compiled") if variant.compile else variant
+        ]
+        to_compile = [] if network in SLOW_TO_TRACE else [own]
+    again = [replace(one, label=f"{one.label}, compiled", compile=True) for one in to_compile]
+    return [*eager, *(again if compiled else [])]
 
 
 @dataclass
 class Measured:
-    """Medians of seconds, the memory of a step in GiB, and the kernels of a step where they are
-    listed.
-    """
+    """Medians of seconds, memory of a step in GiB, and its kernels where they are listed."""
 
     forward: float
     step: float
@@ -80,9 +65,7 @@ class Measured:
 def serve(
     pipe: Connection, variants: list[Variant], batch: int, side: int, rounds: int, device: str
 ) -> None:
-    """Measure variants one after the other, and send each as soon as it is; what went wrong
-    instead, in words.
-    """
+    """Measure variants one after the other, and send each, or what went wrong, in words."""
     import torch
 
     torch.backends.cudnn.benchmark = True
@@ -128,9 +111,7 @@ def step_memory(subject: Subject) -> float:
 
 
 def profile(subject: Subject) -> list[tuple[str, float, int]]:
-    """The kernels that a step spends most of its time in: name, share of all kernels' time,
-    calls.
-    """
+    """The kernels a step spends most time in: name, share of all kernels' time, calls."""
     import torch
 
     activities = [torch.profiler.ProfilerActivity.CPU]
@@ -146,13 +127,9 @@ def profile(subject: Subject) -> list[tuple[str, float, int]]:
 
 
 def in_turn(variants: list[Variant], deadline: float, *sizes: Any) -> Iterator[Measured | str]:
-    """Measure variants in a process of their own; of those for which time did not do, nothing
-    comes.
+    """Measure variants in a process of their own, with `sizes` for `serve`, until the deadline.
 
-    Args:
-        variants: what to measure.
-        deadline: when to give up, by `time.monotonic`.
-        *sizes: the other arguments of `serve`.
+    That is by `time.monotonic`; of variants for which time did not do, nothing comes.
     """
     context = multiprocessing.get_context("spawn")
     pipe, theirs = context.Pipe()
@@ -191,9 +168,8 @@ def table(
         rate = flop / one.forward / 1e12
         lines.append(
             f"| {label} | {batch / one.forward:.0f} | {base.forward / one.forward:.2f} | "
-            f"{rate:.1f} "
-            f"| {rate / peak:.0%} | {batch / one.step:.0f} | {base.step / one.step:.2f} | "
-            f"{one.memory:.2f} |"
+            f"{rate:.1f} | {rate / peak:.0%} | {batch / one.step:.0f} | {base.step / one.step:.2f} "
+            f"| {one.memory:.2f} |"
         )
     for one in results.values():
         if one.kernels:
@@ -211,9 +187,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure, print, and replace this benchmark's part of RESULTS.md."""
     import torch
 
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_for(__doc__)
     parser.add_argument("--device", default="cuda")
     parser.add_argument(
         "--networks", nargs="+", default=[*GUIDED, *PEERS], choices=[*GUIDED, *PEERS]
@@ -227,7 +201,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--minutes", type=float, default=9, help="what is not measured by then is left out"
     )
-    parser.add_argument("--results", type=Path, default=RESULTS, help="file whose part is replaced")
     chosen = parser.parse_args(arguments)
     deadline = time.monotonic() + 60 * chosen.minutes
     sizes = chosen.batch, chosen.side, chosen.rounds, chosen.device
@@ -236,12 +209,10 @@ def main(arguments: list[str] | None = None) -> None:
     name = torch.cuda.get_device_name() if chosen.device == "cuda" else platform.processor()
     head = [
         f"{name}, torch {torch.__version__}, Python {platform.python_version()}; `make "
-        "benchmark-gpu`; medians of "
-        f"{chosen.rounds} rounds, batches of {chosen.batch}×{chosen.side}×{chosen.side}. bf16 "
-        "matrix products of this "
-        f"card: {peak:.0f} TFLOP/s; copying {copying:.0f} GB/s. float32 is with TF32. ×: the first "
-        "row's time over this one's. Memory is what a step holds at most beyond weights and "
-        "optimizer.",
+        f"benchmark-gpu`; medians of {chosen.rounds} rounds, batches of "
+        f"{chosen.batch}×{chosen.side}×{chosen.side}. bf16 matrix products of this card: "
+        f"{peak:.0f} TFLOP/s; copying {copying:.0f} GB/s. float32 is with TF32. ×: the first row's "
+        "time over this one's. Memory is what a step holds at most beyond weights and optimizer.",
         "",
     ]
     variants = {
@@ -265,7 +236,7 @@ def main(arguments: list[str] | None = None) -> None:
                 table(network, of_one, chosen.batch, chosen.side, peak)
                 for network, of_one in results.items()
             ]
-            write_part(chosen.results, BEGIN, END, [*head, *chain(*tables), *missing])
+            write_part(chosen.results, "gpu", [*head, *chain(*tables), *missing])
 
 
 if __name__ == "__main__":

@@ -27,12 +27,8 @@ from constyle_arch.data.training_sampler import SeededDataset
 from constyle_arch.images import to_8_bit, to_float
 
 PHOTOGRAPHS = (
-    "astronaut.png",
-    "coffee.png",
-    "chelsea.png",
-    "motorcycle_left.png",
-    "rocket.jpg",
-    "ihc.png",
+    *("astronaut.png", "coffee.png", "chelsea.png"),
+    *("motorcycle_left.png", "rocket.jpg", "ihc.png"),
 )
 WIDTH, HEIGHT, CROP = 620, 460, 128
 

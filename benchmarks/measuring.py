@@ -1,13 +1,15 @@
-"""What the benchmarks measure with: a network and its training step, and the machine's own
-rates.
-"""
+"""What benchmarks measure with: a network and its training step, and the machine's own rates."""
 
+import argparse
+import os
 import platform
 import resource
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +88,7 @@ class Subject:
             return self.network(self.lq)
 
     def step(self) -> None:
-        """A training step as `ConStyleModel` makes it: all losses, gradients, optimizer and
-        queue.
-        """
+        """A training step as `ConStyleModel` makes it: losses, gradients, optimizer and queue."""
         self.network.train()
         self.optimizer.zero_grad(set_to_none=True)
         with self.acceleration.autocast(self.device):
@@ -101,11 +101,8 @@ class Subject:
         loss = (restored - self.gt).abs().mean()
         if self.guided:
             contrastive, content, style = self.constyle_losses
-            loss = (
-                loss
-                + contrastive(codes.c2, positive, self.contrast.queue)
-                + content(codes.c2, positive)
-            )
+            loss = loss + contrastive(codes.c2, positive, self.contrast.queue)
+            loss = loss + content(codes.c2, positive)
             loss = loss + style(codes, self.contrast.negatives(len(positive)))
         loss.backward()
         self.optimizer.step()
@@ -122,9 +119,7 @@ class Subject:
         return time.perf_counter() - start
 
     def peak(self) -> float:
-        """The most memory that was in use so far, GiB; on a CPU beyond that of the program
-        itself.
-        """
+        """The most memory that was in use so far, GiB."""
         if self.device.type == "cuda":
             return self.torch.cuda.max_memory_allocated() / 2**30
         return resident_peak()
@@ -195,8 +190,39 @@ def machine() -> str:
     return f"{torch.get_num_threads()} threads of {processor}, {versions}"
 
 
-def write_part(file: Path, begin: str, end: str, lines: list[str]) -> None:
-    """Put lines of Markdown between two marks of a file."""
+def own_process(initializer: Callable[..., object], *arguments: Any) -> ProcessPoolExecutor:
+    """A process of its own for what is submitted, which the initializer prepares."""
+    return ProcessPoolExecutor(1, get_context("spawn"), initializer, arguments)
+
+
+def prepare_process(keep_memory: bool) -> None:
+    """Set up a process: its allocator and its number of threads."""
+    if keep_memory:
+        from constyle_arch.allocator import keep_freed_memory
+
+        keep_freed_memory()
+    import torch
+
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
+
+
+def parser_for(benchmark: str | None) -> argparse.ArgumentParser:
+    """A parser described by a module's docstring, with the file to write to."""
+    parser = argparse.ArgumentParser(
+        description=benchmark, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--results", type=Path, default=RESULTS, help="file whose part is replaced")
+    return parser
+
+
+def marks_of(part: str) -> tuple[str, str]:
+    """What a part of RESULTS.md begins and ends with."""
+    return f"<!-- {part}: begin -->", f"<!-- {part}: end -->"
+
+
+def write_part(file: Path, part: str, lines: list[str]) -> None:
+    """Put lines of Markdown between the two marks of a part of a file."""
+    begin, end = marks_of(part)
     before, rest = file.read_text(encoding="utf-8").split(begin)
     body = "\n".join(lines)
     file.write_text(f"{before}{begin}\n{body}\n{end}{rest.split(end)[1]}", encoding="utf-8")

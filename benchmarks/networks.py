@@ -9,28 +9,27 @@ disturbs the machine disturbs all; medians are compared.
 `benchmarks.gpu` is for GPUs.
 """
 
-import argparse
-import multiprocessing
-import os
 import platform
 import statistics
-from dataclasses import dataclass, fields
-from multiprocessing.connection import Connection
-from pathlib import Path
+from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING
 
 from benchmarks.measuring import (
     GUIDED,
     QUEUE,
-    RESULTS,
     Subject,
     Variant,
     copy_rate,
     matrix_rate,
+    own_process,
+    parser_for,
+    prepare_process,
     resident_peak,
     write_part,
 )
 
-BEGIN, END = "<!-- networks: begin -->", "<!-- networks: end -->"
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass
@@ -53,48 +52,17 @@ def variants_of(network: str) -> list[Variant]:
     ]
 
 
-def serve(
-    pipe: Connection, variant: Variant, batch: int, side: int, queue: int, device: str
-) -> None:
-    """Build a subject and do what is asked through the pipe."""
-    if variant.tuned_memory:
-        from constyle_arch.allocator import keep_freed_memory
-
-        keep_freed_memory()
-    import torch
-
+def measured(variant: Variant, batch: int, side: int, queue: int, device: str) -> Measured:
+    """Measure a network in this process, beyond whose memory its own is counted."""
     import constyle_arch.archs  # noqa: F401  # so that it counts as the program's memory
 
     program = resident_peak() if device == "cpu" else 0.0
     subject = Subject(variant, batch, side, queue, device)
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
-    pipe.send("ready")
-    while (task := pipe.recv()) is not None:
-        pipe.send(subject.peak() - program if task == "peak" else subject.seconds(task))
-
-
-class Worker:
-    """A process that holds one subject."""
-
-    def __init__(self, variant: Variant, batch: int, side: int, queue: int, device: str) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(
-            target=serve, args=(theirs, variant, batch, side, queue, device), daemon=True
-        )
-        self.process.start()
-        theirs.close()
-        self.pipe.recv()
-
-    def ask(self, task: str) -> float:
-        """Have it measure."""
-        self.pipe.send(task)
-        return float(self.pipe.recv())
-
-    def end(self) -> None:
-        """End the process, and free its memory."""
-        self.pipe.send(None)
-        self.process.join()
+    seconds = {}
+    for what in ("forward", "step"):
+        subject.seconds(what)  # the first time is not like others
+        seconds[what] = subject.seconds(what)
+    return Measured(**seconds, memory=subject.peak() - program)
 
 
 def compare(
@@ -103,24 +71,15 @@ def compare(
     """Measure variants in turn, `rounds` times, each in a new process: together they would not fit
     into memory.
     """
-    measured: dict[str, list[Measured]] = {variant.label: [] for variant in variants}
+    every: dict[str, list[Measured]] = {variant.label: [] for variant in variants}
     for _ in range(rounds):
         for variant in variants:
-            worker = Worker(variant, batch, side, queue, device)
-            seconds = {}
-            for what in ("forward", "step"):
-                worker.ask(what)  # the first time is not like others
-                seconds[what] = worker.ask(what)
-            measured[variant.label].append(Measured(**seconds, memory=worker.ask("peak")))
-            worker.end()
+            with own_process(prepare_process, variant.tuned_memory) as process:
+                one = process.submit(measured, variant, batch, side, queue, device).result()
+            every[variant.label].append(one)
     return {
-        label: Measured(
-            *(
-                statistics.median(getattr(one, what.name) for one in ones)
-                for what in fields(Measured)
-            )
-        )
-        for label, ones in measured.items()
+        label: Measured(*map(statistics.median, zip(*map(astuple, ones), strict=True)))
+        for label, ones in every.items()
     }
 
 
@@ -132,22 +91,16 @@ def tables(batch: int, side: int, rounds: int, device: str) -> list[str]:
     from constyle_arch import archs
     from constyle_arch.reporting.complexity import count_gmacs
 
-    dtypes = {
-        "float32": torch.float32,
-        "bf16": torch.bfloat16,
-        **({} if device == "cpu" else {"fp16": torch.float16}),
-    }
+    dtypes = {"float32": torch.float32, "bf16": torch.bfloat16}
+    dtypes |= {} if device == "cpu" else {"fp16": torch.float16}
     rates = {name: matrix_rate(device, dtype) for name, dtype in dtypes.items()}
+    products = ", ".join(f"{name} {rate:.2f} TFLOP/s" for name, rate in rates.items())
     lines = [
-        f"Batches of {batch}×{side}×{side}. Matrix products of this machine: "
-        + ", ".join(f"{name} {rate:.2f} TFLOP/s" for name, rate in rates.items())
-        + f"; copying {copy_rate(device):.0f} GB/s. The plain version computes each network as "
-        "its papers' equations "
-        "have it, eager and NCHW; ×: plain's time over this one's. TFLOP/s and GB/s are of the "
-        "forward pass; GB/s of "
-        "what this package's operators read and write one by one, where they do. Memory is the "
-        "largest of all steps, "
-        "beyond the program's.",
+        f"Batches of {batch}×{side}×{side}. Matrix products of this machine: {products}; copying "
+        f"{copy_rate(device):.0f} GB/s. The plain version computes each network as its papers' "
+        "equations have it, eager and NCHW; ×: plain's time over this one's. TFLOP/s and GB/s are "
+        "of the forward pass; GB/s of what this package's operators read and write one by one, "
+        "where they do. Memory is the largest of all steps, beyond the program's.",
     ]
     for network in GUIDED:
         print(f"{network}: {rounds} rounds …", flush=True)
@@ -159,55 +112,50 @@ def tables(batch: int, side: int, rounds: int, device: str) -> list[str]:
             "",
             f"### {network}",
             "",
-            "| | forward, s | × | images/s | TFLOP/s | GB/s | step, s | × | step, GiB | of "
-            "plain's |",
+            "| | forward, s | × | images/s | TFLOP/s | GB/s | step, s | × | step, GiB | of plain's "
+            "|",
             "|---|---|---|---|---|---|---|---|---|---|",
         ]
         for label, one in results.items():
-            own = label.startswith("this package")
-            bytes_each = 1 if "16" not in label else 0.5
-            rates_of_one = (
-                f"{flop / one.forward / 1e12:.2f}" if own else "",
-                f"{moved * bytes_each / one.forward / 1e9:.0f}"
-                if own and "compiled" not in label
-                else "",
-            )
+            rates_of_one = " | "
+            if label.startswith("this package"):
+                gigabytes = moved * (0.5 if "16" in label else 1) / 1e9
+                rates_of_one = f"{flop / one.forward / 1e12:.2f} | {gigabytes / one.forward:.0f}"
             lines.append(
                 f"| {label} | {one.forward:.3f} | {plain.forward / one.forward:.2f} | "
-                f"{batch / one.forward:.1f} "
-                f"| {' | '.join(rates_of_one)} | {one.step:.3f} | {plain.step / one.step:.2f} "
-                f"| {one.memory:.2f} | {one.memory / plain.memory:.2f} |"
+                f"{batch / one.forward:.1f} | {rates_of_one} | {one.step:.3f} | "
+                f"{plain.step / one.step:.2f} | {one.memory:.2f} | {one.memory / plain.memory:.2f} "
+                "|"
             )
     return lines
 
 
-def growth(rounds: int, device: str) -> dict[str, dict[str, list[tuple[int, Measured]]]]:
+Growth = dict[str, dict[str, list[tuple[int, Measured]]]]
+"""By network, then by what grows: its values, and what was measured."""
+
+
+def growth(rounds: int, device: str) -> Growth:
     """How time and memory of each guided network grow with pixels, batch and queue."""
-    grown: dict[str, dict[str, list[tuple[int, Measured]]]] = {}
+    grown: Growth = {}
     for network in GUIDED:
         print(f"{network}: growth …", flush=True)
-        series: dict[str, list[tuple[int, Measured]]] = {
-            "side in pixels": [],
-            "batch": [],
-            "queue": [],
+        sizes = {
+            "side in pixels": [(side, (2, side, QUEUE)) for side in (64, 128, 256)],
+            "batch": [(batch, (batch, 64, QUEUE)) for batch in (2, 4, 8)],
+            "queue": [(queue, (2, 64, queue)) for queue in (1_024, 65_760, 262_144)],
         }
-        for side in (64, 128, 256):
-            series["side in pixels"].append((side, _alone(network, 2, side, rounds, device)))
-        for batch in (2, 4, 8):
-            series["batch"].append((batch, _alone(network, batch, 64, rounds, device)))
-        for queue in (1_024, 65_760, 262_144):
-            series["queue"].append((queue, _alone(network, 2, 64, rounds, device, queue)))
-        grown[network] = series
+        grown[network] = {
+            what: [(value, _alone(network, rounds, device, *size)) for value, size in points]
+            for what, points in sizes.items()
+        }
     return grown
 
 
-def _alone(
-    network: str, batch: int, side: int, rounds: int, device: str, queue: int = QUEUE
-) -> Measured:
+def _alone(network: str, rounds: int, device: str, batch: int, side: int, queue: int) -> Measured:
     return compare([Variant("alone", network)], batch, side, rounds, device, queue)["alone"]
 
 
-def growth_table(grown: dict[str, dict[str, list[tuple[int, Measured]]]]) -> list[str]:
+def growth_table(grown: Growth) -> list[str]:
     """The growth as Markdown."""
     lines = [
         "",
@@ -221,69 +169,42 @@ def growth_table(grown: dict[str, dict[str, list[tuple[int, Measured]]]]) -> lis
         "| | | forward, s | step, s | step, GiB |",
         "|---|---|---|---|---|",
     ]
-    for network, series in grown.items():
-        for what, points in series.items():
-            for value, one in points:
-                row = (
-                    f"| {network} | {what} {value} | {one.forward:.3f} | {one.step:.3f} | "
-                    f"{one.memory:.2f} |"
-                )
-                lines.append(row)
-    return lines
+    return lines + [
+        f"| {network} | {what} {value} | {one.forward:.3f} | {one.step:.3f} | {one.memory:.2f} |"
+        for network, series in grown.items()
+        for what, points in series.items()
+        for value, one in points
+    ]
 
 
-def plot(grown: dict[str, dict[str, list[tuple[int, Measured]]]], path: Path) -> None:
-    """Draw the growth: a row for the step's seconds and one for its memory, a column for what
-    grows.
-    """
-    columns = ["side in pixels", "batch", "queue"]
-    width, height, margin = 300, 200, 50
-    colors = dict(zip(GUIDED, ("#1b9e77", "#d95f02", "#7570b3"), strict=True))
-    parts = []
-    for row, (unit, value_of) in enumerate(
-        (("step, s", lambda m: m.step), ("step, GiB", lambda m: m.memory))
-    ):
-        for column, what in enumerate(columns):
-            left, top = margin + column * (width + margin), 30 + row * (height + margin)
-            xs = [value for value, _ in grown[next(iter(GUIDED))][what]]
-            most = max(value_of(one) for series in grown.values() for _, one in series[what])
-            parts.append(
-                f'<rect x="{left}" y="{top}" width="{width}" height="{height}" '
-                'fill="none" stroke="#999"/>'
-                f'<text x="{left}" y="{top - 6}">{unit}, at most {most:.2f}</text>'
-                f'<text x="{left + width / 2}" y="{top + height + 16}" '
-                f'text-anchor="middle">{what}: '
-                f"{', '.join(f'{x:,}' for x in xs)}</text>"
-            )
-            for network, series in grown.items():
-                points = " ".join(
-                    f"{left + width * x / xs[-1]:.1f},"
-                    f"{top + height * (1 - value_of(one) / most):.1f}"
-                    for x, one in series[what]
-                )
-                color = colors[network]
-                parts.append(
-                    f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="2"/>'
-                )
-    for number, (network, color) in enumerate(colors.items()):
-        x = margin + number * 180
-        parts.append(
-            f'<text x="{x}" y="{2 * (height + margin) + 30}" fill="{color}">— {network}</text>'
-        )
-    size = f'width="{margin + 3 * (width + margin)}" height="{2 * (height + margin) + 50}"'
-    style = 'font-family="sans-serif" font-size="12"'
-    path.write_text(
-        f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>{"".join(parts)}</svg>\n'
-    )
+def growth_figure(grown: Growth) -> "Figure":
+    """A row of panels for the step's seconds and one for its memory, a column for what grows."""
+    from matplotlib.ticker import EngFormatter
+
+    from constyle_arch.reporting.figures import add_legend, colors_of, empty_figure, frame
+
+    columns = list(next(iter(grown.values())))
+    figure = empty_figure(11, 6)
+    panels = figure.subplots(2, len(columns), sharex="col")
+    for row, unit, value in zip(panels, ("step, s", "step, GiB"), ("step", "memory"), strict=True):
+        for axes, what in zip(row, columns, strict=True):
+            frame(axes, unit)
+            axes.set_xlabel(what)
+            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+            for series, color in zip(grown.values(), colors_of(len(grown)), strict=True):
+                values, measured_there = zip(*series[what], strict=True)
+                heights = [getattr(one, value) for one in measured_there]
+                axes.plot(values, heights, "o-", color=color)
+            axes.set_ylim(bottom=0)
+    add_legend(figure, panels[0][0].lines, list(grown), loc="outside lower center", ncols=3)
+    return figure
 
 
 def main() -> None:
     """Measure, and replace this benchmark's part of RESULTS.md and the plot."""
     import torch
 
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_for(__doc__)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--side", type=int, default=128)
@@ -303,8 +224,10 @@ def main() -> None:
     if not arguments.no_growth:
         grown = growth(1, arguments.device)
         lines += growth_table(grown)
-        plot(grown, RESULTS.with_name("growth.svg"))
-    write_part(RESULTS, BEGIN, END, lines)
+        from constyle_arch.reporting.figures import save_figure
+
+        save_figure(growth_figure(grown), arguments.results.with_name("growth.svg"))
+    write_part(arguments.results, "networks", lines)
 
 
 if __name__ == "__main__":

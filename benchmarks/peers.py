@@ -6,22 +6,26 @@ the same for both. A second process, in turn with the first, has the C library's
 comes, to tell its share apart; memory is measured there, where what is freed is gone.
 """
 
-import argparse
 import ctypes
-import multiprocessing
-import os
+import math
 import statistics
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from importlib.metadata import version
-from multiprocessing.connection import Connection
 from pathlib import Path
 
-from benchmarks.measuring import RESULTS, Subject, Variant, machine, resident_peak, write_part
+from benchmarks.measuring import (
+    Subject,
+    Variant,
+    machine,
+    own_process,
+    parser_for,
+    prepare_process,
+    resident_peak,
+    write_part,
+)
 
-PARTS = {
-    part: (f"<!-- {part}: begin -->", f"<!-- {part}: end -->") for part in ("peers", "compiled")
-}
 PEERS = ("NAFNet", "Restormer")
 TOLERANCE = 1e-4
 TWELVE_MEGAPIXELS = (3000, 4000)
@@ -83,16 +87,14 @@ class Pair:
         return self.subject(task, peer).seconds(task.what)
 
     def memory(self, task: Task, peer: bool) -> float:
-        """What it holds at most beyond weights and optimizer, GiB; NaN where the system does not
-        tell.
-        """
+        """What it holds at most beyond weights and optimizer, GiB; NaN where nothing tells."""
         subject = self.subject(task, peer)
         subject.optimizer.zero_grad(set_to_none=True)
         try:
             ctypes.CDLL(None).malloc_trim(0)
             Path("/proc/self/clear_refs").write_text("5")  # the peak becomes what is held now
         except (AttributeError, OSError):
-            return float("nan")
+            return math.nan
         before = resident_peak()
         subject.seconds(task.what)
         return resident_peak() - before
@@ -103,47 +105,20 @@ class Pair:
         return float((results[0] - results[1]).abs().max())
 
 
-def serve(pipe: Connection, network: str, keep: bool) -> None:
-    """Do what is asked through the pipe: the name of a method of `Pair`, and what it takes."""
-    if keep:
-        from constyle_arch.allocator import keep_freed_memory
-
-        keep_freed_memory()
-    import torch
-
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
-    pair = Pair(network)
-    while (asked := pipe.recv()) is not None:
-        what, *arguments = asked
-        pipe.send(getattr(pair, what)(*arguments))
+@cache
+def pair_of(network: str) -> Pair:
+    """The pair of a process."""
+    return Pair(network)
 
 
-class Worker:
-    """A process that holds a pair."""
-
-    def __init__(self, network: str, keep: bool) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, network, keep), daemon=True)
-        self.process.start()
-        theirs.close()
-
-    def ask(self, what: str, task: Task, peer: bool = False) -> float:
-        """Have it measure."""
-        self.pipe.send((what, task, peer))
-        return float(self.pipe.recv())
-
-    def end(self) -> None:
-        """End the process, and free its memory."""
-        self.pipe.send(None)
-        self.process.join()
+def answer(network: str, what: str, task: Task, peer: bool) -> float:
+    """What a method of this process's pair says."""
+    return float(getattr(pair_of(network), what)(task, peer))
 
 
 @dataclass
 class Compared:
-    """Seconds of each round, of the peer and of this package; what the first time took; and memory
-    in GiB.
-    """
+    """Seconds of each round, of the peer and of this package; of the first time; memory in GiB."""
 
     seconds: tuple[list[float], list[float]]
     first: tuple[float, float]
@@ -159,30 +134,29 @@ def compare(network: str, wanted: list[Task], rounds: int) -> tuple[dict[Task, C
     Raises:
         ValueError: the results differ by more than `TOLERANCE`, so that the times compare nothing.
     """
-    workers = {keep: Worker(network, keep) for keep in {task.way != AS_IT_COMES for task in wanted}}
+    with own_process(prepare_process, True) as kept, own_process(prepare_process, False) as other:
 
-    def ask(what: str, task: Task, peer: bool) -> float:
-        return workers[task.way != AS_IT_COMES].ask(what, task, peer)
+        def ask(what: str, task: Task, peer: bool) -> float:
+            process = other if task.way == AS_IT_COMES else kept
+            return process.submit(answer, network, what, task, peer).result()
 
-    difference = ask("difference", wanted[0], False)
-    if difference > TOLERANCE:
-        raise ValueError(
-            f"{network}'s results differ from spandrel's by {difference:.1e}; wanted {TOLERANCE}."
-        )
-    results = {}
-    for task in wanted:
-        first = ask("seconds", task, True), ask("seconds", task, False)
-        results[task] = Compared(([], []), first, (float("nan"), float("nan")))
-    for number in range(rounds):
-        print(f"{network}: round {number + 1} of {rounds} …", flush=True)
+        if (difference := ask("difference", wanted[0], False)) > TOLERANCE:
+            raise ValueError(
+                f"{network}'s results differ from spandrel's by {difference:.1e}; wanted "
+                f"{TOLERANCE}."
+            )
+        results = {}
+        for task in wanted:
+            first = ask("seconds", task, True), ask("seconds", task, False)
+            results[task] = Compared(([], []), first, (math.nan, math.nan))
+        for number in range(rounds):
+            print(f"{network}: round {number + 1} of {rounds} …", flush=True)
+            for task, one in results.items():
+                for seconds, peer in zip(one.seconds, (True, False), strict=True):
+                    seconds.append(ask("seconds", task, peer))
         for task, one in results.items():
-            for seconds, peer in zip(one.seconds, (True, False), strict=True):
-                seconds.append(ask("seconds", task, peer))
-    for task, one in results.items():
-        if task.way == AS_IT_COMES:
-            one.memory = ask("memory", task, True), ask("memory", task, False)
-    for worker in workers.values():
-        worker.end()
+            if task.way == AS_IT_COMES:
+                one.memory = ask("memory", task, True), ask("memory", task, False)
     return results, difference
 
 
@@ -200,9 +174,7 @@ def rows(network: str, results: dict[Task, Compared]) -> list[str]:
     lines = []
     for task, one in results.items():
         theirs, own = (statistics.median(seconds) for seconds in one.seconds)
-        memory = "".join(
-            f" {gigabytes:.2f} |" if gigabytes == gigabytes else " |" for gigabytes in one.memory
-        )
+        memory = "".join(" |" if math.isnan(size) else f" {size:.2f} |" for size in one.memory)
         way = task.way
         if way == "compiled":
             starts = (
@@ -220,16 +192,9 @@ def rows(network: str, results: dict[Task, Compared]) -> list[str]:
 def allocators(network: str, results: dict[Task, Compared]) -> list[str]:
     """What the C library's allocator alone costs spandrel's network."""
     return [
-        f"- {network}, {task}: {quartiles(one.seconds[0], kept[0].seconds[0])}"
+        f"- {network}, {task}: {quartiles(one.seconds[0], kept.seconds[0])}"
         for task, one in results.items()
-        if task.way == AS_IT_COMES
-        and (
-            kept := [
-                other
-                for same, other in results.items()
-                if (str(same), same.way) == (str(task), KEPT)
-            ]
-        )
+        if task.way == AS_IT_COMES and (kept := results.get(replace(task, way=KEPT)))
     ]
 
 
@@ -237,35 +202,25 @@ def page(table: list[str], shares: list[str], differences: list[str], rounds: in
     """This benchmark's part of RESULTS.md."""
     lines = [
         f"{machine()}, spandrel {version('spandrel')}, spandrel_extra_arches "
-        f"{version('spandrel_extra_arches')}; "
-        f"medians of {rounds} rounds. ×: spandrel's time over this package's, the median of each "
-        "round's ratio and its "
-        "quartiles; both in one process, in turn, with one allocator: where no other is named it "
-        "keeps what is freed. "
-        "GiB: the most that one pass holds beyond weights and optimizer. The largest difference "
-        "between both results: "
-        f"{', '.join(differences)}.",
+        f"{version('spandrel_extra_arches')}; medians of {rounds} rounds. ×: spandrel's time over "
+        "this package's, the median of each round's ratio and its quartiles; both in one process, "
+        "in turn, with one allocator: where no other is named it keeps what is freed. GiB: the "
+        "most that one pass holds beyond weights and optimizer. The largest difference between "
+        f"both results: {', '.join(differences)}.",
         "",
         "| network | | | spandrel, s | this package, s | × | spandrel, GiB | this package, GiB |",
         "|---|---|---|---:|---:|---:|---:|---:|",
         *table,
     ]
     if shares:
-        of_what = "its time over that with memory kept:"
-        lines += [
-            "",
-            "What the C library's allocator as it comes costs spandrel's networks besides, "
-            f"{of_what}",
-            "",
-        ]
-    return [*lines, *shares]
+        what = "What the C library's allocator as it comes costs spandrel's networks besides, its "
+        lines += ["", f"{what}time over that with memory kept:", "", *shares]
+    return lines
 
 
 def main() -> None:
     """Measure, and replace this benchmark's part of RESULTS.md."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_for(__doc__)
     parser.add_argument("--networks", nargs="+", default=PEERS, choices=PEERS)
     parser.add_argument(
         "--sides", nargs="+", type=int, default=[256, 512], help="of the images to restore"
@@ -280,24 +235,17 @@ def main() -> None:
     parser.add_argument(
         "--photograph", action="store_true", help="also 12 megapixels at once, which take minutes"
     )
-    parser.add_argument("--results", type=Path, default=RESULTS, help="file whose part is replaced")
     arguments = parser.parse_args()
-    wanted = list(
-        tasks(
-            arguments.sides,
-            arguments.step_side,
-            compiled=arguments.compile,
-            photograph=arguments.photograph,
-        )
-    )
+    sides = arguments.sides, arguments.step_side
+    wanted = [*tasks(*sides, compiled=arguments.compile, photograph=arguments.photograph)]
     table, shares, differences = [], [], []
     for network in arguments.networks:
         results, difference = compare(network, wanted, arguments.rounds)
         table += rows(network, results)
         shares += allocators(network, results)
         differences.append(f"{network} {difference:.0e}")
-        part = PARTS["compiled" if arguments.compile else "peers"]
-        write_part(arguments.results, *part, page(table, shares, differences, arguments.rounds))
+        part = "compiled" if arguments.compile else "peers"
+        write_part(arguments.results, part, page(table, shares, differences, arguments.rounds))
 
 
 if __name__ == "__main__":

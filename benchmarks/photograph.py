@@ -5,10 +5,6 @@ Every network restores a strip of noise in a process of its own, in each precisi
 photographs then shows what share of the cores `basicsr restore` keeps busy.
 """
 
-import argparse
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -17,7 +13,14 @@ import cv2
 import numpy as np
 import torch
 
-from benchmarks.measuring import RESULTS, machine, resident_peak, write_part
+from benchmarks.measuring import (
+    machine,
+    own_process,
+    parser_for,
+    prepare_process,
+    resident_peak,
+    write_part,
+)
 from constyle_arch import archs, load_network
 from constyle_arch.allocator import keep_freed_memory
 from constyle_arch.data.workers import available_cores
@@ -26,7 +29,6 @@ from constyle_arch.inference.photographs.pipeline import Pipeline
 from constyle_arch.inference.photographs.restorer import Restorer
 from constyle_arch.inference.restoring import restore
 
-BEGIN, END = "<!-- photograph: begin -->", "<!-- photograph: end -->"
 NETWORKS = ("ConStyleRestormer", "ConStyleNAFNet", "ConStyleMaxim", "Restormer", "NAFNet", "Maxim")
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
 WIDTH, HEIGHT = 480, 320
@@ -35,7 +37,6 @@ WIDTH, HEIGHT = 480, 320
 
 def measure(network: str, precision: str, tile: int, height: int, width: int) -> str:
     """A row of the table."""
-    keep_freed_memory()
     torch.manual_seed(0)
     photograph = torch.rand(1, 3, height, width)
     start = time.perf_counter()
@@ -64,16 +65,14 @@ def folder(count: int, weights: str) -> str:
     assert summary.restored == count
     return (
         f"{count} photographs of {WIDTH}×{HEIGHT} pixels, noise, as PNG, restored by `{weights}`: "
-        f"{seconds:.0f} s, "
-        f"{processor / seconds / available_cores():.0%} of {available_cores()} cores busy."
+        f"{seconds:.0f} s, {processor / seconds / available_cores():.0%} of {available_cores()} "
+        "cores busy."
     )
 
 
 def main() -> None:
     """Measure one network after the other, and replace this benchmark's part of RESULTS.md."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_for(__doc__)
     parser.add_argument("networks", nargs="*", default=NETWORKS)
     parser.add_argument("--precisions", nargs="+", default=list(PRECISIONS), choices=PRECISIONS)
     parser.add_argument("--tile", type=int, default=256)
@@ -82,47 +81,23 @@ def main() -> None:
     )
     parser.add_argument("--photographs", type=int, default=20, help="in the folder")
     parser.add_argument("--weights", default="denoise", help="that restore the folder")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="file whose part is replaced")
-    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.here:
-        print(
-            measure(arguments.networks[0], arguments.precisions[0], arguments.tile, *arguments.size)
-        )
-        return
     height, width = arguments.size
     lines = [
-        f"{machine()}; "
-        f"networks of full size, {width}×{height} pixels in tiles of {arguments.tile} that "
-        "overlap by 32. GiB: the "
-        "largest memory of the process, the program included.",
+        f"{machine()}; networks of full size, {width}×{height} pixels in tiles of {arguments.tile} "
+        "that overlap by 32. GiB: the largest memory of the process, the program included.",
         "",
         "| network | precision | s a megapixel | GiB |",
         "|---|---|---:|---:|",
     ]
     for network in arguments.networks:
         for precision in arguments.precisions:
-            options = [
-                "--precisions",
-                precision,
-                "--tile",
-                str(arguments.tile),
-                "--size",
-                str(height),
-                str(width),
-            ]
-            command = [sys.executable, "-m", "benchmarks.photograph", network, *options, "--here"]
-            done = subprocess.run(
-                command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ
-            )
-            lines.append(done.stdout.splitlines()[-1])
+            sizes = arguments.tile, height, width
+            with own_process(prepare_process, True) as process:
+                lines.append(process.submit(measure, network, precision, *sizes).result())
             print(lines[-1], flush=True)
-    write_part(
-        arguments.results,
-        BEGIN,
-        END,
-        [*lines, "", folder(arguments.photographs, arguments.weights)],
-    )
+    lines += ["", folder(arguments.photographs, arguments.weights)]
+    write_part(arguments.results, "photograph", lines)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,9 @@ reads and writes take at the rate of a large copy, whichever is longer. What it 
 the operator's loss.
 """
 
-import argparse
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,35 +19,28 @@ from torch.utils.flop_counter import flop_registry
 
 from benchmarks.measuring import (
     GUIDED,
-    RESULTS,
     Subject,
     Variant,
     copy_rate,
     machine,
     matrix_rate,
+    parser_for,
     write_part,
 )
 from constyle_arch.allocator import keep_freed_memory
 
-BEGIN, END = "<!-- roofline: begin -->", "<!-- roofline: end -->"
 NETWORKS = (*GUIDED, *GUIDED.values())
 LOSSES = 3
 """How many operators are listed for each pass."""
 MOVES_NOTHING = (
-    "empty",
-    "empty_like",
-    "empty_strided",
-    "new_empty",
-    "new_empty_strided",
-    "_unsafe_view",
+    *("empty", "empty_like", "empty_strided"),
+    *("new_empty", "new_empty_strided", "_unsafe_view"),
 )
 
 
 @dataclass
 class Spent:
-    """What calls of an operator took and moved; `least` is the time that the machine's rates
-    allow.
-    """
+    """What calls of an operator took and moved; `least` is what the machine's rates allow."""
 
     calls: int = 0
     seconds: float = 0.0
@@ -126,9 +117,7 @@ def name_of(func: Any, args: Any) -> str:
 
 
 def traffic(network: Any, batch: int, side: int) -> int:
-    """Bytes that the operators of a forward pass read and write, one by one; shapes alone are
-    computed.
-    """
+    """Bytes that the operators of a forward pass read and write, one by one, by their shapes."""
     network, lq = network.to("meta").eval(), torch.empty(batch, 3, side, side, device="meta")
     with torch.no_grad(), Ledger() as ledger:
         network(lq)
@@ -158,21 +147,17 @@ def row(network: str, what: str, precision: str, ledger: Ledger) -> str:
     )
     return (
         f"| {network} | {what} | {precision} | {total.flop / 1e9:.0f} | {total.bytes / 1e9:.1f} | "
-        f"{total.least:.2f} "
-        f"| {total.seconds:.2f} | {total.least / total.seconds:.0%} | {listed} |"
+        f"{total.least:.2f} | {total.seconds:.2f} | {total.least / total.seconds:.0%} | {listed} |"
     )
 
 
 def main() -> None:
     """Measure, and replace this benchmark's part of RESULTS.md."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_for(__doc__)
     parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS)
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--side", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--results", type=Path, default=RESULTS, help="file whose part is replaced")
     arguments = parser.parse_args()
     keep_freed_memory()
     rates = {dtype: 1e12 * matrix_rate("cpu", dtype) for dtype in (torch.float32, torch.bfloat16)}
@@ -181,30 +166,26 @@ def main() -> None:
     for network in arguments.networks:
         for precision in ("float32", "bf16"):
             amp = "off" if precision == "float32" else precision
-            subject = Subject(
-                Variant("", network, amp=amp), arguments.batch, arguments.side, 1024, "cpu"
-            )
+            variant = Variant("", network, amp=amp)
+            subject = Subject(variant, arguments.batch, arguments.side, 1024, "cpu")
             for what in ("forward", "step"):
                 ledger = measure(subject, what, arguments.rounds, rates, byte_rate)
                 table.append(row(network, what, precision, ledger))
                 print(table[-1], flush=True)
     lines = [
-        f"{machine()}; "
-        f"batches of {arguments.batch}×{arguments.side}×{arguments.side}, the median of "
-        f"{arguments.rounds} passes. "
-        f"Large matrix products reach {rates[torch.float32] / 1e12:.2f} TFLOP/s in float32 and "
+        f"{machine()}; batches of {arguments.batch}×{arguments.side}×{arguments.side}, the median "
+        f"of {arguments.rounds} passes. Large matrix products reach "
+        f"{rates[torch.float32] / 1e12:.2f} TFLOP/s in float32 and "
         f"{rates[torch.bfloat16] / 1e12:.2f} in bf16, large copies {byte_rate / 1e9:.0f} GB/s, "
-        "read and written. At "
-        "least: what operators that run one by one take at those rates, the longer of both for "
-        "each. Tensors that a "
-        "cache holds may beat it.",
+        "read and written. At least: what operators that run one by one take at those rates, the "
+        "longer of both for each. Tensors that a cache holds may beat it.",
         "",
         "| network | pass | precision | GFLOP | GB | at least, s | measured, s | | largest losses "
         "|",
         "|---|---|---|---:|---:|---:|---:|---:|---|",
         *table,
     ]
-    write_part(arguments.results, BEGIN, END, lines)
+    write_part(arguments.results, "roofline", lines)
 
 
 if __name__ == "__main__":

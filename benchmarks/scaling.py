@@ -5,7 +5,6 @@ Measured: steps of one and more processes, each with a batch of one size (weak s
 of one batch (strong scaling). Computed: what each process sends and receives in a step.
 """
 
-import argparse
 import statistics
 import tempfile
 from collections.abc import Sequence
@@ -16,14 +15,21 @@ import torch
 from torch import distributed
 from torch.multiprocessing import spawn
 
-from benchmarks.measuring import GUIDED, QUEUE, RESULTS, Subject, Variant, machine, write_part
+from benchmarks.measuring import (
+    GUIDED,
+    QUEUE,
+    Subject,
+    Variant,
+    machine,
+    parser_for,
+    write_part,
+)
 from constyle_arch import archs
 from constyle_arch.allocator import keep_freed_memory
 from constyle_arch.archs.constyle_arch import CODE_CHANNELS
 from constyle_arch.data.workers import available_cores
 from constyle_arch.reporting.complexity import count_parameters
 
-BEGIN, END = "<!-- scaling: begin -->", "<!-- scaling: end -->"
 GPUS = (8, 64, 512)
 """Numbers of processes whose traffic is computed."""
 BATCH_OF_EACH = 8
@@ -41,9 +47,7 @@ def train(
     threads: int,
     folder: str,
 ) -> None:
-    """A process of a data-parallel training; the first writes the median of its steps' seconds into
-    `folder`.
-    """
+    """A process of a data-parallel training; the first writes its steps' median into `folder`."""
     here = f"cuda:{rank}" if device == "cuda" else device
     if device == "cuda":
         torch.cuda.set_device(rank)
@@ -56,9 +60,8 @@ def train(
         rank=rank,
         world_size=count,
     )
-    subject = Subject(
-        Variant("", network, amp="bf16" if device == "cuda" else "off"), batch, side, QUEUE, here
-    )
+    variant = Variant("", network, amp="bf16" if device == "cuda" else "off")
+    subject = Subject(variant, batch, side, QUEUE, here)
     subject.network = torch.nn.parallel.DistributedDataParallel(subject.network)
     times = [subject.seconds("step") for _ in range(rounds + 2)][2:]
     if rank == 0:
@@ -67,9 +70,7 @@ def train(
 
 
 def threads_of(counts: Sequence[int]) -> int:
-    """Threads of each process on CPUs: the same for all numbers of processes, so that they
-    compare.
-    """
+    """Threads of each process on CPUs: the same however many there are, so that they compare."""
     return max(1, available_cores() // max(counts))
 
 
@@ -131,9 +132,7 @@ def computed_rows() -> list[str]:
 
 def main() -> None:
     """Measure, and replace this benchmark's part of RESULTS.md."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_for(__doc__)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--networks", nargs="+", default=["ConStyleNAFNet"], choices=[*GUIDED])
     parser.add_argument(
@@ -142,7 +141,6 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4, help="of a process, and of all together")
     parser.add_argument("--side", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--results", type=Path, default=RESULTS, help="file whose part is replaced")
     arguments = parser.parse_args()
     sizes = arguments.batch, arguments.side, arguments.rounds, arguments.device
     measured = [
@@ -151,10 +149,9 @@ def main() -> None:
         for line in measured_rows(network, arguments.counts, *sizes)
     ]
     lines = [
-        f"{arguments.device}; {machine()}; crops of "
-        f"{arguments.side}×{arguments.side}, a batch of {arguments.batch} for each process (weak) "
-        "or for all together "
-        f"(strong); medians of {arguments.rounds} steps. Threads of each process, on a CPU: "
+        f"{arguments.device}; {machine()}; crops of {arguments.side}×{arguments.side}, a batch of "
+        f"{arguments.batch} for each process (weak) or for all together (strong); medians of "
+        f"{arguments.rounds} steps. Threads of each process, on a CPU: "
         f"{threads_of(arguments.counts)}.",
         "",
         "| network | processes | weak, images/s | of linear | strong, images/s | of linear |",
@@ -162,14 +159,14 @@ def main() -> None:
         *measured,
         "",
         "What a process sends in a step, and receives as much, in MB (computed): gradients in "
-        "float32 around a ring, "
-        f"and the codes of {BATCH_OF_EACH} images with BatchNorm's statistics:",
+        f"float32 around a ring, and the codes of {BATCH_OF_EACH} images with BatchNorm's "
+        "statistics:",
         "",
         "| network |" + "".join(f" {processes} GPUs |" for processes in GPUS),
         "|---|" + "---:|" * len(GPUS),
         *computed_rows(),
     ]
-    write_part(arguments.results, BEGIN, END, lines)
+    write_part(arguments.results, "scaling", lines)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ images of the same stem, that of each with the clean image.
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -46,25 +47,21 @@ def rows(
     """The table's rows for a network."""
     images = [read(path) for path in paths]
     clean = [clean_image(path) for path in paths]
+    restored = partial(restore, network, precision=precision)
     lines = []
     for window in (None, *windows):
         use_local_statistics(network, window)
-        whole = [restore(network, image, precision=precision) for image in images]
+        whole = [restored(image) for image in images]
         for tile in (None, *TILES):
-            results = (
-                whole
-                if tile is None
-                else [restore(network, image, tile=tile, precision=precision) for image in images]
-            )
+            results = whole if tile is None else [restored(one, tile=tile) for one in images]
             to_whole = [psnr(*pair) for pair in zip(results, whole, strict=True)]
-            to_clean = [
-                psnr(one, gt) for one, gt in zip(results, clean, strict=True) if gt is not None
-            ]
+            pairs = zip(results, clean, strict=True)
+            to_clean = [psnr(one, gt) for one, gt in pairs if gt is not None]
             lines.append(
                 f"| {type(network).__name__} | {'whole' if tile is None else tile} | "
-                f"{window or 'whole image or tile'} "
-                f"| {'' if tile is None else f'{sum(to_whole) / len(to_whole):.2f}'} "
-                f"| {f'{sum(to_clean) / len(to_clean):.2f}' if to_clean else ''} |"
+                f"{window or 'whole image or tile'} | "
+                f"{'' if tile is None else f'{sum(to_whole) / len(to_whole):.2f}'} | "
+                f"{f'{sum(to_clean) / len(to_clean):.2f}' if to_clean else ''} |"
             )
             print(lines[-1], flush=True)
     return lines

@@ -11,21 +11,22 @@ import hashlib
 import json
 import subprocess
 import sys
-import time
+import timeit
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.random import RandomState
-from safetensors.torch import save
 from skimage import data
 
 from constyle_arch import load_network, restore
-from constyle_arch.checkpoints.reading import WINDOW, noted_window, read_state_dict
+from constyle_arch.checkpoints.conversion import save_safetensors
+from constyle_arch.checkpoints.reading import noted_window, read_state_dict
 from constyle_arch.checkpoints.trained import CHECKSUMS, FOLDER, TRAINED, located
 from constyle_arch.data.degradations import Haze, Noise, Rain
 from constyle_arch.data.degradations.degradation import Degradation
@@ -127,41 +128,26 @@ def with_table(readme: str, measured: dict[str, Any]) -> str:
     """README with the table of what was measured."""
     before, rest = readme.split(MARKS[0])
     rows = []
-    for name in TRAINED:
-        if name not in measured:
-            continue
+    for name in filter(measured.__contains__, TRAINED):
         one = measured[name]
         for number, (benchmark, scores) in enumerate(one["scores"].items()):
             metric = "psnr_y" if "psnr_y" in scores else "psnr"
-            rows.append(
-                [
-                    "" if number else f"[`{name}`](constyle_arch/checkpoints/trained/{name}.md)",
-                    benchmark.replace("-sigma", ", σ "),
-                    f"{scores[f'input_{metric}']:.2f}",
-                    f"{scores[metric]:.2f}",
-                    PUBLISHED[benchmark],
-                ]
-            )
-    header = ["network", "test set", "input", "restored", "published"]
-    return (
-        before + MARKS[0] + markdown_table(header, rows) + "\n" + MARKS[1] + rest.split(MARKS[1])[1]
-    )
+            link = "" if number else f"[`{name}`](constyle_arch/checkpoints/trained/{name}.md)"
+            means = (f"{scores[column]:.2f}" for column in (f"input_{metric}", metric))
+            rows.append([link, benchmark.replace("-sigma", ", σ "), *means, PUBLISHED[benchmark]])
+    table = markdown_table(["network", "test set", "input", "restored", "published"], rows)
+    return f"{before}{MARKS[0]}{table}\n{MARKS[1]}{rest.split(MARKS[1])[1]}"
 
 
 def picture(name: str) -> bytes:
-    """A photograph of `PICTURES` as degraded here, restored by the network, and clean, side by
-    side: a JPEG.
-    """
+    """A JPEG of a photograph of `PICTURES`, degraded, restored and clean, side by side."""
     photograph, degradation = PICTURES[name]
     clean = to_float(np.asarray(photograph()))
     degraded = np.clip(degradation(clean, RandomState(0)), 0, 1)
-    labelled = {
-        "input": degraded,
-        "restored": restore(load_network(name), degraded),
-        "clean": clean,
-    }
+    restored = restore(load_network(name), degraded)
+    images = {"input": degraded, "restored": restored, "clean": clean}
     shown = {
-        label: np.ascontiguousarray(to_8_bit(image)[..., ::-1]) for label, image in labelled.items()
+        label: cv2.cvtColor(to_8_bit(image), cv2.COLOR_RGB2BGR) for label, image in images.items()
     }
     return encoded(comparison(shown, panel=300), ".jpg")
 
@@ -169,45 +155,30 @@ def picture(name: str) -> bytes:
 def seconds_a_megapixel(name: str) -> float:
     """The median of some restorations in float32."""
     network, image = load_network(name), torch.rand(MEGAPIXEL)
-    seconds = []
     with torch.inference_mode():
-        for _ in range(ROUNDS):
-            start = time.perf_counter()
-            network(image)
-            seconds.append(time.perf_counter() - start)
-    return median(seconds)
+        return median(timeit.repeat(lambda: network(image), number=1, repeat=ROUNDS))
 
 
 def take_in(name: str, training: Path, tlc: int | None) -> None:
-    """Write the averaged weights of a training into the package, in half precision, and their
-    checksum.
-    """
+    """Write a training's averaged weights into the package, halved, and their checksum."""
     weights = read_state_dict(training / "models" / "net_g_latest.pth", "params_ema")
     halves = {
         key: tensor.half() if tensor.is_floating_point() else tensor
         for key, tensor in weights.items()
     }
     file = FOLDER / f"{name}.safetensors"
-    metadata = {"format": "pt"} | ({WINDOW: str(tlc)} if tlc else {})
-    file.write_bytes(save({key: tensor.contiguous() for key, tensor in halves.items()}, metadata))
+    save_safetensors(halves, file, tlc)
     lines = CHECKSUMS.read_text(encoding="ascii").splitlines() if CHECKSUMS.is_file() else []
     others = [line for line in lines if not line.endswith(f"  {file.name}")]
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    CHECKSUMS.write_text(
-        "".join(f"{line}\n" for line in sorted([*others, f"{digest}  {file.name}"], key=_file_of))
-    )
-
-
-def _file_of(line: str) -> str:
-    return line.split()[1]
+    lines = sorted([*others, f"{digest}  {file.name}"], key=lambda line: line.split()[1])
+    CHECKSUMS.write_text("".join(f"{line}\n" for line in lines))
 
 
 def model_card(
     name: str, training: Path, results: dict[str, Any], commit: str, machine: str
 ) -> str:
-    """The model card: what the network is for, its scores, how it was trained and where it
-    fails.
-    """
+    """What the network is for, its scores, how it was trained and where it fails."""
     options = read_option_file(str(next(training.glob("*.yml"))))
     log = read_training_log(training)
     accuracy = [
@@ -216,29 +187,21 @@ def model_card(
         if step > 0.8 * max(log.learning_rate)
     ]
     metrics = results["metrics"]
+    columns = [column for metric in metrics for column in (f"input_{metric}", metric)]
     scores = [
         [benchmark, str(result["images"])]
-        + [
-            f"{result['scores'][key]['value']:.4f}"
-            for metric in metrics
-            for key in (f"input_{metric}", metric)
-        ]
+        + [f"{result['scores'][column]['value']:.4f}" for column in columns]
         for benchmark, result in results["benchmarks"].items()
     ]
-    header = [
-        "benchmark",
-        "images",
-        *(title for metric in metrics for title in (f"{metric}, input", metric)),
-    ]
+    titles = [title for metric in metrics for title in (f"{metric}, input", metric)]
+    header = ["benchmark", "images", *titles]
+    side = results["gmacs_image_side"]
     facts = {
         "network": f"{results['network']}, {results['parameters'] / 1e6:.3f} M parameters, "
-        f"{results['gmacs']:.1f} "
-        f"GMACs for {results['gmacs_image_side']}×{results['gmacs_image_side']} pixels; weights "
-        "in float16",
+        f"{results['gmacs']:.1f} GMACs for {side}×{side} pixels; weights in float16",
         "data": DATA[name],
         "recipe": f"`options/trained_{name}.yml`: {options['train']['total_iter']} iterations, "
-        "seed "
-        f"{options['manual_seed']}",
+        f"seed {options['manual_seed']}",
         "time": f"{60 * hours(training):.0f} minutes on {machine}, shared with other work",
         "contrast": f"`contrast_acc` {fmean(accuracy):.2f} over the last fifth of the training",
         "commit": commit,
@@ -262,12 +225,9 @@ def hours(training: Path) -> float:
     """How long a training ran, its interruptions not counted."""
     seconds = 0.0
     for log in training.glob("train_*.log"):
-        lines = [
-            line[:19]
-            for line in log.read_text(encoding="utf-8").splitlines()
-            if "iter:" in line[:200]
-        ]
-        times = [datetime.strptime(line, TIME) for line in lines if line[:2] == "20"]
+        lines = log.read_text(encoding="utf-8").splitlines()
+        steps = [line[:19] for line in lines if line[:2] == "20" and "iter:" in line[:200]]
+        times = [datetime.strptime(step, TIME) for step in steps]
         seconds += (times[-1] - times[0]).total_seconds() if times else 0.0
     return seconds / 3600
 

@@ -43,9 +43,11 @@ def main() -> None:
             "clean": coffee,
             "degraded alike": transferred(coffee, degraded, restored, RandomState(0)),
         }
-        rows.append(
-            comparison({label: _shown(image) for label, image in images.items()}, panel=200)
-        )
+        shown = {
+            label: cv2.cvtColor(to_8_bit(image), cv2.COLOR_RGB2BGR)
+            for label, image in images.items()
+        }
+        rows.append(comparison(shown, panel=200))
     PICTURE.write_bytes(encoded(stacked(rows), ".jpg"))
 
 
@@ -55,10 +57,6 @@ def _reduced(photograph: Image) -> FloatImage:
         to_float(photograph), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA
     )
     return np.asarray(reduced[:HEIGHT, :WIDTH], np.float32)
-
-
-def _shown(image: FloatImage) -> Image:
-    return np.ascontiguousarray(to_8_bit(image)[..., ::-1])
 
 
 if __name__ == "__main__":

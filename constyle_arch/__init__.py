@@ -5,6 +5,7 @@ Importing this package is cheap and makes `import basicsr` work on today's PyTor
 BasicSR, training needs it.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from constyle_arch.basicsr_repairs.imports import repair_before_import
@@ -23,14 +24,9 @@ if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
         """`load_network` and `restore`, which import torch, as soon as one of them is asked for."""
-        if name == "load_network":
-            from constyle_arch.checkpoints.loading import load_network
-
-            return load_network
-        if name == "restore":
-            from constyle_arch.inference.restoring import restore
-
-            return restore
+        homes = {"load_network": "checkpoints.loading", "restore": "inference.restoring"}
+        if name in homes:
+            return getattr(import_module(f"constyle_arch.{homes[name]}"), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

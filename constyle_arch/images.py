@@ -28,10 +28,9 @@ FloatImage: TypeAlias = NDArray[np.float32]
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm"}
 """Files whose names end so are taken for images."""
 
-
 MAX_PIXELS = 200_000_000
-"""An image of more is not decoded: cameras have 150 million at most, and a small file may claim any
-number."""
+"""An image of more is not decoded: cameras have 150 million at most, but a small file may claim
+any."""
 
 _pillows_limit = threading.Lock()
 
@@ -40,11 +39,7 @@ def decode(content: bytes | None, source: object) -> Image:
     """Decode a file's content to three channels at the depth it has.
 
     Gray, palette and CMYK images become colour images; alpha is left out; an EXIF orientation is
-    applied.
-
-    Args:
-        content: of an image file, encoded.
-        source: where it was read, for the error.
+    applied. `source` is where the content was read, for the error.
 
     Raises:
         DataError: the content is no image, damaged, has more than `MAX_PIXELS`, or holds numbers
@@ -81,16 +76,10 @@ def opened(content: bytes) -> Iterator[PIL.Image.Image]:
 
 
 def check_size(size: tuple[int, int], source: object, most: float, advice: str) -> None:
-    """Refuse an image by its header.
-
-    Args:
-        size: width and height, in pixels.
-        source: where it was read, for the error.
-        most: how many pixels there may be.
-        advice: what to do, for the error.
+    """Refuse an image whose header claims a width and height of more than `most` pixels.
 
     Raises:
-        DataError: there are more.
+        DataError: it does; the message names `source` and gives `advice`.
     """
     width, height = size
     if width * height > most:

@@ -132,9 +132,8 @@ def recipe_files(task_name: str, network_name: str) -> dict[str, str]:
         "",
         *wrap(
             f"Trains on {task.train.name}. `basicsr prepare` writes the data sets ({needs}) from "
-            "their downloads, "
-            "which datasets/README.md describes. Instead of an LMDB a folder of images will do as "
-            "well.",
+            "their downloads, which datasets/README.md describes. Instead of an LMDB a folder of "
+            "images will do as well.",
             width=108,
         ),
         "",
@@ -149,8 +148,8 @@ def recipe_files(task_name: str, network_name: str) -> dict[str, str]:
     test_file = file_text(
         f"The benchmarks of {task.title}, for the network that options/{name}.yml trains.",
         f"  basicsr test -opt options/test/{name}.yml",
-        "  basicsr compare results/ONE results/ANOTHER    puts the tables of several networks "
-        "side by side",
+        "  basicsr compare results/ONE results/ANOTHER    puts the tables of several networks side "
+        "by side",
         options=test(
             name,
             network.options,
@@ -241,8 +240,8 @@ def prompter_file() -> str:
         "The first stage of ConStyle v2 (arXiv 2406.18242): the prompter learns alone, on images "
         "with classes.",
         "",
-        "datasets/ImageNet/train and datasets/ImageNet/val hold a folder of images for each "
-        "class. Images of any other",
+        "datasets/ImageNet/train and datasets/ImageNet/val hold a folder of images for each class. "
+        "Images of any other",
         "classes will do: set network_g.num_classes to their number.",
         "",
         "  basicsr train -opt options/prompter.yml",

@@ -1,15 +1,17 @@
 """The benchmarks run and count right; what they measure is nobody's pass or failure."""
 
 import re
+from contextlib import nullcontext
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
 from benchmarks import gpu, networks, peers, photograph
-from benchmarks.measuring import Subject, Variant
-from benchmarks.networks import Measured, compare, growth_table, plot
+from benchmarks.measuring import Subject, Variant, marks_of, own_process, prepare_process
+from benchmarks.networks import Measured, compare, growth_figure, growth_table
 from benchmarks.peers import AS_IT_COMES, KEPT, Compared, Pair, Task, allocators, rows
 from benchmarks.roofline import Ledger, Spent, row, traffic
 from benchmarks.scaling import sent
@@ -71,31 +73,28 @@ def test_gradients_go_around_the_ring_and_codes_to_all():
     assert sent("ConStyleNAFNet", 3)[1] - others == 8 * 128 * 4  # the codes of eight more images
 
 
-def test_variants_are_measured_in_turn_and_plain_by_its_equations(monkeypatch):
+def test_variants_are_measured_in_turn_each_in_a_process_of_its_own(monkeypatch):
     asked = []
 
-    class Worker:
-        def __init__(self, variant, *_):
-            self.label = variant.label
+    def own_process(prepare, keep_memory):
+        def submit(measured, variant, *sizes):
+            asked.append((variant.label, keep_memory))
+            result = Measured(len(asked), 10 * len(asked), 100 * len(asked))
+            return SimpleNamespace(result=lambda: result)
 
-        def ask(self, task):
-            asked.append((self.label, task))
-            return len(asked)
+        return nullcontext(SimpleNamespace(submit=submit))
 
-        def end(self):
-            asked.append((self.label, "end"))
+    monkeypatch.setattr(networks, "own_process", own_process)
+    variants = [Variant("a", "NAFNet"), Variant("b", "NAFNet", tuned_memory=False)]
+    results = compare(variants, 2, 16, rounds=3, device="cpu")
+    assert asked == 3 * [("a", True), ("b", False)]
+    assert results["a"] == Measured(3, 30, 300)
 
-    monkeypatch.setattr(networks, "Worker", Worker)
-    results = compare(
-        [Variant("a", "NAFNet"), Variant("b", "NAFNet")], 2, 16, rounds=3, device="cpu"
-    )
-    round_ = [
-        (label, task)
-        for label in "ab"
-        for task in ("forward", "forward", "step", "step", "peak", "end")
-    ]
-    assert asked == 3 * round_
-    assert results["a"] == Measured(2 + 12, 4 + 12, 5 + 12)
+
+def test_network_is_measured_in_a_process_of_its_own():
+    with own_process(prepare_process, False) as process:
+        one = process.submit(networks.measured, Variant("", "NAFNet"), 1, 16, 1, "cpu").result()
+    assert min(one.forward, one.step, one.memory) > 0
 
 
 @pytest.fixture(autouse=True)
@@ -171,20 +170,11 @@ def test_the_gpus_benchmark_runs_on_the_cpu(tmp_path):
         ("9", "| bf16, channels first |"),
         ("0", "- ConStyleMaxim, fp16, is missing: time was up."),
     ):
-        file.write_text(f"before\n{gpu.BEGIN}\n{gpu.END}\nafter\n")
-        sizes = ["--batch", "2", "--side", "64", "--rounds", "1", "--minutes", minutes]
-        gpu.main(
-            [
-                "--device",
-                "cpu",
-                "--eager",
-                "--networks",
-                "ConStyleMaxim",
-                *sizes,
-                "--results",
-                str(file),
-            ]
-        )
+        begin, end = marks_of("gpu")
+        file.write_text(f"before\n{begin}\n{end}\nafter\n")
+        what = f"--device cpu --eager --networks ConStyleMaxim --minutes {minutes}"
+        sizes = f"--batch 2 --side 64 --rounds 1 --results {file}"
+        gpu.main([*what.split(), *sizes.split()])
         text = file.read_text()
         assert wanted in text
         assert text.startswith("before\n") and text.endswith("\nafter\n")
@@ -195,7 +185,7 @@ def test_a_folder_of_photographs_is_restored_and_the_cores_share_told():
     assert 0 < int(re.search(r"(\d+)% of \d+ cores busy", text)[1]) <= 110
 
 
-def test_growth_is_a_table_and_a_picture(tmp_path):
+def test_growth_is_a_table_and_a_picture():
     series = {
         "side in pixels": [(64, Measured(0.1, 0.2, 0.3)), (128, Measured(0.4, 0.5, 0.6))],
         "batch": [(2, Measured(0.1, 0.2, 0.3))],
@@ -203,5 +193,7 @@ def test_growth_is_a_table_and_a_picture(tmp_path):
     }
     grown = dict.fromkeys(networks.GUIDED, series)
     assert "| ConStyleMaxim | side in pixels 128 | 0.400 | 0.500 | 0.60 |" in growth_table(grown)
-    plot(grown, tmp_path / "growth.svg")
-    assert (tmp_path / "growth.svg").read_text().count("<polyline") == 18
+    lines = [line for axes in growth_figure(grown).axes for line in axes.lines]
+    assert len(lines) == 18
+    assert list(lines[0].get_xdata()) == [64, 128]
+    assert list(lines[0].get_ydata()) == [0.2, 0.5]

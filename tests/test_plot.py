@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex
 
 from constyle_arch import cli
 from constyle_arch.errors import DataError
-from constyle_arch.reporting.naming import distinct_names
+from constyle_arch.reporting.figure_files import distinct_names
 from constyle_arch.reporting.training_curves import draw
 from constyle_arch.reporting.training_log import TrainingLog, read_training_log
 from tests.processes import run_command

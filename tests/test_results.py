@@ -15,7 +15,7 @@ from torch import nn
 from constyle_arch import cli
 from constyle_arch.archs.fused import use_fused
 from constyle_arch.reporting.complexity import count_gmacs, count_parameters
-from constyle_arch.reporting.report import Report
+from constyle_arch.reporting.report import Benchmark, Results
 from constyle_arch.reporting.scores import Mean, means_of, text_table
 from tests.processes import run_command
 from tests.shared import paired_dataset, small_network, write_options, write_pairs
@@ -31,7 +31,8 @@ def report(name="one", gain=1.0, benchmarks=("A", "B"), **more):
         "gmacs": 3.5,
         **more,
     }
-    return Report(**content, metrics=["psnr"], benchmarks=dict.fromkeys(benchmarks, rows))
+    measured = {benchmark: Benchmark.of(rows) for benchmark in benchmarks}
+    return Results(**content, metrics=["psnr"], benchmarks=measured)
 
 
 def test_infinite_and_undefined_scores_are_told_and_not_averaged():
@@ -54,10 +55,8 @@ def test_infinite_and_undefined_scores_are_told_and_not_averaged():
 
 def test_the_three_files_say_the_same(tmp_path):
     one = report()
-    one.benchmarks["B"] = [
-        *one.benchmarks["B"],
-        {"image": "same", "input_psnr": math.inf, "psnr": math.inf},
-    ]
+    equal = {"image": "same", "input_psnr": math.inf, "psnr": math.inf}
+    one.benchmarks["B"] = Benchmark.of([*one.benchmarks["B"].rows, equal])
     one.write(tmp_path)
     # strict JSON
     content = json.loads((tmp_path / "results.json").read_text(), parse_constant=pytest.fail)

@@ -227,9 +227,8 @@ def setting(task: Task) -> str:
     """How the networks of a table were trained."""
     return (
         f"{task.iterations} iterations on batches of {task.batch_size} crops of "
-        f"{task.gt_size}×{task.gt_size} pixels, "
-        f"rate {task.rate:g}; "
-        f"PSNR of {'the luminance Y' if task.luminance else 'RGB'}."
+        f"{task.gt_size}×{task.gt_size} pixels, rate {task.rate:g}; PSNR of "
+        f"{'the luminance Y' if task.luminance else 'RGB'}."
     )
 
 

@@ -13,8 +13,6 @@ def build_srresnet_at_scale_one() -> None:
 
 def attribute_of_srresnet(self: MSRResNet, name: str) -> Any:
     """A part of the network; one without parameters for the layer that scale 1 does without."""
-    return (
-        nn.Identity()
-        if name == "upconv1" and self.upscale == 1
-        else nn.Module.__getattr__(self, name)
-    )
+    if name == "upconv1" and self.upscale == 1:
+        return nn.Identity()
+    return nn.Module.__getattr__(self, name)

@@ -32,10 +32,8 @@ def wrap_networks_without_cuda() -> None:
 def init_dist(launcher: str, backend: str | None = None, **kwargs: Any) -> None:
     """Join the launcher's process group: by nccl with the local rank's GPU, or by gloo on CPUs.
 
-    Args:
-        launcher: `pytorch` (torchrun) or `slurm`.
-        backend: of torch.distributed; chosen by the machine if left out.
-        **kwargs: passed on; `port` for Slurm as BasicSR reads it.
+    The launcher is `pytorch` (torchrun) or `slurm`, which takes a `port` as in BasicSR; the other
+    arguments are passed on.
 
     Raises:
         ValueError: the launcher is unknown.

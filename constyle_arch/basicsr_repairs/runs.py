@@ -94,9 +94,7 @@ def get_root_logger_of_run(
     """BasicSR's logger; what is for the log file alone is kept from the terminal."""
     logger: logging.Logger = get_root_logger(logger_name, log_level, log_file)
     for handler in logger.handlers:
-        if isinstance(handler, logging.StreamHandler) and not isinstance(
-            handler, logging.FileHandler
-        ):
+        if not isinstance(handler, logging.FileHandler):
             handler.addFilter(_is_for_the_terminal)
     logger.info(f"Options and versions are in {log_file}.")
     return logger

@@ -59,8 +59,8 @@ def convert(
             of another format or cannot note the window, or several sections are to go into a
             `.safetensors`.
     """
-    itself = Path(target).resolve() == Path(source).resolve()
-    if Path(target).exists() and (itself or not overwrite):
+    file = Path(target)
+    if file.exists() and (not overwrite or file.resolve() == Path(source).resolve()):
         advice = "choose another name" if overwrite else "choose another name or add --overwrite"
         raise CheckpointError(f"{target} already exists; {advice}.")
     content = read_checkpoint(source)
@@ -72,14 +72,14 @@ def convert(
             for name, value in content.items()
         }
     window = noted_window(located(source)) if tlc is None else tlc
-    if window and Path(target).suffix == ".pth":
+    if window and file.suffix == ".pth":
         raise CheckpointError(
             f"{target} cannot note the window of {window} pixels; write a .safetensors, or add "
             "--tlc off."
         )
-    if Path(target).suffix == ".pth":
-        save_atomically(dict(converted), Path(target))
-    elif Path(target).suffix != ".safetensors":
+    if file.suffix == ".pth":
+        save_atomically(dict(converted), file)
+    elif file.suffix != ".safetensors":
         raise CheckpointError(f"{target} must end in .pth or .safetensors.")
     elif not all(isinstance(value, Tensor) for value in converted.values()):
         raise CheckpointError(
@@ -87,7 +87,7 @@ def convert(
             "weights; choose one with --key."
         )
     else:
-        save_safetensors(converted, Path(target), window)
+        save_safetensors(converted, file, window)
 
 
 def save_safetensors(weights: Mapping[str, Tensor], path: Path, window: int | None) -> None:

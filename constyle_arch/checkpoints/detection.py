@@ -27,13 +27,7 @@ def foreign_network(state_dict: Mapping[str, Tensor]) -> str | None:
 
 
 def detect_network(state_dict: Mapping[str, Tensor]) -> tuple[str, Options]:
-    """Which network of this package has these weights, and with which options it was built.
-
-    Args:
-        state_dict: weights under this project's names.
-
-    Returns:
-        The architecture's name and the constructor's arguments.
+    """The architecture of weights under this project's names, and its constructor's arguments.
 
     Raises:
         UnknownNetworkError: the weights are of no network of this package.

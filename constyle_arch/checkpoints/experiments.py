@@ -9,8 +9,7 @@ from constyle_arch.errors import CheckpointError, UserError
 def network_in(folder: Path) -> Path:
     """The network that stands for an experiment: the best, else the last, else the newest.
 
-    Args:
-        folder: `experiments/NAME`, or `models` in it.
+    The folder is `experiments/NAME`, or `models` in it.
 
     Raises:
         CheckpointError: there is no network.
@@ -27,11 +26,7 @@ def network_in(folder: Path) -> Path:
 
 
 def recipe_in(experiment: Path) -> tuple[str, dict[str, Any]]:
-    """Name and content of the option file in an experiment's folder; empty if none is.
-
-    Args:
-        experiment: `experiments/NAME`.
-    """
+    """Name and content of the option file in `experiments/NAME`; empty where there is none."""
     from constyle_arch.options.reading import read_option_file
 
     files = experiment.glob("*.yml")
@@ -51,12 +46,6 @@ def experiment_options(checkpoint: Path) -> dict[str, Any]:
     Empty where the checkpoint lies in no experiment.
     """
     return recipe_in(checkpoint.absolute().parent.parent)[1]
-
-
-def network_options(checkpoint: Path) -> dict[str, Any]:
-    """`network_g` of `experiment_options`; empty where there is none, or without a type."""
-    options = experiment_options(checkpoint).get("network_g", {})
-    return dict(options) if "type" in options else {}
 
 
 def _version(file: Path) -> str:

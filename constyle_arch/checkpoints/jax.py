@@ -19,9 +19,6 @@ def from_jax(arrays: Mapping[str, NDArray[np.generic]]) -> dict[str, Tensor]:
     in, out) and (in, out, height, width), and it is applied the other way round: JAX correlates
     where PyTorch convolves.
 
-    Args:
-        arrays: by their names in the file.
-
     Raises:
         ValueError: no name begins with `opt/target/`.
     """

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from constyle_arch.archs.local_statistics import use_local_statistics
 from constyle_arch.checkpoints.detection import detect_network
-from constyle_arch.checkpoints.experiments import experiment_options, network_options
+from constyle_arch.checkpoints.experiments import experiment_options
 from constyle_arch.checkpoints.former_names import from_former
 from constyle_arch.checkpoints.published_names import LEFT_OUT, from_published, is_published
 from constyle_arch.checkpoints.reading import (
@@ -134,7 +134,7 @@ def network_of(
     try:
         detected, options = detect_network(weights)
     except UnknownNetworkError as error:
-        options = network_options(path)
+        options = dict(experiment_options(path).get("network_g", {}))
         detected = options.pop("type", "")
         if type is None and not is_architecture(detected):
             its = f" Its experiment's is {detected}; name the file that has it by --plugin."
@@ -182,19 +182,9 @@ def fill(network: nn.Module, weights: StateDict, source: str, strict: bool = Tru
 def fitting_tensors(
     network: nn.Module, weights: StateDict, source: str, strict: bool = True
 ) -> tuple[StateDict, str]:
-    """The weights that go into `network`, which may be on the meta device; nothing is loaded.
+    """The weights that fit `network`, which may be on the meta device, and how many, in words.
 
-    Args:
-        network: what they are to fill.
-        weights: under this project's names.
-        source: where they are from, for the message.
-        strict: every tensor must fit.
-
-    Returns:
-        The tensors that fit, and how many these are, in words.
-
-    Raises:
-        CheckpointError: see `fill`.
+    Nothing is loaded; for arguments and errors see `fill`.
     """
     wanted = network.state_dict()
     for wrapper in WRAPPERS:  # which `weights_in` took for one
@@ -249,10 +239,9 @@ def fitting_tensors(
 
 
 def _of_one_kind(one: Tensor, other: Tensor) -> bool:
-    """Whether both hold floating-point numbers, of whatever precision, or neither does."""
-    if one.is_floating_point() or other.is_floating_point():
-        return one.is_floating_point() and other.is_floating_point()
-    return not (one.is_complex() or other.is_complex())
+    """Whether both hold whole, floating-point or complex numbers, of whatever precision."""
+    both_are_real = one.is_floating_point() == other.is_floating_point()
+    return both_are_real and one.is_complex() == other.is_complex()
 
 
 def _kind(tensor: Tensor) -> str:

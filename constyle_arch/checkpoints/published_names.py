@@ -200,14 +200,9 @@ def is_published(state_dict: Mapping[str, Tensor]) -> bool:
 
 
 def from_published(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename a release's tensors to this project's names, without what inference lacks.
+    """The authors' or MAXIM's tensors under this project's names, in the same order.
 
-    Args:
-        state_dict: tensors under the names of the authors' releases, or of MAXIM's.
-
-    Returns:
-        The same tensors, in the same order, under the names that the network of this package loads
-        strictly.
+    What only training needs is left out, so that the network of this package loads them strictly.
 
     Raises:
         CheckpointError: the names are of none of these releases.
@@ -235,11 +230,7 @@ def left_out_of(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def to_published(state_dict: Mapping[str, Tensor], network: str) -> dict[str, Tensor]:
-    """Rename a state dict of this project to the published names; the inverse of `from_published`.
-
-    Args:
-        state_dict: tensors under this project's names.
-        network: the architecture's name.
+    """The tensors of a network under its published names; the inverse of `from_published`.
 
     Raises:
         CheckpointError: no release has this network, or none with so many blocks.
@@ -263,11 +254,7 @@ def to_published(state_dict: Mapping[str, Tensor], network: str) -> dict[str, Te
 def contrast_from_published(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Momentum encoder and queue among published weights, as a `MomentumContrast`'s state.
 
-    Args:
-        state_dict: tensors under the names of the authors' release.
-
-    Returns:
-        `encoder.…`, `queue` and `pointer`; nothing where the release was stripped of them.
+    These are `encoder.…`, `queue` and `pointer`; nothing where the release was stripped of them.
     """
     renamed = {
         to_ours(name, [Part("ConStyle.encoder_k.", "encoder.", ENCODER)]): tensor

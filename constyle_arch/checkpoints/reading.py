@@ -49,8 +49,7 @@ def weights_in(content: Mapping[str, Any], path: str, key: str | None = None) ->
     Args:
         content: what `read_checkpoint` returned.
         path: where it is from, for the message.
-        key: which of its sections to take, see `section_of`. A file that holds nothing but
-            weights has no sections, and the key is not looked at.
+        key: which of its sections to take, see `section_of`; a file of weights alone has none.
 
     Raises:
         CheckpointError: there is no such key, or something else than weights under it.
@@ -102,10 +101,7 @@ def _unwrapped(weights: StateDict) -> StateDict:
 def section_of(content: Mapping[str, Any], path: str, key: str | None = None) -> str | None:
     """The section of a checkpoint that weights are taken from; None for a file without sections.
 
-    Args:
-        content: what `read_checkpoint` returned.
-        path: where it is from, for the message.
-        key: the section asked for; left out, the first of `SECTIONS` that is there.
+    It is `key`, or else the first of `SECTIONS` that is there.
 
     Raises:
         CheckpointError: there is no such section.
@@ -124,8 +120,7 @@ def section_of(content: Mapping[str, Any], path: str, key: str | None = None) ->
 def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
     """The content of a checkpoint file: its sections, or its weights where it holds nothing else.
 
-    Args:
-        path: of the file, or the name of a pretrained network (`checkpoints.trained`).
+    The path may be the name of a pretrained network (`checkpoints.trained`).
 
     Checksums are verified where a file has them: those of torch's zip archives, and `digest_of` in
     a .safetensors. Files of torch before 1.6, and a .safetensors of another program, have none.

@@ -22,12 +22,8 @@ def warm_start(network: nn.Module, weights: StateDict, source: str) -> str:
     """Fill every block of `network` whose counterpart in the original has the same shape.
 
     Counterparts are found by role: what is at the same level on the same way. A block is filled as
-    a whole or not at all, and the rest of the network stays as it is.
-
-    Args:
-        network: a ConStyle network.
-        weights: of its original, under this project's names.
-        source: where they are from, for the messages.
+    a whole or not at all, and the rest of the network stays as it is. `source` is where the weights
+    are from, for the message.
 
     Returns:
         A table of what was filled, from where, and the share of the network.

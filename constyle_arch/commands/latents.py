@@ -58,14 +58,16 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 def run(parsed: argparse.Namespace) -> int:
     """Encode the images, measure and draw their codes; returns 1 where images were left out."""
     from constyle_arch.checkpoints.trained import located
-    from constyle_arch.reporting import require_matplotlib
-    from constyle_arch.reporting.figure_files import check_format
+    from constyle_arch.reporting.figure_files import (
+        check_format,
+        distinct_names,
+        require_matplotlib,
+    )
 
     check_format(parsed.output)
     require_matplotlib()
     from constyle_arch.reporting.figures import save_figure
     from constyle_arch.reporting.latents import collecting, drawing, embedding, scores
-    from constyle_arch.reporting.naming import distinct_names
 
     embedding.check_method(parsed.method)
     types, clean = collecting.degraded_images(parsed.lq), collecting.clean_images(parsed.gt)

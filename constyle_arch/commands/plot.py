@@ -37,9 +37,11 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> None:
     """Read the logs, draw them and write the picture."""
-    from constyle_arch.reporting import require_matplotlib
-    from constyle_arch.reporting.figure_files import check_format
-    from constyle_arch.reporting.naming import distinct_names
+    from constyle_arch.reporting.figure_files import (
+        check_format,
+        distinct_names,
+        require_matplotlib,
+    )
     from constyle_arch.reporting.training_log import read_training_log
 
     paths = {path.expanduser().resolve(): path.expanduser() for path in parsed.experiments}

@@ -40,16 +40,8 @@ METRICS = {
 """What is measured where the weights' experiment does not say."""
 
 IN_FILE = (
-    "gt",
-    "lq",
-    "noise",
-    "lq_name",
-    "gt_name",
-    "name",
-    "key",
-    "type",
-    "network_option",
-    "tlc",
+    *("gt", "lq", "noise", "lq_name", "gt_name"),
+    *("name", "key", "type", "network_option", "tlc"),
 )
 """Arguments for which an option file has options."""
 

@@ -10,7 +10,7 @@ MAXIM's). What spandrel itself recognises and this package does not, it loads as
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import constyle_arch.archs  # noqa: F401  # registers the architectures
 from constyle_arch.archs.layers import channels_of
@@ -62,10 +62,12 @@ class RestorationArchitecture(Architecture):  # type: ignore[misc]  # spandrel p
             if name != self.network:
                 return False
             with torch.device("meta"):
-                wanted = _built(name, options).state_dict()
+                wanted = ARCH_REGISTRY.get(name)(**options).state_dict()
         except (CheckpointError, LookupError, TypeError, ValueError, ArithmeticError):
             return False  # another network's weights, with a name or two of ours
-        return _shapes(wanted) == _shapes(weights)
+        return {key: tensor.shape for key, tensor in wanted.items()} == {
+            key: tensor.shape for key, tensor in weights.items()
+        }
 
     def load(self, state_dict: StateDict) -> ImageModelDescriptor:
         """The network with these weights, which `recognises` has accepted.
@@ -75,7 +77,7 @@ class RestorationArchitecture(Architecture):  # type: ignore[misc]  # spandrel p
         """
         weights = own_names(state_dict)
         name, options = detect_network(weights)
-        network = _built(name, options).eval()
+        network = ARCH_REGISTRY.get(name)(**options).eval()
         return ImageModelDescriptor(
             network,
             weights,
@@ -117,24 +119,13 @@ def install(registry: ArchRegistry = MAIN_REGISTRY) -> None:
 
     They are asked before all architectures that the registry has by then, and accept only what fits
     them to the last tensor. NAFNet's published weights are among that: they are loaded into this
-    package's NAFNet, which computes the same as spandrel's.
-
-    Args:
-        registry: where to add them; by default the registry of every `ModelLoader` that was not
-            given one.
+    package's NAFNet, which computes the same as spandrel's. The default registry is that of every
+    `ModelLoader` that was not given one.
     """
     architectures = [support.architecture for support in registry]
     others = tuple(one.id for one in architectures if one not in ARCHITECTURES)
     ours = [ArchSupport.from_architecture(one, before=others) for one in ARCHITECTURES]
     registry.add(*ours, ignore_duplicates=True)
-
-
-def _built(name: str, options: Options) -> nn.Module:
-    return ARCH_REGISTRY.get(name)(**options)
-
-
-def _shapes(weights: StateDict) -> dict[str, torch.Size]:
-    return {name: tensor.shape for name, tensor in weights.items()}
 
 
 def _tags(options: Options) -> list[str]:

@@ -81,14 +81,9 @@ for _metric in METRICS.values():
 
 
 def backbone_to_download(metric_opt: Mapping[str, Any]) -> Any:
-    """The weights that a metric would download now, torchvision's.
+    """The weights, torchvision's, that a metric of `val.metrics` would download now.
 
-    Args:
-        metric_opt: of `val.metrics`.
-
-    Returns:
-        torchvision's weights, with `url` and `meta`; None where the metric needs none that are not
-        there.
+    None where the metric needs none that are not there.
 
     Raises:
         OptionsError, RunError, TypeError: see `calculate_lpips`; or an option does not exist.
@@ -104,10 +99,7 @@ def backbone_to_download(metric_opt: Mapping[str, Any]) -> Any:
 
 
 def download_backbones(metrics: Mapping[str, Any]) -> None:
-    """Download what the metrics of a run need, before it begins.
-
-    Args:
-        metrics: `val.metrics`.
+    """Download what `val.metrics` of a run need, before it begins.
 
     Raises:
         RunError: a download fails.

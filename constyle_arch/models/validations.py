@@ -20,7 +20,7 @@ from constyle_arch.metrics.perceptual import download_backbones
 from constyle_arch.options.schema import TrainingValidation
 from constyle_arch.reporting.complexity import count_gmacs, count_parameters
 from constyle_arch.reporting.pictures import Picture, comparison, encoded, stacked
-from constyle_arch.reporting.report import Report
+from constyle_arch.reporting.report import Benchmark, Results
 from constyle_arch.reporting.scores import INPUT, Row, means_of, text_table
 from constyle_arch.training.metrics_history import MetricsHistory
 from constyle_arch.training.random_state import random_state_kept
@@ -50,16 +50,17 @@ class Validations(BaseModel):  # type: ignore[misc]  # BasicSR publishes no type
     def begin_report(self) -> None:
         """Begin the report of a test."""
         opt = self.opt
-        self.report = Report(
+        self.report = Results(
             name=opt["name"],
             network=opt["network_g"]["type"],
             weights=self._weights(),
             parameters=count_parameters(self.net_g),
             gmacs=count_gmacs(self.get_bare_model(self.net_g)),
             metrics=list(self.metrics),
-            datasets={one["name"]: deepcopy(one) for one in opt["datasets"].values()},
             suffix=self._suffix(),
+            benchmarks={},
         )
+        self.data_sets = {one["name"]: deepcopy(one) for one in opt["datasets"].values()}
 
     def _weights(self) -> str:
         return f"{self.paths.pretrain_network_g}{self.section_taken}"
@@ -290,7 +291,7 @@ class Validations(BaseModel):  # type: ignore[misc]  # BasicSR publishes no type
     def _report_test(self, scores: list[Row], dataset_name: str) -> None:
         """Log a data set's scores and write the table of all so far."""
         logger, folder = get_root_logger(), Path(self.paths.results_root)
-        self.report.benchmarks[dataset_name] = scores
+        self.report.benchmarks[dataset_name] = Benchmark.of(scores, self.data_sets[dataset_name])
         self.report.write(folder)
         means = {column: float(mean) for column, mean in means_of(scores).items()}
         shown = scores if len(scores) <= IMAGES_SHOWN else []

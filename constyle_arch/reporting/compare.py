@@ -39,8 +39,7 @@ def check_tables(path: Path) -> None:
 def compare(paths: Sequence[str]) -> str:
     """Tests in Markdown: their sizes, and a table a metric with differences from the first test.
 
-    Args:
-        paths: results folders, or `results.json` files in them.
+    The paths are of results folders, or of `results.json` files in them.
 
     Raises:
         DataError: a path holds no results, or no metric is in all of them.
@@ -75,10 +74,8 @@ def pictures(paths: Sequence[str]) -> Iterator[tuple[str, Picture]]:
     """Every image of the benchmarks: input, each test's result and truth, with their PSNR.
 
     Below is a magnified crop of where the first and the last result differ most (a single one from
-    the truth).
-
-    Args:
-        paths: as for `compare`. The tests must have kept their images (`val.save_img: true`).
+    the truth). The paths are as for `compare`; the tests must have kept their images
+    (`val.save_img: true`).
 
     Yields:
         `BENCHMARK/IMAGE`, and the picture.

@@ -3,11 +3,12 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 INPUT = "input_"
 """What the name of a metric begins with where the degraded image was measured."""
 
-Row = Mapping[str, str | float | None]
+Row = Mapping[str, Any]
 """An image's scores: `image` its name, `<metric>` the restored image's score, `input_<metric>` the
 degraded one's.
 
@@ -53,28 +54,19 @@ class Mean:
 
     def remark(self) -> str:
         """What is not in the mean, in words; empty where everything is."""
-        parts = [f"{self.infinite} infinite (equal images)"] if self.infinite else []
-        parts += [f"{self.undefined} undefined (images too small)"] if self.undefined else []
-        parts += (
-            [f"{self.not_finite} restored to NaN or infinite numbers"] if self.not_finite else []
-        )
+        reasons = {
+            "infinite (equal images)": self.infinite,
+            "undefined (images too small)": self.undefined,
+            "restored to NaN or infinite numbers": self.not_finite,
+        }
+        parts = [f"{count} {reason}" for reason, count in reasons.items() if count]
         return f"{' and '.join(parts)} of {self.count} not averaged" if parts else ""
 
 
 def means_of(rows: Sequence[Row]) -> dict[str, Mean]:
     """The mean of each column but the images' names."""
     columns = [column for column in rows[0] if column != "image"]
-    return {column: Mean.of(_score(row, column) for row in rows) for column in columns}
-
-
-def _score(row: Row, column: str) -> float | None:
-    score = row[column]
-    return None if score is None else float(score)
-
-
-def _score_or_nan(row: Row, column: str) -> float:
-    score = _score(row, column)
-    return math.nan if score is None else score
+    return {column: Mean.of(row[column] for row in rows) for column in columns}
 
 
 def text_table(rows: Sequence[Row], metrics: Sequence[str]) -> str:
@@ -83,8 +75,8 @@ def text_table(rows: Sequence[Row], metrics: Sequence[str]) -> str:
     header = " ".join(f"{metric + ' input':>14} {'restored':>10} {'gain':>8}" for metric in metrics)
     lines = [f"{'image':<{width}} {header}"]
     for row in rows:
-        columns = [(f"{INPUT}{metric}", metric) for metric in metrics]
-        pairs = [[_score_or_nan(row, column) for column in pair] for pair in columns]
+        scores = {column: math.nan if score is None else score for column, score in row.items()}
+        pairs = [(scores[f"{INPUT}{metric}"], scores[metric]) for metric in metrics]
         cells = " ".join(
             f"{before:>14.4f} {after:>10.4f} {after - before:>+8.4f}" for before, after in pairs
         )
@@ -96,19 +88,11 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table; the first column is text, the others are numbers."""
     cells = [list(header), *(list(row) for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    lines = ["| " + " | ".join(_justified(row, widths)) + " |" for row in cells]
-    rule = (
-        "|"
-        + "|".join(
-            "-" * (width + 1) + (":" if column else "-") for column, width in enumerate(widths)
-        )
-        + "|"
-    )
-    return "\n".join([lines[0], rule, *lines[1:]])
-
-
-def _justified(row: Sequence[str], widths: Sequence[int]) -> list[str]:
-    return [
-        row[0].ljust(widths[0]),
-        *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
+    lines = [
+        " | ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in cells
     ]
+    rule = "|".join(
+        "-" * (width + 1) + (":" if column else "-") for column, width in enumerate(widths)
+    )
+    first, *others = (f"| {line} |" for line in lines)
+    return "\n".join([first, f"|{rule}|", *others])

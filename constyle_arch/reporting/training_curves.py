@@ -77,11 +77,7 @@ class _Panel:
 
 
 def draw(logs: Mapping[str, TrainingLog]) -> Figure:
-    """Draw validations, losses, the contrast's health and the learning rate.
-
-    Args:
-        logs: by the names of the runs.
-    """
+    """Draw validations, losses, the contrast's health and the learning rate of runs, by name."""
     panels = list(_panels(logs))
     columns = min(COLUMNS, len(panels))
     rows = -(-len(panels) // columns)

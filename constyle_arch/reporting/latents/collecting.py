@@ -17,7 +17,7 @@ from constyle_arch.data.image_stores import ImageFolder, ImageStore, open_store
 from constyle_arch.errors import CheckpointError, DataError
 from constyle_arch.images import decode, to_float
 from constyle_arch.inference.restoring import codes_of
-from constyle_arch.reporting.naming import distinct_names
+from constyle_arch.reporting.figure_files import distinct_names
 
 CLEAN = "clean"
 
@@ -82,14 +82,11 @@ def degraded_images(roots: Sequence[str]) -> dict[str, list[Source]]:
         DataError: a place cannot be read or is empty.
     """
     stores = [open_store(root, "--lq") for root in roots]
-    if (
-        len(stores) == 1
-        and isinstance(stores[0], ImageFolder)
-        and all("/" in name for name in stores[0].names)
-    ):
+    first = stores[0]
+    if len(stores) == 1 and isinstance(first, ImageFolder) and all("/" in n for n in first.names):
         types: dict[str, list[Source]] = {}
-        for name in stores[0].names:
-            types.setdefault(name.split("/")[0], []).append(Source(stores[0], name))
+        for name in first.names:
+            types.setdefault(name.split("/")[0], []).append(Source(first, name))
         return types
     names = distinct_names([Path(root) for root in roots])
     return {name: _all_of(store) for name, store in zip(names, stores, strict=True)}
@@ -149,7 +146,10 @@ def encode(
             raise DataError(f"{name}: none of {len(group)} images can be decoded. {first}")
     names = [name for name, _ in groups]
     latents = Latents(
-        names, torch.tensor(labels), _joined(codes), [problem for _, problem in problems]
+        names,
+        torch.tensor(labels),
+        {name: torch.cat(of_encoder) for name, of_encoder in codes.items()},
+        [problem for _, problem in problems],
     )
     for name, of_encoder in latents.codes.items():
         if not of_encoder.isfinite().all():
@@ -162,7 +162,3 @@ def encode(
 def _read(source: Source) -> Tensor:
     image = decode(source.store.read(source.name), source.store.location(source.name))
     return torch.from_numpy(to_float(image)).flip(2).permute(2, 0, 1)[None]
-
-
-def _joined(codes: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:
-    return {name: torch.cat(list(of_encoder)) for name, of_encoder in codes.items()}

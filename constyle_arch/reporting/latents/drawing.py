@@ -23,9 +23,6 @@ def draw(latents: Latents, measured: Mapping[str, Separation], method: str) -> F
         latents: the codes.
         measured: on them, by the encoder's name.
         method: how 128 numbers become two.
-
-    Raises:
-        UserError: the method needs what is not installed.
     """
     figure = empty_figure(PANEL * len(latents.codes), PANEL + 0.6)
     every_axes = figure.subplots(1, len(latents.codes), squeeze=False)[0]

@@ -12,7 +12,6 @@ METHODS = ("pca", "tsne")
 PERPLEXITY = 30
 """Of t-SNE: about how many neighbors each point has, fewer where there are few points."""
 
-
 SMALLEST = torch.finfo(torch.float64).tiny
 """What is divided by instead of 0."""
 
@@ -25,11 +24,7 @@ class Embedding(NamedTuple):
 
 
 def embed(codes: Tensor, method: str) -> Embedding:
-    """Points for codes (N, D) by one of `METHODS`; the same points each time.
-
-    Raises:
-        UserError: `tsne` is asked for and scikit-learn is not installed.
-    """
+    """Points for codes (N, D) by one of `METHODS`; the same points each time."""
     return _principal_components(codes) if method == "pca" else _tsne(codes)
 
 
@@ -63,7 +58,6 @@ def _principal_components(codes: Tensor) -> Embedding:
 
 
 def _tsne(codes: Tensor) -> Embedding:
-    check_method("tsne")
     from sklearn.manifold import TSNE
 
     # of a collapsed encoder they are tiny
