@@ -15,13 +15,11 @@ def add_weights_argument(
     parser: argparse.ArgumentParser, name: str = "--weights", **options: Any
 ) -> None:
     """Add the argument that names a network's weights."""
-    parser.add_argument(
-        name,
-        metavar="W",
-        help="a pretrained network (`basicsr info` lists them), a checkpoint of any "
-        "origin, or an experiment's folder (its best network, or else its newest)",
-        **options,
+    what = (
+        "a pretrained network (`basicsr info` lists them), a checkpoint of any origin, or an "
+        "experiment's folder (its best network, or else its newest)"
     )
+    parser.add_argument(name, metavar="W", help=what, **options)
 
 
 def add_network_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,20 +27,11 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--key", help="section of the checkpoint (default: params_ema, or else params)"
     )
-    parser.add_argument(
-        "--type",
-        metavar="NAME",
-        help="the architecture, as in network_g.type (default: detected from the weights or their "
-        "experiment)",
-    )
-    parser.add_argument(
-        "--network-option",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="options that cannot be detected from the weights, as in network_g: num_block=8",
-    )
+    architecture = "the architecture, as in network_g.type (default: detected from the weights or "
+    parser.add_argument("--type", metavar="NAME", help=f"{architecture}their experiment)")
+    settings: dict[str, Any] = {"nargs": "+", "action": "extend", "default": []}
+    options = "options that cannot be detected from the weights, as in network_g: num_block=8"
+    parser.add_argument("--network-option", metavar="KEY=VALUE", help=options, **settings)
     add_plugin_argument(parser)
 
 

@@ -20,14 +20,10 @@ EXAMPLES = """\
 def add_to(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("results", nargs="+", metavar="RESULT", help="a folder below results/")
-    parser.add_argument(
-        "-o", "--output", metavar="FILE.md", help="also write the tables to this file"
-    )
-    parser.add_argument(
-        "--pictures",
-        metavar="DIR",
-        help="write DIR/BENCHMARK/IMAGE.jpg for each image; existing files are replaced",
-    )
+    file = "also write the tables to this file"
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE.md", help=file)
+    written = "write DIR/BENCHMARK/IMAGE.jpg for each image; existing files are replaced"
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help=written)
 
 
 def run(parsed: argparse.Namespace) -> None:
@@ -36,7 +32,7 @@ def run(parsed: argparse.Namespace) -> None:
     from constyle_arch.reporting.compare import check_tables, compare, pictures
     from constyle_arch.reporting.pictures import encoded
 
-    output = Path(parsed.output).expanduser() if parsed.output else None
+    output = parsed.output.expanduser() if parsed.output else None
     if output:
         check_tables(output)
     tables = compare(parsed.results)
@@ -44,7 +40,7 @@ def run(parsed: argparse.Namespace) -> None:
     if output:
         save_bytes_atomically(tables.encode(), output)
     if parsed.pictures:
-        folder, written = Path(parsed.pictures).expanduser(), 0
+        folder, written = parsed.pictures.expanduser(), 0
         for name, picture in pictures(parsed.results):
             file = folder / f"{name}.jpg"
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -24,18 +24,11 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "target", metavar="OUT", help="the file to write; its suffix decides the format"
     )
-    parser.add_argument(
-        "--names",
-        choices=["own", "published"],
-        default="own",
-        help="names of the tensors in OUT (default: own)",
-    )
+    names = "names of the tensors in OUT (default: own)"
+    parser.add_argument("--names", choices=["own", "published"], default="own", help=names)
     parser.add_argument("--key", help="convert only this section of IN, e.g. params_ema")
-    parser.add_argument(
-        "--tlc",
-        metavar="WINDOW",
-        help="note in a .safetensors the window, in pixels, that `restore --tlc` is to use; off",
-    )
+    window = "note in a .safetensors the window, in pixels, that `restore --tlc` is to use; off"
+    parser.add_argument("--tlc", metavar="WINDOW", help=window)
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
 
 

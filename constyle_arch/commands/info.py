@@ -23,13 +23,9 @@ EXAMPLES = """\
 
 def add_to(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument(
-        "path",
-        nargs="?",
-        metavar="FILE",
-        help="a pretrained network, weights, options, or an experiment's folder (default: list "
-        "pretrained networks)",
-    )
+    what = "a pretrained network, weights, options, or an experiment's folder"
+    default = "(default: list pretrained networks)"
+    parser.add_argument("path", nargs="?", metavar="FILE", help=f"{what} {default}")
     add_number(parser, "--size", "count computations for N×N pixels", default=256, least=1)
     parser.add_argument("--names", action="store_true", help="list each tensor")
     add_network_arguments(parser)

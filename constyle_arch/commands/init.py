@@ -29,22 +29,14 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--lq", metavar="DIR", help="the degraded ones, of the same sizes")
     add_name_arguments(parser, default=None)
-    parser.add_argument(
-        "--size",
-        choices=SIZES,
-        help="size of the network (default: small, or tiny for a short training)",
-    )
+    size = "size of the network (default: small, or tiny for a short training)"
+    parser.add_argument("--size", choices=SIZES, help=size)
     length = parser.add_mutually_exclusive_group()
     duration = "duration of the training on this machine"
     add_number(length, "--minutes", duration, kind=float, default=60, above=0)
     add_number(length, "--iterations", "length of the training, instead of --minutes", least=1)
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        metavar="FILE.yml",
-        help="the file to write (default: my_TASK.yml)",
-    )
+    file = "the file to write (default: my_TASK.yml)"
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE.yml", help=file)
     parser.add_argument("--overwrite", action="store_true", help="replace FILE.yml if it exists")
 
 

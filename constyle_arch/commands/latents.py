@@ -11,6 +11,7 @@ import argparse
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 HELP = "draw ConStyle's codes of images"
 
@@ -22,37 +23,17 @@ EXAMPLES = """\
 
 def add_to(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument(
-        "--weights",
-        required=True,
-        nargs="+",
-        type=Path,
-        metavar="W",
-        help="a ConStyle network's checkpoint, or experiments/NAME; several are drawn beside each "
-        "other",
-    )
-    parser.add_argument(
-        "--lq",
-        required=True,
-        nargs="+",
-        metavar="DIR",
-        help="degraded images; each folder is a type, and of a single one each folder in it",
-    )
-    parser.add_argument("--gt", required=True, nargs="+", metavar="DIR", help="clean images")
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        default=Path("latents.png"),
-        metavar="FILE",
-        help="the .png or .svg file to write, replaced if it exists (default: latents.png)",
-    )
-    parser.add_argument(
-        "--method",
-        choices=["pca", "tsne"],
-        default="pca",
-        help="principal components, or t-SNE with scikit-learn (default: pca)",
-    )
+    several: dict[str, Any] = {"required": True, "nargs": "+"}
+    weights = "a ConStyle network's checkpoint, or experiments/NAME; several are drawn side by side"
+    parser.add_argument("--weights", type=Path, metavar="W", help=weights, **several)
+    degraded = "degraded images; each folder is a type, and of a single one each folder in it"
+    parser.add_argument("--lq", metavar="DIR", help=degraded, **several)
+    parser.add_argument("--gt", metavar="DIR", help="clean images", **several)
+    file = "the .png or .svg file to write, replaced if it exists (default: latents.png)"
+    default = Path("latents.png")
+    parser.add_argument("-o", "--output", type=Path, default=default, metavar="FILE", help=file)
+    method = "principal components, or t-SNE with scikit-learn (default: pca)"
+    parser.add_argument("--method", choices=["pca", "tsne"], default="pca", help=method)
 
 
 def run(parsed: argparse.Namespace) -> int:

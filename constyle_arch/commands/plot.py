@@ -18,21 +18,11 @@ EXAMPLES = """\
 
 def add_to(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument(
-        "experiments",
-        nargs="+",
-        type=Path,
-        metavar="EXPERIMENT",
-        help="a folder below experiments/, or a log file",
-    )
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        metavar="FILE",
-        help="the .png or .svg file to write, replaced if it exists (default: NAME.png, for "
-        "several training_curves.png)",
-    )
+    run = "a folder below experiments/, or a log file"
+    parser.add_argument("experiments", nargs="+", type=Path, metavar="EXPERIMENT", help=run)
+    file = "the .png or .svg file to write, replaced if it exists"
+    default = "(default: NAME.png, for several training_curves.png)"
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help=f"{file} {default}")
 
 
 def run(parsed: argparse.Namespace) -> None:

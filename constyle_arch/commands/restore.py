@@ -39,65 +39,36 @@ EXAMPLES = """\
 
 def add_to(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument(
-        "-i",
-        "--input",
-        nargs="+",
-        required=True,
-        metavar="INPUT",
-        help="images, folders, or patterns in quotes",
-    )
-    parser.add_argument(
-        "-o",
-        "--output",
-        required=True,
-        metavar="OUTPUT",
-        help="a folder; for one image also the file to write",
-    )
+    images = "images, folders, or patterns in quotes"
+    parser.add_argument("-i", "--input", nargs="+", required=True, metavar="INPUT", help=images)
+    output = "a folder; for one image also the file to write"
+    parser.add_argument("-o", "--output", required=True, metavar="OUTPUT", help=output)
     add_weights_argument(parser, required=True)
     add_network_arguments(parser)
     add_tlc_argument(parser)
     add_device_argument(parser)
-    add_number(
-        parser,
-        "--tile",
-        "restore in tiles of N×N pixels (default: the largest that fit, where the whole image does "
-        "not)",
-        least=1,
-    )
+    default = "(default: the largest that fit, where the whole image does not)"
+    add_number(parser, "--tile", f"restore in tiles of N×N pixels {default}", least=1)
     overlap = "overlap of neighbouring tiles, in pixels (default: 32)"
     add_number(parser, "--tile-overlap", overlap, least=0)
     pixels = "refuse photographs of more than N million pixels"
     add_number(parser, "--max-megapixels", pixels, kind=float, default=200, above=0)
     add_precision_arguments(parser, half="compute in float16", bf16="compute in bfloat16")
-    parser.add_argument(
-        "--compile",
-        action="store_true",
-        help="compile the network first, by torch.compile; takes minutes",
-    )
-    parser.add_argument(
-        "--self-ensemble",
-        action="store_true",
-        help="mean over 8 rotations and reflections; 8 times as long",
-    )
+    compiled = "compile the network first, by torch.compile; takes minutes"
+    parser.add_argument("--compile", action="store_true", help=compiled)
+    ensemble = "mean over 8 rotations and reflections; 8 times as long"
+    parser.add_argument("--self-ensemble", action="store_true", help=ensemble)
     share = "share of the restored image in the result, from 0 to 1"
     add_number(parser, "--strength", share, kind=float, default=1.0, least=0, most=1)
     parser.add_argument("--suffix", default="", help="append to names, e.g. _restored")
-    parser.add_argument(
-        "--ext",
-        choices=["png", "jpg", "webp", "tif", "bmp"],
-        help="format of the files (default: the input's; png for heic and avif)",
-    )
+    ext = "format of the files (default: the input's; png for heic and avif)"
+    parser.add_argument("--ext", choices=["png", "jpg", "webp", "tif", "bmp"], help=ext)
     quality = "quality of JPEG and WebP files, from 1 to 100 (default: 95)"
     add_number(parser, "--quality", quality, least=1, most=100)
-    parser.add_argument(
-        "--compare",
-        action="store_true",
-        help="also write NAME_comparison.jpg: input, restored and clean image",
-    )
-    parser.add_argument(
-        "--gt", metavar="PATH", help="clean images of the same names, to score with"
-    )
+    comparison = "also write NAME_comparison.jpg: input, restored and clean image"
+    parser.add_argument("--compare", action="store_true", help=comparison)
+    truths = "clean images of the same names, to score with"
+    parser.add_argument("--gt", metavar="PATH", help=truths)
     add_name_arguments(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace existing results")
     parser.set_defaults(when_interrupted="the same command resumes")

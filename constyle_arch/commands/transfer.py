@@ -7,6 +7,7 @@ values of the rest is added.
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from constyle_arch.commands.arguments import (
     add_network_arguments,
@@ -27,24 +28,15 @@ EXAMPLES = """\
 
 def add_to(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument(
-        "--content", required=True, type=Path, metavar="CLEAN", help="the clean photograph"
-    )
-    parser.add_argument(
-        "--style", required=True, type=Path, metavar="DEGRADED", help="the degraded photograph"
-    )
+    needed: dict[str, Any] = {"required": True, "type": Path}
+    parser.add_argument("--content", metavar="CLEAN", help="the clean photograph", **needed)
+    parser.add_argument("--style", metavar="DEGRADED", help="the degraded photograph", **needed)
     add_weights_argument(parser, required=True)
     add_network_arguments(parser)
     add_tlc_argument(parser)
     add_number(parser, "--seed", "decides the texture", default=0)
-    parser.add_argument(
-        "-o",
-        "--output",
-        required=True,
-        type=Path,
-        metavar="FILE",
-        help="the file to write, replaced if it exists",
-    )
+    file = "the file to write, replaced if it exists"
+    parser.add_argument("-o", "--output", metavar="FILE", help=file, **needed)
 
 
 def run(parsed: argparse.Namespace) -> None:

@@ -27,18 +27,11 @@ EXAMPLES = """\
 
 def add_to(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument(
-        "--weights",
-        metavar="W",
-        help="offer this network first: a checkpoint or an experiment's folder",
-    )
+    network = "offer this network first: a checkpoint or an experiment's folder"
+    parser.add_argument("--weights", metavar="W", help=network)
     add_device_argument(parser)
-    parser.add_argument(
-        "--host",
-        default="127.0.0.1",
-        metavar="ADDRESS",
-        help="serve this address; 0.0.0.0 lets others in, without a password (default: 127.0.0.1)",
-    )
+    host = "serve this address; 0.0.0.0 lets others in, without a password (default: 127.0.0.1)"
+    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help=host)
     add_number(parser, "--port", "serve this port", default=7860, least=1, most=65535)
     pixels = "refuse photographs of more than N million pixels"
     add_number(parser, "--max-megapixels", pixels, kind=float, default=50, above=0)
