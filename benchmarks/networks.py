@@ -100,7 +100,7 @@ def tables(batch: int, side: int, rounds: int, device: str) -> list[str]:
         f"{copy_rate(device):.0f} GB/s. The plain version computes each network as its papers' "
         "equations have it, eager and NCHW; ×: plain's time over this one's. TFLOP/s and GB/s are "
         "of the forward pass; GB/s of what this package's operators read and write one by one, "
-        "where they do. Memory is the largest of all steps, beyond the program's.",
+        "where they do. Memory is the largest of all steps, beyond the program's."
     ]
     for network in GUIDED:
         print(f"{network}: {rounds} rounds …", flush=True)

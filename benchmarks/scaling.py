@@ -15,15 +15,7 @@ import torch
 from torch import distributed
 from torch.multiprocessing import spawn
 
-from benchmarks.measuring import (
-    GUIDED,
-    QUEUE,
-    Subject,
-    Variant,
-    machine,
-    parser_for,
-    write_part,
-)
+from benchmarks.measuring import GUIDED, QUEUE, Subject, Variant, machine, parser_for, write_part
 from constyle_arch import archs
 from constyle_arch.allocator import keep_freed_memory
 from constyle_arch.archs.constyle_arch import CODE_CHANNELS

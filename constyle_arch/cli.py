@@ -5,27 +5,11 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, distribution, version
 from runpy import run_path
 
 from constyle_arch import __version__
-from constyle_arch.commands import (
-    check,
-    compare,
-    convert,
-    convert_options,
-    export,
-    info,
-    init,
-    latents,
-    plot,
-    prepare,
-    restore,
-    test,
-    train,
-    transfer,
-    web,
-)
 from constyle_arch.errors import OptionsError, RunError, UserError
 
 DESCRIPTION = """\
@@ -47,9 +31,10 @@ Everything is written below the current directory.
 """
 
 COMMANDS = (
-    *(prepare, init, check, train, plot, test, compare, restore, web, latents),
-    *(transfer, info, convert, convert_options, export),
+    *("prepare", "init", "check", "train", "plot", "test", "compare", "restore"),
+    *("web", "latents", "transfer", "info", "convert", "convert-options", "export"),
 )
+"""In the order in which they are needed; each is a module of `commands`."""
 
 FOR_TRAINING = ("basicsr", "pydantic", "scipy", "torchvision")
 """What the extra `train` installs."""
@@ -71,13 +56,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--version", action=_Versions, nargs=0, help="print the versions, for a report"
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        name = command.__name__.rpartition(".")[2].replace("_", "-")
+    for name in COMMANDS:
+        command = import_module(f"constyle_arch.commands.{name.replace('-', '_')}")
+        epilog = f"examples:\n{command.EXAMPLES}"
         added = commands.add_parser(
-            name,
-            help=command.HELP,
-            description=command.__doc__,
-            epilog=f"examples:\n{command.EXAMPLES}",
+            name, help=command.HELP, description=command.__doc__, epilog=epilog
         )
         added.set_defaults(run=command.run)
         command.add_to(added)
@@ -129,10 +112,8 @@ def _main(arguments: Sequence[str] | None) -> int:
             return int(128 + stopped_by)
         rank = os.environ.get("RANK", "0")
         if rank == "0" or not isinstance(error, OptionsError):  # options fail on every rank alike
-            print(
-                f"basicsr: error{'' if rank == '0' else f' (process {rank})'}: {_plain(error)}",
-                file=sys.stderr,
-            )
+            where = "" if rank == "0" else f" (process {rank})"
+            print(f"basicsr: error{where}: {_plain(error)}", file=sys.stderr)
         return 2
 
 
@@ -169,10 +150,8 @@ class _Versions(argparse.Action):
             basicsr = version("basicsr")
         except PackageNotFoundError:
             basicsr = "none"
-        print(
-            f"constyle-arch {__version__}\nbasicsr {basicsr}\ntorch {torch['__version__']}\nCUDA "
-            f"{cuda}"
-        )
+        print(f"constyle-arch {__version__}\nbasicsr {basicsr}")
+        print(f"torch {torch['__version__']}\nCUDA {cuda}")
         parser.exit()
 
 

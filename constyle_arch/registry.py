@@ -10,13 +10,7 @@ from typing import Any
 from constyle_arch.basicsr_repairs.imports import load_registries
 from constyle_arch.errors import RunError
 
-__all__ = [
-    "ARCH_REGISTRY",
-    "HAS_BASICSR",
-    "Registry",
-    "is_architecture",
-    "require_basicsr",
-]
+__all__ = ["ARCH_REGISTRY", "HAS_BASICSR", "Registry", "is_architecture", "require_basicsr"]
 
 INSTALL = 'pip install --no-build-isolation "constyle-arch[train]"'
 

@@ -68,9 +68,7 @@ NETWORKS = {
         guided=False,
     ),
     "maxim": Network(
-        "MAXIM-1S",
-        keys("type: Maxim, dim: 32, num_blocks_bottleneck: 2, bias: true"),
-        guided=False,
+        "MAXIM-1S", keys("type: Maxim, dim: 32, num_blocks_bottleneck: 2, bias: true"), guided=False
     ),
     "v2_conv": Network(
         "ConStyle-Conv",

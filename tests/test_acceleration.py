@@ -50,10 +50,7 @@ def test_half_precision_stays_near_float32_and_keeps_its_state_in_float32(make_m
 def test_every_network_computes_under_autocast(name):
     torch.manual_seed(0)
     # in training, BatchNorm makes signs of two codes
-    network, lq = (
-        TINY[name]().eval(),
-        torch.rand(2, 3, 64, 64),
-    )
+    network, lq = (TINY[name]().eval(), torch.rand(2, 3, 64, 64))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         restored = network(lq)
     assert restored.dtype == torch.float32

@@ -36,10 +36,7 @@ def test_network_is_recognised_by_its_weights(name, seed):
     }
     for option, value in detected.items():
         # a level without blocks has none; several factors may do
-        if option not in (
-            "heads",
-            "ffn_expansion_factor",
-        ):
+        if option not in ("heads", "ffn_expansion_factor"):
             assert value == options[option], option
 
 

@@ -8,9 +8,7 @@ import pytest
 import torch
 from numpy.random import RandomState
 
-from constyle_arch.data.degradations import (
-    Degradation,
-)
+from constyle_arch.data.degradations import Degradation
 from constyle_arch.data.degraded_image_dataset import DegradedImageDataset
 from constyle_arch.data.training_sampler import SeededDataset
 from constyle_arch.errors import DataError

@@ -5,9 +5,7 @@ import json
 import jsonschema
 import pytest
 
-from constyle_arch.options.reading import (
-    read_option_file,
-)
+from constyle_arch.options.reading import read_option_file
 from tests.bad_options import broken
 from tests.shared import REPOSITORY, training_options
 

@@ -6,9 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from constyle_arch.archs import (
-    ConStyle,
-)
+from constyle_arch.archs import ConStyle
 from constyle_arch.archs.fused import use_fused
 from constyle_arch.archs.maxim_blocks import (
     GatingWeights,

@@ -10,17 +10,10 @@ import yaml
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
-from constyle_arch.archs import (
-    ConStyleNAFNet,
-    ConStyleRestormer,
-    GeneralRestorationNetwork,
-)
+from constyle_arch.archs import ConStyleNAFNet, ConStyleRestormer, GeneralRestorationNetwork
 from constyle_arch.archs.nafnet_arch import NAFBlock
 from constyle_arch.checkpoints.loading import load_network
-from tests.networks import (
-    SMALL,
-    SMALL_NAFNET,
-)
+from tests.networks import SMALL, SMALL_NAFNET
 
 
 def test_general_restoration_network_takes_any_operator():

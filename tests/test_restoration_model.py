@@ -131,12 +131,7 @@ def test_old_checkpoints_are_removed_and_the_newest_can_be_resumed_from(make_mod
     model = make_model()
     model.opt["logger"]["keep_checkpoints"] = 2
     # 9 is of an earlier, longer run
-    for name in (
-        "net_g_best.pth",
-        "net_g_latest.pth",
-        "net_g_9.pth",
-        "9.state",
-    ):
+    for name in ("net_g_best.pth", "net_g_latest.pth", "net_g_9.pth", "9.state"):
         (tmp_path / name).touch()
     for iteration in (2, 4, 5, 6):
         model.save(0, iteration)

@@ -9,12 +9,7 @@ from PIL import Image
 from constyle_arch.errors import DataError, OptionsError
 from constyle_arch.inference.photographs.finding import find_jobs
 from constyle_arch.inference.photographs.photograph import read_photograph, readable
-from tests.photographs import (
-    PROFILE,
-    directly_restored,
-    picture,
-    restore_command,
-)
+from tests.photographs import PROFILE, directly_restored, picture, restore_command
 
 
 def test_names_of_files_folders_and_patterns(tmp_path):

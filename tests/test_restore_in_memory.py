@@ -16,9 +16,7 @@ from constyle_arch.inference.photographs.photograph import Photograph, read_phot
 from constyle_arch.inference.photographs.restorer import Restorer
 from constyle_arch.tiles import COST
 from tests.networks import random_network
-from tests.photographs import (
-    picture,
-)
+from tests.photographs import picture
 from tests.processes import COMMAND
 
 

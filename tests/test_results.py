@@ -21,7 +21,7 @@ from tests.processes import run_command
 from tests.shared import paired_dataset, small_network, write_options, write_pairs
 
 
-def report(name="one", gain=1.0, benchmarks=("A", "B"), **more):
+def report(name="one", gain=1.0, benchmarks=("A", "B"), dataset=None, **more):
     rows = [{"image": str(i), "input_psnr": 20.0 + i, "psnr": 20.0 + i + gain} for i in range(3)]
     content = {
         "name": name,
@@ -31,7 +31,7 @@ def report(name="one", gain=1.0, benchmarks=("A", "B"), **more):
         "gmacs": 3.5,
         **more,
     }
-    measured = {benchmark: Benchmark.of(rows) for benchmark in benchmarks}
+    measured = {benchmark: Benchmark.of(rows, dataset) for benchmark in benchmarks}
     return Results(**content, metrics=["psnr"], benchmarks=measured)
 
 
@@ -160,7 +160,7 @@ def test_pictures_show_each_test_between_input_and_truth(tmp_path, capsys):
     for name, corner in (("one", 0), ("two", 90)):
         folder = tmp_path / name / "visualization" / "A"
         folder.mkdir(parents=True)
-        report(name, benchmarks=("A",), datasets={"A": dataset}, suffix=name).write(tmp_path / name)
+        report(name, benchmarks=("A",), dataset=dataset, suffix=name).write(tmp_path / name)
         for image in ("000", "001"):
             restored = cv2.imread(str(data / "gt" / f"{image}.png"))
             restored[60:80, 90:110] = corner

@@ -7,10 +7,7 @@ import torch
 
 from constyle_arch.errors import OptionsError
 from constyle_arch.models.optimization import find_scheduler
-from constyle_arch.options.reading import (
-    read_checked_options,
-    read_option_file,
-)
+from constyle_arch.options.reading import read_checked_options, read_option_file
 from constyle_arch.options.scaling import scale_iterations
 from tests.shared import REPOSITORY, training_options, write_options
 

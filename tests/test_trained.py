@@ -137,8 +137,7 @@ def test_a_network_of_ones_own_in_such_a_file_is_loaded(tmp_path, monkeypatch):
 
 def test_an_unknown_name_is_answered_with_those_there_are():
     with pytest.raises(
-        CheckpointError,
-        match=r"denoize does not exist\. The pretrained networks are .*denoise",
+        CheckpointError, match=r"denoize does not exist\. The pretrained networks are .*denoise"
     ):
         constyle_arch.load_network("denoize")
 

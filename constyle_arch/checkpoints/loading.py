@@ -193,39 +193,32 @@ def fitting_tensors(
                 name if name in wanted else wrapper + name: tensor
                 for name, tensor in weights.items()
             }
-    # PyTorch 0.3 wrote BatchNorm's counters with an axis, and later ones read them
-    counters = {name for name, tensor in wanted.items() if tensor.dim() == 0}
-    weights = {
-        name: tensor[0] if name in counters and tensor.shape == (1,) else tensor
-        for name, tensor in weights.items()
+    fitting: StateDict = {}
+    differences: dict[str, list[str]] = {
+        "missing": [name for name in wanted if name not in weights],
+        "not in the network": [name for name in weights if name not in wanted],
+        "of another shape": [],
+        "of another kind of number": [],
     }
-    fitting = {
-        name: tensor
-        for name, tensor in weights.items()
-        if name in wanted
-        and wanted[name].shape == tensor.shape
-        and _of_one_kind(wanted[name], tensor)
-    }
-    share = sum(wanted[name].numel() for name in fitting) / sum(
-        tensor.numel() for tensor in wanted.values()
-    )
+    for name, tensor in weights.items():
+        if (its := wanted.get(name)) is None:
+            continue
+        if its.dim() == 0 and tensor.shape == (1,):
+            # PyTorch 0.3 wrote BatchNorm's counters with an axis, and later ones read them
+            tensor = tensor[0]
+        if tensor.shape != its.shape:
+            shapes = f"{tuple(tensor.shape)} instead of {tuple(its.shape)}"
+            differences["of another shape"].append(f"{name} {shapes}")
+        if not _of_one_kind(tensor, its):
+            kinds = f"{_kind(tensor)} instead of {_kind(its)}"
+            differences["of another kind of number"].append(f"{name} {kinds}")
+        elif tensor.shape == its.shape:
+            fitting[name] = tensor
+    numbers = sum(tensor.numel() for tensor in wanted.values())
+    share = sum(tensor.numel() for tensor in fitting.values()) / numbers
     matched = f"{len(fitting)} of its {len(wanted)} tensors match, {share:.1%} of its numbers"
     if len(fitting) == len(wanted) == len(weights) or (fitting and not strict):
         return fitting, matched
-    differences = {
-        "missing": [name for name in wanted if name not in weights],
-        "not in the network": [name for name in weights if name not in wanted],
-        "of another shape": [
-            f"{name} {tuple(tensor.shape)} instead of {tuple(wanted[name].shape)}"
-            for name, tensor in weights.items()
-            if name in wanted and wanted[name].shape != tensor.shape
-        ],
-        "of another kind of number": [
-            f"{name} {_kind(tensor)} instead of {_kind(wanted[name])}"
-            for name, tensor in weights.items()
-            if name in wanted and not _of_one_kind(wanted[name], tensor)
-        ],
-    }
     report = "".join(
         f"\n  {len(names)} {kind}: {listed(names)}" for kind, names in differences.items() if names
     )

@@ -236,22 +236,13 @@ def build_page(workplace: Workplace, networks: Mapping[str, str]) -> Any:
                     )
                 button = gr.Button("Restore", variant="primary")
             with gr.Column(scale=2, min_width=300):
-                slider = gr.ImageSlider(
-                    label="Before and after",
-                    interactive=False,
-                    max_height=640,
-                    format="png",
-                    buttons=[],
-                )
+                looks: dict[str, Any] = {"max_height": 640, "format": "png", "buttons": []}
+                slider = gr.ImageSlider(label="Before and after", interactive=False, **looks)
                 download = gr.DownloadButton("Download", interactive=False)
                 report = gr.Markdown()
-        button.click(
-            restore,
-            [photograph, weights, checkpoint, strength, tile, truth, tlc],
-            [slider, download, report],
-            api_name="restore",
-            concurrency_limit=1,
-        )
+        asked = [photograph, weights, checkpoint, strength, tile, truth, tlc]
+        shown = [slider, download, report]
+        button.click(restore, asked, shown, api_name="restore", concurrency_limit=1)
     return page.queue(max_size=QUEUE_LENGTH)
 
 

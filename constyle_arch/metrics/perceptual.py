@@ -58,11 +58,7 @@ def calculate_lpips(
 
 
 def calculate_dists(
-    img: NDArray[np.uint8],
-    img2: NDArray[np.uint8],
-    crop_border: int = 0,
-    *,
-    better: str = "higher",
+    img: NDArray[np.uint8], img2: NDArray[np.uint8], crop_border: int = 0, *, better: str = "higher"
 ) -> float:
     """Deep image structure and texture similarity (Ding et al., TPAMI 2020); lower is better.
 
@@ -170,13 +166,9 @@ def _as_tensors(
     images = [image[rest, rest] for image in (img, img2)]
     if min(images[0].shape[:2]) < SMALLEST:
         return None
-    first, second = (
-        torch.from_numpy(
-            cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.ndim == 3 else cv2.COLOR_GRAY2RGB)
-        )
-        .permute(2, 0, 1)[None]
-        .float()
-        / 255
-        for image in images
-    )
-    return first, second
+    return _as_tensor(images[0]), _as_tensor(images[1])
+
+
+def _as_tensor(image: NDArray[np.uint8]) -> Tensor:
+    rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.ndim == 3 else cv2.COLOR_GRAY2RGB)
+    return torch.from_numpy(rgb).permute(2, 0, 1)[None].float() / 255
