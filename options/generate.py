@@ -7,8 +7,9 @@ writes nothing and fails where a file is not what this program would write.
 
 import argparse
 import sys
+from itertools import product
 from pathlib import Path
-from textwrap import wrap
+from textwrap import fill
 from typing import Any
 
 from networks import ABLATED, ABLATIONS, NETWORKS
@@ -34,8 +35,8 @@ COMMENTS = {
     "periods": "3e-4 throughout the first period, a cosine down to 1e-6 over the second",
     "normalize": "L2-normalised codes in the contrast; published: false, with "
     "encoder_initialization: published",
-    "constyle_iter": "ConStyle trains this many iterations and is frozen then; only the pixel "
-    "loss remains",
+    "constyle_iter": "ConStyle trains this many iterations and is frozen then; only the pixel loss "
+    "remains",
     "metrics": "the first one, on the first data set, decides which network net_g_best.pth is",
 }
 """What a line is followed by in a recipe."""
@@ -75,9 +76,8 @@ def recipe(task_name: str, network_name: str, name: str) -> dict[str, Any]:
         train["constyle_iter"] = 0
     elif network.guided:
         whole_run = (task_name, network_name) == ("deblur", "constyle_restormer")
-        train |= (
-            {"constyle_iter": task.constyle_iter} if task.constyle_iter and not whole_run else {}
-        )
+        if task.constyle_iter and not whole_run:
+            train["constyle_iter"] = task.constyle_iter
         train["contrast"] = CONTRAST
     train |= losses(1 if network.guided and not network.prompted else None)
     batch_size = network.batch_size
@@ -103,62 +103,65 @@ def recipe(task_name: str, network_name: str, name: str) -> dict[str, Any]:
     )
 
 
-PROGRESSIVE = (
-    "",
-    "Restormer's own recipe has 300 000 iterations on 8 GPUs whose crops grow; in datasets.train:",
-    "  gt_size: 384, batch_size_per_gpu: 8, gt_sizes: [128, 160, 192, 256, 320, 384],",
-    "  mini_batch_sizes: [8, 5, 4, 2, 1, 1], iters: [92000, 64000, 48000, 36000, 36000, 24000]",
+PROGRESSIVE = """
+
+Restormer's own recipe has 300 000 iterations on 8 GPUs whose crops grow; in datasets.train:
+  gt_size: 384, batch_size_per_gpu: 8, gt_sizes: [128, 160, 192, 256, 320, 384],
+  mini_batch_sizes: [8, 5, 4, 2, 1, 1], iters: [92000, 64000, 48000, 36000, 36000, 24000]"""
+
+RECIPE = """\
+{network.title} for {task.title}: {method}
+(arXiv {paper}).{more}
+
+{data}
+
+  one process:   basicsr train -opt options/{name}.yml
+  four GPUs:     torchrun --nproc-per-node 4 -m constyle_arch train -opt options/{name}.yml
+  afterwards:    --auto_resume resumes a run that was interrupted
+  test:          basicsr test -opt options/test/{name}.yml
+"""
+
+DATA = (
+    "Trains on {}. `basicsr prepare` writes the data sets ({}) from their downloads, which "
+    "datasets/README.md describes. Instead of an LMDB a folder of images will do as well."
 )
+
+BENCHMARKS = """\
+The benchmarks of {task.title}, for the network that options/{name}.yml trains.
+  basicsr test -opt options/test/{name}.yml
+  basicsr compare results/ONE results/ANOTHER    puts the tables of several networks side by side
+"""
 
 
 def recipe_files(task_name: str, network_name: str) -> dict[str, str]:
     """The paper's recipe of a network for a task, and the benchmarks of what it trains."""
     task, network = TASKS[task_name], NETWORKS[network_name]
     name = f"{task_name}_{network_name}"
-    needs = ", ".join(map(str.lower, task.needs))
-    method = (
-        "the paper's recipe"
-        if network.guided
-        else "the original network, without ConStyle, in the paper's recipe"
-    )
-    if task.guided_only:
-        method = "the paper's recipe for one task"
     if network.prompted:
         method = "the second stage of ConStyle v2"
-    train_file = file_text(
-        f"{network.title} for {task.title}: {method}",
-        f"(arXiv {'2406.18242' if network.prompted else '2402.15784, section 4.1'}).",
-        *(PROGRESSIVE if network_name == "restormer" else ()),
-        "",
-        *wrap(
-            f"Trains on {task.train.name}. `basicsr prepare` writes the data sets ({needs}) from "
-            "their downloads, which datasets/README.md describes. Instead of an LMDB a folder of "
-            "images will do as well.",
-            width=108,
-        ),
-        "",
-        f"  one process:   basicsr train -opt options/{name}.yml",
-        "  four GPUs:     torchrun --nproc-per-node 4 -m constyle_arch train -opt "
-        f"options/{name}.yml",
-        "  afterwards:    --auto_resume resumes a run that was interrupted",
-        f"  test:          basicsr test -opt options/test/{name}.yml",
-        options=recipe(task_name, network_name, name),
-        comments=COMMENTS,
+    elif task.guided_only:
+        method = "the paper's recipe for one task"
+    elif network.guided:
+        method = "the paper's recipe"
+    else:
+        method = "the original network, without ConStyle, in the paper's recipe"
+    needs = ", ".join(map(str.lower, task.needs))
+    header = RECIPE.format(
+        name=name,
+        network=network,
+        task=task,
+        method=method,
+        paper="2406.18242" if network.prompted else "2402.15784, section 4.1",
+        more=PROGRESSIVE if network_name == "restormer" else "",
+        data=fill(DATA.format(task.train.name, needs), width=108),
     )
-    test_file = file_text(
-        f"The benchmarks of {task.title}, for the network that options/{name}.yml trains.",
-        f"  basicsr test -opt options/test/{name}.yml",
-        "  basicsr compare results/ONE results/ANOTHER    puts the tables of several networks side "
-        "by side",
-        options=test(
-            name,
-            network.options,
-            task.test,
-            {"save_img": False, "metrics": metrics(ALL_METRICS)},
-            model_type="ConStyleModel" if network.guided else "RestorationModel",
-        ),
-    )
-    return {f"{name}.yml": train_file, f"test/{name}.yml": test_file}
+    model = "ConStyleModel" if network.guided else "RestorationModel"
+    val = {"save_img": False, "metrics": metrics(ALL_METRICS)}
+    measured = test(name, network.options, task.test, val, model_type=model)
+    return {
+        f"{name}.yml": file_text(header, recipe(task_name, network_name, name), COMMENTS),
+        f"test/{name}.yml": file_text(BENCHMARKS.format(name=name, task=task), measured),
+    }
 
 
 def ablation_file(task_name: str, row: str) -> str:
@@ -179,14 +182,13 @@ def ablation_file(task_name: str, row: str) -> str:
         f"path:pretrain_network_g=experiments/{name}/models/net_g_latest.pth",
         *(f"network_g:{key}={str(value).lower()}" for key, value in ablation.network.items()),
     ]
-    return file_text(
+    lines = (
         f"{NETWORKS[network].title} for {TASKS[task_name].title}: {ablation.title}.",
         f"All else is as in options/{task_name}_{network}.yml, which also explains the options.",
         f"  basicsr train -opt options/ablations/{name}.yml",
-        "  " + " \\\n#     ".join(forced),
-        options=options,
-        comments=OF_ABLATIONS,
+        "  " + " \\\n    ".join(forced),
     )
+    return file_text("\n".join(lines), options, OF_ABLATIONS)
 
 
 V2_DEGRADATIONS = keys(
@@ -195,6 +197,18 @@ V2_DEGRADATIONS = keys(
     "[{type: real_esrgan}]]"
 )
 """Contrast and snow of ImageNet-C's severities 1 and 2, or Real-ESRGAN's chain."""
+
+
+PROMPTER = """\
+The first stage of ConStyle v2 (arXiv 2406.18242): the prompter learns alone, on images with
+classes.
+
+datasets/ImageNet/train and datasets/ImageNet/val hold a folder of images for each class. Images of
+any other classes will do: set network_g.num_classes to their number.
+
+  basicsr train -opt options/prompter.yml
+  basicsr train -opt options/any_v2_conv.yml    the second stage: a network that it guides
+"""
 
 
 def prompter_file() -> str:
@@ -217,10 +231,8 @@ def prompter_file() -> str:
         {"type": "Prompter", "num_classes": 1000},
         train,
         (val,),
-        keys(
-            "num_worker_per_gpu: 8, batch_size_per_gpu: 32, dataset_enlarge_ratio: 1, pin_memory: "
-            "true"
-        ),
+        keys("num_worker_per_gpu: 8, batch_size_per_gpu: 32")
+        | keys("dataset_enlarge_ratio: 1, pin_memory: true"),
         model_type="PrompterModel",
         train={
             "total_iter": 400000,
@@ -236,20 +248,7 @@ def prompter_file() -> str:
         val={"val_freq": "!!float 1e4", "save_img": False},
         logger=logger(200, "!!float 1e4"),
     )
-    return file_text(
-        "The first stage of ConStyle v2 (arXiv 2406.18242): the prompter learns alone, on images "
-        "with classes.",
-        "",
-        "datasets/ImageNet/train and datasets/ImageNet/val hold a folder of images for each class. "
-        "Images of any other",
-        "classes will do: set network_g.num_classes to their number.",
-        "",
-        "  basicsr train -opt options/prompter.yml",
-        "  basicsr train -opt options/any_v2_conv.yml    the second stage: a network that this "
-        "prompter guides",
-        options=options,
-        comments=OF_THE_PROMPTER,
-    )
+    return file_text(PROMPTER, options, OF_THE_PROMPTER)
 
 
 # All files.
@@ -260,15 +259,11 @@ def all_files() -> dict[Path, str]:
     files = {"prompter.yml": prompter_file()}
     for task_name, task in TASKS.items():
         for network_name, network in NETWORKS.items():
-            if (network.guided or not task.guided_only) and (
-                task.guided_only or not network.prompted
-            ):
+            guided_as_wanted = network.guided or not task.guided_only
+            if guided_as_wanted and (task.guided_only or not network.prompted):
                 files |= recipe_files(task_name, network_name)
-    files |= {
-        f"ablations/{task}_{row}.yml": ablation_file(task, row)
-        for task in ABLATED
-        for row in ABLATIONS
-    }
+    for task_name, row in product(ABLATED, ABLATIONS):
+        files[f"ablations/{task_name}_{row}.yml"] = ablation_file(task_name, row)
     for task_name in ("denoise", "deblur", "derain", "dehaze"):
         files |= demo_files(task_name)
     for task_name in TRAINED:
@@ -286,9 +281,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; fail where a file differs"
-    )
+    what = "write nothing; fail where a file differs"
+    parser.add_argument("--check", action="store_true", help=what)
     check = parser.parse_args().check
     files = all_files()
     there = {*HERE.rglob("*.yml"), *HERE.glob(SCHEMA.name)}
@@ -300,10 +294,8 @@ def main() -> int:
     ]
     if check:
         for path in (*stale, *different):
-            print(
-                f"{path.relative_to(HERE.parent)} is not what options/generate.py writes; run "
-                "`make options`."
-            )
+            name = path.relative_to(HERE.parent)
+            print(f"{name} is not what options/generate.py writes; run `make options`.")
         return 1 if stale or different else 0
     for path in stale:
         path.unlink()

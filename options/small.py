@@ -105,6 +105,22 @@ def loader(gt_size: int, rotations: bool, batch_size: int, ratio: int) -> dict[s
     }
 
 
+TRAINING_OF_TRAINED = """\
+The training of the network `{task}` that comes with the package: {title}.
+  basicsr train -opt options/{name}.yml
+  basicsr test -opt options/test/{name}.yml
+
+`basicsr prepare` writes the data sets ({needs});
+datasets/README.md says where they are from.
+`amp: bf16` is slow on processors that do not compute in bfloat16; leave it out there.
+"""
+TEST_OF_TRAINED = """\
+The benchmarks of the network `{task}` that comes with the package.
+  basicsr test -opt options/test/{name}.yml
+  basicsr test -opt FILE --force_yml path:pretrain_network_g=WEIGHTS    for your own training
+"""
+
+
 def trained_files(task_name: str) -> dict[str, str]:
     """The training of a pretrained network, and its benchmarks."""
     one, name = TRAINED[task_name], f"trained_{task_name}"
@@ -129,25 +145,28 @@ def trained_files(task_name: str) -> dict[str, str]:
         val={"val_freq": 2000, "save_img": False, "pictures": 0, "metrics": metrics("psnr")},
         logger=logger(100, 1000, tensorboard=False),
     )
-    train_file = file_text(
-        f"The training of the network `{task_name}` that comes with the package: {one.task.title}.",
-        f"  basicsr train -opt options/{name}.yml",
-        f"  basicsr test -opt options/test/{name}.yml",
-        "",
-        f"`basicsr prepare` writes the data sets ({', '.join(map(str.lower, one.task.needs))});",
-        "datasets/README.md says where they are from.",
-        "`amp: bf16` is slow on processors that do not compute in bfloat16; leave it out there.",
-        options=options,
-    )
     val = {"save_img": False, "metrics": metrics(one.metrics)}
-    test_file = file_text(
-        f"The benchmarks of the network `{task_name}` that comes with the package.",
-        f"  basicsr test -opt options/test/{name}.yml",
-        "  basicsr test -opt FILE --force_yml path:pretrain_network_g=WEIGHTS    for your own "
-        "training",
-        options=test(name, one.network, one.task.test, val, weights=task_name),
-    )
-    return {f"{name}.yml": train_file, f"test/{name}.yml": test_file}
+    measured = test(name, one.network, one.task.test, val, weights=task_name)
+    needs = ", ".join(map(str.lower, one.task.needs))
+    said = {"name": name, "task": task_name, "title": one.task.title, "needs": needs}
+    return {
+        f"{name}.yml": file_text(TRAINING_OF_TRAINED.format(**said), options),
+        f"test/{name}.yml": file_text(TEST_OF_TRAINED.format(**said), measured),
+    }
+
+
+TRAINING_OF_DEMO = """\
+The demo: a small ConStyle-Restormer learns to {task} the sample photographs, in minutes, on
+two cores.
+  basicsr prepare sample {task}
+  basicsr train -opt options/{name}.yml
+  basicsr test -opt options/test/{name}.yml
+For the paper's recipe see options/{task}_constyle_restormer.yml, which also explains the options.
+"""
+TEST_OF_DEMO = """\
+Restores and scores the held-out sample photographs with the network the demo trained.
+  basicsr test -opt options/test/{name}.yml
+"""
 
 
 def demo_files(task_name: str) -> dict[str, str]:
@@ -174,20 +193,10 @@ def demo_files(task_name: str) -> dict[str, str]:
         val={"val_freq": 200, "save_img": False, "metrics": metrics("psnr ssim")},
         logger=logger(50, 200),
     )
-    train_file = file_text(
-        f"The demo: a small ConStyle-Restormer learns to {task_name} the sample photographs, in "
-        "minutes, on two cores.",
-        f"  basicsr prepare sample {task_name}",
-        f"  basicsr train -opt options/{name}.yml",
-        f"  basicsr test -opt options/test/{name}.yml",
-        f"For the paper's recipe see options/{task_name}_constyle_restormer.yml, which also "
-        "explains the options.",
-        options=options,
-    )
     val = {"save_img": True, "save_comparison": True, "metrics": metrics(ALL_METRICS)}
-    test_file = file_text(
-        "Restores and scores the held-out sample photographs with the network the demo trained.",
-        f"  basicsr test -opt options/test/{name}.yml",
-        options=test(name, networks.DEMO, (sample(task_name, "test"),), val),
-    )
-    return {f"{name}.yml": train_file, f"test/{name}.yml": test_file}
+    measured = test(name, networks.DEMO, (sample(task_name, "test"),), val)
+    said = {"name": name, "task": task_name}
+    return {
+        f"{name}.yml": file_text(TRAINING_OF_DEMO.format(**said), options),
+        f"test/{name}.yml": file_text(TEST_OF_DEMO.format(**said), measured),
+    }

@@ -13,20 +13,17 @@ def keys(text: str) -> dict[str, Any]:
 
 
 def file_text(
-    *header: str, options: Mapping[str, Any], comments: Mapping[str, str] | None = None
+    header: str, options: Mapping[str, Any], comments: Mapping[str, str] | None = None
 ) -> str:
     """The text of an option file.
 
     Args:
-        header: lines of the comment at its top.
+        header: the comment at its top.
         options: its sections.
         comments: what a key's line is followed by.
     """
-    lines = [
-        f"# {line}".rstrip()
-        for line in (*header, "", "Written by options/generate.py; copy it and change the copy.")
-    ]
-    lines.append("")
+    head = f"{header.strip()}\n\nWritten by options/generate.py; copy it and change the copy."
+    lines = [*(f"# {line}".rstrip() for line in head.splitlines()), ""]
     for key, value in options.items():
         if isinstance(value, Mapping):
             lines.append("")
@@ -51,9 +48,7 @@ def _items(values: list[Any], comments: Mapping[str, str]) -> list[str]:
     lines = []
     for item in values:
         if isinstance(item, Mapping):
-            inner = [
-                line for key, value in item.items() for line in _lines(key, value, 0, comments)
-            ]
+            inner = [line for key, one in item.items() for line in _lines(key, one, 0, comments)]
         else:
             inner = _items(item, comments) if isinstance(item, list) else [item]
         lines += [f"{'  ' if number else '- '}{line}" for number, line in enumerate(inner)]
