@@ -18,21 +18,14 @@ from constyle_arch.archs import (
     Restormer,
 )
 from tests.golden.formula_weights import formula_tensor
-from tests.shared import small_network
+from tests.shared import keys, small_network
 
 GOLDEN = Path(__file__).parent / "golden"
 SHAPES = json.loads((GOLDEN / "state_dict_shapes.json").read_text())
-SMALL = {
-    "dim": 16,
-    "num_blocks_down": (1, 2, 1),
-    "num_blocks_bottleneck": 2,
-    "num_blocks_up": (2, 1, 1),
-    "num_refinement_blocks": 1,
-    "layer_norm_type": "BiasFree",
-}
-SMALL_NAFNET = {
-    key: SMALL[key] for key in ("dim", "num_blocks_down", "num_blocks_bottleneck", "num_blocks_up")
-}
+SMALL_NAFNET = keys(
+    "dim: 16, num_blocks_down: [1, 2, 1], num_blocks_bottleneck: 2, num_blocks_up: [2, 1, 1]"
+)
+SMALL = {**SMALL_NAFNET, "num_refinement_blocks": 1, "layer_norm_type": "BiasFree"}
 NETWORKS = {
     "ConStyleRestormer": ConStyleRestormer,
     "ConStyleRestormer_small": partial(ConStyleRestormer, **SMALL),
@@ -84,14 +77,29 @@ def _guides(draw):
     return {"use_features": draw.random() < 0.5, "use_code": draw.random() < 0.5}
 
 
+def _restormer(draw, factors):
+    """Options of Restormer's operator, guided or not."""
+    return {
+        "num_refinement_blocks": draw.randint(0, 2),
+        "heads": [draw.choice([1, 2, 4]) for _ in range(4)],
+        "ffn_expansion_factor": draw.choice(factors),
+        "bias": draw.random() < 0.5,
+        "layer_norm_type": draw.choice(["WithBias", "BiasFree"]),
+    }
+
+
+def _maxim(draw):
+    return {
+        "dim": 4 * draw.randint(1, 4),
+        "num_blocks_bottleneck": draw.randint(0, 3),
+        "bias": draw.random() < 0.5,
+    }
+
+
 RANDOM_OPTIONS = {
     "ConStyleRestormer": lambda draw: {
         **_unet(draw),
-        "num_refinement_blocks": draw.randint(0, 2),
-        "heads": [draw.choice([1, 2, 4]) for _ in range(4)],
-        "ffn_expansion_factor": draw.choice([2, 2.66, 1.5, 3.141]),
-        "bias": draw.random() < 0.5,
-        "layer_norm_type": draw.choice(["WithBias", "BiasFree"]),
+        **_restormer(draw, [2, 2.66, 1.5, 3.141]),
     },
     "ConStyleNAFNet": lambda draw: {
         **_unet(draw),
@@ -100,17 +108,10 @@ RANDOM_OPTIONS = {
     },
     "ConStyleConv": lambda draw: {
         **_unet(draw),
-        "activation": "prelu",
-        "num_blocks_down": [1, 1, 1],
-        "num_blocks_bottleneck": 1,
+        **keys("activation: prelu, num_blocks_down: [1, 1, 1], num_blocks_bottleneck: 1"),
         "num_blocks_up": [1, 1, 1],
     },
-    "ConStyleMaxim": lambda draw: {
-        **_guides(draw),
-        "dim": 4 * draw.randint(1, 4),
-        "num_blocks_bottleneck": draw.randint(0, 3),
-        "bias": draw.random() < 0.5,
-    },
+    "ConStyleMaxim": lambda draw: _guides(draw) | _maxim(draw),
     "ConStyleKBNet": lambda draw: {**_unet(draw), "dim": draw.choice([4, 8, 32])},
     "ConStyleUformer": lambda draw: {
         **_unet(draw),
@@ -122,11 +123,7 @@ RANDOM_OPTIONS = {
         "dual_pixel_task": draw.random() < 0.5,
         "dim": 4 * draw.randint(2, 6),
         "num_blocks": [draw.randint(0, 2) for _ in range(3)] + [draw.randint(1, 2)],
-        "num_refinement_blocks": draw.randint(0, 2),
-        "heads": [draw.choice([1, 2, 4]) for _ in range(4)],
-        "ffn_expansion_factor": draw.choice([2, 2.66, 1.5]),
-        "bias": draw.random() < 0.5,
-        "layer_norm_type": draw.choice(["WithBias", "BiasFree"]),
+        **_restormer(draw, [2, 2.66, 1.5]),
     },
     "NAFNet": lambda draw: {
         "width": draw.randint(4, 12),
@@ -141,11 +138,7 @@ RANDOM_OPTIONS = {
         "dim": 4 * draw.randint(1, 2),
         "num_blocks_bottleneck": draw.randint(0, 2),
     },
-    "Maxim": lambda draw: {
-        "dim": 4 * draw.randint(1, 4),
-        "num_blocks_bottleneck": draw.randint(0, 3),
-        "bias": draw.random() < 0.5,
-    },
+    "Maxim": _maxim,
 }
 
 

@@ -11,13 +11,15 @@ import yaml
 from constyle_arch.data.image_stores import ImageLmdb
 from tests.processes import REPOSITORY, run_command
 
-TINY_NAFNET = {
-    "type": "NAFNet",
-    "width": 4,
-    "enc_blk_nums": [1],
-    "middle_blk_num": 1,
-    "dec_blk_nums": [1],
-}
+
+def keys(text: str) -> dict[str, Any]:
+    """Keys and values out of a line of YAML, `type: NAFNet, width: 4`."""
+    return yaml.safe_load(f"{{{text}}}")
+
+
+TINY_NAFNET = keys(
+    "type: NAFNet, width: 4, enc_blk_nums: [1], middle_blk_num: 1, dec_blk_nums: [1]"
+)
 
 
 def write_pairs(folder: Path, count: int, height: int = 40, width: int = 48) -> Path:
@@ -35,14 +37,10 @@ def write_pairs(folder: Path, count: int, height: int = 40, width: int = 48) -> 
 
 
 def small_network() -> dict[str, Any]:
-    return {
-        "type": "ConStyleRestormer",
-        "dim": 8,
-        "num_blocks_down": [1, 1, 1],
-        "num_blocks_bottleneck": 1,
-        "num_blocks_up": [1, 1, 1],
-        "num_refinement_blocks": 1,
-    }
+    return keys(
+        "type: ConStyleRestormer, dim: 8, num_blocks_down: [1, 1, 1], num_blocks_bottleneck: 1, "
+        "num_blocks_up: [1, 1, 1], num_refinement_blocks: 1"
+    )
 
 
 def paired_dataset(folder: Path, name: str = "pairs") -> dict[str, Any]:
@@ -58,38 +56,23 @@ def paired_dataset(folder: Path, name: str = "pairs") -> dict[str, Any]:
 def training_options(train: Path, val: Path | None = None, **train_options: Any) -> dict[str, Any]:
     """A complete option file for a tiny ConStyle run on the CPU."""
     options: dict[str, Any] = {
-        "name": "tiny",
-        "model_type": "ConStyleModel",
-        "scale": 1,
-        "num_gpu": 0,
-        "manual_seed": 3,
+        **keys("name: tiny, model_type: ConStyleModel, scale: 1, num_gpu: 0, manual_seed: 3"),
         "datasets": {
             "train": {
                 **paired_dataset(train),
-                "gt_size": 16,
-                "use_hflip": True,
-                "use_rot": True,
-                "num_worker_per_gpu": 0,
-                "batch_size_per_gpu": 4,
+                **keys("gt_size: 16, use_hflip: true, use_rot: true"),
+                **keys("num_worker_per_gpu: 0, batch_size_per_gpu: 4"),
             }
         },
         "network_g": small_network(),
-        "path": {"pretrain_network_g": None, "strict_load_g": True, "resume_state": None},
+        "path": keys("pretrain_network_g: ~, strict_load_g: true, resume_state: ~"),
         "train": {
-            "total_iter": 4,
-            "ema_decay": 0.9,
-            "optim_g": {
-                "type": "AdamW",
-                "lr": 0.001,
-                "weight_decay": 0.0001,
-                "betas": [0.9, 0.999],
-            },
-            "scheduler": {
-                "type": "CosineAnnealingRestartCyclicLR",
-                "periods": [50, 50],
-                "restart_weights": [1, 1],
-                "eta_mins": [0.001, 0.00001],
-            },
+            **keys("total_iter: 4, ema_decay: 0.9"),
+            "optim_g": keys("type: AdamW, lr: 0.001, weight_decay: 0.0001, betas: [0.9, 0.999]"),
+            "scheduler": keys(
+                "type: CosineAnnealingRestartCyclicLR, periods: [50, 50], restart_weights: [1, 1], "
+                "eta_mins: [0.001, 0.00001]"
+            ),
             "contrast": {"queue_size": 24, "normalize": False},
             "pixel_opt": {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"},
             "contrastive_opt": {"type": "InfoNCELoss"},
@@ -101,13 +84,8 @@ def training_options(train: Path, val: Path | None = None, **train_options: Any)
     }
     if val is not None:
         options["datasets"]["val"] = paired_dataset(val)
-        options["val"] = {
-            "val_freq": 2,
-            "save_img": False,
-            "metrics": {
-                "psnr": {"type": "calculate_psnr", "crop_border": 0, "test_y_channel": False}
-            },
-        }
+        psnr = {"type": "calculate_psnr", "crop_border": 0, "test_y_channel": False}
+        options["val"] = {"val_freq": 2, "save_img": False, "metrics": {"psnr": psnr}}
     return options
 
 
@@ -132,9 +110,8 @@ def log_of(home: Path) -> str:
 def equal(one, other):
     """Whether two trees of tensors and plain values are the same to the last bit."""
     if isinstance(one, torch.Tensor):
-        return (
-            isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
-        )
+        alike = isinstance(other, torch.Tensor) and one.dtype == other.dtype
+        return alike and torch.equal(one, other)
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
     if isinstance(one, list | tuple):

@@ -28,8 +28,7 @@ datasets:
     dataroot_lq: lq
     geometric_augs: true
     filename_tmpl: '{}'
-    io_backend:
-      type: disk
+    io_backend: {type: disk}
     use_shuffle: true
     num_worker_per_gpu: 8
     batch_size_per_gpu: 8
@@ -38,12 +37,7 @@ datasets:
     prefetch_mode: ~
     pin_memory: true
   val:
-    name: ValSet
-    type: Dataset_Paired
-    dataroot_gt: gt
-    dataroot_lq: lq
-    io_backend:
-      type: disk
+    {name: ValSet, type: Dataset_Paired, dataroot_gt: gt, dataroot_lq: lq, io_backend: {type: disk}}
 
 network_g:
   type: ConStyle_Restormer
@@ -61,10 +55,7 @@ network_g:
   K: 65760
   Train: True
 
-path:
-  pretrain_network_g: ~
-  strict_load_g: true
-  resume_state: ~
+path: {pretrain_network_g: ~, strict_load_g: true, resume_state: ~}
 
 train:
   total_iter: 703632
@@ -77,19 +68,9 @@ train:
     periods: [243312, 460320]
     restart_weights: [1, 1]
     eta_mins: [0.0003, 0.000001]
-  mixing_augs:
-    mixup: false
-    mixup_beta: 1.2
-    use_identity: true
-  optim_g:
-    type: AdamW
-    lr: !!float 3e-4
-    weight_decay: !!float 1e-4
-    betas: [0.9, 0.999]
-  pixel_opt:
-    type: L1Loss
-    loss_weight: 1
-    reduction: mean
+  mixing_augs: {mixup: false, mixup_beta: 1.2, use_identity: true}
+  optim_g: {type: AdamW, lr: !!float 3e-4, weight_decay: !!float 1e-4, betas: [0.9, 0.999]}
+  pixel_opt: {type: L1Loss, loss_weight: 1, reduction: mean}
 
 val:
   window_size: 8
@@ -98,23 +79,15 @@ val:
   rgb2bgr: true
   use_image: false
   max_minibatch: 8
-  metrics:
-    psnr:
-      type: calculate_psnr
-      crop_border: 0
-      test_y_channel: false
+  metrics: {psnr: {type: calculate_psnr, crop_border: 0, test_y_channel: false}}
 
 logger:
   print_freq: 200
   save_checkpoint_freq: !!float 1e4
   use_tb_logger: true
-  wandb:
-    project: ~
-    resume_id: ~
+  wandb: {project: ~, resume_id: ~}
 
-dist_params:
-  backend: nccl
-  port: 29500
+dist_params: {backend: nccl, port: 29500}
 """
 """The authors' recipe of ConStyle-Restormer for deblurring, in their program's words."""
 
@@ -131,12 +104,8 @@ def restormer():
     options["datasets"]["val"] |= {**NOISY, "sigma_test": 25}
     wanted = ("inp_channels", "out_channels", "dim", "heads", "bias", "LayerNorm_type")
     network = {key: options["network_g"][key] for key in wanted}
-    options["network_g"] = {
-        "type": "Restormer",
-        **network,
-        "num_blocks": [4, 6, 6, 8],
-        "dual_pixel_task": False,
-    }
+    network |= {"num_blocks": [4, 6, 6, 8], "dual_pixel_task": False}
+    options["network_g"] = {"type": "Restormer", **network}
     options["train"]["use_grad_clip"] = True
     del options["train"]["ConStyle_iter"]
     return options
@@ -153,11 +122,8 @@ def nafnet():
     blocks = {"enc_blk_nums": [1, 1, 1, 28], "middle_blk_num": 1, "dec_blk_nums": [1, 1, 1, 1]}
     options["network_g"] = {"type": "NAFNet", "width": 32, **blocks}
     options["train"]["pixel_opt"] = {"type": "PSNRLoss", "loss_weight": 1, "reduction": "mean"}
-    options["train"]["scheduler"] = {
-        "type": "TrueCosineAnnealingLR",
-        "T_max": 200000,
-        "eta_min": 1e-7,
-    }
+    cosine = {"type": "TrueCosineAnnealingLR", "T_max": 200000, "eta_min": 1e-7}
+    options["train"]["scheduler"] = cosine
     options["val"]["grids"] = True
     return options
 
@@ -182,13 +148,8 @@ def test_recipe_in_the_authors_words_becomes_the_recipe_of_this_package(tmp_path
     assert "num_blocks_down: [4, 6, 6]  # left_blk_num (by analogy" in text
     assert "torchrun --nproc-per-node 4" in text
     said = capsys.readouterr().out
-    for key in (
-        "network_g.Train",
-        "val.window_size",
-        "val.rgb2bgr",
-        "val.use_image",
-        "val.max_minibatch",
-    ):
+    of_val = ("window_size", "rgb2bgr", "use_image", "max_minibatch")
+    for key in ("network_g.Train", *(f"val.{key}" for key in of_val)):
         assert re.search(rf"^  {re.escape(key)}: \w", said, re.MULTILINE), key
         assert f"#   {key}: " in text
 
@@ -213,17 +174,15 @@ def test_what_was_converted_passes_the_checks(tmp_path, ten_pairs, two_pairs, mo
     complete_datasets(options)
     check_options(options)
     kept = {f"{phase}.{key}" for phase, section in options["datasets"].items() for key in section}
-    assert not {key.rpartition(".")[2] for key in made.left_out} & {
-        key.partition(".")[2] for key in kept
-    } - {"type"}
+    left_out = {key.rpartition(".")[2] for key in made.left_out}
+    assert not left_out & {key.partition(".")[2] for key in kept} - {"type"}
 
 
 def test_noise_of_restormers_program_is_noise_here():
     made = convert(restormer())
-    assert made.options["datasets"]["train"]["degradations"] == [
-        {"type": "noise", "sigma": [0, 50]}
-    ]
-    assert made.options["datasets"]["val"]["degradations"] == [{"type": "noise", "sigma": 25}]
+    datasets = made.options["datasets"]
+    assert datasets["train"]["degradations"] == [{"type": "noise", "sigma": [0, 50]}]
+    assert datasets["val"]["degradations"] == [{"type": "noise", "sigma": 25}]
     assert made.options["train"]["grad_clip_norm"] == 0.01
     assert made.options["network_g"]["layer_norm_type"] == "WithBias"
 
@@ -253,10 +212,8 @@ def test_keys_without_an_equivalent_are_named():
     authors["my_key"] = authors["train"]["my_key"] = authors["network_g"]["my_key"] = 1
     made = convert(authors)
     assert {"my_key", "train.my_key", "network_g.my_key"} <= made.left_out.keys()
-    assert all(
-        "my_key" not in section
-        for section in (made.options, made.options["train"], made.options["network_g"])
-    )
+    sections = (made.options, made.options["train"], made.options["network_g"])
+    assert all("my_key" not in section for section in sections)
 
 
 @pytest.mark.parametrize("key", ["model_type", "datasets.train.type"])
@@ -275,13 +232,11 @@ def test_file_that_was_not_converted_is_refused_in_a_sentence_that_names_the_com
 
 def test_files_that_cannot_be_converted_are_one_clear_error(tmp_path, capsys, ten_pairs):
     authors = yaml.safe_load(GUIDED)
-    with pytest.raises(
-        OptionsError, match="model_type is 'SRModel' and no data set is one of the authors'"
-    ):
+    refused = "model_type is 'SRModel' and no data set is one of the authors'"
+    with pytest.raises(OptionsError, match=refused):
         convert({"model_type": "SRModel"})
-    with pytest.raises(
-        OptionsError, match=r"network_g\.type is 'ConStyleFormer', which is no network here"
-    ):
+    refused = r"network_g\.type is 'ConStyleFormer', which is no network here"
+    with pytest.raises(OptionsError, match=refused):
         convert(authors | {"network_g": {"type": "ConStyleFormer"}})
     with pytest.raises(OptionsError, match="train is 3; it must be a section"):
         convert(authors | {"train": 3})

@@ -187,7 +187,7 @@ def test_results_of_other_images_are_not_compared_silently(tmp_path, capsys):
     for name, images in (("one", 3), ("two", 2)):
         (tmp_path / name).mkdir()
         one = report(name)
-        one.benchmarks["A"] = one.benchmarks["A"][:images]
+        one.benchmarks["A"] = Benchmark.of(one.benchmarks["A"].rows[:images])
         one.write(tmp_path / name)
     assert cli.main(["compare", str(tmp_path / "one"), str(tmp_path / "two")]) == 0
     assert "A was not measured on the same images" in capsys.readouterr().out
@@ -206,10 +206,30 @@ def test_results_without_a_common_metric_are_refused(tmp_path, capsys):
         (tmp_path / name).mkdir()
         one = report(name)
         one.metrics = [name]
-        one.benchmarks = {"A": [{"image": "0", f"input_{name}": 1.0, name: 2.0}]}
+        one.benchmarks = {"A": Benchmark.of([{"image": "0", f"input_{name}": 1.0, name: 2.0}])}
         one.write(tmp_path / name)
     assert cli.main(["compare", str(tmp_path / "psnr"), str(tmp_path / "ssim")]) == 2
     assert "no metric in common" in capsys.readouterr().err
+
+
+def restormer():
+    options = {key: value for key, value in small_network().items() if key != "type"}
+    return ARCH_REGISTRY.get("ConStyleRestormer")(**options)
+
+
+def tested(name, network, data, folder):
+    torch.save({"params": network.state_dict()}, folder / "net.pth")
+    metrics = {"psnr": {"type": "calculate_psnr", "crop_border": 0}}
+    options = {
+        "name": name,
+        "model_type": "RestorationModel",
+        "num_gpu": 0,
+        "datasets": {"test": paired_dataset(data)},
+        "network_g": small_network(),
+        "path": {"pretrain_network_g": "net.pth"},
+        "val": {"save_img": True, "metrics": metrics},
+    }
+    return run_command("test", "-opt", write_options(folder / "test.yml", options), cwd=folder)
 
 
 def test_identical_images_do_not_spoil_a_tests_mean(tmp_path):
@@ -217,31 +237,14 @@ def test_identical_images_do_not_spoil_a_tests_mean(tmp_path):
     data = write_pairs(tmp_path / "data", 2)
     for side in ("lq", "gt"):
         (data / side / "000.png").write_bytes((data / "gt" / "001.png").read_bytes())
-    network = ARCH_REGISTRY.get("ConStyleRestormer")(
-        **{k: v for k, v in small_network().items() if k != "type"}
-    )
+    network = restormer()
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if name.startswith("output"):
                 parameter.zero_()
         image = torch.rand(1, 3, 40, 48)
         assert torch.equal(network.eval()(image), image)
-    torch.save({"params": network.state_dict()}, tmp_path / "net.pth")
-    options = {
-        "name": "same",
-        "model_type": "RestorationModel",
-        "num_gpu": 0,
-        "datasets": {"test": paired_dataset(data)},
-        "network_g": small_network(),
-        "path": {"pretrain_network_g": "net.pth"},
-        "val": {
-            "save_img": False,
-            "metrics": {"psnr": {"type": "calculate_psnr", "crop_border": 0}},
-        },
-    }
-    result = run_command(
-        "test", "-opt", write_options(tmp_path / "test.yml", options), cwd=tmp_path
-    )
+    result = tested("same", network, data, tmp_path)
     assert result.returncode == 0, result.stderr[-3000:]
     text = (tmp_path / "results" / "same" / "results.csv").read_text()
     rows = {row["image"]: row for row in csv.DictReader(io.StringIO(text))}
@@ -252,26 +255,9 @@ def test_identical_images_do_not_spoil_a_tests_mean(tmp_path):
 
 def test_weights_that_are_not_finite_are_blamed_and_fail_the_test(tmp_path):
     data = write_pairs(tmp_path / "data", 2)
-    network = ARCH_REGISTRY.get("ConStyleRestormer")(
-        **{k: v for k, v in small_network().items() if k != "type"}
-    )
+    network = restormer()
     network.output.weight.data[0] = math.nan
-    torch.save({"params": network.state_dict()}, tmp_path / "net.pth")
-    options = {
-        "name": "spoilt",
-        "model_type": "RestorationModel",
-        "num_gpu": 0,
-        "datasets": {"test": paired_dataset(data)},
-        "network_g": small_network(),
-        "path": {"pretrain_network_g": "net.pth"},
-        "val": {
-            "save_img": True,
-            "metrics": {"psnr": {"type": "calculate_psnr", "crop_border": 0}},
-        },
-    }
-    result = run_command(
-        "test", "-opt", write_options(tmp_path / "test.yml", options), cwd=tmp_path
-    )
+    result = tested("spoilt", network, data, tmp_path)
     assert result.returncode == 2
     assert "2 of 2 images of pairs were restored to NaN or infinite numbers" in result.stderr
     assert "The weights net.pth [params] hold such numbers, in output.weight" in result.stderr
