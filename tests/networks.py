@@ -97,10 +97,7 @@ def _maxim(draw):
 
 
 RANDOM_OPTIONS = {
-    "ConStyleRestormer": lambda draw: {
-        **_unet(draw),
-        **_restormer(draw, [2, 2.66, 1.5, 3.141]),
-    },
+    "ConStyleRestormer": lambda draw: {**_unet(draw), **_restormer(draw, [2, 2.66, 1.5, 3.141])},
     "ConStyleNAFNet": lambda draw: {
         **_unet(draw),
         "num_refinement_blocks": draw.randint(0, 2),

@@ -30,6 +30,10 @@ def restore_command(*arguments):
     return cli.main(["restore", "--device", "cpu", *map(str, arguments)])
 
 
+def restore_files(source, output, weights, *flags):
+    return restore_command("-i", source, "-o", output, "--weights", weights, *flags)
+
+
 def directly_restored(pixels, weights):
     """By the network's own call, without anything of what is tested."""
     network = constyle_arch.load_network(weights)

@@ -6,7 +6,7 @@ import time
 import torch
 
 from tests.processes import REPOSITORY, run_command
-from tests.shared import equal, training_options, write_options, write_pairs
+from tests.shared import equal, run_with, training_options, write_options, write_pairs
 
 TOTAL = 14
 
@@ -75,6 +75,4 @@ def until(true, process):
 
 
 def resumed(cwd, options, *flags):
-    return run_command(
-        "train", "-opt", write_options(cwd / "run.yml", options), "--auto_resume", *flags, cwd=cwd
-    )
+    return run_with("train", options, cwd, "--auto_resume", *flags)

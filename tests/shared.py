@@ -1,6 +1,7 @@
 """Small data sets, networks and option files that test files share."""
 
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import cv2
@@ -94,10 +95,17 @@ def write_options(path: Path, options: dict[str, Any]) -> Path:
     return path
 
 
+def run_with(
+    command: str, options: dict[str, Any], cwd: Path, *flags: str | Path, processes: int = 1
+) -> CompletedProcess[str]:
+    """Run a command in `cwd` with these options."""
+    file = write_options(cwd / "run.yml", options)
+    return run_command(command, "-opt", file, *flags, cwd=cwd, processes=processes)
+
+
 def trained(options: dict[str, Any], cwd: Path, *flags: str | Path, processes: int = 1) -> Path:
     """Train in `cwd` by the command, which must succeed; the experiment's folder."""
-    file = write_options(cwd / "run.yml", options)
-    result = run_command("train", "-opt", file, *flags, cwd=cwd, processes=processes)
+    result = run_with("train", options, cwd, *flags, processes=processes)
     assert result.returncode == 0, result.stderr[-3000:]
     return cwd / "experiments" / options["name"]
 

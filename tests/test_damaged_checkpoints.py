@@ -13,8 +13,7 @@ from constyle_arch.checkpoints.loading import load_network
 from constyle_arch.checkpoints.reading import digest_of
 from constyle_arch.errors import CheckpointError
 from tests.networks import TINY
-from tests.processes import run_command
-from tests.shared import equal, paired_dataset, small_network, training_options, write_options
+from tests.shared import equal, paired_dataset, run_with, small_network, training_options
 
 
 class Malicious:
@@ -135,9 +134,7 @@ def test_wrong_weights_are_reported_before_a_test_starts(tmp_path, two_pairs, pa
     options = training_options(two_pairs, two_pairs)
     options["datasets"] = {"test": paired_dataset(two_pairs)}
     options["path"] = {"pretrain_network_g": "w.pth", "param_key_g": "params", **path}
-    result = run_command(
-        "test", "-opt", write_options(tmp_path / "test.yml", options), cwd=tmp_path
-    )
+    result = run_with("test", options, tmp_path)
     assert result.returncode == 2, result.stderr
     assert message in result.stderr
     assert not (tmp_path / "results").exists()

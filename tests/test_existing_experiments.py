@@ -8,7 +8,7 @@ import torch
 
 from tests.processes import Command, run_command
 from tests.resuming import SLOWLY, finished, options_for, resumed, until
-from tests.shared import equal, training_options, write_options, write_pairs
+from tests.shared import equal, run_with, training_options, write_options, write_pairs
 
 
 @pytest.fixture(scope="module")
@@ -89,9 +89,7 @@ def test_state_of_another_experiment_brings_its_own_weights(six_iterations, tmp_
         "path": {**six_iterations["path"], "resume_state": str(state)},
     }
     options["train"] = {**options["train"], "total_iter": 6}
-    result = run_command(
-        "train", "-opt", write_options(tmp_path / "other.yml", options), cwd=tmp_path
-    )
+    result = run_with("train", options, tmp_path)
     assert result.returncode == 0, result.stderr[-2000:]
     weights = [
         torch.load(
@@ -172,9 +170,7 @@ def test_state_of_another_experiment_does_not_write_over_this_one(six_iterations
     finished(tmp_path, six_iterations)
     state = tmp_path / "experiments" / "other" / "training_states" / "4.state"
     options = six_iterations | {"path": {**six_iterations["path"], "resume_state": str(state)}}
-    result = run_command(
-        "train", "-opt", write_options(tmp_path / "run.yml", options), cwd=tmp_path
-    )
+    result = run_with("train", options, tmp_path)
     assert result.returncode == 2
     assert "the experiment experiments/tiny already exists" in result.stderr
 
@@ -188,9 +184,7 @@ def test_going_back_to_an_older_state_sets_aside_what_came_after(six_iterations,
             "resume_state": str(home / "training_states" / "2.state"),
         }
     }
-    result = run_command(
-        "train", "-opt", write_options(tmp_path / "run.yml", options), cwd=tmp_path
-    )
+    result = run_with("train", options, tmp_path)
     assert result.returncode == 0, result.stderr[-2000:]
     assert "Going back to iteration 2: what came after it is in" in result.stdout
     (aside,) = home.glob("abandoned_*")

@@ -168,12 +168,7 @@ def test_command_restores_with_the_window_asked_for_or_noted(files, tmp_path, ca
         ("off", "net.safetensors", ("--tlc", "off")),
     ):
         target = tmp_path / f"{name}.png"
-        assert (
-            restore_command(
-                "-i", files / "a.png", "-o", target, "--weights", files / weights, *flags
-            )
-            == 0
-        )
+        assert restore_files(files / "a.png", target, files / weights, *flags) == 0
         assert ("statistics are those of windows of 16 pixels" in capsys.readouterr().out) == (
             name in "asked noted"
         )

@@ -7,8 +7,7 @@ from basicsr.models import build_model
 
 from constyle_arch.errors import OptionsError
 from constyle_arch.models.progressive_crops import ProgressiveCrops
-from tests.processes import run_command
-from tests.shared import training_options, write_options
+from tests.shared import run_with, training_options
 
 SCHEDULE = {"gt_sizes": [8, 16], "mini_batch_sizes": [4, 2], "iters": [2, 2]}
 
@@ -87,6 +86,6 @@ def test_schedule_that_does_not_fit_is_refused(ten_pairs, changes, message):
 def test_contrast_keeps_one_size(ten_pairs, tmp_path):
     options = training_options(ten_pairs)
     options["datasets"]["train"] |= SCHEDULE
-    result = run_command("check", "-opt", write_options(tmp_path / "my.yml", options), cwd=tmp_path)
+    result = run_with("check", options, tmp_path)
     assert result.returncode == 2
     assert "ConStyleModel and train.accumulate need batches of one size" in result.stderr

@@ -24,14 +24,8 @@ from tests.shared import ABLATIONS, FILES, OPTIONS, RECIPES, REPOSITORY
 from tests.stand_ins import prepare, sections, tree, write_stand_ins
 
 TASKS = ("denoise", "denoise15", "denoise25", "denoise50", "deblur", "derain", "dehaze")
-NETWORKS = (
-    "constyle_restormer",
-    "constyle_nafnet",
-    "constyle_maxim",
-    "restormer",
-    "nafnet",
-    "maxim",
-)
+ORIGINALS = ("restormer", "nafnet", "maxim")
+NETWORKS = (*(f"constyle_{name}" for name in ORIGINALS), *ORIGINALS)
 
 
 @pytest.fixture(scope="module")
@@ -59,28 +53,15 @@ def home(tmp_path_factory):
 def write_sample(folder, task):
     """What `basicsr prepare sample` writes, in small: its real run is tested with the sample."""
     source = folder.parents[1] / "OTS"
-    lq = "a_0.8_1.png" if task == "dehaze" else "a_1.png"
+    gt, lq = "a.png", "a_0.8_1.png" if task == "dehaze" else "a_1.png"
     for part in ("train", "test"):
-        for side, name, file in (
-            ("gt", "a.png", "clear/0001.jpg"),
-            ("lq", lq, "hazy/0001_0.8_0.2.jpg"),
-        ):
-            (folder / part / side).mkdir(parents=True)
-            shutil.copy(source / file, folder / part / side / name)
-    names = (
-        "--lq",
-        str(folder / "train" / "lq"),
-        "--lq-name",
-        "{}_*_*" if task == "dehaze" else "{}_*",
-    )
-    prepare(
-        "folders",
-        "--gt",
-        str(folder / "train" / "gt"),
-        *names,
-        "-o",
-        str(folder / "prepared" / "train"),
-    )
+        files = {f"gt/{gt}": "clear/0001.jpg", f"lq/{lq}": "hazy/0001_0.8_0.2.jpg"}
+        for name, file in files.items():
+            (folder / part / name).parent.mkdir(parents=True)
+            shutil.copy(source / file, folder / part / name)
+    form = "{}_*_*" if task == "dehaze" else "{}_*"
+    sides = (f"--{side}={folder}/train/{side}" for side in ("gt", "lq"))
+    prepare("folders", *sides, "--lq-name", form, "-o", str(folder / "prepared" / "train"))
 
 
 def test_files_are_what_the_generator_writes_and_it_notices_those_changed_by_hand(tmp_path):
@@ -91,28 +72,16 @@ def test_files_are_what_the_generator_writes_and_it_notices_those_changed_by_han
     command = [sys.executable, tmp_path / "options" / "generate.py", "--check"]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 1
-    assert [line.partition(" is not what")[0] for line in result.stdout.splitlines()] == [
-        "options/mine.yml",
-        "options/test/derain_maxim.yml",
-    ]
+    named = [line.partition(" is not what")[0] for line in result.stdout.splitlines()]
+    assert named == ["options/mine.yml", "options/test/derain_maxim.yml"]
 
 
 def test_every_task_and_network_has_a_file_to_train_and_one_to_test():
-    wanted = {
-        f"{folder}{task}_{network}.yml"
-        for folder in ("", "test/")
-        for task in TASKS
-        for network in NETWORKS
-    }
-    wanted |= {
-        f"{folder}any_{network}.yml"
-        for folder in ("", "test/")
-        for network in NETWORKS
-        if "constyle" in network
-    }
-    wanted |= {"prompter.yml", "any_v2_conv.yml", "test/any_v2_conv.yml"}
-    wanted |= {f"{folder}trained_{name}.yml" for folder in ("", "test/") for name in TRAINED}
-    assert wanted == set(RECIPES)
+    named = [f"{task}_{network}" for task in TASKS for network in NETWORKS]
+    named += [f"any_{network}" for network in (*NETWORKS[: len(ORIGINALS)], "v2_conv")]
+    named += [f"trained_{name}" for name in TRAINED]
+    wanted = {f"{folder}{name}.yml" for folder in ("", "test/") for name in named}
+    assert wanted | {"prompter.yml"} == set(RECIPES)
 
 
 def test_recipes_have_the_values_that_are_said_to_differ_from_the_authors():
@@ -123,17 +92,15 @@ def test_recipes_have_the_values_that_are_said_to_differ_from_the_authors():
     for file in (f"{task}_{network}.yml" for task in TASKS for network in NETWORKS):
         options = read_option_file(OPTIONS / file)
         defaults = inspect.signature(ARCH_REGISTRY.get(options["network_g"]["type"])).parameters
-        options["network_g"] = {key: one.default for key, one in defaults.items()} | options[
-            "network_g"
-        ]
+        of_network = {key: one.default for key, one in defaults.items()}
+        options["network_g"] = of_network | options["network_g"]
         for path, value in rows:
             found = options
             for key in path.split("."):
                 found = found.get(key, ...) if found is not ... else ...
             guided = path in ("network_g.encoder_initialization", "train.contrast.normalize")
-            assert found == yaml.safe_load(value) or (
-                found is ... and guided and "constyle" not in file
-            ), (file, path)
+            lacking = found is ... and guided and "constyle" not in file
+            assert found == yaml.safe_load(value) or lacking, (file, path)
 
 
 def test_every_ablation_differs_from_the_recipe_in_what_it_is_named_for():
@@ -149,11 +116,8 @@ def test_every_ablation_differs_from_the_recipe_in_what_it_is_named_for():
         losses = {"pixel": {"contrastive", "content", "style"}, "infonce": {"content", "style"}}
         losses |= {f"no_{loss}": {loss} for loss in losses["pixel"]}
         assert lacking == (losses["infonce"] if usual else losses.get(row, set()))
-        guides = {
-            "no_code": {"use_code"},
-            "no_features": {"use_features"},
-            "no_guide": {"use_code", "use_features"},
-        }
+        guides = {"no_code": {"use_code"}, "no_features": {"use_features"}}
+        guides["no_guide"] = {"use_code", "use_features"}
         network = options.pop("network_g")
         off = {key for key in network if network[key] is False and key.startswith("use_")}
         assert off == ({"use_features"} if usual else guides.get(row, set()))
@@ -166,12 +130,11 @@ def test_every_ablation_differs_from_the_recipe_in_what_it_is_named_for():
 
 def test_benchmarks_of_a_network_are_the_papers_nineteen():
     for network in NETWORKS:
+        files = {task: OPTIONS / "test" / f"{task}_{network}.yml" for task in TASKS}
         benchmarks = {
             (task, dataset["name"])
-            for task in TASKS
-            for dataset in read_option_file(OPTIONS / "test" / f"{task}_{network}.yml")[
-                "datasets"
-            ].values()
+            for task, file in files.items()
+            for dataset in read_option_file(file)["datasets"].values()
         }
         assert len(benchmarks) == 19
         assert len([1 for task, _ in benchmarks if task.startswith("denoise")]) == 12
@@ -199,14 +162,12 @@ LIKE_OTHERS = ("denoise15_", "denoise25_")
 """Recipes that differ from denoise50's in one number."""
 
 
+def slow_where(is_slow, names):
+    return [pytest.param(one, marks=pytest.mark.slow if is_slow(one) else []) for one in names]
+
+
 @pytest.mark.parametrize(
-    "file",
-    [
-        pytest.param(
-            file, marks=pytest.mark.slow if Path(file).name.startswith(LIKE_OTHERS) else []
-        )
-        for file in FILES
-    ],
+    "file", slow_where(lambda file: Path(file).name.startswith(LIKE_OTHERS), FILES)
 )
 def test_file_can_be_run_on_data_laid_out_as_the_page_shows(home, monkeypatch, weights_of, file):
     monkeypatch.chdir(home)
@@ -243,15 +204,11 @@ def test_page_names_command_and_number_of_images_of_every_data_set():
 
 def train_shortly(home, name, *forced):
     """Two iterations of a recipe, with fewer and smaller crops."""
-    small = [
-        "datasets:train:gt_size=64",
-        "datasets:train:batch_size_per_gpu=2",
-        "datasets:train:num_worker_per_gpu=0",
-    ]
+    loader = ("gt_size=64", "batch_size_per_gpu=2", "num_worker_per_gpu=0")
+    small = [f"datasets:train:{option}" for option in loader]
     shorter = ["train:total_iter=2", "val:val_freq=2", "logger:print_freq=1"]
-    result = run_command(
-        "train", "-opt", OPTIONS / f"{name}.yml", "--force_yml", *small, *shorter, *forced, cwd=home
-    )
+    flags = ("--force_yml", *small, *shorter, *forced)
+    result = run_command("train", "-opt", OPTIONS / f"{name}.yml", *flags, cwd=home)
     assert result.returncode == 0, result.stderr[-3000:]
 
 
@@ -259,25 +216,21 @@ def run_recipe(home, name, monkeypatch, *forced):
     """Two iterations and the test of a recipe."""
     monkeypatch.chdir(home)
     train_shortly(home, name, *forced)
-    flags = ("--force_yml", *forced) if forced else ()
-    result = run_command("test", "-opt", OPTIONS / "test" / f"{name}.yml", *flags, cwd=home)
+    flags, file = ("--force_yml", *forced) if forced else (), OPTIONS / "test" / f"{name}.yml"
+    result = run_command("test", "-opt", file, *flags, cwd=home)
     assert result.returncode == 0, result.stderr[-3000:]
-    benchmarks = [
-        one["name"]
-        for one in read_option_file(OPTIONS / "test" / f"{name}.yml")["datasets"].values()
-    ]
+    benchmarks = [one["name"] for one in read_option_file(file)["datasets"].values()]
     results = home / "results" / name
     content = json.loads((results / "results.json").read_text())
     assert list(content["benchmarks"]) == benchmarks
     rows = list(csv.DictReader((results / "results.csv").open()))
     for benchmark in benchmarks:
         images = [row for row in rows if row["benchmark"] == benchmark and row["image"] != "mean"]
-        assert len(images) == content["benchmarks"][benchmark]["images"] > 0
+        measured = content["benchmarks"][benchmark]
+        assert len(images) == measured["images"] > 0
         for metric in ("psnr", "ssim", "psnr_y", "ssim_y"):
             mean = sum(float(row[metric]) for row in images) / len(images)
-            assert content["benchmarks"][benchmark]["scores"][metric]["value"] == pytest.approx(
-                mean
-            )
+            assert measured["scores"][metric]["value"] == pytest.approx(mean)
     assert (results / "results.md").read_text().count("\n| ") == 1 + len(benchmarks)
     return home / "experiments" / name
 
@@ -295,21 +248,12 @@ def test_dehazing_recipe_trains_and_tests_at_full_size(home, monkeypatch):
     assert "Validation SOTS" in log
 
 
-PAPERS_OTHER_ROWS = [
-    file.removesuffix(".yml")
-    for file in FILES
-    if file.startswith(("ablations/", "any_", "prompter"))
-]
+OTHER = ("ablations/", "any_", "prompter")
+PAPERS_OTHER_ROWS = [file.removesuffix(".yml") for file in FILES if file.startswith(OTHER)]
 QUICK = ("prompter", "any_v2_conv", "ablations/derain_moco")
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)
-        for name in PAPERS_OTHER_ROWS
-    ],
-)
+@pytest.mark.parametrize("name", slow_where(lambda name: name not in QUICK, PAPERS_OTHER_ROWS))
 def test_other_rows_of_the_papers_tables_train(home, name):
     run = f"{Path(name).name}_shortly"  # the home has a prompter already
     narrow = () if name == "prompter" else ("network_g:dim=8",)
@@ -319,9 +263,8 @@ def test_other_rows_of_the_papers_tables_train(home, name):
 
 def test_recipes_in_the_papers_tables_are_there():
     page = (REPOSITORY / "docs" / "how-it-works.md").read_text()
-    named = [
-        one for pattern in re.findall(r"options/([^`\s]+\.yml)", page) for one in expanded(pattern)
-    ]
+    patterns = re.findall(r"options/([^`\s]+\.yml)", page)
+    named = [one for pattern in patterns for one in expanded(pattern)]
     assert set(named) > {*ABLATIONS, "prompter.yml"}
     assert set(named) <= set(FILES)
 
@@ -331,12 +274,10 @@ def expanded(pattern):
     for word, names in (("TASK", TASKS), ("NETWORK", NETWORKS)):
         pattern = pattern.replace(word, "{" + ",".join(names) + "}")
     before, opened, rest = pattern.partition("{")
+    if not opened:
+        return [pattern]
     choices, _, after = rest.partition("}")
-    return (
-        [name for one in choices.split(",") for name in expanded(before + one + after)]
-        if opened
-        else [pattern]
-    )
+    return [name for one in choices.split(",") for name in expanded(before + one + after)]
 
 
 @pytest.mark.slow
@@ -364,12 +305,10 @@ def test_folders_can_stand_where_the_lmdbs_do(home, monkeypatch):
         if split is None or split.plan.lq is None or split.plan.listed_in:
             continue
         names = {"phase": "val", "lq_name": split.plan.names[0], "gt_name": split.plan.names[1]}
+        sides = {side: f"{data_set.source}/{getattr(split.plan, side)}" for side in ("lq", "gt")}
         roots = [
-            {
-                f"dataroot_{side}": f"{data_set.source}/{getattr(split.plan, side)}"
-                for side in ("lq", "gt")
-            },
-            {f"dataroot_{side}": data_set.lmdb("test", side) for side in ("lq", "gt")},
+            {f"dataroot_{side}": folder for side, folder in sides.items()},
+            {f"dataroot_{side}": data_set.lmdb("test", side) for side in sides},
         ]
         folder, lmdb = (PairedRestorationDataset(names | root) for root in roots)
         assert len(folder) == len(lmdb) > 0, name

@@ -1,5 +1,6 @@
 """`basicsr restore` of folders: what is restored, skipped, refused, and never overwritten."""
 
+import itertools
 import os
 import re
 import shutil
@@ -26,6 +27,7 @@ from tests.photographs import (
     exif,
     picture,
     restore_command,
+    restore_files,
 )
 from tests.processes import Command, run_command
 
@@ -34,12 +36,8 @@ def write_all_kinds(folder):
     """Twenty images of all kinds in a tree, three of them broken; names of the broken ones."""
     (folder / "holiday" / "day one").mkdir(parents=True)
     (folder / ".thumbnails").mkdir()
-    rgb, rgba, deep, deep4 = (
-        picture(),
-        picture(channels=4),
-        picture(bits=16),
-        picture(channels=4, bits=16),
-    )
+    rgb, rgba = picture(), picture(channels=4)
+    deep, deep4 = picture(bits=16), picture(channels=4, bits=16)
     cmyk_profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
     Image.fromarray(rgb).save(folder / "colour.png")
     Image.fromarray(rgb).save(folder / "colour.JPG", quality=98)
@@ -60,12 +58,8 @@ def write_all_kinds(folder):
     )
     Image.fromarray(rgb).convert("P").save(folder / "holiday" / "day one" / "palette.png")
     cv2.imwrite(str(folder / "holiday" / "day one" / "deep.png"), deep[..., ::-1])
-    tifffile.imwrite(
-        folder / "holiday" / "day one" / "deep.alpha.tif",
-        deep4,
-        photometric="rgb",
-        extrasamples=[2],
-    )
+    file = folder / "holiday" / "day one" / "deep.alpha.tif"
+    tifffile.imwrite(file, deep4, photometric="rgb", extrasamples=[2])
     cv2.imwrite(str(folder / "holiday" / "day one" / "deep gray.png"), deep[..., 0])
     for name in ("cut.png", "cut.jpg", "text.jpg"):
         (folder / "holiday" / name).write_bytes(broken_files()[name][0])
@@ -85,7 +79,7 @@ def test_folder_of_all_kinds_with_three_broken_ones(tmp_path, weights, capsys):
     assert len(images) == 20
     before = {name: (source / name).read_bytes() for name in files_in(source)}
 
-    assert restore_command("-i", source, "-o", target, "--weights", weights) == 1
+    assert restore_files(source, target, weights) == 1
 
     assert files_in(target) == images - broken
     assert {name: (source / name).read_bytes() for name in files_in(source)} == before
@@ -140,11 +134,8 @@ def test_second_run_skips_what_is_there_and_says_what_is_older(tmp_path, weights
 def test_next_photograph_is_read_and_the_last_written_while_one_is_restored(tmp_path, monkeypatch):
     for number in range(3):
         cv2.imwrite(str(tmp_path / f"{number}.png"), picture(8, 12))
-    reached = {
-        (what, str(number)): threading.Event()
-        for what in ("read", "written")
-        for number in range(3)
-    }
+    steps = itertools.product(("read", "written"), "012")
+    reached = {step: threading.Event() for step in steps}
     read, write = pipeline.read_photograph, pipeline.write_photograph
 
     def reading(path, *args):
@@ -159,11 +150,8 @@ def test_next_photograph_is_read_and_the_last_written_while_one_is_restored(tmp_
         number = 0
 
         def restored(self, photograph):
-            beside = {
-                ("read", str(self.number + 1)),
-                ("written", str(self.number - 1)),
-            } & reached.keys()
-            assert all(reached[one].wait(20) for one in beside)
+            beside = {("read", str(self.number + 1)), ("written", str(self.number - 1))}
+            assert all(reached[one].wait(20) for one in beside & reached.keys())
             self.number += 1
             return photograph
 
@@ -180,11 +168,9 @@ def test_no_input_is_ever_overwritten(tmp_path, weights, capsys):
     (tmp_path / "link").symlink_to(tmp_path)
     before = path.read_bytes()
     for output in (tmp_path, path, tmp_path / "link"):
-        assert restore_command("-i", path, "-o", output, "--weights", weights, "--overwrite") == 2
+        assert restore_files(path, output, weights, "--overwrite") == 2
         assert "would be overwritten; name another folder" in capsys.readouterr().err
-    assert (
-        restore_command("-i", path, "-o", tmp_path, "--weights", weights, "--suffix", "_clean") == 0
-    )
+    assert restore_files(path, tmp_path, weights, "--suffix", "_clean") == 0
     assert path.read_bytes() == before
     assert files_in(tmp_path) >= {"a.png", "a_clean.png"}
 
@@ -192,12 +178,7 @@ def test_no_input_is_ever_overwritten(tmp_path, weights, capsys):
 def test_output_below_the_input_is_not_restored_again(tmp_path, weights):
     Image.fromarray(picture()).save(tmp_path / "a.png")
     for _ in range(2):
-        assert (
-            restore_command(
-                "-i", tmp_path, "-o", tmp_path / "out", "--weights", weights, "--compare"
-            )
-            == 0
-        )
+        assert restore_files(tmp_path, tmp_path / "out", weights, "--compare") == 0
         assert files_in(tmp_path) == {"a.png", "out/a.png", "out/a_comparison.jpg"}
 
 
@@ -215,26 +196,16 @@ def test_nothing_else_is_overwritten_either(tmp_path, weights, capsys):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.fromarray(picture()).save(tmp_path / name)
     before = {name: (tmp_path / name).read_bytes() for name in files_in(tmp_path)}
-    flags = ("--weights", weights, "--overwrite")
-    assert restore_command("-i", tmp_path / "in", "-o", tmp_path / "out", *flags, "--compare") == 2
+    out, clean, flags = tmp_path / "out", tmp_path / "gt", ("--overwrite", "--compare")
+    assert restore_files(tmp_path / "in", out, weights, *flags) == 2
     assert "x_comparison.jpg would both become" in capsys.readouterr().err
-    assert (
-        restore_command(
-            "-i", tmp_path / "in" / "x.jpg", "-o", tmp_path / "gt", *flags, "--gt", tmp_path / "gt"
-        )
-        == 2
-    )
+    source = tmp_path / "in" / "x.jpg"
+    assert restore_files(source, clean, weights, "--overwrite", "--gt", clean) == 2
     assert "gt/x.jpg would be overwritten" in capsys.readouterr().err
-    assert (
-        restore_command("-i", tmp_path / "twins", "-o", tmp_path / "out", *flags, "--compare") == 0
-    )
+    assert restore_files(tmp_path / "twins", out, weights, *flags) == 0
     assert {name: (tmp_path / name).read_bytes() for name in before} == before
-    assert files_in(tmp_path / "out") == {
-        "a.jpg",
-        "a.png",
-        "a_jpg_comparison.jpg",
-        "a_png_comparison.jpg",
-    }
+    pictures = {"a_jpg_comparison.jpg", "a_png_comparison.jpg"}
+    assert files_in(out) == {"a.jpg", "a.png"} | pictures
 
 
 def test_odd_things_in_a_folder_do_not_stop_it(tmp_path, weights, capsys):
@@ -246,7 +217,7 @@ def test_odd_things_in_a_folder_do_not_stop_it(tmp_path, weights, capsys):
     (folder / "itself.png").symlink_to("itself.png")
     os.mkfifo(folder / "pipe.png")
     (folder / "folder.png").mkdir()
-    assert restore_command("-i", folder, "-o", out, "--weights", weights, "--suffix", "") == 1
+    assert restore_files(folder, out, weights, "--suffix", "") == 1
     output = capsys.readouterr().out
     assert files_in(out) == {"good.png", "l" * 246 + ".png"}
     assert "taken.png is a folder" in output
@@ -320,12 +291,7 @@ def test_killed_in_the_middle_a_second_run_completes_the_folder(tmp_path, weight
 )
 def test_wrong_flags_are_one_clear_error(tmp_path, weights, capsys, flags, message):
     Image.fromarray(picture()).save(tmp_path / "a.png")
-    assert (
-        restore_command(
-            "-i", tmp_path / "a.png", "-o", tmp_path / "out", "--weights", weights, *flags
-        )
-        == 2
-    )
+    assert restore_files(tmp_path / "a.png", tmp_path / "out", weights, *flags) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert re.search(message, error)

@@ -9,7 +9,7 @@ from PIL import Image
 from constyle_arch.errors import DataError, OptionsError
 from constyle_arch.inference.photographs.finding import find_jobs
 from constyle_arch.inference.photographs.photograph import read_photograph, readable
-from tests.photographs import PROFILE, directly_restored, picture, restore_command
+from tests.photographs import PROFILE, directly_restored, picture, restore_command, restore_files
 
 
 def test_names_of_files_folders_and_patterns(tmp_path):
@@ -150,7 +150,7 @@ def test_photographs_of_phones_are_read_and_written_as_png(tmp_path, weights, su
     given = read_photograph(source)
     assert np.abs(given.pixels.astype(int) - picture()).mean() < 12
     assert given.profile == PROFILE
-    assert restore_command("-i", source.parent, "-o", target.parent, "--weights", weights) == 0
+    assert restore_files(source.parent, target.parent, weights) == 0
     np.testing.assert_array_equal(
         read_photograph(target).pixels, directly_restored(given.pixels, weights)
     )

@@ -16,7 +16,7 @@ from constyle_arch.inference.photographs.finding import find_jobs, find_truths
 from constyle_arch.inference.photographs.photograph import Photograph, read_photograph
 from constyle_arch.inference.photographs.restorer import Restorer
 from tests.networks import random_network
-from tests.photographs import directly_restored, picture, restore_command
+from tests.photographs import directly_restored, picture, restore_command, restore_files
 
 
 @pytest.mark.parametrize("size", [(3, 600), (600, 3), (1, 1), (20, 300)])
@@ -53,12 +53,7 @@ def test_averaged_weights_are_preferred(tmp_path):
     )
     torch.save({"params": networks[1].state_dict()}, tmp_path / "averaged.pth")
     Image.fromarray(picture()).save(tmp_path / "a.png")
-    assert (
-        restore_command(
-            "-i", tmp_path / "a.png", "-o", tmp_path / "b.png", "--weights", models.parent
-        )
-        == 0
-    )
+    assert restore_files(tmp_path / "a.png", tmp_path / "b.png", models.parent) == 0
     wanted = directly_restored(picture(), tmp_path / "averaged.pth")
     assert np.array_equal(read_photograph(tmp_path / "b.png").pixels, wanted)
 
@@ -123,12 +118,7 @@ def test_truths_are_found_by_the_form_of_their_names(tmp_path):
 @pytest.mark.parametrize("flag", ["--bf16", "--half"])
 def test_half_precision_restores_about_the_same(tmp_path, weights, flag):
     Image.fromarray(picture()).save(tmp_path / "a.png")
-    assert (
-        restore_command(
-            "-i", tmp_path / "a.png", "-o", tmp_path / "b.png", "--weights", weights, flag
-        )
-        == 0
-    )
+    assert restore_files(tmp_path / "a.png", tmp_path / "b.png", weights, flag) == 0
     difference = read_photograph(tmp_path / "b.png").pixels.astype(int) - directly_restored(
         picture(), weights
     )
@@ -206,12 +196,7 @@ def test_strength_blends_with_the_input(tmp_path, weights):
     results = {}
     for strength in ("0", "0.25", "1"):
         target = tmp_path / f"{strength}.png"
-        assert (
-            restore_command(
-                "-i", tmp_path / "a.png", "-o", target, "--weights", weights, "--strength", strength
-            )
-            == 0
-        )
+        assert restore_files(tmp_path / "a.png", target, weights, "--strength", strength) == 0
         results[strength] = cv2.imread(str(target)).astype(float)
     np.testing.assert_array_equal(results["0"], cv2.imread(str(tmp_path / "a.png")))
     unclipped = (results["1"] > 0) & (results["1"] < 255)

@@ -17,8 +17,7 @@ from constyle_arch.archs.fused import use_fused
 from constyle_arch.reporting.complexity import count_gmacs, count_parameters
 from constyle_arch.reporting.report import Benchmark, Results
 from constyle_arch.reporting.scores import Mean, means_of, text_table
-from tests.processes import run_command
-from tests.shared import paired_dataset, small_network, write_options, write_pairs
+from tests.shared import paired_dataset, run_with, small_network, write_pairs
 
 
 def report(name="one", gain=1.0, benchmarks=("A", "B"), dataset=None, **more):
@@ -217,7 +216,7 @@ def restormer():
     return ARCH_REGISTRY.get("ConStyleRestormer")(**options)
 
 
-def tested(name, network, data, folder):
+def scored(name, network, data, folder):
     torch.save({"params": network.state_dict()}, folder / "net.pth")
     metrics = {"psnr": {"type": "calculate_psnr", "crop_border": 0}}
     options = {
@@ -229,7 +228,7 @@ def tested(name, network, data, folder):
         "path": {"pretrain_network_g": "net.pth"},
         "val": {"save_img": True, "metrics": metrics},
     }
-    return run_command("test", "-opt", write_options(folder / "test.yml", options), cwd=folder)
+    return run_with("test", options, folder)
 
 
 def test_identical_images_do_not_spoil_a_tests_mean(tmp_path):
@@ -244,7 +243,7 @@ def test_identical_images_do_not_spoil_a_tests_mean(tmp_path):
                 parameter.zero_()
         image = torch.rand(1, 3, 40, 48)
         assert torch.equal(network.eval()(image), image)
-    result = tested("same", network, data, tmp_path)
+    result = scored("same", network, data, tmp_path)
     assert result.returncode == 0, result.stderr[-3000:]
     text = (tmp_path / "results" / "same" / "results.csv").read_text()
     rows = {row["image"]: row for row in csv.DictReader(io.StringIO(text))}
@@ -257,7 +256,7 @@ def test_weights_that_are_not_finite_are_blamed_and_fail_the_test(tmp_path):
     data = write_pairs(tmp_path / "data", 2)
     network = restormer()
     network.output.weight.data[0] = math.nan
-    result = tested("spoilt", network, data, tmp_path)
+    result = scored("spoilt", network, data, tmp_path)
     assert result.returncode == 2
     assert "2 of 2 images of pairs were restored to NaN or infinite numbers" in result.stderr
     assert "The weights net.pth [params] hold such numbers, in output.weight" in result.stderr

@@ -21,6 +21,7 @@ from tests.shared import (
     TINY_NAFNET,
     log_of,
     paired_dataset,
+    run_with,
     trained,
     training_options,
     write_options,
@@ -182,7 +183,7 @@ def test_trained_network_is_tested_on_whole_images(finished_run, two_pairs):
         "strict_load_g": True,
     }
     options["val"] = {**options["val"], "val_freq": None}
-    result = run_command("test", "-opt", write_options(cwd / "test.yml", options), cwd=cwd)
+    result = run_with("test", options, cwd)
     assert result.returncode == 0, result.stderr[-3000:]
 
     results = cwd / "results" / "tiny"
@@ -268,9 +269,7 @@ def test_run_goes_on_where_it_was(tmp_path, ten_pairs, two_pairs):
     assert [record["iter"] for record in after] == [2, 4, 6, 7]
 
     options = training_options(ten_pairs, total_iter=9, contrast={"queue_size": 12})
-    result = run_command(
-        "train", "-opt", write_options(tmp_path / "x.yml", options), "--auto_resume", cwd=tmp_path
-    )
+    result = run_with("train", options, tmp_path, "--auto_resume")
     assert result.returncode == 2
     assert "train.contrast.queue_size: 24 → 12" in result.stderr
 
@@ -286,9 +285,7 @@ def test_image_that_breaks_while_training_is_named_without_a_traceback(tmp_path)
     (data / "lq" / "003.png").write_bytes(b"broken")
     options = training_options(data, total_iter=9)
     options["datasets"]["train"]["num_worker_per_gpu"] = 1
-    result = run_command(
-        "train", "-opt", write_options(tmp_path / "run.yml", options), cwd=tmp_path
-    )
+    result = run_with("train", options, tmp_path)
     assert result.returncode == 2
     assert result.stderr.splitlines()[-1].startswith("basicsr: error: ")
     assert "003.png cannot be decoded" in result.stderr
@@ -349,9 +346,7 @@ def test_training_that_diverges_says_so_keeps_no_best_network_and_fails(
     options = training_options(ten_pairs, two_pairs, total_iter=4)
     options["train"]["optim_g"]["lr"] = 1e17
     options["train"]["scheduler"]["eta_mins"] = [1e17, 1e17]
-    result = run_command(
-        "train", "-opt", write_options(tmp_path / "run.yml", options), cwd=tmp_path
-    )
+    result = run_with("train", options, tmp_path)
     assert result.returncode == 2
     last = result.stderr.splitlines()[-1]
     assert "The training has diverged: its last 3 steps were not finite" in last
