@@ -8,23 +8,23 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY
 from PIL import Image
 
 import constyle_arch
 from constyle_arch import cli
 from tests.bad_options import MESSAGES
+from tests.networks import random_network
 from tests.photographs import picture
 from tests.processes import run_command
 from tests.shared import (
     RECIPES,
     REPOSITORY,
-    small_network,
+    run_with,
     training_options,
     write_options,
     write_pairs,
 )
-from tests.stand_ins import write_stand_ins
+from tests.stand_ins import prepare, write_stand_ins
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 PROGRAMS = ("basicsr ", "torchrun", "make", "pip", "python", "source", "tensorboard", "./")
@@ -64,10 +64,8 @@ def joined(block):
 
 def commands():
     """The commands in blocks of no language, each once, without what is said about them."""
-    lines = [
-        line for page in PAGES for block in blocks(page, "") for line in joined(block).splitlines()
-    ]
-    lines = [line.removeprefix(".venv/bin/") for line in lines]
+    found = [joined(block) for page in PAGES for block in blocks(page, "")]
+    lines = [line.removeprefix(".venv/bin/") for block in found for line in block.splitlines()]
     found = [re.sub(r"\s{2,}#.*", "", line) for line in lines if line.startswith(PROGRAMS)]
     return list(dict.fromkeys(found))
 
@@ -99,39 +97,27 @@ def world(tmp_path_factory):
     tested["datasets"] = {"test": options["datasets"]["val"]}
     tested["path"] = {"pretrain_network_g": "experiments/tiny"}
     for command, written in (("train", options), ("test", tested)):
-        result = run_command(
-            command, "-opt", write_options(world / f"{command}.yml", written), cwd=world
-        )
+        result = run_with(command, written, world)
         assert result.returncode == 0, result.stderr[-2000:]
-    for name in (
-        "dehaze_nafnet",
-        "dehaze_constyle_nafnet",
-        "deblur_nafnet",
-        "deblur_constyle_nafnet",
-    ):
-        shutil.copytree(world / "experiments" / "tiny", world / "experiments" / name)
+    compared = [
+        f"{task}_{kind}nafnet" for task in ("dehaze", "deblur") for kind in ("", "constyle_")
+    ]
+    for name in compared:
         shutil.copytree(world / "results" / "tiny", world / "results" / name)
-    for name in ("rain", "haze"):
+    tasks = ("dehaze", "derain", "deblur", "denoise")
+    for name in (*compared, "rain", "haze", *(f"demo_{task}_constyle_restormer" for task in tasks)):
         shutil.copytree(world / "experiments" / "tiny", world / "experiments" / name)
-    for task in ("dehaze", "derain", "deblur", "denoise"):
-        shutil.copytree(
-            world / "experiments" / "tiny",
-            world / "experiments" / f"demo_{task}_constyle_restormer",
-        )
+    for task in tasks:
         write_pairs(world / "datasets" / "sample" / task / "train", 2, height=128, width=128)
     prepare_sample(world)
-    weights = ARCH_REGISTRY.get("ConStyleRestormer")(
-        **{k: v for k, v in small_network().items() if k != "type"}
-    )
-    torch.save({"params": weights.state_dict()}, world / "net_g_latest.pth")
+    torch.save({"params": random_network().state_dict()}, world / "net_g_latest.pth")
     for name in ("hazy.jpg", "hazy.png", "my_photograph.jpg", "photo.jpg"):
         Image.fromarray(picture(*SIZE)).save(world / name)
     for folder in ("photos", "my_photographs", "clean", "data/hazy", "data/rainy", "data/clean"):
         (world / folder / "below").mkdir(parents=True)
         for number, name in enumerate(("a.jpg", "below/b.jpg")):
-            Image.fromarray(np.roll(picture(*SIZE), 20 * number, axis=0)).save(
-                world / folder / name
-            )
+            pixels = np.roll(picture(*SIZE), 20 * number, axis=0)
+            Image.fromarray(pixels).save(world / folder / name)
     return world
 
 
@@ -143,28 +129,8 @@ def prepare_sample(world):
         name.rename(name.with_name(f"{name.stem}_0.8_{number}.png"))
     for name in sorted((sample / "test" / "lq").iterdir()):
         name.rename(name.with_name(f"{name.stem}_0.8_1.png"))
-    arguments = [
-        "--gt",
-        str(sample / "train" / "gt"),
-        "--lq",
-        str(sample / "train" / "lq"),
-        "--lq-name",
-        "{}_*_*",
-    ]
-    assert (
-        cli.main(
-            [
-                "prepare",
-                "folders",
-                *arguments,
-                "-o",
-                str(sample / "prepared" / "train"),
-                "--workers",
-                "0",
-            ]
-        )
-        == 0
-    )
+    sides = (f"--{side}={sample}/train/{side}" for side in ("gt", "lq"))
+    prepare("folders", *sides, "--lq-name", "{}_*_*", "-o", str(sample / "prepared" / "train"))
 
 
 @pytest.mark.parametrize("command", RUN_HERE)
@@ -193,15 +159,11 @@ def test_command_runs(world, monkeypatch, command):
 
 def test_commands_said_to_be_run_elsewhere_are():
     for pattern, place in ELSEWHERE.items():
-        assert [command for command in commands() if re.fullmatch(pattern, command)], (
-            f"{pattern} is in no page"
-        )
+        assert any(re.fullmatch(pattern, command) for command in commands()), pattern
         name = place.removesuffix(".py")
-        assert not name.startswith("test_") or [
-            file
-            for file in (REPOSITORY / "tests").glob("test_*.py")
-            if file.stem == name or f"def {name}" in file.read_text()
-        ], place
+        files = (REPOSITORY / "tests").glob("test_*.py")
+        there = any(file.stem == name or f"def {name}" in file.read_text() for file in files)
+        assert there or not name.startswith("test_"), place
     for command in commands():
         if recipe := re.fullmatch(r"basicsr (?:train|test) -opt options/(\S+)", command):
             assert recipe[1] in RECIPES or "demo" in recipe[1]
@@ -210,28 +172,21 @@ def test_commands_said_to_be_run_elsewhere_are():
 
 def test_commands_in_sentences_and_help_are_understood(capsys):
     texts = [page.read_text() for page in [*PAGES, REPOSITORY / "datasets" / "README.md"]]
-    in_sentences = [
-        command for text in texts for command in re.findall(r"`(basicsr [^`\n]+)`", text)
-    ]
+    in_sentences = re.findall(r"`(basicsr [^`\n]+)`", "\n".join(texts))
     parser = cli.build_parser()
-    helps = [parser.format_help()] + [
-        command.format_help() for command in parser._subparsers._group_actions[0].choices.values()
-    ]
-    in_help = [
-        re.sub(r"\s{3,}.*", "", line.strip())
-        for text in helps
-        for line in re.findall(r"^  (basicsr .*)", text, re.M)
-    ]
+    known = parser._subparsers._group_actions[0].choices
+    helps = "".join(one.format_help() for one in (parser, *known.values()))
+    lines = re.findall(r"^  (basicsr .*)", helps, re.MULTILINE)
+    in_help = [re.sub(r"\s{3,}.*", "", line.strip()) for line in lines]
     assert len(in_sentences) > 20
     assert len(in_help) > 15
-    known = set(parser._subparsers._group_actions[0].choices)
     for command in dict.fromkeys(in_help):
         parser.parse_args(shlex.split(command)[1:])
     for command in dict.fromkeys(in_sentences):
         words = shlex.split(command)[1:]
         assert words[0].startswith("-") or words[0] in known, command
         flags = [word for word in words[1:] if word.startswith("--")]
-        text = parser._subparsers._group_actions[0].choices.get(words[0], parser).format_help()
+        text = known.get(words[0], parser).format_help()
         assert all(flag in text for flag in flags), command
 
 
@@ -247,9 +202,8 @@ def test_commands_in_sentences_and_help_are_understood(capsys):
 def test_python_runs(world, monkeypatch, page, number, code):
     monkeypatch.chdir(world)
     if "dehaze.onnx" in code and not (world / "dehaze.onnx").exists():
-        assert (
-            cli.main(["export", "experiments/demo_dehaze_constyle_restormer", "dehaze.onnx"]) == 0
-        )
+        demo = "experiments/demo_dehaze_constyle_restormer"
+        assert cli.main(["export", demo, "dehaze.onnx"]) == 0
     (world / "restored.png").unlink(missing_ok=True)
     network = constyle_arch.load_network("net_g_latest.pth")
     names = {"constyle_arch": constyle_arch, "network": network, "image": picture(*SIZE)}
@@ -263,21 +217,16 @@ def test_python_runs(world, monkeypatch, page, number, code):
 def test_errors_in_the_faq_are_those_that_are_said():
     """What stands in code marks at the beginning of an answer is found in the code, or is pip's or
     Python's."""
-    source = "".join(
-        file.read_text() for file in sorted((REPOSITORY / "constyle_arch").rglob("*.py"))
-    )
+    files = sorted((REPOSITORY / "constyle_arch").rglob("*.py"))
+    source = "".join(file.read_text() for file in files)
     source = re.sub(r'"\n\s*f?"', "", source)  # texts that continue on the next line
     source += (REPOSITORY / "Makefile").read_text() + MESSAGES.read_text(encoding="utf-8")
     of_others = ("ModuleNotFoundError", "No module named")
-    headings = re.findall(
-        r"^\*\*(.*?)\*\*", (REPOSITORY / "docs" / "faq.md").read_text(), re.MULTILINE
-    )
+    faq = (REPOSITORY / "docs" / "faq.md").read_text()
+    headings = re.findall(r"^\*\*(.*?)\*\*", faq, re.MULTILINE)
     messages = [message for heading in headings for message in re.findall(r"`([^`]+)`", heading)]
     assert len(messages) > 10
     for message in messages:
-        parts = [
-            part.strip()
-            for part in re.split(r"…|\?|python3|'params_ema'|2\.13|ConStyleNAFNet", message)
-        ]
+        parts = re.split(r"…|\?|python3|'params_ema'|2\.13|ConStyleNAFNet", message)
         if not message.startswith(of_others):
-            assert all(part in source for part in parts), message
+            assert all(part.strip() in source for part in parts), message

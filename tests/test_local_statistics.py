@@ -24,7 +24,7 @@ from constyle_arch.checkpoints.loading import window_of
 from constyle_arch.errors import CheckpointError
 from constyle_arch.inference.restoring import restore
 from tests.networks import SMALL_NAFNET, TINY
-from tests.photographs import directly_restored, picture, restore_command
+from tests.photographs import directly_restored, picture, restore_command, restore_files
 from tests.shared import training_options, write_options, write_pairs
 
 SHALLOW = {

@@ -29,10 +29,8 @@ DEGRADATIONS = [
 
 
 def published(num_classes=1000):
-    shapes = {
-        name: tensor.shape
-        for name, tensor in to_published(Prompter().state_dict(), "Prompter").items()
-    }
+    tensors = to_published(Prompter().state_dict(), "Prompter")
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
     shapes["encoder_q.classifier.3.weight"] = (num_classes, 512)
     shapes["encoder_q.classifier.3.bias"] = (num_classes,)
     return {
@@ -52,9 +50,8 @@ def test_prompter_agrees_with_the_release():
     for actual, name in ((codes.c1, "0_0"), (codes.c2, "0_1"), (scores, "2_0")):
         assert_agrees(actual, golden[f"encoder_q_{name}"])
     for number, feature in enumerate(features):
-        np.testing.assert_allclose(
-            [feature.mean(), feature.std()], golden[f"encoder_q_1_{number}"], rtol=1e-4
-        )
+        measured = [feature.mean(), feature.std()]
+        np.testing.assert_allclose(measured, golden[f"encoder_q_1_{number}"], rtol=1e-4)
     assert sum(parameter.numel() for parameter in network.parameters()) == 1_835_416
 
 
@@ -72,11 +69,8 @@ def test_origin_conv_agrees_with_the_release(tmp_path):
 
 
 def test_losses_of_classes_follow_their_equations():
-    scores, clean, classes = (
-        torch.randn(5, 4),
-        torch.randn(5, 4, requires_grad=True),
-        torch.tensor([0, 3, 1, 1, 2]),
-    )
+    scores, clean = torch.randn(5, 4), torch.randn(5, 4, requires_grad=True)
+    classes = torch.tensor([0, 3, 1, 1, 2])
     p, q = clean.softmax(1), scores.softmax(1)
     expected = -sum(q[row, number].log() for row, number in enumerate(classes)) / 5
     torch.testing.assert_close(ClassLoss()(scores, classes), expected)
@@ -102,13 +96,8 @@ def images(tmp_path_factory):
 
 
 def dataset_options(images, phase):
-    options = {
-        "name": phase,
-        "type": "ClassifiedImageDataset",
-        "dataroot_gt": str(images),
-        "gt_size": 32,
-    }
-    return {**options, "degradations": DEGRADATIONS}
+    options = {"name": phase, "type": "ClassifiedImageDataset", "dataroot_gt": str(images)}
+    return {**options, "gt_size": 32, "degradations": DEGRADATIONS}
 
 
 def test_samples_are_independent_parts_of_an_image_with_its_class(images):
@@ -123,10 +112,8 @@ def test_samples_are_independent_parts_of_an_image_with_its_class(images):
         assert sample["name"] == f"class{index // 4}/{index % 4}"
         assert sample["lq"].shape == sample["gt"].shape == (3, 32, 32)
         assert sample["gt"].mean(dim=(1, 2)).argmax() == 2 - sample["class"]  # RGB, written as BGR
-        details = [
-            (sample[side] - sample[side].mean(dim=(1, 2), keepdim=True)).ravel()
-            for side in ("lq", "gt")
-        ]
+        sides = sample["lq"], sample["gt"]
+        details = [(side - side.mean(dim=(1, 2), keepdim=True)).ravel() for side in sides]
         assert np.corrcoef(*details)[0, 1] < 0.5
         random.seed(index)
         torch.manual_seed(index)
@@ -134,20 +121,16 @@ def test_samples_are_independent_parts_of_an_image_with_its_class(images):
 
 
 def test_measured_parts_are_the_middle_degraded_alike(images):
-    options = {
-        **dataset_options(images, "val"),
-        "phase": "val",
-        "degradations": [{"type": "noise", "sigma": 5}],
-    }
+    options = dataset_options(images, "val") | {"phase": "val"}
+    options["degradations"] = [{"type": "noise", "sigma": 5}]
     dataset = ClassifiedImageDataset(options)
     first, again = dataset[0], dataset[0]
     assert torch.equal(first["lq"], again["lq"])
     assert float((first["lq"] - first["gt"]).std()) * 255 == pytest.approx(5, rel=0.1)
     image = cv2.imread(str(images / "class0" / "0.png"))[..., ::-1]  # 60×80; 32 are cut out of 37
-    middle = cv2.resize(np.ascontiguousarray(image), (49, 37), interpolation=cv2.INTER_AREA)[
-        2:34, 8:40
-    ]
-    np.testing.assert_allclose(first["gt"].permute(1, 2, 0).numpy(), middle / 255, atol=1e-6)
+    reduced = cv2.resize(np.ascontiguousarray(image), (49, 37), interpolation=cv2.INTER_AREA)
+    middle = reduced[2:34, 8:40] / 255
+    np.testing.assert_allclose(first["gt"].permute(1, 2, 0).numpy(), middle, atol=1e-6)
 
 
 def test_images_in_no_class_are_refused(tmp_path):
@@ -158,20 +141,16 @@ def test_images_in_no_class_are_refused(tmp_path):
 
 def first_stage(images, **train):
     options = training_options(images, total_iter=6, **train)
-    options |= {
-        "model_type": "PrompterModel",
-        "network_g": {"type": "Prompter", "num_classes": CLASSES},
-    }
+    options["model_type"] = "PrompterModel"
+    options["network_g"] = {"type": "Prompter", "num_classes": CLASSES}
     loader = {"num_worker_per_gpu": 0, "batch_size_per_gpu": 4}
     options["datasets"] = {
         "train": dataset_options(images, "train") | loader,
         "val": dataset_options(images, "val"),
     }
     del options["train"]["pixel_opt"]
-    options["train"] |= {
-        "class_opt": {"type": "ClassLoss"},
-        "kl_opt": {"type": "ClassDistanceLoss"},
-    }
+    options["train"]["class_opt"] = {"type": "ClassLoss"}
+    options["train"]["kl_opt"] = {"type": "ClassDistanceLoss"}
     options["val"] = {"val_freq": 3, "save_img": False}
     return options
 
@@ -184,9 +163,8 @@ LOSSES |= {"kl_opt": {"type": "ClassDistanceLoss"}}
 def prompter_model(make_model):
     def make(**train):
         network = {"type": "Prompter", "num_classes": CLASSES}
-        model = make_model(
-            network_g=network, model_type="PrompterModel", pixel_opt=None, **{**LOSSES, **train}
-        )
+        losses = {"pixel_opt": None, **LOSSES, **train}
+        model = make_model(network_g=network, model_type="PrompterModel", **losses)
         for module in (*model.net_g.modules(), *model.contrast.encoder.modules()):
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0
@@ -201,33 +179,26 @@ def test_a_step_computes_the_papers_losses_until_their_iterations(prompter_model
         net, key = deepcopy(model.net_g), deepcopy(model.contrast.encoder)
         for k, q in zip(key.parameters(), net.parameters(), strict=True):
             k.data = 0.999 * k.data + 0.001 * q.data
-        lq, gt, classes = (
-            torch.rand(4, 3, 32, 32),
-            torch.rand(4, 3, 32, 32),
-            torch.tensor([0, 2, 1, 1]),
-        )
+        lq, gt = torch.rand(4, 3, 32, 32), torch.rand(4, 3, 32, 32)
+        classes = torch.tensor([0, 2, 1, 1])
         queue = model.contrast.queue.clone()
         model.feed_data({"lq": lq, "gt": gt, "class": classes})
         model.optimize_parameters(iteration)
         prompt, clean = net(lq), key(gt)
         c2, k2 = prompt.codes.c2, clean.codes.c2
         logits = torch.cat([(c2 * k2).sum(1, keepdim=True), c2 @ queue], dim=1) / 0.07
+        of_clean, of_degraded = (one.scores.log_softmax(1) for one in (clean, prompt))
         expected = {
             "l_contrastive": F.cross_entropy(logits, torch.zeros(4, dtype=torch.long)),
             "l_content": F.mse_loss(c2, k2),
             "l_class": F.cross_entropy(prompt.scores, classes),
-            "l_kl": (
-                clean.scores.softmax(1)
-                * (clean.scores.log_softmax(1) - prompt.scores.log_softmax(1))
-            ).sum()
-            / 4,
+            "l_kl": (of_clean.exp() * (of_clean - of_degraded)).sum() / 4,
         }
         logged = {name for name in model.get_current_log() if name.startswith("l_")}
         assert ("l_class" in logged, "l_kl" in logged) == (iteration <= 1, iteration <= 2)
         for name in logged & expected.keys():
-            assert model.get_current_log()[name] == pytest.approx(
-                expected[name].item(), rel=1e-3, abs=1e-6
-            ), name
+            wanted = pytest.approx(expected[name].item(), rel=1e-3, abs=1e-6)
+            assert model.get_current_log()[name] == wanted, name
 
 
 def test_classes_the_network_does_not_know_are_refused(prompter_model):

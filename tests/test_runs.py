@@ -29,6 +29,10 @@ from tests.shared import (
 )
 
 
+def steps_of(state):
+    return {float(moments["step"]) for moments in state["optimizers"][0]["state"].values()}
+
+
 def test_twenty_iterations_on_ten_images_with_batch_sixteen(tmp_path, ten_pairs):
     options = training_options(ten_pairs, total_iter=20)
     options["datasets"]["train"]["batch_size_per_gpu"] = 16
@@ -38,9 +42,7 @@ def test_twenty_iterations_on_ten_images_with_batch_sixteen(tmp_path, ten_pairs)
     assert [f"iter:{i:8,d}" in log for i in (1, 19, 20, 21)] == [True, True, True, False]
     state = torch.load(home / "training_states" / "20.state", weights_only=True)
     assert state["iter"] == 20
-    assert {float(moments["step"]) for moments in state["optimizers"][0]["state"].values()} == {
-        20.0
-    }
+    assert steps_of(state) == {20}
 
 
 def test_a_script_of_ones_own_trains_with_basicsrs_pipeline(tmp_path, ten_pairs, two_pairs):
@@ -53,10 +55,8 @@ def test_a_script_of_ones_own_trains_with_basicsrs_pipeline(tmp_path, ten_pairs,
     file = write_options(tmp_path / "script.yml", options | {"name": "script"})
     result = run_launched((sys.executable, "train.py"), "-opt", file, cwd=tmp_path)
     assert result.returncode == 0, result.stderr[-3000:]
-    by_script, by_command = (
-        weights_of(home, "latest", "params_ema")
-        for home in (by_command.with_name("script"), by_command)
-    )
+    homes = by_command.with_name("script"), by_command
+    by_script, by_command = (weights_of(home, "latest", "params_ema") for home in homes)
     for tensor, value in by_script.items():
         assert torch.equal(value, by_command[tensor]), tensor
 
@@ -73,34 +73,21 @@ def finished_run(tmp_path_factory, ten_pairs, two_pairs):
 
 def test_training_leaves_checkpoints_and_logs_below_the_working_directory(finished_run):
     cwd, home = finished_run
-    assert {path.name for path in (home / "models").iterdir()} == {
-        "net_g_2.pth",
-        "net_g_4.pth",
-        "net_g_latest.pth",
-        "metrics_history.json",
-        "net_g_best.pth",
-    }
+    networks = {f"net_g_{version}.pth" for version in ("2", "4", "latest", "best")}
+    models = {path.name for path in (home / "models").iterdir()}
+    assert models == networks | {"metrics_history.json"}
     assert list((cwd / "tb_logger" / "tiny").iterdir())
     log = log_of(home)
-    for key in (
-        "l_pix",
-        "l_contrastive",
-        "l_content",
-        "l_style",
-        "cos_positive",
-        "cos_negatives",
-        "code_std",
-    ):
+    losses = ("l_pix", "l_contrastive", "l_content", "l_style")
+    for key in (*losses, "cos_positive", "cos_negatives", "code_std"):
         assert f"{key}: " in log
     assert "ConStyle is frozen" in log
     assert log.count("Validation pairs") == 3  # at 2, at 4, at the end
     shown = home / "visualization" / "pairs"
-    assert {path.name for path in shown.glob("*.jpg")} == {
-        f"validation_{i:06d}.jpg" for i in (2, 4, 5)
-    }
-    assert {path.name for path in (shown / "000").iterdir()} == {
-        f"000_{i}{suffix}.png" for i in (2, 4, 5) for suffix in ("", "_comparison")
-    }
+    pictures = {f"validation_{i:06d}.jpg" for i in (2, 4, 5)}
+    assert {path.name for path in shown.glob("*.jpg")} == pictures
+    images = {f"000_{i}{suffix}.png" for i in (2, 4, 5) for suffix in ("", "_comparison")}
+    assert {path.name for path in (shown / "000").iterdir()} == images
 
 
 def test_validation_pictures_are_in_the_folder_and_in_tensorboard(finished_run):
@@ -112,9 +99,8 @@ def test_validation_pictures_are_in_the_folder_and_in_tensorboard(finished_run):
     shown = events.Images("validation/pairs")
     assert [image.step for image in shown] == [2, 4, 5]
     for image in shown:
-        picture = cv2.imread(
-            str(home / "visualization" / "pairs" / f"validation_{image.step:06d}.jpg")
-        )
+        file = home / "visualization" / "pairs" / f"validation_{image.step:06d}.jpg"
+        picture = cv2.imread(str(file))
         assert picture.shape == (image.height, image.width, 3)
         logged = cv2.imdecode(np.frombuffer(image.encoded_image_string, np.uint8), cv2.IMREAD_COLOR)
         assert np.abs(logged.astype(int) - picture).mean() < 8  # JPEG changes small letters
@@ -127,9 +113,8 @@ def test_terminal_shows_one_line_and_a_file_none(tmp_path, ten_pairs, two_pairs)
     import pty
     import termios
 
-    options = write_options(
-        tmp_path / "run.yml", training_options(ten_pairs, two_pairs, total_iter=4)
-    )
+    options = training_options(ten_pairs, two_pairs, total_iter=4)
+    options = write_options(tmp_path / "run.yml", options)
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (50, 200))
     process = subprocess.Popen(
@@ -164,9 +149,8 @@ def test_terminal_shows_one_line_and_a_file_none(tmp_path, ten_pairs, two_pairs)
     assert "\r" not in quiet.stdout + quiet.stderr
     start = quiet.stderr.split("[epoch:")[0].splitlines()
     assert len(start) <= 15
-    assert start[0].endswith(
-        f"are in {next((tmp_path / 'experiments' / 'tiny').glob('train_*.log'))}."
-    )
+    file = next((tmp_path / "experiments" / "tiny").glob("train_*.log"))
+    assert start[0].endswith(f"are in {file}.")
     assert "PyTorch: " in log
     assert "  total_iter: 4\n" in log
 
@@ -177,11 +161,8 @@ def test_trained_network_is_tested_on_whole_images(finished_run, two_pairs):
     for key in ("train", "logger"):
         del options[key]
     options["datasets"] = {"test": paired_dataset(two_pairs)}
-    options["path"] = {
-        "pretrain_network_g": str(home / "models/net_g_best.pth"),
-        "param_key_g": "params_ema",
-        "strict_load_g": True,
-    }
+    options["path"] = {"pretrain_network_g": str(home / "models/net_g_best.pth")}
+    options["path"] |= {"param_key_g": "params_ema", "strict_load_g": True}
     options["val"] = {**options["val"], "val_freq": None}
     result = run_with("test", options, cwd)
     assert result.returncode == 0, result.stderr[-3000:]
@@ -197,15 +178,11 @@ def test_trained_network_is_tested_on_whole_images(finished_run, two_pairs):
         clean, lq = (cv2.imread(str(two_pairs / side / f"{name}.png")) for side in ("gt", "lq"))
         restored = cv2.imread(str(results / "visualization" / "pairs" / f"{name}_tiny.png"))
         assert restored.shape == clean.shape == (37, 51, 3)
-        assert float(rows[name]["psnr"]) == pytest.approx(
-            peak_signal_noise_ratio(clean, restored), abs=1e-6
-        )
-        assert float(rows[name]["input_psnr"]) == pytest.approx(
-            peak_signal_noise_ratio(clean, lq), abs=1e-6
-        )
-    assert float(rows["mean"]["psnr"]) == pytest.approx(
-        (float(rows["000"]["psnr"]) + float(rows["001"]["psnr"])) / 2
-    )
+        for column, image in (("psnr", restored), ("input_psnr", lq)):
+            psnr = peak_signal_noise_ratio(clean, image)
+            assert float(rows[name][column]) == pytest.approx(psnr, abs=1e-6)
+    first, second, mean = (float(rows[name]["psnr"]) for name in ("000", "001", "mean"))
+    assert mean == pytest.approx((first + second) / 2)
 
 
 def test_best_checkpoint_is_the_network_of_the_best_validation(finished_run):
@@ -213,10 +190,7 @@ def test_best_checkpoint_is_the_network_of_the_best_validation(finished_run):
     log = log_of(home)
     best = int(log.rsplit("Best: ", 1)[1].split("@ ")[1].split()[0])
     name = "latest" if best == 5 else str(best)
-    stored = [
-        torch.load(home / "models" / f"net_g_{version}.pth", weights_only=True)["params"]
-        for version in ("best", name)
-    ]
+    stored = [weights_of(home, version) for version in ("best", name)]
     assert all(torch.equal(tensor, stored[1][key]) for key, tensor in stored[0].items())
 
 
@@ -250,20 +224,16 @@ def test_run_goes_on_where_it_was(tmp_path, ten_pairs, two_pairs):
     # nothing left to do
     trained(training_options(ten_pairs, two_pairs, total_iter=4), tmp_path, "--auto_resume")
     for key, weights in before.items():
-        assert all(
-            torch.equal(tensor, weights[name])
-            for name, tensor in weights_of(home, "latest", key).items()
-        )
+        latest = weights_of(home, "latest", key)
+        assert all(torch.equal(tensor, weights[name]) for name, tensor in latest.items())
 
     trained(training_options(ten_pairs, two_pairs, total_iter=7), tmp_path, "--auto_resume")
     assert [path.name for path in (tmp_path / "experiments").iterdir() if path.is_dir()] == ["tiny"]
-    assert any(
-        "Resuming training from epoch: 1, iter: 4" in path.read_text()
-        for path in home.glob("train_*.log")
-    )
+    logs = "".join(path.read_text() for path in home.glob("train_*.log"))
+    assert "Resuming training from epoch: 1, iter: 4" in logs
     state = torch.load(home / "training_states" / "6.state", weights_only=True)
     assert int(state["contrast"]["pointer"]) == 6 * 4 % 24
-    assert {float(moments["step"]) for moments in state["optimizers"][0]["state"].values()} == {6.0}
+    assert steps_of(state) == {6}
     after = json.loads((home / "models" / "metrics_history.json").read_text())
     assert after[: len(history)] == history
     assert [record["iter"] for record in after] == [2, 4, 6, 7]
@@ -305,9 +275,8 @@ def test_plain_restoration_network_trains_without_ema(tmp_path, ten_pairs, two_p
 
 def test_network_of_ones_own_operator_trains_as_the_docs_show(tmp_path, ten_pairs):
     page = (REPOSITORY / "docs" / "networks.md").read_text()
-    (tmp_path / "my_network.py").write_text(
-        page.split("```python\n# my_network.py")[1].split("```")[0]
-    )
+    code = page.split("```python\n# my_network.py")[1].split("```")[0]
+    (tmp_path / "my_network.py").write_text(code)
     options = training_options(ten_pairs, total_iter=6)
     options |= yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])
     home = trained(options, tmp_path, "--plugin", "my_network.py")
@@ -326,11 +295,12 @@ def test_signal_handlers_are_put_back_after_a_training(tmp_path, ten_pairs, monk
     heard = (signal.SIGINT, signal.SIGTERM)
     before = [signal.getsignal(number) for number in heard]
     during = []
-    monkeypatch.setattr(
-        RestorationModel,
-        "optimize_parameters",
-        lambda *_: during.extend(signal.getsignal(number) for number in heard) or 1 / 0,
-    )
+
+    def fail(*_):
+        during.extend(signal.getsignal(number) for number in heard)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(RestorationModel, "optimize_parameters", fail)
     options = write_options(tmp_path / "run.yml", training_options(ten_pairs, total_iter=1))
     with pytest.raises(ZeroDivisionError):
         run_pipeline("train", ["-opt", str(options)])
@@ -356,8 +326,5 @@ def test_training_that_diverges_says_so_keeps_no_best_network_and_fails(
     for wrong in ("too small", "-inf", "@ -1 iter"):
         assert wrong not in result.stdout + result.stderr
     models = tmp_path / "experiments" / "tiny" / "models"
-    assert {path.name for path in models.glob("*.pth")} == {
-        "net_g_2.pth",
-        "net_g_4.pth",
-        "net_g_latest.pth",
-    }
+    networks = {f"net_g_{version}.pth" for version in ("2", "4", "latest")}
+    assert {path.name for path in models.glob("*.pth")} == networks
