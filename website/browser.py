@@ -71,9 +71,7 @@ def restore(page: Any, photograph: Path, network: str) -> None:
 
 
 def main() -> None:
-    """Draw the picture: a photograph of scikit-image's, in the public domain, with noise of σ =
-    25.
-    """
+    """Draw the picture: a photograph of scikit-image's, in the public domain, with noise."""
     import numpy as np
     from PIL import Image
     from skimage import data

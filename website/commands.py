@@ -21,18 +21,12 @@ formatter = partial(argparse.RawDescriptionHelpFormatter, width=100)
 def commands_page() -> str:
     """The page, in Markdown."""
     parser = build_parser()
-    returned = Docstring.of(main).sections["Returns"].values()
-    return join(
-        [
-            INTRODUCTION,
-            _body(parser),
-            *(
-                f"{'#' * depth} {command.prog}\n\n{_body(command)}"
-                for depth, command in _below(parser, depth=2)
-            ),
-            f"## Exit codes\n\n{prose(' '.join(returned))}",
-        ]
+    commands = (
+        f"{'#' * depth} {command.prog}\n\n{_body(command)}"
+        for depth, command in _below(parser, depth=2)
     )
+    returned = " ".join(Docstring.of(main).sections["Returns"].values())
+    return join(INTRODUCTION, _body(parser), *commands, f"## Exit codes\n\n{prose(returned)}")
 
 
 def _below(
@@ -53,25 +47,19 @@ def _commands(
 
 def _body(parser: argparse.ArgumentParser) -> str:
     parser.formatter_class = formatter
+    usage = parser.format_usage().strip().replace("\n       ", "\n").removeprefix("usage: ")
     listed = [command for commands in _commands(parser) for command in commands._choices_actions]
-    return join(
-        [
-            plain_text(parser.description or ""),
-            code_block(
-                parser.format_usage().strip().replace("\n       ", "\n").removeprefix("usage: ")
-            ),
-            table(("argument", "what"), _arguments(parser)),
-            table(
-                ("command", "what"),
-                ((_link(parser, one.dest), prose(one.help or "")) for one in listed),
-            ),
-            plain_text(parser.epilog or ""),
-        ]
+    commands = (
+        (f"[{one.dest}](#{slug(f'{parser.prog} {one.dest}')})", prose(one.help or ""))
+        for one in listed
     )
-
-
-def _link(parser: argparse.ArgumentParser, name: str) -> str:
-    return f"[{name}](#{slug(f'{parser.prog} {name}')})"
+    return join(
+        plain_text(parser.description or ""),
+        code_block(usage),
+        table(("argument", "what"), _arguments(parser)),
+        table(("command", "what"), commands),
+        plain_text(parser.epilog or ""),
+    )
 
 
 def _arguments(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
@@ -98,10 +86,6 @@ def _help(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
     text = (action.help or "") % {**vars(action), "prog": parser.prog}
     if action.option_strings and action.required:
         return f"{text}; required"
-    if (
-        action.default not in (None, False, "", argparse.SUPPRESS)
-        and action.default != []
-        and "default" not in text
-    ):
-        return f"{text} (default: {action.default})"
-    return text
+    if action.default in (None, False, "", [], argparse.SUPPRESS) or "default" in text:
+        return text
+    return f"{text} (default: {action.default})"

@@ -27,16 +27,12 @@ class Docstring:
 
     @classmethod
     def of(cls, documented: object) -> "Docstring":
-        """Read the docstring of a class or a function; an empty one where it has none of its own or
-        inherited.
-        """
+        """Read the docstring of a class or a function, or an inherited one; or an empty one."""
         return cls.parse(inspect.getdoc(documented) or "")
 
     @classmethod
     def parse(cls, text: str) -> "Docstring":
-        """Read a docstring. A section is a line that ends in a colon, and the indented lines below
-        it.
-        """
+        """Read a docstring. A section is a line that ends in a colon, and indented ones below."""
         text = inspect.cleandoc(text)
         sections = {title: _entries(dedent(body)) for title, body in SECTION.findall(text)}
         paragraphs = re.split(r"\n\s*\n", SECTION.sub("\n", text).strip())
@@ -44,22 +40,16 @@ class Docstring:
 
     def text(self) -> str:
         """The paragraphs, as Markdown."""
-        return join(map(prose, self.paragraphs))
+        return join(*map(prose, self.paragraphs))
 
     def lists(self, leave_out: Container[str] = ()) -> str:
-        """Each section as a list under its title, as Markdown; `leave_out` are titles of sections
-        to do without.
-        """
-        return join(
-            join(
-                [
-                    f"**{prose(title)}:**",
-                    "\n".join(_item(names, text) for names, text in entries.items()),
-                ]
-            )
-            for title, entries in self.sections.items()
-            if title not in leave_out
-        )
+        """Each section as a list under its title, as Markdown, without those to leave out."""
+        lists = []
+        for title, entries in self.sections.items():
+            if title not in leave_out:
+                lists.append(f"**{prose(title)}:**")
+                lists.append("\n".join(_item(names, text) for names, text in entries.items()))
+        return join(*lists)
 
 
 def _entries(body: str) -> dict[str, str]:

@@ -42,9 +42,7 @@ def on_config(config: MkDocsConfig) -> None:
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> None:
-    """Name the files by their paths in the repository, add those outside docs/ and those made from
-    the code.
-    """
+    """Name files by their paths in the repository; add those outside docs/, and of the code."""
     root = Path(config.config_file_path).parent
     own = [file for file in files if file.src_dir == config.docs_dir]
     for file in own:

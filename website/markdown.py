@@ -17,9 +17,7 @@ NO_PROSE = re.compile(r"--?[a-zA-Z]|(?=..).*[_*{}=<>]")
 
 
 def prose(text: str) -> str:
-    """A paragraph in one line: what is no word of a sentence becomes code, a page of the repository
-    a link.
-    """
+    """A paragraph in one line: what is no word of a sentence becomes code, a page a link."""
     return TOKEN.sub(_marked, " ".join(text.split()))
 
 
@@ -46,22 +44,19 @@ def plain_text(text: str) -> str:
     """Paragraphs of help: lines that are indented are typed as they stand, others are prose."""
     blocks = []
     for paragraph in re.split(r"\n\s*\n", text.strip("\n")):
-        for indented, lines in groupby(
-            paragraph.splitlines(), key=lambda line: line.startswith("  ")
-        ):
+        for indented, lines in groupby(paragraph.splitlines(), lambda line: line[:2] == "  "):
             block = "\n".join(line.removeprefix("  ") for line in lines)
-            blocks.append(code_block(block) if indented else _capitalised(prose(block)))
-    return join(blocks)
+            blocks.append(code_block(block) if indented else capitalised(prose(block)))
+    return join(*blocks)
 
 
-def _capitalised(text: str) -> str:
+def capitalised(text: str) -> str:
+    """Text that begins as a sentence does."""
     return text[:1].upper() + text[1:]
 
 
 def slug(heading: str, separator: str = "-") -> str:
-    """The anchor of a heading, as the places that show repositories make it: words in small
-    letters.
-    """
+    """The anchor of a heading, as the places that show repositories make it."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", separator)
 
 
@@ -72,6 +67,6 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {line} |" for line in (" | ".join(header), rule, *lines)) if lines else ""
 
 
-def join(blocks: Iterable[str]) -> str:
+def join(*blocks: str) -> str:
     """Blocks with an empty line between them; empty ones are left out."""
     return "\n\n".join(filter(None, blocks))

@@ -24,7 +24,7 @@ from constyle_arch.options import data_sets, schema
 from constyle_arch.options.kinds import REFUSED, Section
 from constyle_arch.options.structure import in_words
 from website.docstrings import Docstring
-from website.markdown import ROOT, code, join, prose, slug, table
+from website.markdown import ROOT, capitalised, code, join, prose, slug, table
 
 INTRODUCTION = f"""\
 # Components
@@ -47,20 +47,9 @@ the file."""
 TOP = "## At the top"
 
 SECTIONS: tuple[type[Section], ...] = (
-    data_sets.DataSet,
-    data_sets.TrainingSet,
-    data_sets.Crops,
-    *data_sets.DATA_SETS.values(),
-    schema.Paths,
-    schema.Train,
-    schema.Optimizer,
-    schema.Schedule,
-    schema.Loss,
-    schema.Contrast,
-    schema.Mixing,
-    schema.Validation,
-    schema.Metric,
-    schema.Logger,
+    *(data_sets.DataSet, data_sets.TrainingSet, data_sets.Crops, *data_sets.DATA_SETS.values()),
+    *(schema.Paths, schema.Train, schema.Optimizer, schema.Schedule, schema.Loss),
+    *(schema.Contrast, schema.Mixing, schema.Validation, schema.Metric, schema.Logger),
 )
 """In the order of an option file."""
 
@@ -100,14 +89,12 @@ NO_OPTIONS = {"opt", "preprocess", "finetune", "encoder", "optimizer", "last_epo
 def options_page() -> str:
     """The page, in Markdown."""
     constyle_arch.register()
-    sections = [
-        "## "
-        f"{place}\n\n{join(_component(name, component) for name, component in components.items())}"
-        for place, components in (
-            {place: own(registry) for place, registry in PLACES.items()} | PARTS
-        ).items()
-    ]
-    return _linked(join([INTRODUCTION, *sections]))
+    blocks = [INTRODUCTION]
+    places = {place: own(registry) for place, registry in PLACES.items()}
+    for place, components in (places | PARTS).items():
+        blocks.append(f"## {place}")
+        blocks += [_component(name, component) for name, component in components.items()]
+    return _linked(join(*blocks))
 
 
 def own(registry: Registry) -> dict[str, type]:
@@ -137,16 +124,12 @@ def constructor_options(component: type) -> dict[str, Any]:
 
 def _component(name: str, component: type) -> str:
     docstring = Docstring.of(component)
-    return join(
-        [
-            f"### {name}",
-            docstring.text(),
-            _table(data_sets.DATA_SETS[name])
-            if name in data_sets.DATA_SETS
-            else table(("option", "default", "what"), _option_rows(component)),
-            docstring.lists(leave_out=("Args", "Attributes")),
-        ]
-    )
+    if name in data_sets.DATA_SETS:
+        options = _table(data_sets.DATA_SETS[name])
+    else:
+        options = table(("option", "default", "what"), _option_rows(component))
+    lists = docstring.lists(leave_out=("Args", "Attributes"))
+    return join(f"### {name}", docstring.text(), options, lists)
 
 
 def _option_rows(component: type) -> Iterator[tuple[str, str, str]]:
@@ -164,32 +147,22 @@ def as_yaml(value: Any) -> str:
     if value is None:
         return "~"
     value = list(value) if isinstance(value, tuple) else value
-    return (
-        yaml.safe_dump(value, default_flow_style=True, width=1000)
-        .removesuffix("\n")
-        .removesuffix("\n...")
-    )
+    text = yaml.safe_dump(value, default_flow_style=True, width=1000)
+    return text.removesuffix("\n").removesuffix("\n...")
 
 
 def keys_page() -> str:
-    """The page, in Markdown: a table for each section of an option file, and one of the networks'
-    options.
-    """
+    """The page, in Markdown: a table a section of an option file, and one of networks' options."""
     constyle_arch.register()
-    top = [TOP, _table(schema.Run)]
     sections = [block for section in SECTIONS for block in _section(section)]
-    networks = table(
-        ("`network_g.type`", "options, and their defaults"),
-        (
-            (
-                code(name),
-                ", ".join(f"{code(key)} {as_yaml(default)}" for key, default in options.items()),
-            )
-            for name, network in own(ARCH_REGISTRY).items()
-            if (options := constructor_options(network))
-        ),
-    )
-    return join([KEYS_INTRODUCTION, *top, *sections, "## `network_g`", networks]) + "\n"
+    rows = []
+    for name, network in own(ARCH_REGISTRY).items():
+        if options := constructor_options(network):
+            defaults = (f"{code(key)} {as_yaml(default)}" for key, default in options.items())
+            rows.append((code(name), ", ".join(defaults)))
+    networks = table(("`network_g.type`", "options, and their defaults"), rows)
+    top = KEYS_INTRODUCTION, TOP, _table(schema.Run)
+    return join(*top, *sections, "## `network_g`", networks) + "\n"
 
 
 def _section(section: type[Section]) -> Iterator[str]:
@@ -211,17 +184,11 @@ def _table(section: type[Section]) -> str:
 def _row(section: type[Section], key: str) -> tuple[str, str, str]:
     field = section.model_fields[key]
     default = None if field.is_required() else field.get_default(call_default_factory=True)
-    shown = (
-        ""
-        if default in (None, {}) or isinstance(default, Section)
-        else f"; {code(as_yaml(default))}"
-    )
-    marks = "*" * field.is_required() + "†" * (REFUSED in field.metadata)
-    return (
-        f"{code(key)}{marks.replace('*', chr(92) + '*')}",
-        _briefly(in_words(section, key)) + shown,
-        " ".join((field.description or "").split()),
-    )
+    is_shown = default not in (None, {}) and not isinstance(default, Section)
+    shown = f"; {code(as_yaml(default))}" if is_shown else ""
+    marks = r"\*" * field.is_required() + "†" * (REFUSED in field.metadata)
+    description = " ".join((field.description or "").split())
+    return f"{code(key)}{marks}", _briefly(in_words(section, key)) + shown, description
 
 
 def _briefly(words: str) -> str:
@@ -232,8 +199,7 @@ def _briefly(words: str) -> str:
 
 
 def _sentence(text: str) -> str:
-    paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
-    return "\n\n".join([paragraphs[0][:1].upper() + paragraphs[0][1:], *paragraphs[1:]])
+    return capitalised("\n\n".join(" ".join(one.split()) for one in text.split("\n\n")))
 
 
 def _linked(page: str) -> str:

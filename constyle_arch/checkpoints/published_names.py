@@ -82,13 +82,25 @@ STAGES = [
     *each("Process_Module_r{}.", "up.{}.", UP),
 ]
 
-UNET = [*GUIDES, *STAGES]
+CONVOLUTIONS = [
+    Part("Preprocess_Module.", "preprocess."),
+    Part("Finetune_Module.0.", "refine."),
+    Part("Finetune_Module.1.", "output."),
+]
+"""Of the networks of plain convolutions."""
 
 LEFT_OUT = "left_out/"
 """Prefix under which a converted file keeps what a network for inference does not hold."""
 
 NAMED_AS_RELEASED = ("Restormer", "NAFNet")
 """Networks whose names are their releases' own."""
+
+
+def _unet(network: str, marker: str, preprocess: str) -> Release:
+    """A release whose parts all but its first are named as the others'."""
+    parts = [*GUIDES, *STAGES, Part(preprocess, "preprocess.")]
+    return Release(network=network, marker=marker, parts=parts, numbered_output=True)
+
 
 RELEASES = (
     Release(
@@ -112,12 +124,7 @@ RELEASES = (
             *GUIDES,
         ],
     ),
-    Release(
-        network="ConStyleKBNet",
-        marker=r"Process_Module_.*\.attgamma$",
-        numbered_output=True,
-        parts=[*UNET, Part("Preprocess_Module.0.", "preprocess.")],
-    ),
+    _unet("ConStyleKBNet", r"Process_Module_.*\.attgamma$", "Preprocess_Module.0."),
     Release(
         network="ConStyleUformer",
         marker=r"Process_Module_.*\.to_kv\.weight$",
@@ -129,12 +136,7 @@ RELEASES = (
             *GUIDES,
         ],
     ),
-    Release(
-        network="ConStyleRestormer",
-        marker=r"Preprocess_Module\.proj\.",
-        numbered_output=True,
-        parts=[*UNET, Part("Preprocess_Module.proj.", "preprocess.")],
-    ),
+    _unet("ConStyleRestormer", r"Preprocess_Module\.proj\.", "Preprocess_Module.proj."),
     Release(
         network="OriginConv",
         marker=r"down1\.0\.",
@@ -142,9 +144,7 @@ RELEASES = (
             *STAGES,
             *each("down{}.0.", "downsample.{}.", DOWN),
             *each("up{}.0.", "upsample.{}.", UP),
-            Part("Preprocess_Module.", "preprocess."),
-            Part("Finetune_Module.0.", "refine."),
-            Part("Finetune_Module.1.", "output."),
+            *CONVOLUTIONS,
         ],
     ),
     Release(
@@ -153,18 +153,11 @@ RELEASES = (
         single_blocks=True,
         parts=[
             *(Part(stage.theirs, f"{stage.ours}0.") for stage in STAGES),
-            Part("Preprocess_Module.", "preprocess."),
-            Part("Finetune_Module.0.", "refine."),
-            Part("Finetune_Module.1.", "output."),
+            *CONVOLUTIONS,
             *GUIDES,
         ],
     ),
-    Release(
-        network="ConStyleNAFNet",
-        marker=r"Preprocess_Module\.0\.",
-        numbered_output=True,
-        parts=[*UNET, Part("Preprocess_Module.0.", "preprocess.")],
-    ),
+    _unet("ConStyleNAFNet", r"Preprocess_Module\.0\.", "Preprocess_Module.0."),
     Release(
         network="MultiStageMaxim",
         marker=r"stage_1_input_conv_0\.",
