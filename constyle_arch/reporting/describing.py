@@ -82,9 +82,8 @@ def _of_options(path: Path, side: int) -> Facts:
     datasets = options.get("datasets")
     for phase, dataset_opt in (datasets if isinstance(datasets, dict) else {}).items():
         if isinstance(dataset_opt, dict):
-            facts[str(phase)] = (
-                f"{dataset_opt.get('name', '')} ({dataset_opt.get('type', 'no type')})"
-            )
+            type_ = dataset_opt.get("type", "no type")
+            facts[str(phase)] = f"{dataset_opt.get('name', '')} ({type_})"
     return facts
 
 
@@ -94,49 +93,36 @@ def _of_checkpoint(
     content = read_checkpoint(path)
     facts = {"file": f"{path}, {path.stat().st_size / MEGABYTE:.1f} MB"}
     if isinstance(content.get("optimizers"), list):
-        facts |= {
-            "holds": f"a training state: {', '.join(map(str, content))}",
-            "iteration": str(content.get("iter")),
-        }
+        facts["holds"] = f"a training state: {', '.join(map(str, content))}"
+        facts["iteration"] = str(content.get("iter"))
         return facts, {}
     sections = {name: section for name, section in content.items() if isinstance(section, Mapping)}
     weights = weights_in(content, str(path), key)
-    if sections:
-        taken = section_of(content, str(path), key)
-        facts["keys"] = ", ".join(
-            f"{name} ({len(section)} "
-            f"tensors{', described here' if name == taken and len(sections) > 1 else ''})"
-            for name, section in sections.items()
-        )
-    else:
-        facts["keys"] = f"none, {len(weights)} tensors"
-    facts["tensors"] = (
-        f"names {'of the publication' if is_published(weights) else 'of this package'}"
-    )
+    taken = section_of(content, str(path), key) if len(sections) > 1 else None
+    keys = [
+        f"{name} ({len(section)} tensors{', described here' if name == taken else ''})"
+        for name, section in sections.items()
+    ]
+    facts["keys"] = ", ".join(keys) or f"none, {len(weights)} tensors"
     own = own_names(weights)
     try:
         name, hyperparameters = network_of(own, path, type)
     except UnknownNetworkError:
         foreign = foreign_network(weights)
-        facts["tensors"] = (
-            f"of {foreign}, not of this package" if foreign else "of no network of this package"
-        )
+        whose = f"{foreign}, not of this package" if foreign else "no network of this package"
+        facts["tensors"] = f"of {whose}"
         facts["parameters"] = _millions(sum(tensor.numel() for tensor in weights.values()))
     else:
-        if name in NAMED_AS_RELEASED:
-            facts["tensors"] = "names of the publication"
+        published = is_published(weights) or name in NAMED_AS_RELEASED
+        facts["tensors"] = f"names of {'the publication' if published else 'this package'}"
         hyperparameters |= options
         network = _built(name, hyperparameters)
         fitting_tensors(network, own, str(path))  # what `restore` would refuse is refused
         facts |= _of_network(network, name, hyperparameters, side)
     if window := noted_window(path):
-        facts["tlc"] = (
-            f"statistics are those of windows of {window} pixels, unless --tlc says otherwise"
-        )
-    iteration = _iteration(path)
-    facts["iteration"] = (
-        "not in the file's name or its folder" if iteration is None else str(iteration)
-    )
+        statistics = f"statistics are those of windows of {window} pixels"
+        facts["tlc"] = f"{statistics}, unless --tlc says otherwise"
+    facts["iteration"] = _iteration(path) or "not in the file's name or its folder"
     return facts, weights
 
 
@@ -155,37 +141,32 @@ def _built(name: str, hyperparameters: Options) -> nn.Module:
 
 
 def _of_network(network: nn.Module, name: str, hyperparameters: Options, side: int) -> Facts:
-    facts = {
-        "network": name,
-        "options": ", ".join(f"{option} {value}" for option, value in hyperparameters.items()),
-    }
-    facts["parameters"] = _millions(count_parameters(network))
+    options = ", ".join(f"{option} {value}" for option, value in hyperparameters.items())
+    parameters = _millions(count_parameters(network))
     if isinstance(network, GuidedNetwork):
-        facts["parameters"] += (
-            f", {_millions(count_parameters(network.encoder))} of them ConStyle's"
-        )
-    gmacs = count_gmacs(network, side)
-    if gmacs is not None:
+        parameters += f", {_millions(count_parameters(network.encoder))} of them ConStyle's"
+    facts = {"network": name, "options": options, "parameters": parameters}
+    if (gmacs := count_gmacs(network, side)) is not None:
         facts["computations"] = f"{gmacs:.2f} GMACs for {side}×{side} pixels"
     return {what: fact for what, fact in facts.items() if fact}
 
 
-def _iteration(path: Path) -> int | None:
+def _iteration(path: Path) -> str:
     """The iteration a network is of, by its name or what else lies in its experiment."""
     version = path.stem.rsplit("_", 1)[-1]
     if version.isdigit():
-        return int(version)
+        return str(int(version))
     try:
         options = experiment_options(path)
         if version == "latest":
-            return int(options["train"]["total_iter"])
+            return str(int(options["train"]["total_iter"]))
         if version == "best" and (path.parent / FILE).is_file():
             metrics = options["val"]["metrics"]
             best = next(iter(MetricsHistory(path.parent).best(metrics).values()))
-            return int(best[next(iter(metrics))]["iter"])
+            return str(best[next(iter(metrics))]["iter"])
     except (UserError, KeyError, TypeError, ValueError, StopIteration):
-        return None
-    return None
+        pass
+    return ""
 
 
 def _millions(number: int) -> str:

@@ -93,12 +93,8 @@ def draw(logs: Mapping[str, TrainingLog]) -> Figure:
         axes.tick_params(labelbottom=True)
     handles: list[Any] = [Line2D([], [], color=color, linewidth=2.5) for color in colors.values()]
     names = list(colors)
-    if any(
-        not math.isfinite(value)
-        for panel in panels
-        for curve in panel.curves.values()
-        for value in curve.values()
-    ):
+    curves = (curve for panel in panels for curve in panel.curves.values())
+    if not all(math.isfinite(value) for curve in curves for value in curve.values()):
         handles.append(Line2D([], [], color=GRAY, marker="x", linestyle="none"))
         names.append("not finite")
     add_legend(
@@ -112,9 +108,8 @@ def _panels(logs: Mapping[str, TrainingLog]) -> Iterator[_Panel]:
         scores = {name: log.metrics.get(dataset, {}) for name, log in logs.items()}
         for metric in _union(scores.values()):
             unit = f" ({UNITS[metric]})" if metric in UNITS else ""
-            lower = any(
-                log.options.get(f"val.metrics.{metric}.better") == "lower" for log in logs.values()
-            )
+            option = f"val.metrics.{metric}.better"
+            lower = any(log.options.get(option) == "lower" for log in logs.values())
             curves = {name: of_run[metric] for name, of_run in scores.items() if metric in of_run}
             yield _Panel(f"{metric}{unit}, {dataset}", curves, better=-1 if lower else 1)
     for quantity in sorted(_union(log.values for log in logs.values()), key=_rank):
@@ -124,9 +119,8 @@ def _panels(logs: Mapping[str, TrainingLog]) -> Iterator[_Panel]:
                 name: log.values[quantity] for name, log in logs.items() if quantity in log.values
             }
             dashed = {name: logs[name].values.get(DASHED.get(quantity, ""), {}) for name in curves}
-            levels = {
-                name: _collapsed(logs[name]) for name in curves if quantity == "l_contrastive"
-            }
+            contrasted = curves if quantity == "l_contrastive" else ()
+            levels = {name: _collapsed(logs[name]) for name in contrasted}
             logarithmic = quantity.startswith(NEAR_ZERO_MATTERS)
             yield _Panel(title, curves, dashed, levels, logarithmic, is_share=quantity in SHARES)
     rates = {name: log.learning_rate for name, log in logs.items()}
@@ -141,9 +135,9 @@ def _union(keys: Any) -> list[str]:
 def _rank(quantity: str) -> int:
     """Losses come first, then what `TITLES` lists in its order, then the rest."""
     known = list(TITLES)
-    return (
-        known.index(quantity) if quantity in known else len(known) * (not quantity.startswith("l_"))
-    )
+    if quantity in known:
+        return known.index(quantity)
+    return 0 if quantity.startswith("l_") else len(known)
 
 
 def _collapsed(log: TrainingLog) -> float:
@@ -170,9 +164,8 @@ def _draw_panel(panel: _Panel, axes: Axes, colors: Mapping[str, Any]) -> None:
 
 def _spans_decades(curves: Mapping[str, Curve]) -> bool:
     """Whether all values that are finite are above 0, and some ten times others."""
-    finite = [
-        value for curve in curves.values() for value in curve.values() if math.isfinite(value)
-    ]
+    values = (value for curve in curves.values() for value in curve.values())
+    finite = list(filter(math.isfinite, values))
     return bool(finite) and min(finite) > 0 and max(finite) > 10 * min(finite)
 
 
@@ -198,34 +191,21 @@ def _draw_curve(axes: Axes, curve: Curve, color: Any, style: str) -> None:
         )
         axes.plot(*means.T, style, color=color, linewidth=1.4)
     if not finite.all():
-        spoilt = iterations[~finite]
-        axes.plot(
-            spoilt,
-            np.zeros(len(spoilt)),
-            "x",
-            color=color,
-            markersize=5,
-            transform=axes.get_xaxis_transform(),
-            clip_on=False,
-        )
+        spoilt, bottom = iterations[~finite], axes.get_xaxis_transform()
+        looks: dict[str, Any] = {"color": color, "markersize": 5, "clip_on": False}
+        axes.plot(spoilt, np.zeros(len(spoilt)), "x", transform=bottom, **looks)
 
 
 def _mark_best(panel: _Panel, axes: Axes, colors: Mapping[str, Any]) -> None:
     """Mark each run's best score with a star and its value; of equals the newest, as in BasicSR."""
     stars, texts = [], []
     for name, curve in panel.curves.items():
-        finite = [
-            (panel.better * value, iteration)
-            for iteration, value in curve.items()
-            if math.isfinite(value)
-        ]
+        finite = [iteration for iteration, value in curve.items() if math.isfinite(value)]
         if finite:
-            _, best = max(finite)
-            stars += axes.plot(
-                best, curve[best], "*", color=colors[name], markersize=11, markeredgecolor="white"
-            )
+            best = max(finite, key=lambda iteration: (panel.better * curve[iteration], iteration))
+            looks: dict[str, Any] = {"markersize": 11, "markeredgecolor": "white"}
+            stars += axes.plot(best, curve[best], "*", color=colors[name], **looks)
             texts.append(f"{curve[best]:.4g} at {best:,}")
     if stars:
-        add_legend(
-            axes, stars, texts, title="best", fontsize="small", title_fontsize="small", loc="best"
-        )
+        small = {"fontsize": "small", "title_fontsize": "small"}
+        add_legend(axes, stars, texts, title="best", loc="best", **small)

@@ -90,23 +90,21 @@ def neighbors_of_own_group(distances: Tensor, labels: Tensor) -> float:
 
 def table(measured: Mapping[str, Separation]) -> str:
     """What was measured as text: a column for each encoder, by its name."""
-    chance = next(iter(measured.values())).chance
-    rows = [
-        ("", list(measured)),
-        (
-            "silhouette of degraded and clean images",
-            [number(one.clean) for one in measured.values()],
-        ),
-        ("silhouette of degradation types", [number(one.types) for one in measured.values()]),
-        (
-            f"nearest degraded image is of the same type (by chance {percent(chance)})",
-            [percent(one.neighbors) for one in measured.values()],
-        ),
-        ("standard deviation of the codes", [f"{one.deviation:.2e}" for one in measured.values()]),
-    ]
-    first = max(len(label) for label, _ in rows)
+    encoders = list(measured.values())
+    nearest = "nearest degraded image is of the same type"
+    rows = {
+        "": list(measured),
+        "silhouette of degraded and clean images": [number(one.clean) for one in encoders],
+        "silhouette of degradation types": [number(one.types) for one in encoders],
+        f"{nearest} (by chance {percent(encoders[0].chance)})": [
+            percent(one.neighbors) for one in encoders
+        ],
+        "standard deviation of the codes": [f"{one.deviation:.2e}" for one in encoders],
+    }
+    first = max(map(len, rows))
     return "\n".join(
-        f"{label:<{first}}" + "".join(f"{cell:>17}" for cell in cells) for label, cells in rows
+        f"{label:<{first}}" + "".join(f"{cell:>17}" for cell in cells)
+        for label, cells in rows.items()
     )
 
 
