@@ -47,9 +47,20 @@ the file."""
 TOP = "## At the top"
 
 SECTIONS: tuple[type[Section], ...] = (
-    *(data_sets.DataSet, data_sets.TrainingSet, data_sets.Crops, *data_sets.DATA_SETS.values()),
-    *(schema.Paths, schema.Train, schema.Optimizer, schema.Schedule, schema.Loss),
-    *(schema.Contrast, schema.Mixing, schema.Validation, schema.Metric, schema.Logger),
+    data_sets.DataSet,
+    data_sets.TrainingSet,
+    data_sets.Crops,
+    *data_sets.DATA_SETS.values(),
+    schema.Paths,
+    schema.Train,
+    schema.Optimizer,
+    schema.Schedule,
+    schema.Loss,
+    schema.Contrast,
+    schema.Mixing,
+    schema.Validation,
+    schema.Metric,
+    schema.Logger,
 )
 """In the order of an option file."""
 

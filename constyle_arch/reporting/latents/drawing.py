@@ -48,7 +48,8 @@ def _scatter(axes: Axes, embedding: Embedding, latents: Latents) -> None:
         points = embedding.points[latents.labels == label]
         marker = MARKERS[(label - 1) % len(MARKERS)] if label else "o"
         colored = {"facecolors": color if label else "none", "edgecolors": color}
-        axes.scatter(*points.T, s=34, marker=marker, alpha=0.8, linewidths=1, **colored)
+        x, y = points.T
+        axes.scatter(x, y, s=34, marker=marker, alpha=0.8, linewidths=1, **colored)
     axes.ticklabel_format(scilimits=(-3, 3))
     axes.set_xlabel(embedding.axes[0])
     axes.set_ylabel(embedding.axes[1])
