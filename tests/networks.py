@@ -17,6 +17,7 @@ from constyle_arch.archs import (
     NAFNet,
     Restormer,
 )
+from constyle_arch.registry import ARCH_REGISTRY
 from tests.golden.formula_weights import formula_tensor
 from tests.shared import keys, small_network
 
@@ -139,11 +140,15 @@ RANDOM_OPTIONS = {
 }
 
 
+def built(network_g):
+    """The network that options name."""
+    options = dict(network_g)
+    return ARCH_REGISTRY.get(options.pop("type"))(**options)
+
+
 def random_network(seed=0):
     torch.manual_seed(seed)
-    options = small_network()
-    del options["type"]
-    network = ConStyleRestormer(**options)
+    network = built(small_network())
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     return network.eval()

@@ -8,13 +8,13 @@ import cv2
 import pytest
 import torch
 from basicsr.data.paired_image_dataset import PairedImageDataset
-from basicsr.utils.registry import ARCH_REGISTRY
 
 import constyle_arch
 from constyle_arch.data.paired_restoration_dataset import PairedRestorationDataset
 from constyle_arch.errors import DataError
 from constyle_arch.options.preflight import check_options
 from constyle_arch.options.reading import complete_datasets, read_option_file
+from tests.networks import built
 from tests.processes import run_command
 from tests.shared import keys, training_options, write_options, write_pairs
 
@@ -203,9 +203,7 @@ def test_option_files_of_basicsrs_train(tmp_path, small_and_large, name):
 def test_test_file_of_basicsrs_without_a_suffix_saves_its_images(tmp_path, small_and_large):
     """`save_img: true` with `suffix: ~`, as BasicSR's test files have it."""
     options = file_of_basicsr("SRVGGNetCompact_x4", small_and_large[4])
-    network = dict(options["network_g"])
-    built = ARCH_REGISTRY.get(network.pop("type"))(**network)
-    torch.save({"params": built.state_dict()}, tmp_path / "net.pth")
+    torch.save({"params": built(options["network_g"]).state_dict()}, tmp_path / "net.pth")
     options["datasets"] = {"test_1": options["datasets"]["val"]}
     options["path"] = {"pretrain_network_g": "net.pth", "strict_load_g": True}
     options["val"] |= {"suffix": None}

@@ -5,14 +5,13 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
 from constyle_arch.checkpoints.conversion import convert
 from constyle_arch.checkpoints.loading import load_network
 from constyle_arch.checkpoints.reading import digest_of
 from constyle_arch.errors import CheckpointError
-from tests.networks import TINY
+from tests.networks import TINY, built
 from tests.shared import equal, paired_dataset, run_with, small_network, training_options
 
 
@@ -124,13 +123,9 @@ def test_files_without_checksums_are_read(tmp_path):
 )
 def test_wrong_weights_are_reported_before_a_test_starts(tmp_path, two_pairs, path, message):
     damaged_files(tmp_path)
-    network = small_network()
-    kind = network.pop("type")
-    torch.save({"params": ARCH_REGISTRY.get(kind)(**network).state_dict()}, tmp_path / "w.pth")
-    torch.save(
-        {"params": ARCH_REGISTRY.get(kind)(**{**network, "dim": 16}).state_dict()},
-        tmp_path / "wide.pth",
-    )
+    for name, dim in (("w", 8), ("wide", 16)):
+        weights = built(small_network() | {"dim": dim}).state_dict()
+        torch.save({"params": weights}, tmp_path / f"{name}.pth")
     options = training_options(two_pairs, two_pairs)
     options["datasets"] = {"test": paired_dataset(two_pairs)}
     options["path"] = {"pretrain_network_g": "w.pth", "param_key_g": "params", **path}

@@ -7,11 +7,11 @@ import torch
 from basicsr.metrics import calculate_psnr
 
 from constyle_arch import cli
-from constyle_arch.archs.nafnet_arch import NAFNet
 from constyle_arch.images import to_gray
 from constyle_arch.options.preflight import check_options
 from constyle_arch.options.reading import complete_datasets
 from constyle_arch.training.validation import measure
+from tests.networks import built
 from tests.shared import TINY_NAFNET, training_options, write_pairs
 
 GRAY = {**TINY_NAFNET, "img_channel": 1}
@@ -89,7 +89,7 @@ def test_options_of_a_network_of_one_channel_pass_the_checks(gray_pairs):
 
 def test_gray_photographs_are_restored_by_a_network_of_one_channel(tmp_path, gray_pairs, capsys):
     torch.manual_seed(0)
-    network = NAFNet(**{key: value for key, value in GRAY.items() if key != "type"}).eval()
+    network = built(GRAY).eval()
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     torch.save({"params": network.state_dict()}, tmp_path / "gray.pth")

@@ -9,10 +9,9 @@ import sys
 import pytest
 import torch
 import yaml
-from basicsr.utils.registry import ARCH_REGISTRY
 
 from constyle_arch import cli
-from tests.networks import published_state_dict
+from tests.networks import built, published_state_dict
 from tests.shared import REPOSITORY, small_network, training_options
 
 
@@ -25,11 +24,6 @@ def info(capsys, *arguments):
 
 def facts(capsys, *arguments):
     return {what: fact.strip() for what, fact in info(capsys, *arguments).items()}
-
-
-def built(options):
-    options = dict(options)
-    return ARCH_REGISTRY.get(options.pop("type"))(**options)
 
 
 def test_checkpoint_tells_its_network_and_keys(tmp_path, capsys):

@@ -11,6 +11,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 import constyle_arch
 from constyle_arch import cli
 from constyle_arch.errors import CheckpointError, OptionsError
+from tests.networks import built
 from tests.photographs import picture
 from tests.processes import run_command
 from tests.shared import training_options, write_options
@@ -74,15 +75,14 @@ def restored(home, *arguments):
 
 def expected(home, name, network):
     """By the network's own call."""
-    options = dict(network)
-    built = ARCH_REGISTRY.get(options.pop("type"))(**options).eval()
+    restorer = built(network).eval()
     weights = torch.load(
         home / "experiments" / name / "models" / "net_g_best.pth", weights_only=True
     )
-    built.load_state_dict(weights["params_ema"])
+    restorer.load_state_dict(weights["params_ema"])
     photograph = cv2.imread(str(home / "photo.png"))[..., ::-1] / np.float32(255)
     with torch.no_grad():
-        result = built(torch.from_numpy(photograph.transpose(2, 0, 1).copy())[None])[0].numpy()
+        result = restorer(torch.from_numpy(photograph.transpose(2, 0, 1).copy())[None])[0].numpy()
     return np.round(result.clip(0, 1) * 255).astype(np.uint8).transpose(1, 2, 0)[..., ::-1]
 
 

@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
 from constyle_arch.archs import ConStyleNAFNet, ConStyleRestormer, GeneralRestorationNetwork
 from constyle_arch.archs.nafnet_arch import NAFBlock
 from constyle_arch.checkpoints.loading import load_network
-from tests.networks import SMALL, SMALL_NAFNET
+from tests.networks import SMALL, SMALL_NAFNET, built
 
 
 def test_general_restoration_network_takes_any_operator():
@@ -36,8 +35,7 @@ def test_general_restoration_network_takes_any_operator():
 
 
 def from_yaml(text: str) -> GeneralRestorationNetwork:
-    options = yaml.safe_load(text)["network_g"]
-    return ARCH_REGISTRY.get(options.pop("type"))(**options)
+    return built(yaml.safe_load(text)["network_g"])
 
 
 SIZES = "dim: 8, num_blocks_down: [1, 1, 1], num_blocks_bottleneck: 1, num_blocks_up: [1, 1, 1]"

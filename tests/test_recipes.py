@@ -19,6 +19,7 @@ from constyle_arch.checkpoints.trained import TRAINED
 from constyle_arch.data.preparation.catalogue import DATA_SETS
 from constyle_arch.options.preflight import check_options
 from constyle_arch.options.reading import complete_datasets, force_options, read_option_file
+from tests.networks import built
 from tests.processes import run_command
 from tests.shared import ABLATIONS, FILES, OPTIONS, RECIPES, REPOSITORY
 from tests.stand_ins import prepare, sections, tree, write_stand_ins
@@ -150,9 +151,7 @@ def weights_of(tmp_path_factory):
         key = json.dumps(network, sort_keys=True)
         if key not in files:
             files[key] = tmp_path_factory.mktemp("weights") / "net_g_latest.pth"
-            options = dict(network)
-            weights = ARCH_REGISTRY.get(options.pop("type"))(**options).state_dict()
-            torch.save({"params_ema": weights}, files[key])
+            torch.save({"params_ema": built(network).state_dict()}, files[key])
         return str(files[key])
 
     return written

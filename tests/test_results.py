@@ -17,6 +17,7 @@ from constyle_arch.archs.fused import use_fused
 from constyle_arch.reporting.complexity import count_gmacs, count_parameters
 from constyle_arch.reporting.report import Benchmark, Results
 from constyle_arch.reporting.scores import Mean, means_of, text_table
+from tests.networks import built
 from tests.shared import paired_dataset, run_with, small_network, write_pairs
 
 
@@ -211,11 +212,6 @@ def test_results_without_a_common_metric_are_refused(tmp_path, capsys):
     assert "no metric in common" in capsys.readouterr().err
 
 
-def restormer():
-    options = {key: value for key, value in small_network().items() if key != "type"}
-    return ARCH_REGISTRY.get("ConStyleRestormer")(**options)
-
-
 def scored(name, network, data, folder):
     torch.save({"params": network.state_dict()}, folder / "net.pth")
     metrics = {"psnr": {"type": "calculate_psnr", "crop_border": 0}}
@@ -236,7 +232,7 @@ def test_identical_images_do_not_spoil_a_tests_mean(tmp_path):
     data = write_pairs(tmp_path / "data", 2)
     for side in ("lq", "gt"):
         (data / side / "000.png").write_bytes((data / "gt" / "001.png").read_bytes())
-    network = restormer()
+    network = built(small_network())
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if name.startswith("output"):
@@ -254,7 +250,7 @@ def test_identical_images_do_not_spoil_a_tests_mean(tmp_path):
 
 def test_weights_that_are_not_finite_are_blamed_and_fail_the_test(tmp_path):
     data = write_pairs(tmp_path / "data", 2)
-    network = restormer()
+    network = built(small_network())
     network.output.weight.data[0] = math.nan
     result = scored("spoilt", network, data, tmp_path)
     assert result.returncode == 2

@@ -4,18 +4,17 @@ import logging
 
 import pytest
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY
 
 from constyle_arch.checkpoints.loading import load_network, read_network
 from constyle_arch.errors import CheckpointError
 from constyle_arch.reporting.describing import describe
+from tests.networks import built
 from tests.shared import small_network
 
 
 def saved_network(path, change=lambda tensors: None):
     """Write the weights of a small network, changed; the network before."""
-    options = small_network()
-    network = ARCH_REGISTRY.get(options.pop("type"))(**options)
+    network = built(small_network())
     tensors = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     change(tensors)
     torch.save({"params": tensors}, path)
