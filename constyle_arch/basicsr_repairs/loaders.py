@@ -82,13 +82,16 @@ def create_train_val_dataloader(
     _leave_alone(train_loader)
     total_iters = int(opt["train"]["total_iter"])
     total_epochs = math.ceil(total_iters / sampler.batches)
-    logger.info(
-        f"Training statistics:\n\tNumber of train images: {len(dataset)}\n\tDataset enlarge ratio: "
-        f"{train_opt.get('dataset_enlarge_ratio', 1)}\n\tBatch size per process: "
-        f"{train_opt['batch_size_per_gpu']}\n\tNumber of processes: "
-        f"{opt['world_size']}\n\tIterations per epoch: {sampler.batches}\n\tTotal epochs: "
-        f"{total_epochs}; iterations: {total_iters}."
-    )
+    statistics = {
+        "Number of train images": len(dataset),
+        "Dataset enlarge ratio": train_opt.get("dataset_enlarge_ratio", 1),
+        "Batch size per process": train_opt["batch_size_per_gpu"],
+        "Number of processes": opt["world_size"],
+        "Iterations per epoch": sampler.batches,
+        "Total epochs": f"{total_epochs}; iterations: {total_iters}.",
+    }
+    lines = "".join(f"\n\t{what}: {number}" for what, number in statistics.items())
+    logger.info(f"Training statistics:{lines}")
 
     val_loaders = []
     for phase, dataset_opt in opt["datasets"].items():
