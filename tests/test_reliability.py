@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from constyle_arch import cli
 from constyle_arch.checkpoints.reading import read_checkpoint
+from constyle_arch.commands import convert
 from constyle_arch.data.image_stores import ImageLmdb
 from constyle_arch.data.preparation.packing import pack
 from constyle_arch.data.preparation.plan import Plan
@@ -196,7 +197,7 @@ def test_errors_of_the_disk_are_one_line(monkeypatch, capsys, number, advice):
     def fails(parsed):
         raise OSError(number, "it cannot be", "place")
 
-    monkeypatch.setattr(cli.convert, "run", fails)
+    monkeypatch.setattr(convert, "run", fails)
     assert cli.main(["convert", "a", "b"]) == 2
     assert re.fullmatch(
         rf"basicsr: error: place: it cannot be; .*{advice}.*\.\n", capsys.readouterr().err
