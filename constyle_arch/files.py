@@ -1,6 +1,7 @@
 """Writing a file so that it is either whole or not there."""
 
 import contextlib
+import itertools
 import os
 import secrets
 from collections.abc import Callable
@@ -29,6 +30,12 @@ def save_atomically(content: object, path: Path) -> None:
 def save_bytes_atomically(content: bytes, path: Path) -> None:
     """Write bytes in the same way."""
     _write(path, lambda file: file.write(content))
+
+
+def free_path(path: Path) -> Path:
+    """`path`, or PATH_2, PATH_3, … where that is taken, as by what the same second named."""
+    numbered = (path.with_name(f"{path.name}_{number}") for number in itertools.count(2))
+    return next(one for one in itertools.chain([path], numbered) if not os.path.lexists(one))
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -11,7 +11,7 @@ from numpy.random import RandomState
 from constyle_arch.data.degradations import Degradation
 from constyle_arch.data.degraded_image_dataset import DegradedImageDataset
 from constyle_arch.data.training_sampler import SeededDataset
-from constyle_arch.errors import DataError, UserError
+from constyle_arch.errors import DataError, OptionsError
 from tests.shared import write_pairs
 
 
@@ -138,21 +138,31 @@ def test_clean_images_may_lie_in_several_places(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"degradations": "noise"}, "degradations is 'noise'"),
         ({"degradations": []}, "it must be a list such as"),
         (
             {"degradations": [NOISE, {"type": "noise", "sigma": "x"}]},
             "degradations, number 2: sigma is 'x'",
         ),
-        ({"color": "grey"}, "color is 'grey': Input should be 'rgb' or 'gray'"),
-        ({"dataroot_gt": None}, "dataroot_gt is None"),
         ({"dataroot_gt": ["nowhere"]}, "dataroot_gt: the folder nowhere does not exist"),
         ({"scale": 2}, "scale is 2"),
     ],
 )
 def test_options_that_cannot_be_used_are_explained(tmp_path, options, message):
     write_pairs(tmp_path, 1)
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(DataError, match=message):
+        dataset(tmp_path, NOISE, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"degradations": "noise"}, "degradations is 'noise'; it must be a list"),
+        ({"color": "grey"}, "color is 'grey'; it must be rgb or gray"),
+        ({"dataroot_gt": None}, "dataroot_gt is None; it must be text"),
+    ],
+)
+def test_options_of_another_type_are_explained_as_those_of_a_file(tmp_path, options, message):
+    with pytest.raises(OptionsError, match=message):
         dataset(tmp_path, NOISE, **options)
 
 

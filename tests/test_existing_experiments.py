@@ -1,11 +1,13 @@
 """An experiment that is there is resumed as it was, or left alone."""
 
 import shutil
+import time
 from copy import deepcopy
 
 import pytest
 import torch
 
+from constyle_arch.training.experiments import set_aside_after
 from tests.processes import Command, run_command
 from tests.resuming import SLOWLY, finished, options_for, resumed, until
 from tests.shared import equal, run_with, training_options, write_options, write_pairs
@@ -211,3 +213,14 @@ def test_other_images_than_before_are_refused(six_iterations, tmp_path):
     result = resumed(tmp_path, six_iterations)
     assert result.returncode == 2
     assert "datasets.train has 12 images, and had 10 when the state was written" in result.stderr
+
+
+def test_what_is_set_aside_within_a_second_is_all_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "strftime", lambda form: "abandoned_20260101_000000")
+    state = tmp_path / "training_states" / "4.state"
+    state.parent.mkdir()
+    for content in ("first", "second"):
+        state.write_text(content)
+        set_aside_after(tmp_path, 2)
+    kept = [file.read_text() for file in sorted(tmp_path.glob("abandoned_*/4.state"))]
+    assert kept == ["first", "second"]

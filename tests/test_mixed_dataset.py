@@ -11,7 +11,7 @@ import pytest
 from constyle_arch.basicsr_repairs.loaders import create_train_val_dataloader
 from constyle_arch.data.mixed_dataset import MixedDataset
 from constyle_arch.data.training_sampler import SeededDataset, WholeBatchSampler
-from constyle_arch.errors import DataError, UserError
+from constyle_arch.errors import DataError, OptionsError
 
 
 @pytest.fixture
@@ -129,9 +129,8 @@ def test_second_crops_are_of_the_same_image(options):
         ({"sets": [{"name": "x"}]}, "each with a type"),
         (
             {"weights": [1]},
-            r"weights is \[1(\.0)?\]; it must list a number above 0 for each of the 2 sets",
+            r"weights is \[1\]; it must list a number above 0 for each of the 2 sets",
         ),
-        ({"weights": [1, 0]}, r"weights is \[1, 0\]: Input should be greater than 0"),
         (
             {"weights": [1, 2], "balanced": True, "batch_size_per_gpu": 4},
             "would hold 1.333, 2.667 samples",
@@ -141,8 +140,15 @@ def test_second_crops_are_of_the_same_image(options):
     ],
 )
 def test_what_does_not_fit_is_said(options, changed, message):
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(DataError, match=message):
         MixedDataset({**options, **changed})[0]
+
+
+def test_weights_are_above_0(options):
+    with pytest.raises(OptionsError, match=r"weights is \[1, 0\]; it must be a list.* above 0"):
+        MixedDataset({**options, "weights": [1, 0]})
+    with pytest.raises(DataError, match=r"weights is \[\]; it must list"):
+        MixedDataset({**options, "weights": []})
 
 
 def test_an_error_names_its_set(options):

@@ -116,7 +116,14 @@ def test_picture_shows_the_run(resumed_run, tmp_path, monkeypatch, capsys):
     assert picture is not None and picture.std() > 10
     assert cli.main(["plot", str(resumed_run), "-o", "tiny.svg"]) == 0
     text = (tmp_path / "tiny.svg").read_text()
-    for shown in ("tiny", "psnr (dB), pairs", "l_pix: pixel loss", "learning rate", "code_norm"):
+    for shown in (
+        "tiny",
+        "psnr (dB), pairs",
+        "l_pix: pixel loss",
+        "learning rate",
+        "iteration",
+        "code_norm",
+    ):
         assert f">{shown}" in text
     assert cli.main(["plot", str(resumed_run), "-o", "again.svg"]) == 0
     assert (tmp_path / "again.svg").read_text() == text

@@ -1,7 +1,6 @@
 """Repairs of how a run starts."""
 
 import importlib
-import itertools
 import logging
 import re
 from pathlib import Path
@@ -12,7 +11,7 @@ import basicsr.train
 from basicsr.utils import MessageLogger, get_root_logger, get_time_str, misc
 from basicsr.utils.dist_util import master_only
 
-from constyle_arch.files import remove_unfinished
+from constyle_arch.files import free_path, remove_unfinished
 from constyle_arch.options.reading import parse_options
 from constyle_arch.training.experiments import (
     hold_experiment,
@@ -91,11 +90,7 @@ def init_wandb_logger(opt: Options) -> None:
 def create_folder(path: str) -> None:
     """Create an empty folder; one of that name is archived as `PATH_archived_TIME`."""
     if Path(path).exists():
-        archive = name = f"{path}_archived_{get_time_str()}"
-        for number in itertools.count(2):
-            if not Path(archive).exists():
-                break
-            archive = f"{name}_{number}"
+        archive = free_path(Path(f"{path}_archived_{get_time_str()}"))
         print(f"{path} exists; it is archived as {archive}.", flush=True)
         Path(path).rename(archive)
     Path(path).mkdir(parents=True, exist_ok=True)

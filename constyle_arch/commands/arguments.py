@@ -27,11 +27,20 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--key", help="section of the checkpoint (default: params_ema, or else params)"
     )
-    architecture = "the architecture, as in network_g.type (default: detected from the weights or "
-    parser.add_argument("--type", metavar="NAME", help=f"{architecture}their experiment)")
-    settings: dict[str, Any] = {"nargs": "+", "action": "extend", "default": []}
-    options = "options that cannot be detected from the weights, as in network_g: num_block=8"
-    parser.add_argument("--network-option", metavar="KEY=VALUE", help=options, **settings)
+    parser.add_argument(
+        "--type",
+        metavar="NAME",
+        help="the architecture, as in network_g.type (default: detected from the weights or their "
+        "experiment)",
+    )
+    parser.add_argument(
+        "--network-option",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="options that cannot be detected from the weights, as in network_g: num_block=8",
+    )
     add_plugin_argument(parser)
 
 

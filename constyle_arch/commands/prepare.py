@@ -139,7 +139,7 @@ def _names(parsed: argparse.Namespace) -> tuple[str, str]:
     if parsed.lq is None or parsed.lq_name or parsed.gt_name:
         return parsed.lq_name or "{}", parsed.gt_name or "{}"
     from constyle_arch.data.image_stores import ImageFolder
-    from constyle_arch.training.own_data import matching_forms
+    from constyle_arch.data.pairing import matching_forms
 
     return matching_forms(ImageFolder(parsed.lq).names, ImageFolder(parsed.gt).names)
 

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from constyle_arch.data.degradations import build_degradations
 from constyle_arch.data.degradations.degradation import in_turn
-from constyle_arch.data.degradations.light import Noise
+from constyle_arch.data.degradations.noise import Noise
 from constyle_arch.data.holding_out import part_of
 from constyle_arch.data.image_stores import ImageStore, images_at
 from constyle_arch.data.training_crop import TrainingCrop

@@ -42,10 +42,10 @@ class MixedDataset(Dataset[dict[str, Tensor | str]]):
             raise DataError(
                 f"sets is {sets!r}; it must list options of data sets, each with a type."
             )
-        self.weights = options.weights or [1.0] * len(sets)
+        self.weights = [1.0] * len(sets) if options.weights is None else options.weights
         if len(self.weights) != len(sets):
             raise DataError(
-                f"weights is {self.weights!r}; it must list a number above 0 for each of the "
+                f"weights is {opt['weights']!r}; it must list a number above 0 for each of the "
                 f"{len(sets)} sets."
             )
         self.batch_of_sets = self._balanced(opt["batch_size_per_gpu"]) if options.balanced else []

@@ -2,10 +2,15 @@
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from os.path import commonprefix
 
 from constyle_arch.errors import DataError, listed
+
+FORMS = (("{}", "{}"), ("{}_*", "{}"), ("{}_*_*", "{}"))
+"""How degraded and clean names usually correspond; what all names of a side have in common is tried
+besides."""
 
 
 @dataclass(frozen=True)
@@ -113,3 +118,25 @@ def _identities(
     matches = {name: re.fullmatch(pattern, name, re.DOTALL) for name in names}
     identities = {name: match.groups() for name, match in matches.items() if match is not None}
     return identities, [name for name, match in matches.items() if match is None]
+
+
+def matching_forms(lq_names: Sequence[str], gt_names: Sequence[str]) -> tuple[str, str]:
+    """The forms by which most names match; of equal ones the plainest."""
+
+    def unmatched(forms: tuple[str, str]) -> int:
+        return sum(map(len, compare_names(lq_names, gt_names, *forms).problems.values()))
+
+    tried = (*FORMS, (_common_form(lq_names), _common_form(gt_names)))
+    fitting = (forms for forms in tried if not unmatched(forms))
+    return next(fitting, None) or min(tried, key=unmatched)
+
+
+def _common_form(names: Sequence[str]) -> str:
+    """`rain-{}x2` for `rain-1x2`, `rain-2x2`; digits are what differs."""
+    start = _shared_start(names)
+    end = _shared_start([name[len(start) :][::-1] for name in names])[::-1]
+    return f"{start}{{}}{end}"
+
+
+def _shared_start(names: Sequence[str]) -> str:
+    return commonprefix(list(names)).rstrip("0123456789")  # noqa: RUF071  # characters are meant

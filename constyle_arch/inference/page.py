@@ -117,8 +117,8 @@ class Workplace:
         degraded = read_photograph(photograph, self.max_pixels)
         clean = None if truth is None else read_photograph(truth, self.max_pixels)
         if clean is not None:
-            other = "the clean one, which must be as large,"
-            check_same_size("The photograph", degraded, other, clean)
+            what = "Both must be of one size: the photograph"
+            check_same_size(what, degraded, "the clean one", clean)
         said: list[str] = []
         restorer = Restorer(
             self._network(weights, tlc), tile, strength=strength, say=said.append, progress=progress
@@ -236,8 +236,13 @@ def build_page(workplace: Workplace, networks: Mapping[str, str]) -> Any:
                     )
                 button = gr.Button("Restore", variant="primary")
             with gr.Column(scale=2, min_width=300):
-                looks: dict[str, Any] = {"max_height": 640, "format": "png", "buttons": []}
-                slider = gr.ImageSlider(label="Before and after", interactive=False, **looks)
+                slider = gr.ImageSlider(
+                    label="Before and after",
+                    interactive=False,
+                    max_height=640,
+                    format="png",
+                    buttons=[],
+                )
                 download = gr.DownloadButton("Download", interactive=False)
                 report = gr.Markdown()
         asked = [photograph, weights, checkpoint, strength, tile, truth, tlc]

@@ -89,9 +89,9 @@ class Section(BaseModel):
         try:
             return cls.model_validate(known)
         except ValidationError as error:
-            first = error.errors()[0]
-            key = str(first["loc"][0])
-            raise OptionsError(f"{key} is {known.get(key)!r}: {first['msg']}.") from error
+            from constyle_arch.options.structure import problems_of  # which describes these
+
+            raise OptionsError(next(problems_of(cls, known, ""))) from error
 
     @model_validator(mode="before")
     @classmethod

@@ -34,7 +34,7 @@ def check_structure(options: Options) -> Problems:
     run = schema.TrainingRun if options["is_train"] else schema.TestRun
     file = {key: value for key, value in options.items() if key not in OF_THE_RUN}
     known_model = options.get("model_type", OWN_MODELS[0]) in OWN_MODELS
-    yield from _problems_of(run, file, "", allow_unknown=not known_model)
+    yield from problems_of(run, file, "", allow_unknown=not known_model)
     if isinstance(options.get("datasets"), dict):
         yield from _check_phases(options)
         for phase, section in options["datasets"].items():
@@ -49,13 +49,13 @@ def _check_data_set(phase: object, section: Any, known_model: bool) -> Problems:
         harmless = data_sets.data_set(name, trains=True).model_fields.keys() - model.model_fields
         section = {key: value for key, value in section.items() if key not in harmless}
     known = known_model and name in DATA_SETS
-    yield from _problems_of(model, section, where, allow_unknown=not known)
+    yield from problems_of(model, section, where, allow_unknown=not known)
     sets = section.get("sets") if known and name == "MixedDataset" else None
     for number, one in enumerate(sets if isinstance(sets, list) else (), start=1):
         if isinstance(one, dict) and str(one.get("type")) in DATA_SETS:
             own = {key: value for key, value in one.items() if key not in SHARED}
             model = DATA_SETS[one["type"]]
-            yield from _problems_of(model, own, f"{where}.sets.{number}", allow_unknown=False)
+            yield from problems_of(model, own, f"{where}.sets.{number}")
 
 
 def _check_phases(options: Options) -> Problems:
@@ -81,8 +81,8 @@ def _check_phases(options: Options) -> Problems:
 # From pydantic's errors to sentences.
 
 
-def _problems_of(
-    model: type[Section], section: Any, where: str, *, allow_unknown: bool
+def problems_of(
+    model: type[Section], section: Any, where: str, *, allow_unknown: bool = False
 ) -> Problems:
     """Every departure of a section from its description, once for each option."""
     try:
@@ -163,7 +163,9 @@ def _kind_in_words(kind: dict[str, Any]) -> str:
         return f"a folder's name: text without /, at most {LONGEST_NAME} bytes, not . or .. alone"
     if not kind:
         return "anything"
-    words = {"boolean": "true or false", "string": "text", "array": "a list"}
+    if kind.get("type") == "array":
+        return f"a list, each entry {_kind_in_words(kind['items'])}"
+    words = {"boolean": "true or false", "string": "text"}
     if kind.get("type") in ("integer", "number"):
         noun = "a whole number" if kind["type"] == "integer" else "a number"
         return noun + _bounds_in_words(kind)

@@ -192,8 +192,8 @@ def _draw_curve(axes: Axes, curve: Curve, color: Any, style: str) -> None:
         axes.plot(*means.T, style, color=color, linewidth=1.4)
     if not finite.all():
         spoilt, bottom = iterations[~finite], axes.get_xaxis_transform()
-        looks: dict[str, Any] = {"color": color, "markersize": 5, "clip_on": False}
-        axes.plot(spoilt, np.zeros(len(spoilt)), "x", transform=bottom, **looks)
+        places = spoilt, np.zeros(len(spoilt))
+        axes.plot(*places, "x", color=color, markersize=5, transform=bottom, clip_on=False)
 
 
 def _mark_best(panel: _Panel, axes: Axes, colors: Mapping[str, Any]) -> None:
@@ -203,9 +203,11 @@ def _mark_best(panel: _Panel, axes: Axes, colors: Mapping[str, Any]) -> None:
         finite = [iteration for iteration, value in curve.items() if math.isfinite(value)]
         if finite:
             best = max(finite, key=lambda iteration: (panel.better * curve[iteration], iteration))
-            looks: dict[str, Any] = {"markersize": 11, "markeredgecolor": "white"}
-            stars += axes.plot(best, curve[best], "*", color=colors[name], **looks)
+            stars += axes.plot(
+                best, curve[best], "*", color=colors[name], markersize=11, markeredgecolor="white"
+            )
             texts.append(f"{curve[best]:.4g} at {best:,}")
     if stars:
-        small = {"fontsize": "small", "title_fontsize": "small"}
-        add_legend(axes, stars, texts, title="best", loc="best", **small)
+        add_legend(
+            axes, stars, texts, title="best", fontsize="small", title_fontsize="small", loc="best"
+        )

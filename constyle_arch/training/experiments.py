@@ -10,6 +10,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from constyle_arch.checkpoints.reading import read_checkpoint
 from constyle_arch.errors import CheckpointError, RunError
+from constyle_arch.files import free_path
 from constyle_arch.training.resuming import changes, check_changes, options_of_training, start_of
 
 Options = dict[str, Any]
@@ -154,7 +155,7 @@ def set_aside_after(home: Path, iteration: int) -> None:
     later = [path for path in states if int(path.stem) > iteration]
     if not later:
         return
-    aside = home / time.strftime("abandoned_%Y%m%d_%H%M%S")
+    aside = free_path(home / time.strftime("abandoned_%Y%m%d_%H%M%S"))
     aside.mkdir()
     networks = [network_beside(path, int(path.stem)) for path in later]
     networks += [home / "models" / f"net_g_{version}.pth" for version in ("latest", "best")]

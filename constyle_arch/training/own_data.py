@@ -2,20 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
 from statistics import median
 
 from constyle_arch.data.image_stores import ImageStore, open_store
-from constyle_arch.data.pairing import compare_names
+from constyle_arch.data.pairing import compare_names, matching_forms
 from constyle_arch.errors import DataError, listed
 from constyle_arch.images import size_in_header
 
 SIZES_READ = 500
 """Headers of at most so many images are read, spread over the folder."""
-
-FORMS = (("{}", "{}"), ("{}_*", "{}"), ("{}_*_*", "{}"))
-"""How degraded and clean names usually correspond; what all names of a side have in common is tried
-besides."""
 
 
 @dataclass(frozen=True)
@@ -78,26 +73,6 @@ def look_at(
             )
     used = {name for _, name in matching.pairs}
     return OwnData(gt, lq, *forms, len(used), len(matching.pairs), *_summary(sizes))
-
-
-def matching_forms(lq_names: Sequence[str], gt_names: Sequence[str]) -> tuple[str, str]:
-    """The forms by which most names match; of equal ones the plainest."""
-
-    def unmatched(forms: tuple[str, str]) -> int:
-        return sum(map(len, compare_names(lq_names, gt_names, *forms).problems.values()))
-
-    return min((*FORMS, (_common_form(lq_names), _common_form(gt_names))), key=unmatched)
-
-
-def _common_form(names: Sequence[str]) -> str:
-    """`rain-{}x2` for `rain-1x2`, `rain-2x2`; digits are what differs."""
-    start = _shared_start(names)
-    end = _shared_start([name[len(start) :][::-1] for name in names])[::-1]
-    return f"{start}{{}}{end}"
-
-
-def _shared_start(names: Sequence[str]) -> str:
-    return commonprefix(list(names)).rstrip("0123456789")  # noqa: RUF071  # characters are meant
 
 
 def _spread(items: Sequence[str] | Sequence[tuple[str, str]]) -> Sequence:  # type: ignore[type-arg]

@@ -6,7 +6,8 @@ from typing import Any
 from constyle_arch.data.degradations.blur import Blur, MotionBlur, Sinc
 from constyle_arch.data.degradations.degradation import Degradation, OneOf
 from constyle_arch.data.degradations.jpeg import Jpeg
-from constyle_arch.data.degradations.light import Contrast, LowLight, Noise, PoissonNoise
+from constyle_arch.data.degradations.light import Contrast, LowLight
+from constyle_arch.data.degradations.noise import Noise, PoissonNoise
 from constyle_arch.data.degradations.real_esrgan import RealESRGAN
 from constyle_arch.data.degradations.resize import Resize
 from constyle_arch.data.degradations.weather import Haze, Rain, Snow

@@ -9,7 +9,7 @@ from numpy.random import RandomState
 from constyle_arch.data.degradations.blur import Blur, Sinc
 from constyle_arch.data.degradations.degradation import Degradation, OneOf
 from constyle_arch.data.degradations.jpeg import Jpeg
-from constyle_arch.data.degradations.light import Noise, PoissonNoise
+from constyle_arch.data.degradations.noise import Noise, PoissonNoise
 from constyle_arch.data.degradations.resize import INTERPOLATIONS, resized
 from constyle_arch.images import FloatImage
 

@@ -1,7 +1,6 @@
 """The picture of codes: a panel an encoder, a colour and a marker a group of images."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -37,8 +36,8 @@ def draw(latents: Latents, measured: Mapping[str, Separation], method: str) -> F
         frame(axes, "\n".join(lines))
         _scatter(axes, embed(codes, method), latents)
     handles, names = list(every_axes[0].collections), latents.groups
-    place: dict[str, Any] = {"loc": "outside lower center", "frameon": False}
-    add_legend(figure, handles, names, ncols=min(5, len(names)), **place)
+    columns = min(5, len(names))
+    add_legend(figure, handles, names, ncols=columns, loc="outside lower center", frameon=False)
     return figure
 
 
@@ -47,9 +46,16 @@ def _scatter(axes: Axes, embedding: Embedding, latents: Latents) -> None:
     for label, color in enumerate(colors):
         points = embedding.points[latents.labels == label]
         marker = MARKERS[(label - 1) % len(MARKERS)] if label else "o"
-        colored = {"facecolors": color if label else "none", "edgecolors": color}
-        x, y = points.T
-        axes.scatter(x, y, s=34, marker=marker, alpha=0.8, linewidths=1, **colored)
+        axes.scatter(
+            points[:, 0],
+            points[:, 1],
+            s=34,
+            marker=marker,
+            facecolors=color if label else "none",
+            edgecolors=color,
+            alpha=0.8,
+            linewidths=1,
+        )
     axes.ticklabel_format(scilimits=(-3, 3))
     axes.set_xlabel(embedding.axes[0])
     axes.set_ylabel(embedding.axes[1])
