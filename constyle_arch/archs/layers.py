@@ -233,6 +233,24 @@ class Stage(nn.Sequential):
         return x
 
 
+def compile_blocks(network: nn.Module, *, dynamic: bool) -> None:
+    """Have `torch.compile` compile each block of a network, or all of a network without stages.
+
+    Blocks of one kind and width share what is compiled, and dozens of them make a network:
+    compiling them takes a fraction of the time that the network as one graph takes.
+
+    Args:
+        network: is changed in place; its blocks are compiled when they are called.
+        dynamic: whether images are of many sizes.
+    """
+    stages = [module for module in network.modules() if isinstance(module, Stage)]
+    blocks = [block for stage in stages for block in stage]
+    # all share the code of `nn.Module.__call__`, of which 8 forms are compiled by default
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, len(blocks))
+    for block in blocks or [network]:
+        block.compile(dynamic=dynamic)
+
+
 def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
     """For what must not be computed in half precision, though it is called under autocast."""
     known = is_autocast_available(device.type)

@@ -170,10 +170,11 @@ def _compile(network: Any, precision: Any) -> None:
     """Compile the network for images of any size, before the first one."""
     import torch
 
+    from constyle_arch.archs.layers import compile_blocks
     from constyle_arch.inference.restoring import restore
 
     print("Compiling the network; this takes minutes.", flush=True)
-    network.compile(dynamic=True)
+    compile_blocks(network, dynamic=True)
     try:
         restore(network, torch.zeros(1, 3, 128, 192), precision=precision)
     except Exception as error:  # of the compiler, in many forms

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from constyle_arch.archs.layers import Stage
+from constyle_arch.archs.layers import Stage, compile_blocks
 from constyle_arch.options.schema import Train
 
 PRECISIONS = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -56,7 +56,7 @@ class Acceleration:
                 module.checkpointing = self.checkpointing
         if self.compile:
             # crops are of one size; images to validate on, of any, are left to eager
-            network.compile(dynamic=False)
+            compile_blocks(network, dynamic=False)
 
     def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
         """What the network is called in."""
