@@ -54,7 +54,8 @@ def variants_of(network: str, *, compiled: bool = True) -> list[Variant]:
 @dataclass
 class Measured:
     """Medians of seconds, memory of a step in GiB, and its kernels where they are listed: name,
-    seconds, calls."""
+    seconds, calls.
+    """
 
     forward: float
     step: float

@@ -152,6 +152,7 @@ class Task:
             for rain.
         gt_size, batch_size: of its crops.
         workers: processes that load them.
+        compile: whether blocks are compiled.
     """
 
     title: str
@@ -165,6 +166,7 @@ class Task:
     gt_size: int = 64
     batch_size: int = 8
     workers: int = 0
+    compile: bool = False
 
 
 def noisy(root: str, sigma: Any) -> Options:
@@ -234,11 +236,12 @@ TASKS = {
         tests=NOISE_TESTS,
         luminance=False,
         rows=(*FULL,),
-        iterations=12000,
+        iterations=640,
         rate=1e-3,
         gt_size=128,
-        batch_size=16,
-        workers=3,
+        batch_size=32,
+        workers=6,
+        compile=True,
     ),
 }
 
@@ -297,6 +300,7 @@ def training(task: Task, row: Row, name: str, seed: int, prompter: str = "") -> 
             **({"constyle_iter": 0} if prompter else {}),
             "ema_decay": 0.995,
             "amp": "bf16",
+            "compile": task.compile,
             "optim_g": {
                 "type": "AdamW",
                 "lr": task.rate,

@@ -75,7 +75,7 @@ def fusible(
     def decorate(equation: Forward[Block]) -> Forward[Block]:
         @wraps(equation)
         def forward(block: Block, x: Tensor) -> Tensor:
-            fused = block.fused and all(
+            fused = block.fused and pays(x) and all(
                 _does_nothing_else(getattr(block, name), expected)
                 for name, expected in forwards.items()
             )
@@ -84,6 +84,11 @@ def fusible(
         return forward
 
     return decorate
+
+
+def pays(x: Tensor) -> bool:
+    """Whether what is fused is the faster on the device of `x`."""
+    return not x.is_cuda
 
 
 def _does_nothing_else(layer: nn.Module, forward: Callable[..., object]) -> bool:
