@@ -19,6 +19,7 @@ class Row:
         against: the row it is compared with; empty for the task's first.
         prompted: iterations under a prompter's frozen guidance, as ConStyle v2 trains; 0 for all
             others.
+        rate: its learning rate; 0 for the task's.
     """
 
     title: str
@@ -26,6 +27,7 @@ class Row:
     contrast: Options | None = field(default=None)
     against: str = ""
     prompted: int = 0
+    rate: float = 0
 
 
 def constyle(
@@ -81,7 +83,11 @@ SMALL = {
     "weight0.1": Row("the same, ConStyle's losses × 0.1", CONV, constyle(0.1)),
     "weight0.01": Row("the same, × 0.01", CONV, constyle(0.01)),
     "weight0.001": Row("the same, × 0.001", CONV, constyle(0.001)),
-    "wide": Row("without ConStyle, as many parameters as with it", CONV | WITHOUT | {"dim": 28}),
+    "wide": Row(
+        "without ConStyle, as many parameters as with it",
+        CONV | WITHOUT | {"dim": 28},
+        rate=5e-4,  # at 1e-3 it diverged
+    ),
     "time": Row("without ConStyle, as many operations as with it", CONV | WITHOUT | MORE_BLOCKS),
     "originals": Row(
         "NAFNet, as many parameters as ConStyle-NAFNet", NARROW_NAFNET, against="nafnet-without"
@@ -268,7 +274,7 @@ def training(task: Task, row: Row, name: str, seed: int, prompter: str = "") -> 
     """The option file of a training; `prompter` is the name of the one that guides it, of a row of
     ConStyle v2.
     """
-    iterations = row.prompted or task.iterations
+    iterations, rate = row.prompted or task.iterations, row.rate or task.rate
     constant = iterations // 4
     second_crop = (row.contrast or {}).get("contrast", {}).get("positive") == "degraded"
     return {
@@ -303,7 +309,7 @@ def training(task: Task, row: Row, name: str, seed: int, prompter: str = "") -> 
             "compile": task.compile,
             "optim_g": {
                 "type": "AdamW",
-                "lr": task.rate,
+                "lr": rate,
                 "weight_decay": 1e-4,
                 "betas": [0.9, 0.999],
             },
@@ -311,7 +317,7 @@ def training(task: Task, row: Row, name: str, seed: int, prompter: str = "") -> 
                 "type": "CosineAnnealingRestartCyclicLR",
                 "periods": [constant, iterations - constant],
                 "restart_weights": [1, 1],
-                "eta_mins": [task.rate, 1e-6],
+                "eta_mins": [rate, 1e-6],
             },
             "pixel_opt": {"type": "L1Loss", "loss_weight": 1, "reduction": "mean"},
             **(row.contrast or {}),
