@@ -1,7 +1,7 @@
 """How fast the networks are on a GPU: `make benchmark-gpu`, or `python -m benchmarks.gpu`.
 
-A row of the table is a way of computing, compared with the equations in bfloat16 or, for the
-originals, with spandrel's implementation of the same weights. One way is in memory at a time, and
+A row of the table is a way of computing, compared with bfloat16 as it comes or, for the originals,
+with spandrel's implementation of the same weights. One way is in memory at a time, and
 the table is written after each; what needs compiling comes last, as far as time goes.
 """
 
@@ -36,19 +36,11 @@ def variants_of(network: str, *, compiled: bool = True) -> list[Variant]:
     """The ways in which a network is computed, the one to compare with first."""
     own = Variant("bf16", network, amp="bf16")
     if network in PEERS:
-        peer = replace(own, label="spandrel, bf16", channels_last=False, peer=True)
-        eager = to_compile = [peer, own]
+        ways = [replace(own, label="spandrel, bf16", channels_last=False, peer=True), own]
     else:
-        eager = [
-            Variant("the equations, bf16", network, amp="bf16", plain=True),
-            Variant("float32", network),
-            own,
-            replace(own, label="bf16, channels first", channels_last=False),
-            Variant("fp16", network, amp="fp16"),
-        ]
-        to_compile = [own]
-    again = [replace(one, label=f"{one.label}, compiled", compile=True) for one in to_compile]
-    return [*eager, *(again if compiled else [])]
+        first = replace(own, label="bf16, channels first", channels_last=False)
+        ways = [own, Variant("float32", network), first, Variant("fp16", network, amp="fp16")]
+    return [*ways, replace(own, label="bf16, compiled", compile=True)] if compiled else ways
 
 
 @dataclass
@@ -127,8 +119,8 @@ def profile(subject: Subject) -> list[tuple[str, float, int]]:
         subject.seconds("step")
     kernels = profiler.key_averages()
     spent = "self_device_time_total" if subject.device.type == "cuda" else "self_cpu_time_total"
-    kernels = sorted(kernels, key=lambda kernel: -getattr(kernel, spent))
-    return [(kernel.key[:90], getattr(kernel, spent) / 1e6, kernel.count) for kernel in kernels]
+    found = [(kernel.key[:90], getattr(kernel, spent) / 1e6, kernel.count) for kernel in kernels]
+    return sorted((one for one in found if one[1] > 0), key=lambda one: -one[1])
 
 
 def in_turn(variants: list[Variant], deadline: float, *sizes: Any) -> Iterator[Measured | str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from constyle_arch.archs.fused import use_fused
 from constyle_arch.archs.layers import channels_of
 from constyle_arch.reporting.complexity import PeakMemory, without_values
 from constyle_arch.tiles import multiple_of
@@ -35,6 +36,8 @@ def memory_of(network: nn.Module, height: int, width: int) -> float | None:
     Shapes alone pass through a copy of the network. None for a network that cannot run so.
     """
     copy = without_values(network).eval()
+    if next(network.parameters()).is_cuda:
+        use_fused(copy, False)
     try:
         with (
             torch.compiler.set_stance("force_eager"),

@@ -11,6 +11,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
 from constyle_arch.archs.constyle_arch import CODE_CHANNELS
+from constyle_arch.archs.fused import use_fused
 from constyle_arch.archs.general_restoration_arch import GuidedNetwork
 from constyle_arch.archs.layers import channels_of
 from constyle_arch.models.acceleration import Acceleration
@@ -91,6 +92,8 @@ def step_of(options: Options, *, timed: bool) -> Step | None:
     with torch.device("meta"):
         network = network_of(options)
     acceleration.prepare(network)
+    if options["num_gpu"]:
+        use_fused(network, False)
     try:
         with PeakMemory() as memory:
             shape = batch // train.accumulate, channels_of(network), size, size
