@@ -60,9 +60,8 @@ NAFNET = {
     "num_blocks_bottleneck": 1,
     "num_blocks_up": [1, 1, 1],
 }
-NARROW_NAFNET = {
+ORIGINAL = {
     "type": "NAFNet",
-    "width": 20,
     "enc_blk_nums": [1, 1, 1],
     "middle_blk_num": 1,
     "dec_blk_nums": [1, 1, 1],
@@ -89,11 +88,16 @@ SMALL = {
         rate=5e-4,  # at 1e-3 it diverged
     ),
     "time": Row("without ConStyle, as many operations as with it", CONV | WITHOUT | MORE_BLOCKS),
-    "originals": Row(
-        "NAFNet, as many parameters as ConStyle-NAFNet", NARROW_NAFNET, against="nafnet-without"
-    ),
     "nafnet-without": Row(
         "ConStyle-NAFNet's U-Net without ConStyle", NAFNET | WITHOUT, against="nafnet-without"
+    ),
+    "narrow": Row(
+        "NAFNet, as many parameters as that", ORIGINAL | {"width": 20}, against="nafnet-without"
+    ),
+    "originals": Row(
+        "NAFNet, as many parameters as ConStyle-NAFNet",
+        ORIGINAL | {"width": 39},
+        against="nafnet-without",
     ),
     "nafnet-pixel": Row("ConStyle-NAFNet, pixel loss alone", NAFNET, against="nafnet-without"),
     "nafnet-weight1": Row(
