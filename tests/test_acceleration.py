@@ -6,10 +6,11 @@ from copy import deepcopy
 
 import pytest
 import torch
+from basicsr.archs.srresnet_arch import MSRResNet
 from torch import nn
 
-from constyle_arch.archs import ConStyleNAFNet
-from constyle_arch.archs.layers import Stage
+from constyle_arch.archs import ConStyleNAFNet, NAFNet
+from constyle_arch.archs.layers import Stage, compile_blocks
 from constyle_arch.archs.restormer_arch import TransposedAttention
 from constyle_arch.errors import RunError
 from constyle_arch.models.acceleration import Acceleration
@@ -178,6 +179,34 @@ def test_network_is_one_graph_for_all_sizes(name, training):
             lq = torch.rand(2, 3, *size)
             assert compiled(lq).shape == lq.shape
     assert len(graphs) == 2
+    torch._dynamo.reset()
+
+
+def test_blocks_of_one_width_share_what_is_compiled(monkeypatch):
+    """Also where there are more widths and blocks than forms of one function are compiled."""
+    torch._dynamo.reset()
+    graphs = []
+
+    def compiler(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    compile_module = nn.Module.compile
+    monkeypatch.setattr(
+        nn.Module, "compile", lambda self, **how: compile_module(self, backend=compiler, **how)
+    )
+    network = NAFNet(
+        width=4, enc_blk_nums=[2] * 5, middle_blk_num=2, dec_blk_nums=[2] * 5
+    )  # 22 blocks on 11 levels, of 6 widths
+    lq = torch.rand(1, 3, 64, 64)
+    eager = network(lq)
+    compile_blocks(network, dynamic=False)
+    torch.testing.assert_close(network(lq), eager)
+    assert 6 <= len(graphs) <= 11
+    number, whole = len(graphs), MSRResNet(num_block=2)  # without stages
+    compile_blocks(whole, dynamic=False)
+    whole(lq)
+    assert len(graphs) == number + 1
     torch._dynamo.reset()
 
 
