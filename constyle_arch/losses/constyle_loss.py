@@ -7,18 +7,18 @@ column.
 import torch
 import torch.nn.functional as F
 from basicsr.utils.registry import LOSS_REGISTRY
-from torch import Tensor, nn
+from torch import Tensor
 
 from constyle_arch.archs.constyle_arch import Codes
+from constyle_arch.losses.weighted_loss import WeightedLoss
 
 
 @LOSS_REGISTRY.register()
-class InfoNCELoss(nn.Module):
+class InfoNCELoss(WeightedLoss):
     """Tells each query's positive from the queue: cross entropy of [q·k, q·queue] / T with class 0.
 
     Args:
         temperature: T, above 0.
-        loss_weight: factor of the loss.
 
     Raises:
         ValueError: the temperature is not positive.
@@ -27,11 +27,10 @@ class InfoNCELoss(nn.Module):
     TAKES = ("query", "positive", "queue")
 
     def __init__(self, temperature: float = 0.07, loss_weight: float = 1.0) -> None:
-        super().__init__()
+        super().__init__(loss_weight)
         if temperature <= 0:
             raise ValueError(f"temperature is {temperature}; it must be above 0.")
         self.temperature = temperature
-        self.loss_weight = loss_weight
 
     def forward(self, query: Tensor, positive: Tensor, queue: Tensor) -> Tensor:
         """The loss of `query` (B, D) with `positive` (B, D) and the negatives `queue` (D, K)."""
@@ -42,18 +41,10 @@ class InfoNCELoss(nn.Module):
 
 
 @LOSS_REGISTRY.register()
-class ContentLoss(nn.Module):
-    """Pulls the degraded image's code to the clean image's: the mean of (c2 − k2)².
-
-    Args:
-        loss_weight: factor of the loss.
-    """
+class ContentLoss(WeightedLoss):
+    """Pulls the degraded image's code to the clean image's: the mean of (c2 − k2)²."""
 
     TAKES = ("query", "positive")
-
-    def __init__(self, loss_weight: float = 1.0) -> None:
-        super().__init__()
-        self.loss_weight = loss_weight
 
     def forward(self, query: Tensor, positive: Tensor) -> Tensor:
         """The loss of `query` (B, D) with `positive` (B, D)."""
@@ -61,18 +52,10 @@ class ContentLoss(nn.Module):
 
 
 @LOSS_REGISTRY.register()
-class StyleLoss(nn.Module):
-    """Pushes the codes' Gram matrices away from past degraded images'; never positive.
-
-    Args:
-        loss_weight: factor of the loss.
-    """
+class StyleLoss(WeightedLoss):
+    """Pushes the codes' Gram matrices away from past degraded images'; never positive."""
 
     TAKES = ("codes", "negatives")
-
-    def __init__(self, loss_weight: float = 1.0) -> None:
-        super().__init__()
-        self.loss_weight = loss_weight
 
     def forward(self, codes: Codes, negatives: Codes) -> Tensor:
         """The loss of both `codes` with as many `negatives` from the queue, all (B, D)."""

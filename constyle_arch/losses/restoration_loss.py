@@ -5,15 +5,16 @@ Both images are (N, C, H, W). BasicSR has `L1Loss`, `MSELoss`, `CharbonnierLoss`
 
 import torch
 from basicsr.utils.registry import LOSS_REGISTRY
-from torch import Tensor, nn
+from torch import Tensor
+
+from constyle_arch.losses.weighted_loss import WeightedLoss
 
 
 @LOSS_REGISTRY.register()
-class PSNRLoss(nn.Module):
+class PSNRLoss(WeightedLoss):
     """The negative PSNR in decibels, its mean over the images (HINet, arXiv 2105.06086).
 
     Args:
-        loss_weight: factor of the loss.
         eps: added to the mean square, so that equal images have a finite loss, of 10·log10(eps).
         reduction: `mean`, the only one; NAFNet's option files give it.
 
@@ -24,10 +25,9 @@ class PSNRLoss(nn.Module):
     def __init__(
         self, loss_weight: float = 1.0, eps: float = 1e-8, reduction: str = "mean"
     ) -> None:
-        super().__init__()
+        super().__init__(loss_weight)
         if reduction != "mean":
             raise ValueError(f"reduction is {reduction!r}; it must be mean.")
-        self.loss_weight = loss_weight
         self.eps = eps
 
     def forward(self, restored: Tensor, clean: Tensor) -> Tensor:
@@ -37,18 +37,11 @@ class PSNRLoss(nn.Module):
 
 
 @LOSS_REGISTRY.register()
-class FFTLoss(nn.Module):
+class FFTLoss(WeightedLoss):
     """The L1 distance of the Fourier transforms (MIMO-UNet, arXiv 2108.05054).
 
     It is the mean over real and imaginary parts of the half spectrum.
-
-    Args:
-        loss_weight: factor of the loss.
     """
-
-    def __init__(self, loss_weight: float = 1.0) -> None:
-        super().__init__()
-        self.loss_weight = loss_weight
 
     def forward(self, restored: Tensor, clean: Tensor) -> Tensor:
         """The loss of `restored` (N, C, H, W) against `clean`."""
