@@ -21,7 +21,7 @@ from constyle_arch import cli
 
 REPOSITORY = Path(__file__).parents[1]
 COMMAND = (sys.executable, "-m", "constyle_arch")
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
 ONE_THREAD_OF_THE_CPU = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 forks = multiprocessing.get_context("forkserver")
@@ -73,10 +73,21 @@ def started(*arguments: str | Path, cwd: Path, processes: int = 1) -> list["Comm
 
 
 class Command:
-    """A `basicsr` command that is running; what it writes can be read while it does."""
+    """A `basicsr` command that is running; what it writes can be read while it does.
+
+    Args:
+        arguments: of the command.
+        cwd: its working directory.
+        environment: variables besides those of this process.
+        terminal: the path of one to write to, instead of files.
+    """
 
     def __init__(
-        self, *arguments: str | Path, cwd: Path, environment: Mapping[str, str] | None = None
+        self,
+        *arguments: str | Path,
+        cwd: Path,
+        environment: Mapping[str, str] | None = None,
+        terminal: str | None = None,
     ) -> None:
         self.arguments = [str(argument) for argument in arguments]
         self._folder = tempfile.TemporaryDirectory()
@@ -84,7 +95,8 @@ class Command:
         for path in self._written:
             path.touch()
         environment = {**os.environ, **ONE_THREAD_OF_THE_CPU, **(environment or {})}
-        self.process = _forked(_run, self.arguments, cwd, environment, self._written)
+        written = [Path(terminal)] * 2 if terminal else self._written
+        self.process = _forked(_run, self.arguments, cwd, environment, written)
 
     @property
     def runs(self) -> bool:
@@ -145,5 +157,7 @@ def _run(arguments: list[str], cwd: Path, environment: dict[str, str], written: 
     os.environ.clear()
     os.environ.update(environment)
     for number, path in enumerate(written, start=1):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND), number)
+        os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOCTTY), number)
+    # those of the server are for a pipe
+    sys.stdout, sys.stderr = (open(number, "w", 1, closefd=False) for number in (1, 2))  # noqa: SIM115
     sys.exit(cli.main(arguments))

@@ -2,7 +2,6 @@
 
 import contextlib
 import resource
-import signal
 import subprocess
 import sys
 import time
@@ -13,10 +12,13 @@ import cv2
 import numpy as np
 import pytest
 
+from constyle_arch import cli
 from constyle_arch.data.preparation import unfinished
 from constyle_arch.data.preparation.packing import pack
 from constyle_arch.data.preparation.plan import Plan
 from constyle_arch.errors import DataError
+from tests.processes import Command, run_command
+from tests.resuming import until
 from tests.shared import contents, write_pairs
 
 
@@ -85,19 +87,7 @@ def test_what_a_kill_left_beside_the_journal_is_removed(tmp_path):
     assert set(contents(tmp_path / "out" / "gt.lmdb")) == {"000", "001"}
 
 
-COMMAND = (
-    sys.executable,
-    "-m",
-    "constyle_arch",
-    "prepare",
-    "folders",
-    "--gt",
-    "gt",
-    "--lq",
-    "lq",
-    "-o",
-    "out",
-)
+COMMAND = ("prepare", "folders", "--gt", "gt", "-o", "out")
 
 
 def working_directories():
@@ -109,13 +99,12 @@ def working_directories():
 
 def test_killed_it_leaves_no_half_data_set_and_goes_on(tmp_path):
     write_pairs(tmp_path, 300, height=200, width=200)
-    sub_images = ("--sub-image", "64", "--overlap", "16", "--workers", "1")
+    command = (*COMMAND, "--lq", "lq", "--sub-image", "64", "--overlap", "16", "--workers", "1")
     journal = tmp_path / "out.unfinished" / unfinished.JOURNAL
-    with subprocess.Popen([*COMMAND, *sub_images], cwd=tmp_path) as process:
-        while not (journal.is_file() and journal.read_text().count("\n") > 20):
-            assert process.poll() is None
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
+    running = Command(*command, cwd=tmp_path)
+    until(lambda: journal.is_file() and journal.read_text().count("\n") > 20, running)
+    assert running.runs
+    running.process.kill()
     deadline = time.monotonic() + 20
     # its workers do not outlive it
     while any(str(tmp_path) in link for link in working_directories()):
@@ -126,7 +115,8 @@ def test_killed_it_leaves_no_half_data_set_and_goes_on(tmp_path):
     assert 20 < done < 300
     with journal.open("a") as file:
         file.write('{"name": "cut of')  # what a kill while writing leaves
-    result = subprocess.run([*COMMAND, *sub_images], cwd=tmp_path, capture_output=True, text=True)
+    running.wait()
+    result = run_command(*command, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "out.unfinished is there: resuming." in result.stdout
     pack(
@@ -175,25 +165,27 @@ def test_two_processes_do_not_write_one_folder(tmp_path):
         process.kill()
 
 
-def test_full_disk_is_said_and_what_is_done_is_kept(tmp_path):
+@contextlib.contextmanager
+def no_file_above(size):
+    """As a full disk does, the system refuses to write beyond so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_full_disk_is_said_and_what_is_done_is_kept(tmp_path, monkeypatch, capsys):
     (tmp_path / "gt").mkdir()
     for index in range(40):
         noise = np.random.default_rng(index).integers(0, 256, (600, 600, 3), dtype=np.uint8)
         cv2.imwrite(str(tmp_path / "gt" / f"{index:02}.png"), noise)
-    command = [*COMMAND[:-4], "-o", "out", "--workers", "0"]
-
-    def no_large_files():  # as a full disk does, the system refuses to write beyond 40 MB
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (40 * 10**6, 40 * 10**6))
-
-    result = subprocess.run(
-        command, cwd=tmp_path, preexec_fn=no_large_files, capture_output=True, text=True
-    )
-    assert result.returncode == 2, result.stderr
-    assert "cannot be written" in result.stderr
-    assert "the same command resumes from there" in result.stderr
-    assert "Traceback" not in result.stderr
+    monkeypatch.chdir(tmp_path)
+    command = [*COMMAND, "--workers", "0"]
+    with no_file_above(40 * 10**6):
+        assert cli.main(command) == 2
+    error = capsys.readouterr().err
+    assert "cannot be written" in error
+    assert "the same command resumes from there" in error
     assert not (tmp_path / "out").exists()
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
+    assert cli.main(command) == 0
     assert len(contents(tmp_path / "out" / "gt.lmdb")) == 40

@@ -4,8 +4,8 @@ import csv
 import json
 import os
 import re
+import select
 import signal
-import subprocess
 import sys
 
 import numpy as np
@@ -15,7 +15,7 @@ import yaml
 
 from constyle_arch.models.restoration_model import RestorationModel
 from constyle_arch.training.runner import run_pipeline
-from tests.processes import COMMAND, run_command, run_launched
+from tests.processes import Command, run_command, run_launched
 from tests.shared import (
     REPOSITORY,
     TINY_NAFNET,
@@ -117,24 +117,13 @@ def test_terminal_shows_one_line_and_a_file_none(tmp_path, ten_pairs, two_pairs)
     options = write_options(tmp_path / "run.yml", options)
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (50, 200))
-    process = subprocess.Popen(
-        [*COMMAND, "train", "-opt", str(options)],
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-        stdout=theirs,
-        stderr=theirs,
-    )
-    os.close(theirs)
+    command = Command("train", "-opt", options, cwd=tmp_path, terminal=os.ttyname(theirs))
     seen = b""
-    while True:
-        try:
-            piece = os.read(ours, 4096)
-        except OSError:  # the other side is closed
-            break
-        if not piece:
-            break
-        seen += piece
-    assert process.wait() == 0
+    while (there := select.select([ours], [], [], 0.05)[0]) or command.runs:
+        seen += os.read(ours, 4096) if there else b""
+    assert command.wait().returncode == 0
+    os.close(ours)
+    os.close(theirs)
     terminal, log = seen.decode(), log_of(tmp_path / "experiments" / "tiny")
     last = [line for line in re.split("[\r\n]", terminal) if "4/4" in line][-1]
     assert "l_pix" in last
