@@ -8,7 +8,7 @@ import torch
 from tests.processes import REPOSITORY, run_command
 from tests.shared import equal, run_with, training_options, write_options, write_pairs
 
-TOTAL = 14
+TOTAL = 12
 
 
 def outcome(cwd):

@@ -39,8 +39,8 @@ def write_pairs(folder: Path, count: int, height: int = 40, width: int = 48) -> 
 
 def small_network() -> dict[str, Any]:
     return keys(
-        "type: ConStyleRestormer, dim: 8, num_blocks_down: [1, 1, 1], num_blocks_bottleneck: 1, "
-        "num_blocks_up: [1, 1, 1], num_refinement_blocks: 1"
+        "type: ConStyleRestormer, dim: 8, num_blocks_down: [1, 0, 0], num_blocks_bottleneck: 1, "
+        "num_blocks_up: [0, 0, 1], num_refinement_blocks: 1"
     )
 
 
