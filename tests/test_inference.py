@@ -106,16 +106,15 @@ def test_tiles_change_less_than_documented(name):
     page = (REPOSITORY / "docs" / "performance.md").read_text()
     bounds = dict(re.findall(r"^\| (\w+) \| (\d+) % \|$", page, re.MULTILINE))
     photograph = torch.from_numpy(data.astronaut()[:320, :400].copy()).permute(2, 0, 1)[None] / 255
-    for seed in (0, 1):
-        torch.manual_seed(seed)
-        lq = (photograph + 0.1 * torch.randn(photograph.shape)).clamp(0, 1)
-        network = TINY[name]()
-        for parameter in network.parameters():
-            if not parameter.any():  # NAFNet's residuals begin at 0
-                nn.init.normal_(parameter, std=0.1)
-        whole, tiled = restore(network, lq), restore(network, lq, tile=128)
-        share = (tiled - whole).square().mean().sqrt() / (whole - lq).square().mean().sqrt()
-        assert 0 < share < int(bounds[name.removeprefix("ConStyle")]) / 100
+    torch.manual_seed(0)
+    lq = (photograph + 0.1 * torch.randn(photograph.shape)).clamp(0, 1)
+    network = TINY[name]()
+    for parameter in network.parameters():
+        if not parameter.any():  # NAFNet's residuals begin at 0
+            nn.init.normal_(parameter, std=0.1)
+    whole, tiled = restore(network, lq), restore(network, lq, tile=128)
+    share = (tiled - whole).square().mean().sqrt() / (whole - lq).square().mean().sqrt()
+    assert 0 < share < int(bounds[name.removeprefix("ConStyle")]) / 100
 
 
 @pytest.mark.parametrize("name", TINY)

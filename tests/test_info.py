@@ -12,7 +12,7 @@ import yaml
 
 from constyle_arch import cli
 from tests.networks import built, published_state_dict
-from tests.shared import REPOSITORY, small_network, training_options
+from tests.shared import OPTIONS, small_network, training_options
 
 
 def info(capsys, *arguments):
@@ -98,7 +98,9 @@ def test_training_state_is_told_from_weights(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "file", sorted((REPOSITORY / "options").rglob("dehaze_*.yml")), ids=lambda file: file.stem
+    "file",
+    [*sorted(OPTIONS.glob("dehaze_*.yml")), OPTIONS / "test" / "dehaze_nafnet.yml"],
+    ids=lambda file: file.stem,
 )
 def test_option_files_are_described(capsys, file):
     options = yaml.safe_load(file.read_text())

@@ -39,6 +39,13 @@ def released(network, folder):
     return load_network(folder / "release.pth")
 
 
+@torch.no_grad()
+def assert_restores_as(official, network, lq):
+    expected = official(lq)
+    tolerance = 1e-4 * float(expected.std())
+    torch.testing.assert_close(network(lq), expected, rtol=1e-4, atol=tolerance)
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -55,11 +62,7 @@ def test_restormer_restores_as_its_release(tmp_path, options):
     network = released(official, tmp_path)
     assert isinstance(network, Restormer)
     lq = torch.rand(2, options.get("inp_channels", 3), 24, 40)
-    with torch.no_grad():
-        expected = official(lq)
-        torch.testing.assert_close(
-            network(lq), expected, rtol=1e-4, atol=1e-4 * float(expected.std())
-        )
+    assert_restores_as(official, network, lq)
     assert restore(network, lq[0], tile=16, overlap=4).shape == (3 if len(lq[0]) > 1 else 1, 24, 40)
 
 
@@ -77,11 +80,7 @@ def test_nafnet_restores_as_its_release_zeros_at_the_end_included(tmp_path, chan
     official = randomised(SpandrelNAFNet(img_channel=channels, width=8, **blocks))
     network = released(official, tmp_path)
     lq = torch.rand(2, channels, *size)
-    with torch.no_grad():
-        expected = official(lq)
-        torch.testing.assert_close(
-            network(lq), expected, rtol=1e-4, atol=1e-4 * float(expected.std())
-        )
+    assert_restores_as(official, network, lq)
     convert(str(tmp_path / "release.pth"), str(tmp_path / "own.safetensors"), key="params")
     assert torch.equal(load_network(tmp_path / "own.safetensors")(lq), network(lq))
 
@@ -122,11 +121,7 @@ def test_what_is_saved_here_is_restored_with_elsewhere(network, registry):
     official = registry.load(randomised(network).state_dict()).model
     assert type(official).__module__.startswith("spandrel")
     lq = torch.rand(2, 3, 24, 40)
-    with torch.no_grad():
-        expected = official(lq)
-        torch.testing.assert_close(
-            network(lq), expected, rtol=1e-4, atol=1e-4 * float(expected.std())
-        )
+    assert_restores_as(official, network, lq)
 
 
 class OfficialBaselineBlock(nn.Module):
@@ -170,11 +165,7 @@ def test_baseline_restores_as_its_release(tmp_path):
     randomised(official)
     network = released(official, tmp_path)
     lq = torch.rand(2, 3, 19, 33)
-    with torch.no_grad():
-        expected = official(lq)
-        torch.testing.assert_close(
-            network(lq), expected, rtol=1e-4, atol=1e-4 * float(expected.std())
-        )
+    assert_restores_as(official, network, lq)
 
 
 class OfficialLocalPool(nn.Module):
@@ -211,10 +202,7 @@ def test_local_statistics_are_those_of_nafnetlocal(tmp_path, size):
     lq = torch.rand(1, 3, *size)
     with torch.no_grad():
         official(torch.rand(1, 3, crop, crop))
-        expected = official(lq)
-        torch.testing.assert_close(
-            network(lq), expected, rtol=1e-4, atol=1e-4 * float(expected.std())
-        )
+    assert_restores_as(official, network, lq)
 
 
 @pytest.mark.parametrize("shape", [(20, 28), (20, 28, 3)])
