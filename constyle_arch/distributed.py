@@ -33,17 +33,6 @@ def gathered_objects(thing: Any) -> list[Any]:
     return every or []
 
 
-def max_over_ranks(numbers: Iterable[float], device: torch.device) -> list[float]:
-    """For each number the largest that any rank gives."""
-    numbers = list(numbers)
-    if ranks()[0] == 1:
-        return numbers
-    tensor = torch.tensor(
-        numbers, dtype=torch.float64 if device.type == "cpu" else torch.float32, device=device
-    )
-    return [float(number) for number in all_reduce_max(tensor).tolist()]
-
-
 def all_reduce_max(tensor: Tensor) -> Tensor:
     """For each entry the largest that any rank gives, in place; on a GPU nothing waits for it."""
     if ranks()[0] > 1:

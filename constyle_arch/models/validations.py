@@ -5,13 +5,14 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import torch
 from basicsr.data import build_dataset
 from basicsr.models.base_model import BaseModel
 from basicsr.utils import get_root_logger, imwrite
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from constyle_arch.distributed import max_over_ranks, ranks
+from constyle_arch.distributed import all_reduce_max, ranks
 from constyle_arch.errors import RunError, listed
 from constyle_arch.files import save_bytes_atomically
 from constyle_arch.inference.memory import is_out_of_memory
@@ -133,7 +134,8 @@ class Validations(BaseModel):  # type: ignore[misc]  # BasicSR publishes no type
         """The signal by which any process of a training run was asked to stop, or 0."""
         if not self.is_train:
             return 0
-        return int(max_over_ranks([self.stop_request.signal_number], self.device)[0])
+        number = torch.tensor(self.stop_request.signal_number, device=self.device)
+        return int(all_reduce_max(number))
 
     def restored_images(self, sample: Mapping[str, Any]) -> dict[str, Tensor]:
         """The images of a sample, (1, C, H, W) each.
