@@ -19,6 +19,7 @@ class InfoNCELoss(WeightedLoss):
 
     Args:
         temperature: T, above 0.
+        loss_weight: factor of the loss.
 
     Raises:
         ValueError: the temperature is not positive.

@@ -15,6 +15,7 @@ class PSNRLoss(WeightedLoss):
     """The negative PSNR in decibels, its mean over the images (HINet, arXiv 2105.06086).
 
     Args:
+        loss_weight: factor of the loss.
         eps: added to the mean square, so that equal images have a finite loss, of 10·log10(eps).
         reduction: `mean`, the only one; NAFNet's option files give it.
 
