@@ -177,7 +177,7 @@ def test_two_processes_do_not_write_one_folder(tmp_path):
 
 def test_full_disk_is_said_and_what_is_done_is_kept(tmp_path):
     (tmp_path / "gt").mkdir()
-    for index in range(40):
+    for index in range(60):
         noise = np.random.default_rng(index).integers(0, 256, (600, 600, 3), dtype=np.uint8)
         cv2.imwrite(str(tmp_path / "gt" / f"{index:02}.png"), noise)
     command = [*COMMAND[:-4], "-o", "out", "--workers", "0"]
@@ -190,10 +190,10 @@ def test_full_disk_is_said_and_what_is_done_is_kept(tmp_path):
         command, cwd=tmp_path, preexec_fn=no_large_files, capture_output=True, text=True
     )
     assert result.returncode == 2, result.stderr
-    assert "cannot be written" in result.stderr
+    assert "out cannot be written: File too large. " in result.stderr
     assert "the same command resumes from there" in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "out").exists()
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert len(contents(tmp_path / "out" / "gt.lmdb")) == 40
+    assert len(contents(tmp_path / "out" / "gt.lmdb")) == 60

@@ -9,7 +9,11 @@ import argparse
 import re
 from pathlib import Path
 
-from constyle_arch.commands.arguments import add_name_arguments, check_option_target
+from constyle_arch.commands.arguments import (
+    add_name_arguments,
+    check_name_arguments,
+    check_option_target,
+)
 from constyle_arch.options.flags import add_number
 from constyle_arch.training.own_options import SIZES, TASKS, option_file
 
@@ -28,7 +32,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         "--gt", required=True, metavar="DIR", help="the clean images: a folder or an LMDB"
     )
     parser.add_argument("--lq", metavar="DIR", help="the degraded ones, of the same sizes")
-    add_name_arguments(parser, default=None)
+    add_name_arguments(parser)
     size = "size of the network (default: small, or tiny for a short training)"
     parser.add_argument("--size", choices=SIZES, help=size)
     length = parser.add_mutually_exclusive_group()
@@ -43,6 +47,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 def run(parsed: argparse.Namespace) -> None:
     """Look at the images, time some steps, and write the file."""
     file = parsed.output or Path(f"my_{parsed.task}.yml")
+    check_name_arguments(parsed, "lq")
     check_option_target(file, parsed.overwrite)
 
     from constyle_arch.files import save_bytes_atomically

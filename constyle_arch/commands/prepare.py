@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from constyle_arch.commands.arguments import add_name_arguments
+from constyle_arch.commands.arguments import add_name_arguments, check_name_arguments
 from constyle_arch.data.preparation.catalogue import DATA_SETS
 from constyle_arch.errors import DataError
 from constyle_arch.options.flags import add_number
@@ -51,7 +51,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     folders = data_sets.add_parser("folders", help="your own images", description=FOLDERS)
     folders.add_argument("--gt", required=True, metavar="DIR", help="the clean images")
     folders.add_argument("--lq", metavar="DIR", help="the degraded images")
-    add_name_arguments(folders, default=None)
+    add_name_arguments(folders)
     folders.add_argument(
         "-o", "--output", metavar="DIR", help="the folder to write; not needed with --check"
     )
@@ -145,6 +145,7 @@ def _names(parsed: argparse.Namespace) -> tuple[str, str]:
 
 
 def _check_folders(parsed: argparse.Namespace) -> None:
+    check_name_arguments(parsed, "lq")
     for option, folder in (("--gt", parsed.gt), ("--lq", parsed.lq)):
         if folder == "":
             raise DataError(f"{option} is empty; name the folder of the images.")

@@ -12,6 +12,7 @@ from constyle_arch.checkpoints.loading import fitting_tensors, network_of, own_n
 from constyle_arch.checkpoints.published_names import NAMED_AS_RELEASED, is_published
 from constyle_arch.checkpoints.reading import (
     StateDict,
+    is_training_state,
     noted_window,
     read_checkpoint,
     section_of,
@@ -90,7 +91,7 @@ def _of_checkpoint(
 ) -> tuple[Facts, StateDict]:
     content = read_checkpoint(path)
     facts = {"file": f"{path}, {path.stat().st_size / MEGABYTE:.1f} MB"}
-    if isinstance(content.get("optimizers"), list):
+    if is_training_state(content):
         facts["holds"] = f"a training state: {', '.join(map(str, content))}"
         facts["iteration"] = str(content.get("iter"))
         return facts, {}
@@ -136,9 +137,7 @@ def _built(name: str, hyperparameters: Options) -> nn.Module:
         ) from error
 
 
-def _of_network(
-    network: nn.Module, name: str, hyperparameters: Options, side: int | None
-) -> Facts:
+def _of_network(network: nn.Module, name: str, hyperparameters: Options, side: int | None) -> Facts:
     options = ", ".join(f"{option} {value}" for option, value in hyperparameters.items())
     parameters = _millions(count_parameters(network))
     if isinstance(network, GuidedNetwork):

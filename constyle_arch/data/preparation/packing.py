@@ -160,7 +160,7 @@ def pack(
             folder.finish(records, report.lines())
     except (OSError, lmdb.Error) as error:
         raise DataError(
-            f"{output} cannot be written: {error}. What is done is kept; the same command resumes "
+            f"{output} cannot be written: {getattr(error, 'strerror', error)}. What is done is kept; the same command resumes "
             "from there."
         ) from error
     return report
