@@ -159,8 +159,9 @@ def pack(
                 }
             folder.finish(records, report.lines())
     except (OSError, lmdb.Error) as error:
+        cause = getattr(error, "strerror", error)
         raise DataError(
-            f"{output} cannot be written: {getattr(error, 'strerror', error)}. What is done is kept; the same command resumes "
+            f"{output} cannot be written: {cause}. What is done is kept; the same command resumes "
             "from there."
         ) from error
     return report
