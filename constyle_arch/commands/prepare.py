@@ -123,25 +123,15 @@ def run(parsed: argparse.Namespace) -> None:
     sub_image = parsed.sub_image or 0
     overlap = sub_image // 4 if parsed.overlap is None else parsed.overlap
     if parsed.data_set == "folders":
-        plan = Plan(
-            parsed.gt, parsed.lq, names=_names(parsed), sub_image=sub_image, overlap=overlap
-        )
+        given = parsed.lq_name or parsed.gt_name
+        names = (parsed.lq_name or "{}", parsed.gt_name or "{}") if given else None
+        plan = Plan(parsed.gt, parsed.lq, names=names, sub_image=sub_image, overlap=overlap)
         prepare_folders(plan, Path(parsed.output or "."), **packing)
     else:
         data_set = {name.lower(): one for name, one in DATA_SETS.items()}[parsed.data_set]
         if parsed.sub_image is not None:
             data_set = data_set.cut(sub_image, overlap)
         prepare_data_set(data_set, parsed.input, parsed.output, parsed.part, **packing)
-
-
-def _names(parsed: argparse.Namespace) -> tuple[str, str]:
-    """The forms of degraded and clean names, as given or as they match."""
-    if parsed.lq is None or parsed.lq_name or parsed.gt_name:
-        return parsed.lq_name or "{}", parsed.gt_name or "{}"
-    from constyle_arch.data.image_stores import ImageFolder
-    from constyle_arch.data.pairing import matching_forms
-
-    return matching_forms(ImageFolder(parsed.lq).names, ImageFolder(parsed.gt).names)
 
 
 def _check_folders(parsed: argparse.Namespace) -> None:
