@@ -110,6 +110,11 @@ def test_names_that_correspond_as_usual_need_no_flags(tmp_path, lq_form, gt_form
     assert (data.clean, data.pairs, data.shortest, data.pixels) == (12, 12, 40, 40 * 48)
 
 
+def test_time_without_end_is_refused(capsys):
+    assert cli.main(["init", "derain", "--gt", "gt", "--minutes", "inf"]) == 2
+    assert "--minutes is inf; it must lie in (0, 525600]." in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("command", "needed"),
     [
@@ -135,6 +140,8 @@ def test_what_is_wrong_with_the_images_is_said_before_anything_is_timed(tmp_path
     with pytest.raises(DataError, match=r"of 4 degraded images have no clean partner.*--lq-name"):
         look_at(gt, lq)
     (folder / "lq" / "other.png").unlink()
+    with pytest.raises(DataError, match="--lq and --gt are both"):
+        look_at(gt, f"{lq}/../gt")
     cv2.imwrite(str(folder / "lq" / "001.png"), np.zeros((40, 47, 3), np.uint8))
     with pytest.raises(
         DataError, match=r"lq/001\.png is 47×40 but its clean partner .*gt/001\.png is 48×40"

@@ -19,6 +19,9 @@ from constyle_arch.training.own_options import SIZES, TASKS, option_file
 
 HELP = "write an option file for your own images"
 
+MOST_MINUTES = 525_600
+"""A year."""
+
 EXAMPLES = """\
   basicsr init derain --gt mine/clean --lq mine/rainy --minutes 60 -o my.yml
   basicsr init denoise --gt photos --size tiny --iterations 2000
@@ -37,7 +40,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", choices=SIZES, help=size)
     length = parser.add_mutually_exclusive_group()
     duration = "duration of the training on this machine"
-    add_number(length, "--minutes", duration, kind=float, default=60, above=0)
+    add_number(length, "--minutes", duration, kind=float, default=60, above=0, most=MOST_MINUTES)
     add_number(length, "--iterations", "length of the training, instead of --minutes", least=1)
     file = "the file to write (default: my_TASK.yml)"
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.yml", help=file)
