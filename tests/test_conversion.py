@@ -48,11 +48,16 @@ def test_converted_release_loads_like_the_release(tmp_path):
         (("w.pth", "out.safetensors"), "choose one with --key"),
         (("w.pth", "out.bin"), "must end in .pth or .safetensors"),
         (("w.pth", "out.pth", "--key", "ema"), "has no key 'ema'; it has params"),
+        (("bare.pth", "out.pth", "--key", "params"), "bare.pth holds weights alone"),
+        (("4.state", "out.pth"), "4.state is a training state, which holds no weights; name the"),
         (("no.pth", "out.pth"), "no.pth does not exist"),
     ],
 )
 def test_conversion_that_cannot_be_done_is_refused_and_writes_nothing(tmp_path, arguments, message):
-    torch.save({"params": TINY["NAFNet"]().state_dict()}, tmp_path / "w.pth")
+    weights = TINY["NAFNet"]().state_dict()
+    torch.save({"params": weights}, tmp_path / "w.pth")
+    torch.save(weights, tmp_path / "bare.pth")
+    torch.save({"epoch": 0, "iter": 4, "optimizers": [], "schedulers": []}, tmp_path / "4.state")
     (tmp_path / "there.pth").write_text("precious")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     result = run_command("convert", *arguments, cwd=tmp_path)

@@ -10,6 +10,7 @@ import torch
 from basicsr.data import build_dataloader
 from basicsr.utils.lmdb_util import make_lmdb_from_imgs
 
+from constyle_arch.data.degraded_image_dataset import DegradedImageDataset
 from constyle_arch.data.image_stores import ImageFolder
 from constyle_arch.data.paired_restoration_dataset import PairedRestorationDataset
 from constyle_arch.data.pairing import match_names
@@ -134,6 +135,15 @@ def test_crops_of_a_pair_lie_at_one_place(tmp_path):
     for _ in range(20):
         item = dataset[0]
         assert torch.equal(item["lq"], item["gt"])
+
+
+def test_folders_may_be_paths(tmp_path):
+    write_pairs(tmp_path, 2)
+    roots = {"dataroot_gt": tmp_path / "gt", "dataroot_lq": tmp_path / "lq"}
+    assert len(PairedRestorationDataset({"phase": "val", **roots})) == 2
+    degraded = {"degradations": [{"type": "noise", "sigma": 25}], "phase": "val"}
+    for root in (tmp_path / "gt", [tmp_path / "gt"]):
+        assert len(DegradedImageDataset({"dataroot_gt": root, **degraded})) == 2
 
 
 def test_second_crop_is_of_the_same_degraded_image(tmp_path):

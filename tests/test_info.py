@@ -53,6 +53,14 @@ def test_checkpoint_tells_its_network_and_keys(tmp_path, capsys):
     assert "iteration" in facts(capsys, path, "--key", "params")
 
 
+def test_describing_does_not_wait_for_the_compiler_of_torch(tmp_path):
+    program = (
+        "import sys\nfrom constyle_arch import cli\nassert cli.main(['info', 'denoise']) == 0\n"
+        "assert not {'torch._dynamo', 'sympy', 'basicsr'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)
+
+
 def test_published_names_are_told(tmp_path, capsys):
     torch.save(
         {"params": published_state_dict("ConStyleRestormer_small")}, tmp_path / "release.pth"

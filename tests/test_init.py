@@ -110,6 +110,29 @@ def test_names_that_correspond_as_usual_need_no_flags(tmp_path, lq_form, gt_form
     assert (data.clean, data.pairs, data.shortest, data.pixels) == (12, 12, 40, 40 * 48)
 
 
+def test_time_without_end_is_refused(capsys):
+    assert cli.main(["init", "derain", "--gt", "gt", "--minutes", "inf"]) == 2
+    assert "--minutes is inf; it must lie in (0, 525600]." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "needed"),
+    [
+        ("init derain --gt gt --lq-name {}_*", "lq"),
+        ("prepare folders --gt gt -o out --lq-name {}_*", "lq"),
+        ("test --weights denoise --gt gt --noise 25 --lq-name {}_*", "lq"),
+        ("restore --weights denoise -i gt -o out --lq-name {}_*", "gt"),
+    ],
+)
+def test_forms_of_names_without_images_to_match_are_refused(
+    tmp_path, monkeypatch, capsys, command, needed
+):
+    monkeypatch.chdir(write_pairs(tmp_path, 3))
+    assert cli.main(command.split()) == 2
+    error = capsys.readouterr().err
+    assert f"--lq-name is for matching names; give --{needed} too, or leave it out." in error
+
+
 def test_what_is_wrong_with_the_images_is_said_before_anything_is_timed(tmp_path):
     folder = write_pairs(tmp_path / "pairs", 3)
     gt, lq = str(folder / "gt"), str(folder / "lq")
@@ -117,6 +140,8 @@ def test_what_is_wrong_with_the_images_is_said_before_anything_is_timed(tmp_path
     with pytest.raises(DataError, match=r"of 4 degraded images have no clean partner.*--lq-name"):
         look_at(gt, lq)
     (folder / "lq" / "other.png").unlink()
+    with pytest.raises(DataError, match="--lq and --gt are both"):
+        look_at(gt, f"{lq}/../gt")
     cv2.imwrite(str(folder / "lq" / "001.png"), np.zeros((40, 47, 3), np.uint8))
     with pytest.raises(
         DataError, match=r"lq/001\.png is 47×40 but its clean partner .*gt/001\.png is 48×40"

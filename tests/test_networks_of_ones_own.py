@@ -73,6 +73,20 @@ def restored(home, *arguments):
     return cv2.imread(str(target))
 
 
+def test_network_whose_constructor_needs_numbers_is_described(tmp_path, ten_pairs, capsys):
+    """SwinIR's takes `item()` of a tensor, which has no number where only shapes are built."""
+    swin = {"type": "SwinIR", "upscale": 1, "img_size": 16, "window_size": 8, "embed_dim": 12}
+    options = training_options(ten_pairs, ten_pairs)
+    options |= {"model_type": "RestorationModel"}
+    options["network_g"] = {**swin, "depths": [2], "num_heads": [2]}
+    for key in ("contrast", "contrastive_opt", "content_opt", "style_opt"):
+        del options["train"][key]
+    file = write_options(tmp_path / "swin.yml", options)
+    for command in (["check", "-opt", file], ["info", file]):
+        assert cli.main([*map(str, command)]) == 0
+        assert "SwinIR" in capsys.readouterr().out
+
+
 def expected(home, name, network):
     """By the network's own call."""
     restorer = built(network).eval()

@@ -89,6 +89,8 @@ def test_unreadable_files_are_explained(tmp_path, text, message):
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(OptionsError, match=r"nowhere\.yml does not exist"):
         read_option_file(str(tmp_path / "nowhere.yml"))
+    with pytest.raises(OptionsError, match=r"cannot be read: Is a directory\.$"):
+        read_option_file(str(tmp_path))
 
 
 def test_forced_options_replace_those_of_the_file(capsys):

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from constyle_arch import cli
+from constyle_arch.data import image_stores
 from constyle_arch.data.image_stores import ImageFolder, ImageLmdb
 from constyle_arch.data.paired_restoration_dataset import PairedRestorationDataset
 from constyle_arch.data.preparation import unfinished
@@ -218,7 +219,15 @@ def test_forms_of_names_are_found(tmp_path, monkeypatch, capsys, lq_form, gt_for
     error = capsys.readouterr().err
     assert f"1 of 4 degraded images have no clean partner by lq_name '{found}'" in error
     extra.unlink()
+    listed, list_files = [], image_stores.files_below
+
+    def files_below(folder):
+        listed.append(folder.name)
+        return list_files(folder)
+
+    monkeypatch.setattr(image_stores, "files_below", files_below)
     assert cli.main(command) == 0
+    assert sorted(listed) == ["gt", "lq"]  # each once
 
 
 @pytest.mark.parametrize(

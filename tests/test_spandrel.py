@@ -1,6 +1,7 @@
 """The networks loaded by spandrel: the same as loaded directly, whoever named their weights."""
 
 import random
+import subprocess
 import sys
 
 import pytest
@@ -30,6 +31,21 @@ from constyle_arch.inference.spandrel_adapter import ARCHITECTURES, install
 from tests.networks import RANDOM_OPTIONS, SMALL_NAFNET, TINY, published_state_dict
 
 SPANDRELS_OWN = MAIN_REGISTRY.copy()
+
+
+def test_a_program_of_its_own_loads_a_network_where_torchvision_does_not_fit_torch(tmp_path):
+    """As docs/python.md has it; nothing else imports BasicSR, before which that is repaired."""
+    torch.save({"params": TINY["NAFNet"]().state_dict()}, tmp_path / "net.pth")
+    program = (
+        "from constyle_arch.inference import spandrel_adapter\n"
+        "from spandrel import ModelLoader\n"
+        "spandrel_adapter.install()\n"
+        "print(type(ModelLoader().load_from_file('net.pth').model).__name__)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (ended.returncode, ended.stdout) == (0, "NAFNet\n"), ended.stderr
 
 
 @pytest.fixture(scope="module")

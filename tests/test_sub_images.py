@@ -104,7 +104,7 @@ def test_forms_printed_for_sub_images_fit_the_keys(tmp_path, forms):
     plan = Plan(gt=str(tmp_path / "gt"), lq=str(tmp_path / "lq"), names=forms, sub_image=24)
     pack(plan, tmp_path / "out", workers=0)
     roots = {f"dataroot_{side}": str(tmp_path / "out" / f"{side}.lmdb") for side in ("lq", "gt")}
-    names = dict(zip(("lq_name", "gt_name"), plan.names_packed, strict=True))
+    names = dict(zip(("lq_name", "gt_name"), plan.names_packed(forms), strict=True))
     assert len(PairedRestorationDataset({**roots, **names, "phase": "val"})) == 8
 
 

@@ -92,6 +92,16 @@ def test_command_transfers_the_noise_of_a_photograph(cat, coffee, tmp_path, caps
     assert "out.gif is no image by its name" in capsys.readouterr().err
 
 
+def test_photograph_without_texture_is_refused(tmp_path, capsys):
+    files = ("--content", tmp_path / "clean.png", "--style", tmp_path / "flat.png")
+    command = ("transfer", *files, "--weights", "denoise", "-o", tmp_path / "out.png")
+    for side in (1, 16):
+        for file in files[1::2]:
+            cv2.imwrite(str(file), np.full((side, side, 3), (10, 20, 30), np.uint8))
+        assert cli.main([*map(str, command)]) == 2
+        assert "flat.png has one colour everywhere" in capsys.readouterr().err
+
+
 def test_photographs_that_are_read_are_not_overwritten(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for name in ("clean", "noisy"):

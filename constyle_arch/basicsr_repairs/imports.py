@@ -1,4 +1,4 @@
-"""Repairs that must be in place before BasicSR is imported."""
+"""Repairs that must be in place before BasicSR, or spandrel, is imported."""
 
 import contextlib
 import importlib
@@ -13,19 +13,19 @@ REGISTRIES = "basicsr.utils.registry"
 
 
 def repair_before_import() -> None:
-    """Have the repairs below run right before the first `import basicsr`, whoever makes it."""
+    """Have the repairs below run right before the first such import, whoever makes it."""
     if "basicsr" not in sys.modules and not any(
-        isinstance(finder, _BeforeBasicSR) for finder in sys.meta_path
+        isinstance(finder, _BeforeImport) for finder in sys.meta_path
     ):
-        sys.meta_path.insert(0, _BeforeBasicSR())
+        sys.meta_path.insert(0, _BeforeImport())
 
 
 def declare_torchvision_operators() -> None:
     """Import torchvision even where its compiled operators do not fit the installed torch.
 
     Such a pair (a CUDA torchvision beside a CPU torch, say) fails with "operator torchvision::nms
-    does not exist". BasicSR's image path calls none of these operators, so declaring their schemas
-    is enough.
+    does not exist". Neither BasicSR's image path nor spandrel calls these operators, so declaring
+    their schemas is enough.
     """
     try:
         import torchvision
@@ -84,9 +84,9 @@ class _Loaded(Loader):
         pass
 
 
-class _BeforeBasicSR(MetaPathFinder):
-    """Notices the import of `basicsr` and repairs what it is about to need; finds nothing but
-    registries that were loaded alone.
+class _BeforeImport(MetaPathFinder):
+    """Notices the import of `basicsr` or `spandrel` and repairs what it is about to need; finds
+    nothing but registries that were loaded alone.
     """
 
     registries: ModuleType | None = None
@@ -94,11 +94,12 @@ class _BeforeBasicSR(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: object = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname == "basicsr":
+        if fullname in ("basicsr", "spandrel"):
             # without torchvision there is nothing to repair
             with contextlib.suppress(ModuleNotFoundError):
                 declare_torchvision_operators()
                 alias_functional_tensor()
+        if fullname == "basicsr":
             # so that the import of this module makes it one of its package
             self.registries = sys.modules.pop(REGISTRIES, self.registries)
         if fullname == REGISTRIES and self.registries:

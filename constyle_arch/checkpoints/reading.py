@@ -104,10 +104,19 @@ def section_of(content: Mapping[str, Any], path: str, key: str | None = None) ->
     It is `key`, or else the first of `SECTIONS` that is there.
 
     Raises:
-        CheckpointError: there is no such section.
+        CheckpointError: there is no such section, or the file is a training state.
     """
     if content and all(isinstance(value, Tensor) for value in content.values()):
+        if key:
+            raise CheckpointError(
+                f"{path} holds weights alone, without sections; leave the key {key!r} out."
+            )
         return None
+    if is_training_state(content):
+        raise CheckpointError(
+            f"{path} is a training state, which holds no weights; name the network saved with it, "
+            f"models/net_g_{content.get('iter')}.pth beside its folder."
+        )
     section = key or next((section for section in SECTIONS if section in content), None)
     if section is None or section not in content:
         wanted = repr(key) if key else "one of " + ", ".join(SECTIONS)
@@ -115,6 +124,11 @@ def section_of(content: Mapping[str, Any], path: str, key: str | None = None) ->
             f"{path} has no key {wanted}; it has {', '.join(map(str, content)) or 'none'}."
         )
     return section
+
+
+def is_training_state(content: Mapping[str, Any]) -> bool:
+    """Whether a file is what a training resumes from, rather than a checkpoint."""
+    return isinstance(content.get("optimizers"), list)
 
 
 def read_checkpoint(path: str | Path) -> Mapping[str, Any]:

@@ -69,16 +69,22 @@ def add_device_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_name_arguments(parser: argparse.ArgumentParser, default: str | None = "{}") -> None:
-    """Add the flags that say how degraded and clean names correspond; None: to be detected."""
-    end = " (default: detected)" if default is None else ""
+def add_name_arguments(parser: argparse.ArgumentParser, default: str = "detected") -> None:
+    """Add the flags that say how degraded and clean names correspond."""
     for side, whose, example in (("lq", "degraded", "rain-{}"), ("gt", "clean", "norain-{}")):
-        parser.add_argument(
-            f"--{side}-name",
-            default=default,
-            metavar="FORM",
-            help=f"form of the {whose} names, e.g. '{example}'{end}",
-        )
+        what = f"form of the {whose} names, e.g. '{example}' (default: {default})"
+        parser.add_argument(f"--{side}-name", metavar="FORM", help=what)
+
+
+def check_name_arguments(parsed: argparse.Namespace, needed: str) -> None:
+    """Check that forms of names come with the images that they match, those of `--NEEDED`.
+
+    Raises:
+        OptionsError: they do not.
+    """
+    if getattr(parsed, needed) is None and (parsed.lq_name or parsed.gt_name):
+        flag = "--lq-name" if parsed.lq_name else "--gt-name"
+        raise OptionsError(f"{flag} is for matching names; give --{needed} too, or leave it out.")
 
 
 def window_asked_for(parsed: argparse.Namespace) -> Any:

@@ -1,6 +1,5 @@
 """Describe a checkpoint, a training state, an experiment's network or an option file: architecture,
-hyperparameters, parameters, computations, training iteration, keys. Without a path, list the
-pretrained networks.
+hyperparameters, parameters, training iteration, keys. Without a path, list the pretrained networks.
 """
 
 import argparse
@@ -17,7 +16,7 @@ EXAMPLES = """\
   basicsr info denoise
   basicsr info experiments/NAME
   basicsr info published.pth --names
-  basicsr info options/dehaze_constyle_restormer.yml --size 512
+  basicsr info options/dehaze_constyle_restormer.yml --size 256
 """
 
 
@@ -26,7 +25,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     what = "a pretrained network, weights, options, or an experiment's folder"
     default = "(default: list pretrained networks)"
     parser.add_argument("path", nargs="?", metavar="FILE", help=f"{what} {default}")
-    add_number(parser, "--size", "count computations for N×N pixels", default=256, least=1)
+    add_number(parser, "--size", "also count computations, for N×N pixels", least=1)
     parser.add_argument("--names", action="store_true", help="list each tensor")
     add_network_arguments(parser)
 

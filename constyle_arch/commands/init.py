@@ -9,11 +9,18 @@ import argparse
 import re
 from pathlib import Path
 
-from constyle_arch.commands.arguments import add_name_arguments, check_option_target
+from constyle_arch.commands.arguments import (
+    add_name_arguments,
+    check_name_arguments,
+    check_option_target,
+)
 from constyle_arch.options.flags import add_number
 from constyle_arch.training.own_options import SIZES, TASKS, option_file
 
 HELP = "write an option file for your own images"
+
+MOST_MINUTES = 525_600
+"""A year."""
 
 EXAMPLES = """\
   basicsr init derain --gt mine/clean --lq mine/rainy --minutes 60 -o my.yml
@@ -28,12 +35,12 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         "--gt", required=True, metavar="DIR", help="the clean images: a folder or an LMDB"
     )
     parser.add_argument("--lq", metavar="DIR", help="the degraded ones, of the same sizes")
-    add_name_arguments(parser, default=None)
+    add_name_arguments(parser)
     size = "size of the network (default: small, or tiny for a short training)"
     parser.add_argument("--size", choices=SIZES, help=size)
     length = parser.add_mutually_exclusive_group()
     duration = "duration of the training on this machine"
-    add_number(length, "--minutes", duration, kind=float, default=60, above=0)
+    add_number(length, "--minutes", duration, kind=float, default=60, above=0, most=MOST_MINUTES)
     add_number(length, "--iterations", "length of the training, instead of --minutes", least=1)
     file = "the file to write (default: my_TASK.yml)"
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.yml", help=file)
@@ -43,6 +50,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 def run(parsed: argparse.Namespace) -> None:
     """Look at the images, time some steps, and write the file."""
     file = parsed.output or Path(f"my_{parsed.task}.yml")
+    check_name_arguments(parsed, "lq")
     check_option_target(file, parsed.overwrite)
 
     from constyle_arch.files import save_bytes_atomically

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from constyle_arch.commands.arguments import add_name_arguments
+from constyle_arch.commands.arguments import add_name_arguments, check_name_arguments
 from constyle_arch.data.preparation.catalogue import DATA_SETS
 from constyle_arch.errors import DataError
 from constyle_arch.options.flags import add_number
@@ -51,7 +51,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     folders = data_sets.add_parser("folders", help="your own images", description=FOLDERS)
     folders.add_argument("--gt", required=True, metavar="DIR", help="the clean images")
     folders.add_argument("--lq", metavar="DIR", help="the degraded images")
-    add_name_arguments(folders, default=None)
+    add_name_arguments(folders)
     folders.add_argument(
         "-o", "--output", metavar="DIR", help="the folder to write; not needed with --check"
     )
@@ -123,9 +123,9 @@ def run(parsed: argparse.Namespace) -> None:
     sub_image = parsed.sub_image or 0
     overlap = sub_image // 4 if parsed.overlap is None else parsed.overlap
     if parsed.data_set == "folders":
-        plan = Plan(
-            parsed.gt, parsed.lq, names=_names(parsed), sub_image=sub_image, overlap=overlap
-        )
+        given = parsed.lq_name or parsed.gt_name
+        names = (parsed.lq_name or "{}", parsed.gt_name or "{}") if given else None
+        plan = Plan(parsed.gt, parsed.lq, names=names, sub_image=sub_image, overlap=overlap)
         prepare_folders(plan, Path(parsed.output or "."), **packing)
     else:
         data_set = {name.lower(): one for name, one in DATA_SETS.items()}[parsed.data_set]
@@ -134,17 +134,8 @@ def run(parsed: argparse.Namespace) -> None:
         prepare_data_set(data_set, parsed.input, parsed.output, parsed.part, **packing)
 
 
-def _names(parsed: argparse.Namespace) -> tuple[str, str]:
-    """The forms of degraded and clean names, as given or as they match."""
-    if parsed.lq is None or parsed.lq_name or parsed.gt_name:
-        return parsed.lq_name or "{}", parsed.gt_name or "{}"
-    from constyle_arch.data.image_stores import ImageFolder
-    from constyle_arch.data.pairing import matching_forms
-
-    return matching_forms(ImageFolder(parsed.lq).names, ImageFolder(parsed.gt).names)
-
-
 def _check_folders(parsed: argparse.Namespace) -> None:
+    check_name_arguments(parsed, "lq")
     for option, folder in (("--gt", parsed.gt), ("--lq", parsed.lq)):
         if folder == "":
             raise DataError(f"{option} is empty; name the folder of the images.")

@@ -19,6 +19,7 @@ from constyle_arch.commands.arguments import (
     add_precision_arguments,
     add_tlc_argument,
     add_weights_argument,
+    check_name_arguments,
     device_named,
     in_words,
     load_chosen_network,
@@ -69,7 +70,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--compare", action="store_true", help=comparison)
     truths = "clean images of the same names, to score with"
     parser.add_argument("--gt", metavar="PATH", help=truths)
-    add_name_arguments(parser)
+    add_name_arguments(parser, default="'{}', the same names")
     parser.add_argument("--overwrite", action="store_true", help="replace existing results")
     parser.set_defaults(when_interrupted="the same command resumes")
 
@@ -81,6 +82,7 @@ def run(parsed: argparse.Namespace) -> int:
 
     if parsed.gt == "":
         raise OptionsError("--gt is empty; name the clean images, or leave it out.")
+    check_name_arguments(parsed, "gt")
     jobs = find_jobs(
         parsed.input,
         parsed.output,
@@ -96,7 +98,8 @@ def run(parsed: argparse.Namespace) -> int:
             "--ext."
         )
     others = other_files(parsed.input, parsed.output)
-    truths = find_truths(jobs, parsed.gt, parsed.lq_name, parsed.gt_name) if parsed.gt else None
+    names = parsed.lq_name or "{}", parsed.gt_name or "{}"
+    truths = find_truths(jobs, parsed.gt, *names) if parsed.gt else None
 
     checkpoint_file(parsed.weights)  # is it there? asked before torch is imported
 

@@ -17,6 +17,7 @@ from constyle_arch.commands.arguments import (
     add_network_arguments,
     add_tlc_argument,
     add_weights_argument,
+    check_name_arguments,
     network_options_of,
     window_asked_for,
 )
@@ -57,7 +58,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--noise", type=float, metavar="SIGMA", help="instead of --lq: add noise, in 1/255"
     )
-    add_name_arguments(parser, default=None)
+    add_name_arguments(parser)
     parser.add_argument(
         "--name", help="name of the folder in results/ (default: the experiment's or the file's)"
     )
@@ -105,6 +106,7 @@ def _check_flags(parsed: argparse.Namespace) -> None:
         )
     if (parsed.lq or parsed.noise is not None) and not parsed.gt:
         raise OptionsError("--lq and --noise need --gt, the clean images.")
+    check_name_arguments(parsed, "lq")
     if parsed.gt and bool(parsed.lq) == (parsed.noise is not None):
         raise OptionsError("--gt needs either --lq, the degraded images, or --noise SIGMA.")
 

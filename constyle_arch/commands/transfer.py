@@ -35,7 +35,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     add_weights_argument(parser, required=True)
     add_network_arguments(parser)
     add_tlc_argument(parser)
-    add_number(parser, "--seed", "decides the texture", default=0)
+    add_number(parser, "--seed", "decides the texture", default=0, least=0, most=999_999)
     file = "the file to write, replaced if it exists"
     parser.add_argument("-o", "--output", metavar="FILE", help=file, **needed)
 
@@ -62,6 +62,10 @@ def run(parsed: argparse.Namespace) -> None:
             raise DataError(f"-o {parsed.output} would overwrite {option}; name another file.")
     content = read_photograph(parsed.content.expanduser())
     degraded = read_photograph(parsed.style.expanduser())
+    if (degraded.pixels == degraded.pixels[0, 0]).all():
+        raise DataError(
+            f"--style {parsed.style} has one colour everywhere, and so no texture; name another."
+        )
     network, _, source = load_chosen_network(parsed)
     restored = Restorer(network).restored(degraded)
     result = transferred(content.colors, degraded.colors, restored.colors, RandomState(parsed.seed))

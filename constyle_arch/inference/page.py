@@ -239,7 +239,7 @@ def build_page(workplace: Workplace, networks: Mapping[str, str]) -> Any:
                 slider = gr.ImageSlider(
                     label="Before and after",
                     interactive=False,
-                    max_height=640,
+                    max_height=560,
                     format="png",
                     buttons=[],
                 )

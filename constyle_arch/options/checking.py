@@ -12,7 +12,7 @@ from constyle_arch.options.cautions import cautions, in_words, size_in_words
 from constyle_arch.options.combinations import check_experiment
 from constyle_arch.options.reading import Options, complete_paths, read_checked_options
 from constyle_arch.reporting import SIDE
-from constyle_arch.reporting.complexity import count_gmacs, count_parameters
+from constyle_arch.reporting.complexity import count_gmacs, count_parameters, shapes_of
 from constyle_arch.training.experiments import state_to_resume
 from constyle_arch.training.step_costs import Step, disk_of, network_of, step_of
 
@@ -51,8 +51,7 @@ def check_run(flags: list[str]) -> None:
 
 
 def _lines(options: Options, step: Step | None) -> list[str]:
-    with torch.device("meta"):
-        network = network_of(options)
+    network = shapes_of(lambda: network_of(options))
     size, gmacs = f"{count_parameters(network) / 1e6:.3f} M parameters", count_gmacs(network)
     if gmacs is not None:
         size += f", {gmacs:.2f} GMACs for {SIDE}×{SIDE} pixels"

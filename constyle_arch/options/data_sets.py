@@ -9,6 +9,7 @@ from constyle_arch.options.kinds import (
     REFUSED,
     WITHOUT_EFFECT,
     Above0,
+    FileName,
     FolderName,
     FromOne,
     FromTwo,
@@ -76,9 +77,9 @@ class PairedImages(Section):
     any folder, and names begin there.
     """
 
-    dataroot_gt: Text
+    dataroot_gt: FileName
     """The clean images."""
-    dataroot_lq: Text
+    dataroot_lq: FileName
     """The degraded images."""
     io_backend: dict[str, Any] | None = None
     """Not needed. BasicSR's `type: disk` or `lmdb` must agree with the paths."""
@@ -88,7 +89,7 @@ class PairedImages(Section):
     """Form of the clean names."""
     filename_tmpl: Text = "{}"
     """BasicSR's form of the degraded names in a folder; `lq_name` takes precedence."""
-    meta_info_file: Text | None = None
+    meta_info_file: FileName | None = None
     """BasicSR's list of the clean images to read, one a line with its suffix."""
     use_shuffle: Annotated[bool, WITHOUT_EFFECT] = True
     """BasicSR's, without effect there too: training images are always shuffled."""
@@ -99,7 +100,7 @@ class PairedImages(Section):
 class DegradedImages(Section):
     """`type: DegradedImageDataset`: clean images, degraded as they are read."""
 
-    dataroot_gt: Text | list[Text]
+    dataroot_gt: FileName | list[FileName]
     """The clean images: a path or a list."""
     degradations: list[dict[str, Any]]
     """Applied in turn: each a `type`, such as noise, and quantities: a number, [low, high] or
@@ -113,7 +114,7 @@ class DegradedImages(Section):
 class ClassifiedImages(Section):
     """`type: ClassifiedImageDataset`, for `PrompterModel`: degraded images of several classes."""
 
-    dataroot_gt: Text | list[Text]
+    dataroot_gt: FileName | list[FileName]
     """The classes' folders: a path or a list."""
     degradations: list[dict[str, Any]]
     """As for `DegradedImageDataset`."""

@@ -17,7 +17,7 @@ def add_number(
     most: float = math.inf,
     above: float = -math.inf,
 ) -> None:
-    """Add a flag for a number from `least` to `most`, or larger than `above`.
+    """Add a flag for a number from `least`, or larger than `above`, to `most`.
 
     The default is appended to its help, `text`. Another number is an `OptionsError`.
     """
@@ -27,7 +27,8 @@ def add_number(
         if not (least <= value <= most and value > above):
             wanted = f"be at least {least:g}" if above == -math.inf else f"be above {above:g}"
             if most < math.inf:
-                wanted = f"lie in [{least:g}, {most:g}]"
+                low = f"[{least:g}" if above == -math.inf else f"({above:g}"
+                wanted = f"lie in {low}, {most:g}]"
             raise OptionsError(f"{flag} is {value:g}; it must {wanted}.")
         return value
 

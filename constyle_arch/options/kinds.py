@@ -1,5 +1,6 @@
 """The kinds of values in option files, and the section that holds keys."""
 
+import os
 from collections.abc import Mapping
 from enum import Enum
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
@@ -38,6 +39,11 @@ def _without_fraction(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def _as_text(value: Any) -> Any:
+    """Python code names files by `pathlib.Path` as well."""
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
 def _folder_name(value: str) -> str:
     if value in (".", "..") or len(value.encode()) > LONGEST_NAME:
         raise ValueError
@@ -55,6 +61,7 @@ Above0 = Annotated[float, Field(gt=0, lt=LIMIT)]
 Below1 = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
+FileName = Annotated[Text, BeforeValidator(_as_text)]
 FolderName = Annotated[
     str,
     Field(pattern=r"^[^/\x00]+$", json_schema_extra={"format": "folder-name"}),

@@ -76,6 +76,8 @@ def _reason(error: Exception) -> str:
         return f"{error.problem}, line {error.problem_mark.line + 1}."
     if isinstance(error, RecursionError):
         return "it is nested too deeply."
+    if isinstance(error, OSError):
+        return f"{error.strerror}."
     return " ".join(str(error).split())
 
 

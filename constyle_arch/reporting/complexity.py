@@ -1,11 +1,13 @@
 """How large a network is and how much it computes."""
 
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 from weakref import finalize
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
@@ -35,6 +37,15 @@ def count_gmacs(network: nn.Module, side: int = SIDE) -> float | None:
     return counter.get_total_flops() / 2e9
 
 
+def shapes_of(build: Callable[[], nn.Module]) -> nn.Module:
+    """The network that `build` builds, on the meta device: its shapes alone."""
+    try:
+        with torch.device("meta"), _Unfilled():
+            return build()
+    except (NotImplementedError, RuntimeError):  # its constructor needs numbers, as SwinIR's does
+        return without_values(build())
+
+
 def without_values(network: nn.Module) -> nn.Module:
     """A copy of a network on the meta device: its shapes alone. No weight is copied on the way."""
     tensors: dict[int, Any] = {}
@@ -44,6 +55,22 @@ def without_values(network: nn.Module) -> nn.Module:
     for buffer in network.buffers():
         tensors[id(buffer)] = torch.empty_like(buffer, device="meta")
     return deepcopy(network, tensors)
+
+
+class _Unfilled(TorchFunctionMode):
+    """Draws no random numbers; on the meta device that would import torch's compiler: 1.5 s."""
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Return what would be filled as it is."""
+        if func in (Tensor.normal_, Tensor.uniform_, Tensor.erfinv_):
+            return args[0]
+        return func(*args, **(kwargs or {}))
 
 
 class PeakMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from constyle_arch.archs.general_restoration_arch import GuidedNetwork
@@ -13,6 +12,7 @@ from constyle_arch.checkpoints.loading import fitting_tensors, network_of, own_n
 from constyle_arch.checkpoints.published_names import NAMED_AS_RELEASED, is_published
 from constyle_arch.checkpoints.reading import (
     StateDict,
+    is_training_state,
     noted_window,
     read_checkpoint,
     section_of,
@@ -21,8 +21,7 @@ from constyle_arch.checkpoints.reading import (
 from constyle_arch.errors import OptionsError, UnknownNetworkError, UserError
 from constyle_arch.options.reading import Options, read_option_file
 from constyle_arch.registry import ARCH_REGISTRY, is_architecture
-from constyle_arch.reporting import SIDE
-from constyle_arch.reporting.complexity import count_gmacs, count_parameters
+from constyle_arch.reporting.complexity import count_gmacs, count_parameters, shapes_of
 from constyle_arch.training.metrics_history import FILE, MetricsHistory
 
 OPTION_FILES = {".yml", ".yaml"}
@@ -34,7 +33,7 @@ Facts = dict[str, str]
 
 def describe(
     path: Path,
-    side: int = SIDE,
+    side: int | None = None,
     key: str | None = None,
     names: bool = False,
     type: str | None = None,
@@ -44,7 +43,7 @@ def describe(
 
     Args:
         path: a checkpoint of any origin, a training state, or an option file.
-        side: of the image, in pixels, for which computations are counted.
+        side: of the image, in pixels, for which computations are counted; left out, they are not.
         key: the section of the checkpoint to take; left out, the one that loading takes.
         names: also list each tensor with its type and shape.
         type: the network's architecture, where the weights do not tell.
@@ -64,7 +63,7 @@ def describe(
     return "\n".join(lines) + "\n"
 
 
-def _of_options(path: Path, side: int) -> Facts:
+def _of_options(path: Path, side: int | None) -> Facts:
     options = read_option_file(str(path))
     facts = {"file": f"{path}, options of a {'training' if 'train' in options else 'test'}"}
     for what, option in (("name", "name"), ("model", "model_type")):
@@ -88,11 +87,11 @@ def _of_options(path: Path, side: int) -> Facts:
 
 
 def _of_checkpoint(
-    path: Path, side: int, key: str | None, type: str | None, options: Options
+    path: Path, side: int | None, key: str | None, type: str | None, options: Options
 ) -> tuple[Facts, StateDict]:
     content = read_checkpoint(path)
     facts = {"file": f"{path}, {path.stat().st_size / MEGABYTE:.1f} MB"}
-    if isinstance(content.get("optimizers"), list):
+    if is_training_state(content):
         facts["holds"] = f"a training state: {', '.join(map(str, content))}"
         facts["iteration"] = str(content.get("iter"))
         return facts, {}
@@ -131,22 +130,20 @@ def _built(name: str, hyperparameters: Options) -> nn.Module:
     if not is_architecture(name):
         raise OptionsError(f"There is no architecture {name!r}; import it with --plugin FILE.py.")
     try:
-        with torch.device("meta"):
-            network: nn.Module = ARCH_REGISTRY.get(name)(**hyperparameters)
-            return network
+        return shapes_of(lambda: ARCH_REGISTRY.get(name)(**hyperparameters))
     except (TypeError, ValueError) as error:
         raise OptionsError(
             f"{name} cannot be built with the options {hyperparameters}: {error}"
         ) from error
 
 
-def _of_network(network: nn.Module, name: str, hyperparameters: Options, side: int) -> Facts:
+def _of_network(network: nn.Module, name: str, hyperparameters: Options, side: int | None) -> Facts:
     options = ", ".join(f"{option} {value}" for option, value in hyperparameters.items())
     parameters = _millions(count_parameters(network))
     if isinstance(network, GuidedNetwork):
         parameters += f", {_millions(count_parameters(network.encoder))} of them ConStyle's"
     facts = {"network": name, "options": options, "parameters": parameters}
-    if (gmacs := count_gmacs(network, side)) is not None:
+    if side and (gmacs := count_gmacs(network, side)) is not None:
         facts["computations"] = f"{gmacs:.2f} GMACs for {side}×{side} pixels"
     return {what: fact for what, fact in facts.items() if fact}
 

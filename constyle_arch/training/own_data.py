@@ -45,13 +45,16 @@ def look_at(
     Where both forms of names are left out, some usual ones are tried.
 
     Raises:
-        DataError: there are no images, names do not match, or a pair differs in size.
+        DataError: there are no images, both are one folder, names do not match, or a pair differs
+            in size.
     """
     clean = open_store(gt, "--gt")
     if lq is None:
         sizes = [_size(clean, name) for name in _spread(sorted(clean.names))]
         return OwnData(gt, None, "{}", "{}", len(clean.names), len(clean.names), *_summary(sizes))
     degraded = open_store(lq, "--lq")
+    if degraded.root.resolve() == clean.root.resolve():
+        raise DataError(f"--lq and --gt are both {gt}; name the degraded images by --lq.")
     given = (lq_name or "{}", gt_name or "{}") if lq_name or gt_name else None
     forms = given or matching_forms(degraded.names, clean.names)
     matching = compare_names(degraded.names, clean.names, *forms)

@@ -18,7 +18,7 @@ from constyle_arch.models.acceleration import Acceleration
 from constyle_arch.models.constyle_model import ConStyleModel
 from constyle_arch.options.lookup import Options, is_subclass, model_of
 from constyle_arch.options.schema import Logger, Train
-from constyle_arch.reporting.complexity import PeakMemory
+from constyle_arch.reporting.complexity import PeakMemory, shapes_of
 
 TIMED_SIDE = 32
 """Of the crops of a step that is timed, in pixels."""
@@ -89,8 +89,7 @@ def step_of(options: Options, *, timed: bool) -> Step | None:
     if not size:
         return None
     acceleration = replace(Acceleration.of(train), compile=False)
-    with torch.device("meta"):
-        network = network_of(options)
+    network = shapes_of(lambda: network_of(options))
     acceleration.prepare(network)
     if options["num_gpu"]:
         use_fused(network, False)
@@ -114,8 +113,7 @@ def step_of(options: Options, *, timed: bool) -> Step | None:
 def disk_of(options: Options) -> Disk:
     """What the run writes, with two moments of each weight in a training state."""
     train, logger = Train.read(options["train"]), Logger.read(options["logger"])
-    with torch.device("meta"):
-        network = network_of(options)
+    network = shapes_of(lambda: network_of(options))
     contrast = 0
     if isinstance(network, GuidedNetwork) and is_subclass(model_of(options), ConStyleModel):
         contrast = _bytes_of(network.encoder) + _queue(train)

@@ -103,6 +103,6 @@ def prepare_folders(
     print(f"{target}: {report.lines(NAMES_SHOWN)}", end="")
     print(f"  dataroot_gt: {target}/gt.lmdb")
     if plan.lq:
-        lq_name, gt_name = plan.names_packed
+        lq_name, gt_name = plan.names_packed(report.names)
         print(f"  dataroot_lq: {target}/lq.lmdb\n  lq_name: '{lq_name}'\n  gt_name: '{gt_name}'")
     return report

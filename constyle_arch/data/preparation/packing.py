@@ -14,7 +14,7 @@ import lmdb
 from tqdm import tqdm
 
 from constyle_arch.data.image_stores import ImageFolder
-from constyle_arch.data.pairing import Matching, compare_names
+from constyle_arch.data.pairing import Matching, compare_names, matching_forms
 from constyle_arch.data.preparation.plan import Plan
 from constyle_arch.data.preparation.unfinished import Entry, Record, UnfinishedFolder, check_target
 from constyle_arch.data.workers import available_cores, listen_to_parent_alone
@@ -34,6 +34,7 @@ class Report:
 
     Args:
         counts: how many images each side has.
+        names: the forms of their names.
         problems: what is wrong, and with which files.
         notes: what is worth knowing, and about which files.
         digests: the files of each content.
@@ -41,6 +42,7 @@ class Report:
     """
 
     counts: dict[str, int]
+    names: tuple[str, str]
     problems: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     notes: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     digests: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -159,8 +161,9 @@ def pack(
                 }
             folder.finish(records, report.lines())
     except (OSError, lmdb.Error) as error:
+        cause = getattr(error, "strerror", error)
         raise DataError(
-            f"{output} cannot be written: {error}. What is done is kept; the same command resumes "
+            f"{output} cannot be written: {cause}. What is done is kept; the same command resumes "
             "from there."
         ) from error
     return report
@@ -178,10 +181,13 @@ class _Source:
             if not store.names:
                 raise DataError(f"{store.root} holds no images.")
         clean = self.stores["gt"].names
+        self.names = plan.names or ("{}", "{}")
         self.groups: dict[str, list[str]] = {} if plan.lq else {name: [] for name in clean}
         self.matching = Matching([], {}, [])
         if plan.lq:
-            self.matching = compare_names(self.stores["lq"].names, clean, *plan.names)
+            degraded = self.stores["lq"].names
+            self.names = plan.names or matching_forms(degraded, clean)
+            self.matching = compare_names(degraded, clean, *self.names)
             for lq, gt in self.matching.pairs:
                 self.groups.setdefault(gt, []).append(lq)
         self.order = list(self.groups)
@@ -205,7 +211,8 @@ class _Source:
 
     def report(self) -> Report:
         """What the names alone tell."""
-        report = Report({side: len(store.names) for side, store in self.stores.items()})
+        counts = {side: len(store.names) for side, store in self.stores.items()}
+        report = Report(counts, self.names)
         if self.not_there:
             report.problems[f"images in {self.plan.listed_in} are not there"] += self.not_there
         for problem, names in self.matching.problems.items():

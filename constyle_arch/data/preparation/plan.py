@@ -13,7 +13,8 @@ class Plan:
     Args:
         gt: folder of the clean images, see `image_stores.ImageFolder`.
         lq: folder of the degraded images; None where there are only clean ones.
-        names: forms of the degraded and of the clean names, see `pairing.compare_names`.
+        names: forms of the degraded and of the clean names, see `pairing.compare_names`; None
+            for those by which they match.
         listed_in: a file with the paths of the images to pack, relative to its folder; None for all
             images.
         sub_image: side of the square sub-images to cut larger images into, in pixels; 0 keeps
@@ -30,7 +31,7 @@ class Plan:
 
     gt: str
     lq: str | None = None
-    names: tuple[str, str] = ("{}", "{}")
+    names: tuple[str, str] | None = ("{}", "{}")
     listed_in: str | None = None
     sub_image: int = 0
     overlap: int = 0
@@ -56,12 +57,11 @@ class Plan:
         """The folders that are read."""
         return [folder for folder in (self.gt, self.lq) if folder]
 
-    @property
-    def names_packed(self) -> tuple[str, str]:
-        """The forms of the names in the LMDBs, where sub-images have a number at the end."""
-        if not self.sub_image or all(name.endswith("{}") for name in self.names):
-            return self.names
-        return f"{self.names[0]}_s{{}}", f"{self.names[1]}_s{{}}"
+    def names_packed(self, names: tuple[str, str]) -> tuple[str, str]:
+        """The forms of `names` in the LMDBs, where sub-images have a number at the end."""
+        if not self.sub_image or all(name.endswith("{}") for name in names):
+            return names
+        return f"{names[0]}_s{{}}", f"{names[1]}_s{{}}"
 
     def below(self, folder: str) -> "Plan":
         """The same plan with its paths below `folder`."""

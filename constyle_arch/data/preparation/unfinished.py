@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -175,6 +176,21 @@ def _put(environment: lmdb.Environment, contents: Mapping[bytes, bytes]) -> None
             return
         except lmdb.MapFullError:
             environment.set_mapsize(2 * environment.info()["map_size"])
+        except lmdb.Error as error:
+            raise _cause(error, environment.path(), sum(map(len, contents.values()))) from error
+
+
+def _cause(error: lmdb.Error, folder: str, size: int) -> Exception:
+    """Why `size` bytes were not written: LMDB calls it an input/output error if the disk is full.
+
+    Twice as many are tried, as much as pages and tree may take.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(2 * size))
+    except OSError as cause:
+        return cause
+    return error
 
 
 def check_target(target: Path, inputs: Iterable[str | Path]) -> None:
