@@ -57,6 +57,7 @@ setup(
         "dev": [
             *TRAIN,
             "scikit-image>=0.22",
+            "scikit-learn",  # t-SNE of `basicsr latents`
             "matplotlib>=3.8",
             "torchmetrics>=1.9",
             "spandrel>=0.4",

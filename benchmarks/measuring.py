@@ -127,14 +127,16 @@ class Subject:
 
 def peer(network: Any) -> Any:
     """Spandrel's implementation of a network, with its weights."""
-    import spandrel
-    import spandrel_extra_arches
+    from spandrel import MAIN_REGISTRY, ModelLoader
+    from spandrel_extra_arches import EXTRA_REGISTRY
 
     from constyle_arch.checkpoints.published_names import to_published
 
-    spandrel_extra_arches.install(ignore_duplicates=True)
+    registry = MAIN_REGISTRY.copy()
+    registry.add(*EXTRA_REGISTRY, ignore_duplicates=True)
     state_dict = to_published(network.state_dict(), type(network).__name__)
-    return spandrel.ModelLoader().load_from_state_dict(state_dict).model.requires_grad_(True)
+    model = ModelLoader(registry=registry).load_from_state_dict(state_dict).model
+    return model.requires_grad_(True)
 
 
 def resident_peak() -> float:

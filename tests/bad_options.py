@@ -63,7 +63,7 @@ BROKEN: list[tuple[str, Any, str]] = [
     ("train.scheduler.type", "Cosine", "train.scheduler.type is 'Cosine'"),
     ("train.scheduler.periods", [1, 1], "end after 2 of 4 iterations"),
     ("train.scheduler.eta_mins", [1], "must be of one length"),
-    ("train.style_opt.loss_wieght", 2, "train.style_opt: "),
+    ("train.style_opt.patch", 2, "train.style_opt: "),
     (
         "train.contrast",
         {"queue_sise": 3},

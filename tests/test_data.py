@@ -193,6 +193,13 @@ def test_missing_folder_names_the_option(tmp_path):
         PairedRestorationDataset(options(tmp_path))
 
 
+def test_pattern_that_pythons_read_differently_is_refused(tmp_path):
+    write_pairs(tmp_path, 1)
+    opt = {**options(tmp_path), "dataroot_lq": str(tmp_path / "**q")}
+    with pytest.raises(DataError, match=r"dataroot_lq: .* is no pattern: \*\*q has \*\* beside"):
+        PairedRestorationDataset(opt)
+
+
 def test_empty_folder_names_the_option(tmp_path):
     write_pairs(tmp_path, 0)
     with pytest.raises(DataError, match=r"dataroot_lq: .*lq holds no images"):

@@ -29,7 +29,7 @@ class ImageFolder:
         other_files: files that are no images by their suffix.
 
     Raises:
-        DataError: a folder is missing or cannot be read.
+        DataError: a folder is missing or cannot be read, or the pattern is none.
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -39,9 +39,8 @@ class ImageFolder:
             raise DataError(f"{no_folder(self.base)}.")
         folders = [self.base]
         if self.base != self.root:
-            pattern = str(self.root.relative_to(self.base))
-            found = sorted(folder for folder in self.base.glob(pattern) if folder.is_dir())
-            folders = [one for one in found if not is_hidden(one.relative_to(self.base))]
+            found = matching(self.base, self.root.relative_to(self.base))
+            folders = [folder for folder in found if folder.is_dir()]
         self.paths: dict[str, Path] = {}
         self.problems: list[str] = []
         self.other_files: list[Path] = []
@@ -179,6 +178,23 @@ def open_store(root: str | Path, option: str) -> ImageStore:
 def is_hidden(path: Path) -> bool:
     """Whether a path leads through a hidden folder, or to a hidden file."""
     return any(part.startswith(".") for part in path.parts)
+
+
+def matching(base: Path, pattern: Path) -> list[Path]:
+    """The files and folders below `base` that a pattern means, but hidden ones, sorted.
+
+    Raises:
+        DataError: `**` is part of a name, which `Path.glob` takes for `*` since Python 3.13 and
+            refused before.
+    """
+    for part in pattern.parts:
+        if "**" in part and part != "**":
+            raise DataError(
+                f"{base / pattern} is no pattern: {part} has ** beside other characters; write it "
+                "between slashes, as in **/*.jpg."
+            )
+    found = sorted(base.glob(str(pattern)))
+    return [path for path in found if not is_hidden(path.relative_to(base))]
 
 
 def files_below(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:

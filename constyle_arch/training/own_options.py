@@ -113,9 +113,9 @@ def option_file(settings: Settings) -> str:
     start = f"{settings.start}  # pretrained; ~ starts from scratch" if settings.start else "~"
     return f"""\
 # {settings.task} on your own photographs, written by `basicsr init`. Every option can be changed.
-#   basicsr check -opt FILE                             describes the run
-#   basicsr train -opt FILE                             trains; --auto_resume resumes
-#   basicsr test --weights experiments/{settings.name}    scores the held-out photographs
+#   basicsr check -opt FILE: describes the run
+#   basicsr train -opt FILE: trains; --auto_resume resumes
+#   basicsr test --weights experiments/{settings.name}: scores the held-out photographs
 #   basicsr restore --weights experiments/{settings.name} -i PHOTOS -o restored
 # docs/reference/keys.md explains each option.
 

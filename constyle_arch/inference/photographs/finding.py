@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from constyle_arch.data.image_stores import ImageFolder, files_below, is_hidden, open_store
+from constyle_arch.data.image_stores import ImageFolder, files_below, matching, open_store
 from constyle_arch.data.pairing import compare_names
 from constyle_arch.errors import DataError, OptionsError, listed
 from constyle_arch.inference.photographs.photograph import FORMATS, NEEDED_BY, readable
@@ -229,15 +229,9 @@ def _files_of(given: str) -> tuple[list[Path], Path]:
         return list(files_below(path)), path
     if glob.has_magic(given):
         base = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
-        try:
-            found = list(base.glob(str(path.relative_to(base))))
-        except ValueError as error:
-            raise DataError(
-                f"-i {given} is no pattern: {error}; write ** between slashes, as in **/*.jpg."
-            ) from error
-        shown = [one for one in found if not is_hidden(one.relative_to(base))]
-        inside = itertools.chain.from_iterable(files_below(one) for one in shown if one.is_dir())
-        return [*{*inside, *(one for one in shown if one.is_file())}], base
+        found = matching(base, path.relative_to(base))
+        inside = itertools.chain.from_iterable(files_below(one) for one in found if one.is_dir())
+        return [*{*inside, *(one for one in found if one.is_file())}], base
     raise DataError(
         f"-i {given} does not exist; name an image, a folder, or a pattern in quotes such as "
         "'*.jpg'."
