@@ -7,14 +7,13 @@ column.
 import torch
 import torch.nn.functional as F
 from basicsr.utils.registry import LOSS_REGISTRY
-from torch import Tensor
+from torch import Tensor, nn
 
 from constyle_arch.archs.constyle_arch import Codes
-from constyle_arch.losses.weighted_loss import WeightedLoss
 
 
 @LOSS_REGISTRY.register()
-class InfoNCELoss(WeightedLoss):
+class InfoNCELoss(nn.Module):
     """Tells each query's positive from the queue: cross entropy of [q·k, q·queue] / T with class 0.
 
     Args:
@@ -28,10 +27,11 @@ class InfoNCELoss(WeightedLoss):
     TAKES = ("query", "positive", "queue")
 
     def __init__(self, temperature: float = 0.07, loss_weight: float = 1.0) -> None:
-        super().__init__(loss_weight)
+        super().__init__()
         if temperature <= 0:
             raise ValueError(f"temperature is {temperature}; it must be above 0.")
         self.temperature = temperature
+        self.loss_weight = loss_weight
 
     def forward(self, query: Tensor, positive: Tensor, queue: Tensor) -> Tensor:
         """The loss of `query` (B, D) with `positive` (B, D) and the negatives `queue` (D, K)."""
@@ -42,10 +42,18 @@ class InfoNCELoss(WeightedLoss):
 
 
 @LOSS_REGISTRY.register()
-class ContentLoss(WeightedLoss):
-    """Pulls the degraded image's code to the clean image's: the mean of (c2 − k2)²."""
+class ContentLoss(nn.Module):
+    """Pulls the degraded image's code to the clean image's: the mean of (c2 − k2)².
+
+    Args:
+        loss_weight: factor of the loss.
+    """
 
     TAKES = ("query", "positive")
+
+    def __init__(self, loss_weight: float = 1.0) -> None:
+        super().__init__()
+        self.loss_weight = loss_weight
 
     def forward(self, query: Tensor, positive: Tensor) -> Tensor:
         """The loss of `query` (B, D) with `positive` (B, D)."""
@@ -53,10 +61,18 @@ class ContentLoss(WeightedLoss):
 
 
 @LOSS_REGISTRY.register()
-class StyleLoss(WeightedLoss):
-    """Pushes the codes' Gram matrices away from past degraded images'; never positive."""
+class StyleLoss(nn.Module):
+    """Pushes the codes' Gram matrices away from past degraded images'; never positive.
+
+    Args:
+        loss_weight: factor of the loss.
+    """
 
     TAKES = ("codes", "negatives")
+
+    def __init__(self, loss_weight: float = 1.0) -> None:
+        super().__init__()
+        self.loss_weight = loss_weight
 
     def forward(self, codes: Codes, negatives: Codes) -> Tensor:
         """The loss of both `codes` with as many `negatives` from the queue, all (B, D)."""

@@ -5,16 +5,22 @@ Scores are (B, classes), before the softmax; classes are (B,), whole numbers.
 
 import torch.nn.functional as F
 from basicsr.utils.registry import LOSS_REGISTRY
-from torch import Tensor
-
-from constyle_arch.losses.weighted_loss import WeightedLoss
+from torch import Tensor, nn
 
 
 @LOSS_REGISTRY.register()
-class ClassLoss(WeightedLoss):
-    """Cross entropy of the degraded images' classes."""
+class ClassLoss(nn.Module):
+    """Cross entropy of the degraded images' classes.
+
+    Args:
+        loss_weight: factor of the loss.
+    """
 
     TAKES = ("scores", "classes")
+
+    def __init__(self, loss_weight: float = 1.0) -> None:
+        super().__init__()
+        self.loss_weight = loss_weight
 
     def forward(self, scores: Tensor, classes: Tensor) -> Tensor:
         """The loss of `scores` (B, classes) where `classes` (B,) are right."""
@@ -22,10 +28,18 @@ class ClassLoss(WeightedLoss):
 
 
 @LOSS_REGISTRY.register()
-class ClassDistanceLoss(WeightedLoss):
-    """KL(softmax of the clean images' scores ‖ softmax of the degraded ones'), batch mean."""
+class ClassDistanceLoss(nn.Module):
+    """KL(softmax of the clean images' scores ‖ softmax of the degraded ones'), batch mean.
+
+    Args:
+        loss_weight: factor of the loss.
+    """
 
     TAKES = ("scores", "clean_scores")
+
+    def __init__(self, loss_weight: float = 1.0) -> None:
+        super().__init__()
+        self.loss_weight = loss_weight
 
     def forward(self, scores: Tensor, clean_scores: Tensor) -> Tensor:
         """The loss of `scores` with `clean_scores`, (B, classes), which get no gradient."""

@@ -5,13 +5,11 @@ Both images are (N, C, H, W). BasicSR has `L1Loss`, `MSELoss`, `CharbonnierLoss`
 
 import torch
 from basicsr.utils.registry import LOSS_REGISTRY
-from torch import Tensor
-
-from constyle_arch.losses.weighted_loss import WeightedLoss
+from torch import Tensor, nn
 
 
 @LOSS_REGISTRY.register()
-class PSNRLoss(WeightedLoss):
+class PSNRLoss(nn.Module):
     """The negative PSNR in decibels, its mean over the images (HINet, arXiv 2105.06086).
 
     Args:
@@ -26,9 +24,10 @@ class PSNRLoss(WeightedLoss):
     def __init__(
         self, loss_weight: float = 1.0, eps: float = 1e-8, reduction: str = "mean"
     ) -> None:
-        super().__init__(loss_weight)
+        super().__init__()
         if reduction != "mean":
             raise ValueError(f"reduction is {reduction!r}; it must be mean.")
+        self.loss_weight = loss_weight
         self.eps = eps
 
     def forward(self, restored: Tensor, clean: Tensor) -> Tensor:
@@ -38,11 +37,18 @@ class PSNRLoss(WeightedLoss):
 
 
 @LOSS_REGISTRY.register()
-class FFTLoss(WeightedLoss):
+class FFTLoss(nn.Module):
     """The L1 distance of the Fourier transforms (MIMO-UNet, arXiv 2108.05054).
 
     It is the mean over real and imaginary parts of the half spectrum.
+
+    Args:
+        loss_weight: factor of the loss.
     """
+
+    def __init__(self, loss_weight: float = 1.0) -> None:
+        super().__init__()
+        self.loss_weight = loss_weight
 
     def forward(self, restored: Tensor, clean: Tensor) -> Tensor:
         """The loss of `restored` (N, C, H, W) against `clean`."""
