@@ -40,6 +40,26 @@ def test_network_and_its_gradients_are_those_of_the_papers_equations(name, layou
         assert (tensor.grad - other.grad).norm() <= 1e-9 * other.grad.norm(), parameter
 
 
+@pytest.mark.parametrize(("gradients", "equation"), [(False, True), (True, False)])
+def test_compilers_are_given_the_equation_unless_for_gradients(gradients, equation):
+    torch._dynamo.reset()
+    graphs = []
+
+    def compiler(graph, inputs):
+        graphs.append([str(node.target) for node in graph.graph.nodes])
+        return graph.forward
+
+    for fused in (True, False):
+        block = NAFBlock(8)
+        use_fused(block, fused)
+        block.compile(backend=compiler)
+        with torch.set_grad_enabled(gradients):
+            block(torch.rand(1, 8, 16, 16))
+    assert len(graphs) == 2
+    assert (graphs[0] == graphs[1]) == equation
+    torch._dynamo.reset()
+
+
 BLOCKS = {
     "NAFBlock": lambda: NAFBlock(8),
     "TransformerBlock": lambda: TransformerBlock(8, heads=2),
