@@ -1,8 +1,8 @@
 """How fast the networks are on a GPU: `make benchmark-gpu`, or `python -m benchmarks.gpu`.
 
 A row of the table is a way of computing, compared with bfloat16 as it comes or, for the originals,
-with spandrel's implementation of the same weights. One way is in memory at a time, and
-the table is written after each; what needs compiling comes last, as far as time goes.
+with spandrel's implementation of the same weights. One way is in memory at a time, and the table is
+written after each; what needs compiling comes last, as far as time goes.
 """
 
 import multiprocessing
@@ -218,7 +218,7 @@ def main(arguments: list[str] | None = None) -> None:
         network: variants_of(network, compiled=not chosen.eager) for network in chosen.networks
     }
     eager = [[one for one in several if not one.compile] for several in variants.values()]
-    compiled = [[one for one in several if one.compile] for several in variants.values()]
+    compiled = [[one] for several in variants.values() for one in several if one.compile]
     results: dict[str, dict[str, Measured]] = defaultdict(dict)
     missing: list[str] = []
     for several in [*eager, *compiled]:

@@ -21,7 +21,7 @@ from constyle_arch import cli
 
 REPOSITORY = Path(__file__).parents[1]
 COMMAND = (sys.executable, "-m", "constyle_arch")
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 ONE_THREAD_OF_THE_CPU = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 forks = multiprocessing.get_context("forkserver")

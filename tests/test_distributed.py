@@ -172,7 +172,7 @@ def test_worker_that_is_killed_is_restarted_and_goes_on(tmp_path, ten_pairs):
         "RestorationModel.finish_step = die_once\n"
     )
     write_options(tmp_path / "run.yml", options)
-    launcher = (*TORCHRUN, "2", "--max-restarts", "1", "-m", "constyle_arch")
+    launcher = (*TORCHRUN, "--max-restarts", "1", "-m", "constyle_arch")
     flags = ("train", "-opt", "run.yml", "--auto_resume", "--plugin", plugin)
     result = run_launched(launcher, *flags, cwd=tmp_path)
     assert result.returncode == 0, result.stderr[-3000:]
@@ -204,9 +204,9 @@ def test_launchers_are_called_as_basicsrs_documentation_has_it(tmp_path, ten_pai
         "train_pipeline(os.getcwd())\n"
     )
     flags = ("basicsrs_train.py", "-opt", "run.yml", "--launcher", "pytorch")
-    result = run_launched((*TORCHRUN, "1"), *flags, cwd=tmp_path)
+    result = run_launched(TORCHRUN, *flags, cwd=tmp_path)
     assert result.returncode == 0, result.stderr[-3000:]
-    assert "Number of processes: 1" in log_of(tmp_path / "experiments" / "tiny")
+    assert "Number of processes: 2" in log_of(tmp_path / "experiments" / "tiny")
 
 
 def test_slurm_starts_a_training(tmp_path, ten_pairs, monkeypatch):

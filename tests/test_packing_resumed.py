@@ -170,8 +170,10 @@ def no_file_above(size):
     """As a full disk does, the system refuses to write beyond so many bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_full_disk_is_said_and_what_is_done_is_kept(tmp_path, monkeypatch, capsys):

@@ -76,15 +76,22 @@ def add_name_arguments(parser: argparse.ArgumentParser, default: str = "detected
         parser.add_argument(f"--{side}-name", metavar="FORM", help=what)
 
 
-def check_name_arguments(parsed: argparse.Namespace, needed: str) -> None:
-    """Check that forms of names come with the images that they match, those of `--NEEDED`.
+def names_given(parsed: argparse.Namespace, needed: str) -> tuple[str, str] | None:
+    """The forms of degraded and clean names; None where neither is given.
+
+    Args:
+        parsed: the command's arguments.
+        needed: the flag, without its dashes, of the images that they match.
 
     Raises:
-        OptionsError: they do not.
+        OptionsError: they are given without those images.
     """
-    if getattr(parsed, needed) is None and (parsed.lq_name or parsed.gt_name):
+    if not (parsed.lq_name or parsed.gt_name):
+        return None
+    if getattr(parsed, needed) is None:
         flag = "--lq-name" if parsed.lq_name else "--gt-name"
         raise OptionsError(f"{flag} is for matching names; give --{needed} too, or leave it out.")
+    return parsed.lq_name or "{}", parsed.gt_name or "{}"
 
 
 def window_asked_for(parsed: argparse.Namespace) -> Any:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from constyle_arch.commands.arguments import (
     add_name_arguments,
-    check_name_arguments,
     check_option_target,
+    names_given,
 )
 from constyle_arch.options.flags import add_number
 from constyle_arch.training.own_options import SIZES, TASKS, option_file
@@ -50,13 +50,13 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 def run(parsed: argparse.Namespace) -> None:
     """Look at the images, time some steps, and write the file."""
     file = parsed.output or Path(f"my_{parsed.task}.yml")
-    check_name_arguments(parsed, "lq")
+    names = names_given(parsed, "lq")
     check_option_target(file, parsed.overwrite)
 
     from constyle_arch.files import save_bytes_atomically
     from constyle_arch.training.own_data import look_at
 
-    data = look_at(parsed.gt, parsed.lq, parsed.lq_name, parsed.gt_name)
+    data = look_at(parsed.gt, parsed.lq, names)
     images = "pairs" if data.lq else "clean images"
     print(f"{data.pairs} {images}; timing some steps on this machine …", flush=True)
 

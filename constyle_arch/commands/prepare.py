@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from constyle_arch.commands.arguments import add_name_arguments, check_name_arguments
+from constyle_arch.commands.arguments import add_name_arguments, names_given
 from constyle_arch.data.preparation.catalogue import DATA_SETS
 from constyle_arch.errors import DataError
 from constyle_arch.options.flags import add_number
@@ -123,8 +123,7 @@ def run(parsed: argparse.Namespace) -> None:
     sub_image = parsed.sub_image or 0
     overlap = sub_image // 4 if parsed.overlap is None else parsed.overlap
     if parsed.data_set == "folders":
-        given = parsed.lq_name or parsed.gt_name
-        names = (parsed.lq_name or "{}", parsed.gt_name or "{}") if given else None
+        names = names_given(parsed, "lq")
         plan = Plan(parsed.gt, parsed.lq, names=names, sub_image=sub_image, overlap=overlap)
         prepare_folders(plan, Path(parsed.output or "."), **packing)
     else:
@@ -135,7 +134,7 @@ def run(parsed: argparse.Namespace) -> None:
 
 
 def _check_folders(parsed: argparse.Namespace) -> None:
-    check_name_arguments(parsed, "lq")
+    names_given(parsed, "lq")
     for option, folder in (("--gt", parsed.gt), ("--lq", parsed.lq)):
         if folder == "":
             raise DataError(f"{option} is empty; name the folder of the images.")

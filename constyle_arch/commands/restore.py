@@ -19,10 +19,10 @@ from constyle_arch.commands.arguments import (
     add_precision_arguments,
     add_tlc_argument,
     add_weights_argument,
-    check_name_arguments,
     device_named,
     in_words,
     load_chosen_network,
+    names_given,
 )
 from constyle_arch.errors import DataError, OptionsError, RunError, listed
 from constyle_arch.options.flags import add_number
@@ -82,7 +82,7 @@ def run(parsed: argparse.Namespace) -> int:
 
     if parsed.gt == "":
         raise OptionsError("--gt is empty; name the clean images, or leave it out.")
-    check_name_arguments(parsed, "gt")
+    names = names_given(parsed, "gt") or ("{}", "{}")
     jobs = find_jobs(
         parsed.input,
         parsed.output,
@@ -98,7 +98,6 @@ def run(parsed: argparse.Namespace) -> int:
             "--ext."
         )
     others = other_files(parsed.input, parsed.output)
-    names = parsed.lq_name or "{}", parsed.gt_name or "{}"
     truths = find_truths(jobs, parsed.gt, *names) if parsed.gt else None
 
     checkpoint_file(parsed.weights)  # is it there? asked before torch is imported

@@ -17,7 +17,7 @@ from constyle_arch.commands.arguments import (
     add_network_arguments,
     add_tlc_argument,
     add_weights_argument,
-    check_name_arguments,
+    names_given,
     network_options_of,
     window_asked_for,
 )
@@ -106,7 +106,7 @@ def _check_flags(parsed: argparse.Namespace) -> None:
         )
     if (parsed.lq or parsed.noise is not None) and not parsed.gt:
         raise OptionsError("--lq and --noise need --gt, the clean images.")
-    check_name_arguments(parsed, "lq")
+    names_given(parsed, "lq")
     if parsed.gt and bool(parsed.lq) == (parsed.noise is not None):
         raise OptionsError("--gt needs either --lq, the degraded images, or --noise SIGMA.")
 
@@ -160,7 +160,7 @@ def _data_sets(parsed: argparse.Namespace, trained: Options) -> Options:
     else:
         from constyle_arch.training.own_data import look_at
 
-        data = look_at(parsed.gt, parsed.lq, parsed.lq_name, parsed.gt_name)
+        data = look_at(parsed.gt, parsed.lq, names_given(parsed, "lq"))
         names = {"lq_name": data.lq_name, "gt_name": data.gt_name}
         dataset = {"type": "PairedRestorationDataset", "dataroot_lq": parsed.lq, **names}
     return {"test": {"name": "test", **dataset, "dataroot_gt": parsed.gt}}

@@ -37,12 +37,10 @@ class OwnData:
     pixels: int
 
 
-def look_at(
-    gt: str, lq: str | None, lq_name: str | None = None, gt_name: str | None = None
-) -> OwnData:
+def look_at(gt: str, lq: str | None, names: tuple[str, str] | None = None) -> OwnData:
     """Find out what is in the folders or LMDBs `gt`, of clean images, and `lq`, of degraded ones.
 
-    Where both forms of names are left out, some usual ones are tried.
+    Where `names`, the forms of degraded and of clean names, are left out, usual ones are tried.
 
     Raises:
         DataError: there are no images, both are one folder, names do not match, or a pair differs
@@ -55,8 +53,7 @@ def look_at(
     degraded = open_store(lq, "--lq")
     if degraded.root.resolve() == clean.root.resolve():
         raise DataError(f"--lq and --gt are both {gt}; name the degraded images by --lq.")
-    given = (lq_name or "{}", gt_name or "{}") if lq_name or gt_name else None
-    forms = given or matching_forms(degraded.names, clean.names)
+    forms = names or matching_forms(degraded.names, clean.names)
     matching = compare_names(degraded.names, clean.names, *forms)
     if matching.problems:
         problems = matching.problems.items()
