@@ -56,7 +56,7 @@ def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
         _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
         raise RunError(
-            f"The file {path} cannot be written: {_cause(error)}. What was there before is "
+            f"The file {path} cannot be written: {cause_of(error)}. What was there before is "
             "untouched."
         ) from error
     finally:  # an interruption, too, leaves nothing half-written
@@ -64,8 +64,8 @@ def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
             unfinished.unlink(missing_ok=True)
 
 
-def _cause(error: BaseException) -> str:
-    """The system's error, which torch's writer hides behind one about positions in the file."""
+def cause_of(error: BaseException) -> str:
+    """The system's error behind `error`, in words; torch's writer hides it, for one."""
     place: BaseException | None = error
     while place is not None and not (isinstance(place, OSError) and place.strerror):
         place = place.__cause__ or place.__context__

@@ -15,6 +15,7 @@ from constyle_arch.data.image_stores import ImageFolder, ImageLmdb, open_store
 from constyle_arch.data.pairing import compare_names, match_names
 from constyle_arch.data.training_crop import TrainingCrop
 from constyle_arch.errors import DataError, listed
+from constyle_arch.files import cause_of
 from constyle_arch.images import Image, decode, size_of, to_float
 from constyle_arch.options.data_sets import PairedImages
 
@@ -116,7 +117,5 @@ def _names_in(file: str) -> set[str]:
     try:
         lines = Path(file).expanduser().read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
-        raise DataError(
-            f"meta_info_file: {file} cannot be read: {getattr(error, 'strerror', error)}."
-        ) from error
+        raise DataError(f"meta_info_file: {file} cannot be read: {cause_of(error)}.") from error
     return {line.rsplit(" (", 1)[0].strip().rsplit(".", 1)[0] for line in lines if line.strip()}

@@ -19,7 +19,7 @@ from constyle_arch.data.preparation.plan import Plan
 from constyle_arch.data.preparation.unfinished import Entry, Record, UnfinishedFolder, check_target
 from constyle_arch.data.workers import available_cores, listen_to_parent_alone
 from constyle_arch.errors import NAMES_SHOWN, DataError, listed
-from constyle_arch.files import save_bytes_atomically
+from constyle_arch.files import cause_of, save_bytes_atomically
 from constyle_arch.images import Image, decode, size_of
 
 LONGEST_KEY = 511
@@ -161,10 +161,9 @@ def pack(
                 }
             folder.finish(records, report.lines())
     except (OSError, lmdb.Error) as error:
-        cause = getattr(error, "strerror", error)
         raise DataError(
-            f"{output} cannot be written: {cause}. What is done is kept; the same command resumes "
-            "from there."
+            f"{output} cannot be written: {cause_of(error)}. What is done is kept; the same "
+            "command resumes from there."
         ) from error
     return report
 

@@ -176,21 +176,18 @@ def _put(environment: lmdb.Environment, contents: Mapping[bytes, bytes]) -> None
             return
         except lmdb.MapFullError:
             environment.set_mapsize(2 * environment.info()["map_size"])
-        except lmdb.Error as error:
-            raise _cause(error, environment.path(), sum(map(len, contents.values()))) from error
+        except lmdb.Error:
+            _check_room(environment.path(), sum(map(len, contents.values())))
+            raise
 
 
-def _cause(error: lmdb.Error, folder: str, size: int) -> Exception:
-    """Why `size` bytes were not written: LMDB calls it an input/output error if the disk is full.
+def _check_room(folder: str, size: int) -> None:
+    """Raise the system's error if `size` bytes cannot be written, which LMDB calls input/output.
 
     Twice as many are tried, as much as pages and tree may take.
     """
-    try:
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(bytes(2 * size))
-    except OSError as cause:
-        return cause
-    return error
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(bytes(2 * size))
 
 
 def check_target(target: Path, inputs: Iterable[str | Path]) -> None:
