@@ -53,7 +53,6 @@ class NAFBlock(Fusible):
         fused.naf_block,
         conv1=nn.Conv2d,
         conv2=nn.Conv2d,
-        sca=nn.Sequential,
         conv3=nn.Conv2d,
         conv4=nn.Conv2d,
         conv5=nn.Conv2d,
