@@ -5,18 +5,18 @@ import sys
 from types import SimpleNamespace
 
 import cv2
+import numpy as np
 import pytest
 import torch
 from basicsr.data.paired_image_dataset import PairedImageDataset
 
 import constyle_arch
+from constyle_arch import cli
 from constyle_arch.data.paired_restoration_dataset import PairedRestorationDataset
 from constyle_arch.errors import DataError
-from constyle_arch.options.preflight import check_options
-from constyle_arch.options.reading import complete_datasets, read_option_file
 from tests.networks import built
 from tests.processes import run_command
-from tests.shared import keys, training_options, write_options, write_pairs
+from tests.shared import keys, run_with, trained, training_options, write_options, write_pairs
 
 
 @pytest.fixture
@@ -117,8 +117,7 @@ NETWORKS = {
     "SwinIR_x4": SWINIR,
     "ECBSR_x4": ECBSR,
 }
-"""Of BasicSR's own option files for super-resolution without a discriminator, which would load
-VGG's weights."""
+"""Of BasicSR's own option files for super-resolution without a discriminator."""
 
 
 def file_of_basicsr(name, data):
@@ -172,17 +171,17 @@ def small_and_large(tmp_path_factory):
     return folders
 
 
-@pytest.mark.parametrize("name", ["MSRResNet_x2", "ECBSR_x4"])
-def test_option_files_of_basicsrs_pass_the_checks(tmp_path, small_and_large, name):
+@pytest.mark.parametrize("name", ["SRVGGNetCompact_x4", "ECBSR_x4"])
+def test_option_files_of_basicsrs_pass_the_checks(
+    tmp_path, small_and_large, monkeypatch, capsys, name
+):
     """An alias for the same `io_backend` twice included, which each data set takes its type out
     of."""
-    options = file_of_basicsr(name, small_and_large[int(name[-1])])
-    file = write_options(tmp_path / "run.yml", options)
+    monkeypatch.chdir(tmp_path)
+    file = write_options(tmp_path / "run.yml", file_of_basicsr(name, small_and_large[4]))
     assert file.read_text().count("io_backend: *") == 1
-    options = read_option_file(file)
-    options |= {"is_train": True, "dist": False, "auto_resume": False}
-    complete_datasets(options)
-    check_options(options)
+    assert cli.main(["check", "-opt", str(file)]) == 0
+    assert f"{name}_DIV2K_1000k: this training can be run" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -198,6 +197,116 @@ def test_option_files_of_basicsrs_train(tmp_path, small_and_large, name):
     home = tmp_path / "experiments" / f"{name}_DIV2K_1000k"
     assert (home / "models" / "net_g_latest.pth").is_file()
     assert "Validation Set5" in next(home.glob("train_*.log")).read_text()
+
+
+SMALL_SRRESNET = keys("type: MSRResNet, num_feat: 4, num_block: 1, upscale: 4")
+
+
+def with_a_discriminator(data):
+    """SRGAN's option file with small networks."""
+    options = file_of_basicsr("MSRResNet_x4", data)
+    options |= {"name": "gan", "model_type": "SRGANModel", "network_g": dict(SMALL_SRRESNET)}
+    options["network_d"] = keys("type: VGGStyleDiscriminator, num_in_ch: 3, num_feat: 4")
+    options["datasets"]["train"] |= keys("gt_size: 128, batch_size_per_gpu: 2")
+    options["datasets"]["train"]["num_worker_per_gpu"] = 0
+    train = options["train"]
+    train |= {"total_iter": 2, "optim_d": dict(train["optim_g"])}
+    gan = keys("gan_type: vanilla, real_label_val: 1.0, fake_label_val: 0.0, loss_weight: 0.005")
+    train["gan_opt"] = {"type": "GANLoss", **gan}
+    return options
+
+
+def test_srgan_trains(tmp_path, small_and_large):
+    """The terminal is spared the discriminator's layers."""
+    result = run_with("train", with_a_discriminator(small_and_large[4]), tmp_path)
+    assert result.returncode == 0, result.stderr[-3000:]
+    networks = {path.name for path in (tmp_path / "experiments/gan/models").iterdir()}
+    assert {"net_g_latest.pth", "net_d_latest.pth"} <= networks
+    assert "Network: VGGStyleDiscriminator" in result.stderr
+    assert "Conv2d(" not in result.stderr + result.stdout
+
+
+def test_perceptual_losses_vgg_is_announced_and_missed_before_the_run(
+    tmp_path, small_and_large, monkeypatch, capsys, offline
+):
+    monkeypatch.chdir(tmp_path)
+    options = with_a_discriminator(small_and_large[4])
+    loss = {"type": "PerceptualLoss", "layer_weights": {"conv5_4": 1}, "vgg_type": "vgg19"}
+    options["train"]["perceptual_opt"] = loss
+    file = str(write_options(tmp_path / "run.yml", options))
+    assert cli.main(["check", "-opt", file]) == 0
+    assert "train.perceptual_opt: the run begins with the download" in capsys.readouterr().out
+    assert cli.main(["train", "-opt", file]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "train.perceptual_opt needs https" in last and "no route to host" in last
+    assert f"copy it to {tmp_path}/hub/hub/checkpoints/vgg19-dcbb9e9d.pth." in last
+    assert not (tmp_path / "experiments").exists()
+    loss |= {"layer_weights": {"conv6_1": 1}}
+    assert cli.main(["check", "-opt", str(write_options(tmp_path / "run.yml", options))]) == 2
+    assert "layer_weights has conv6_1, which vgg19 has not" in capsys.readouterr().err
+    loss |= {"vgg_type": "vgg12"}
+    assert cli.main(["check", "-opt", str(write_options(tmp_path / "run.yml", options))]) == 2
+    assert "vgg_type is vgg12; it must be one of vgg11, " in capsys.readouterr().err
+
+
+def write_clips(folder):
+    """A REDS of one clip, whose frames are all alike, and its list; validation reads three."""
+    image = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
+    for side, size in (("gt", 256), ("lq", 64)):
+        small = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+        for phase, count in (("train", 100), ("val", 3)):
+            (folder / phase / side / "001").mkdir(parents=True)
+            for number in range(count):
+                path = folder / phase / side / "001" / f"{number:08}.png"
+                path.write_bytes(cv2.imencode(".png", small)[1].tobytes())
+    (folder / "list.txt").write_text("001 100 (256,256,3)\n")
+    return folder
+
+
+def file_of_basicvsr(folder):
+    """BasicVSR's option file with a small network."""
+    options = with_a_discriminator(folder)
+    del options["network_d"], options["train"]["optim_d"], options["train"]["gan_opt"]
+    options |= {"name": "vsr", "model_type": "VideoRecurrentModel"}
+    options |= {"network_g": keys("type: BasicVSR, num_feat: 4, num_block: 1")}
+    train, val = ({**options["datasets"][phase]} for phase in ("train", "val"))
+    train |= keys("type: REDSRecurrentDataset, val_partition: REDS4, test_mode: false")
+    train |= keys("num_frame: 2, gt_size: 256, interval_list: [1], random_reverse: false")
+    train |= {"meta_info_file": str(folder / "list.txt"), "batch_size_per_gpu": 1}
+    val |= keys("name: REDS4, type: VideoRecurrentTestDataset, cache_data: true, num_frame: -1")
+    for phase, section in (("train", train), ("val", val)):
+        section |= {f"dataroot_{side}": str(folder / phase / side) for side in ("gt", "lq")}
+    options["datasets"] = {"train": train, "val": val}
+    options["train"] |= {"fix_flow": 5000, "flow_lr_mul": 0.125}
+    return options | {"find_unused_parameters": True}
+
+
+def test_videos_are_trained_on_and_scored_where_basicsr_can(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    options = file_of_basicvsr(write_clips(tmp_path / "clips"))
+    file = str(write_options(tmp_path / "run.yml", options))
+    assert cli.main(["check", "-opt", file]) == 2
+    refused = "num_gpu is 0, and VideoRecurrentModel scores on a GPU alone; leave val out."
+    assert refused in capsys.readouterr().err
+    del options["val"]
+    assert cli.main(["check", "-opt", str(write_options(tmp_path / "run.yml", options))]) == 0
+    assert "network      BasicVSR" in capsys.readouterr().out
+    assert (trained(options, tmp_path) / "models" / "net_g_latest.pth").is_file()
+
+
+def test_networks_whose_operators_were_not_compiled_are_named(
+    tmp_path, small_and_large, monkeypatch, capsys
+):
+    from basicsr.ops.fused_act import fused_act
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delattr(fused_act, "fused_act_ext", raising=False)
+    options = file_of_basicsr("MSRResNet_x4", small_and_large[4])
+    options["network_g"] = {"type": "StyleGAN2Generator", "out_size": 8, "num_style_feat": 8}
+    options["train"]["optim_g"]["betas"] = [0, 0.99]  # of its own file
+    assert cli.main(["check", "-opt", str(write_options(tmp_path / "run.yml", options))]) == 2
+    [line] = (line for line in capsys.readouterr().err.splitlines() if line.startswith("  - "))
+    assert "StyleGAN2Generator needs operators that BasicSR compiles" in line
 
 
 def test_test_file_of_basicsrs_without_a_suffix_saves_its_images(tmp_path, small_and_large):

@@ -3,7 +3,6 @@
 import csv
 import sys
 from pathlib import Path
-from urllib.error import URLError
 
 import cv2
 import numpy as np
@@ -66,15 +65,6 @@ def downloads(monkeypatch, tmp_path, weights):
         return weights["alexnet" if "alexnet" in url else "vgg16"]
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", load)
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
-
-
-@pytest.fixture
-def offline(monkeypatch, tmp_path):
-    def urlopen(*_, **__):
-        raise URLError("no route to host")
-
-    monkeypatch.setattr("torch.hub.urlopen", urlopen)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
 
 

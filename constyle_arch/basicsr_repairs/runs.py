@@ -25,7 +25,9 @@ from constyle_arch.training.resuming import start_of
 
 Options = dict[str, Any]
 
-BUILT = re.compile(r"(Dataset|Network|Loss|Criterion|Model) \[\w+\].* is (built|created)\.")
+BUILT = re.compile(
+    r"(Dataset|Network|Loss|Criterion|Model) \[\w+\].* is (built|created)\.$|\w+\(\n"
+)
 
 
 def read_options_safely() -> None:
@@ -109,9 +111,9 @@ def get_root_logger_of_run(
 
 
 def _is_for_the_terminal(record: logging.LogRecord) -> bool:
-    """Whether a message is not about options and versions (several lines) or a part built."""
+    """Whether a message is not about options and versions, a part built, or all its layers."""
     message = record.getMessage()
-    return not message.startswith("\n") and not BUILT.fullmatch(message)
+    return not message.startswith("\n") and not BUILT.match(message)
 
 
 def load_resume_state(opt: Options) -> dict[str, Any] | None:

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import cv2
 import numpy as np
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from constyle_arch.errors import OptionsError, RunError
+from constyle_arch.torchvision_weights import download, file_of
 
 BACKBONES = {"alex": "AlexNet_Weights", "vgg": "VGG16_Weights"}
 """What torchvision calls the weights."""
@@ -101,22 +101,8 @@ def download_backbones(metrics: Mapping[str, Any]) -> None:
         RunError: a download fails.
     """
     for name, metric_opt in metrics.items():
-        weights = backbone_to_download(metric_opt)
-        if weights is None:
-            continue
-        try:
-            weights.get_state_dict(progress=True, check_hash=True)
-        except (URLError, ConnectionError, TimeoutError) as error:
-            raise RunError(
-                f"val.metrics.{name} needs {weights.url}, which cannot be downloaded ({error}); "
-                f"connect to the network, or download it elsewhere and copy it to "
-                f"{file_of(weights)}."
-            ) from error
-
-
-def file_of(weights: Any) -> Path:
-    """Where torchvision keeps weights that it has downloaded."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+        if weights := backbone_to_download(metric_opt):
+            download(weights, f"val.metrics.{name}")
 
 
 def _check(better: str) -> None:

@@ -6,8 +6,11 @@ from typing import Any
 
 from constyle_arch.data.image_stores import as_list
 from constyle_arch.data.workers import available_cores
-from constyle_arch.metrics.perceptual import backbone_to_download
-from constyle_arch.options.lookup import Options
+from constyle_arch.losses import perceptual_backbone
+from constyle_arch.losses.options import loss_options
+from constyle_arch.metrics import perceptual
+from constyle_arch.models.restoration_model import RestorationModel
+from constyle_arch.options.lookup import Options, is_subclass, model_of
 from constyle_arch.options.schema import Train
 from constyle_arch.training.step_costs import Disk, Step
 
@@ -32,13 +35,11 @@ def cautions(
     """
     yield from _same_places(options)
     for name, metric_opt in ((options.get("val") or {}).get("metrics") or {}).items():
-        if weights := backbone_to_download(metric_opt):
-            yield (
-                f"val.metrics.{name}: the run begins with the download of {weights.url}, "
-                f"{weights.meta['_file_size']:.0f} MiB."
-            )
+        yield from _download(perceptual.backbone_to_download(metric_opt), f"val.metrics.{name}")
     if not options["is_train"]:
         return
+    for name, loss_opt in loss_options(options["train"]).items():
+        yield from _download(perceptual_backbone.backbone_to_download(loss_opt), f"train.{name}")
     train = Train.read(options["train"])
     yield from _schedule(train)
     workers, cores = options["datasets"]["train"]["num_worker_per_gpu"], available_cores()
@@ -54,6 +55,14 @@ def cautions(
             f"{disk.count} checkpoints take about {size_in_words(disk.needed)} and "
             f"{size_in_words(disk.free)} are free here; raise logger.save_checkpoint_freq, or "
             "start where there is more room."
+        )
+
+
+def _download(weights: Any, needed_by: str) -> Iterator[str]:
+    if weights:
+        yield (
+            f"{needed_by}: the run begins with the download of {weights.url}, "
+            f"{weights.meta['_file_size']:.0f} MiB."
         )
 
 
@@ -106,11 +115,13 @@ def _too_much(
     options: Options, train: Train, step: Step, free_memory: float, gpus: int
 ) -> Iterator[str]:
     if step.memory > free_memory:
-        smaller = _smaller_steps(options, train, step, free_memory, gpus)
-        ways = [*smaller, "train.checkpointing: true"]
+        ways = [*_smaller_steps(options, train, step, free_memory, gpus)]
+        if is_subclass(model_of(options), RestorationModel):
+            ways.append("train.checkpointing: true")
+        advice = f"set {', or '.join(ways)}, or " if ways else ""
         yield (
             f"a step takes about {size_in_words(step.memory)} and {size_in_words(free_memory)} are "
-            f"free; set {', or '.join(ways)}, or take a smaller gt_size or network."
+            f"free; {advice}take a smaller gt_size or network."
         )
     if step.seconds and step.seconds * train.total_iter > LONG_ON_A_CPU:
         yield (
@@ -134,7 +145,7 @@ def _smaller_steps(
         )
     divisors = [n for n in range(2, batch) if batch % n == 0]
     parts = [n for n in divisors if step.parts < n <= batch // 2 and step.computed / n <= room]
-    if parts:
+    if parts and is_subclass(model_of(options), RestorationModel):
         yield (
             f"train.accumulate: {parts[0]} at the same rate (BatchNorm and the style loss then see "
             "a part at a time)"

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+from basicsr.models.video_base_model import VideoBaseModel
 from basicsr.utils.registry import ARCH_REGISTRY
 
 from constyle_arch.archs.general_restoration_arch import GuidedNetwork
@@ -98,6 +99,9 @@ def _check_device(options: Options) -> Problems:
             f"num_gpu is {num_gpu} in one process; start with torchrun --nproc-per-node {num_gpu} "
             "-m constyle_arch."
         )
+    elif not num_gpu and options.get("val") and is_subclass(model_of(options), VideoBaseModel):
+        advice = "leave val out" if options["is_train"] else "test where there is one"
+        yield f"num_gpu is 0, and {options['model_type']} scores on a GPU alone; {advice}."
 
 
 def _check_tiles(options: Options) -> Problems:

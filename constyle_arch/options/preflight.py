@@ -50,9 +50,14 @@ def check_options(options: Options, *, starts: bool = True) -> None:
 def fill_gaps(options: Options) -> None:
     """Remove empty keys where this package reads them, so that defaults hold; add `path`.
 
-    BasicSR's own models may need a key that is empty, such as `val.suffix`.
+    BasicSR's own models may need a key that is empty, such as `val.suffix`. In its files an
+    optimizer's betas may be `[0, 0.99]`, of which torch takes decimal numbers alone.
     """
     options["path"] = options.get("path") or {}
+    for key, section in (options.get("train") or {}).items():
+        betas = section.get("betas") if str(key).startswith("optim_") and section else None
+        if isinstance(betas, list):
+            section["betas"] = [float(beta) if isinstance(beta, int) else beta for beta in betas]
     if is_subclass(model_of(options), RestorationModel):
         for key, field in schema.TrainingRun.model_fields.items():
             own = section_in(field.annotation) if key in ("train", "val", "logger") else None

@@ -168,9 +168,12 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[Options, argpa
     from basicsr.utils.options import init_dist
     from torch import distributed
 
+    from constyle_arch.losses import perceptual_backbone
     from constyle_arch.training.resuming import start_of
 
     options, flags = read_checked_options(sys.argv[1:], is_train)
+    if is_train:
+        perceptual_backbone.download_backbones(options["train"])
     launcher = _launcher(flags)
     if options["dist"]:
         settings = dict(options.get("dist_params") or {}) if launcher == "slurm" else {}

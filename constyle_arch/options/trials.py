@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from basicsr.losses.basic_loss import PerceptualLoss
 from basicsr.metrics import calculate_metric
+from basicsr.ops.fused_act import FusedLeakyReLU, fused_act
 from basicsr.utils.registry import (
     ARCH_REGISTRY,
     DATASET_REGISTRY,
@@ -33,6 +34,7 @@ from constyle_arch.data.mixed_dataset import MixedDataset
 from constyle_arch.data.preparation.catalogue import how_to_get
 from constyle_arch.errors import OptionsError, UserError
 from constyle_arch.images import size_of
+from constyle_arch.losses import perceptual_backbone
 from constyle_arch.losses.options import RESTORATION, by_log_name, log_name, loss_options, taken_by
 from constyle_arch.metrics.perceptual import backbone_to_download
 from constyle_arch.models.constyle_model import encoder_weights
@@ -74,6 +76,12 @@ def _check_network(options: Options) -> Problems:
         return
     built = yield from tried(lambda: network(**network_opt), f"network_g ({name})")
     yield from _check_checkpoint(options, built)
+    parts = () if built is None or hasattr(fused_act, "fused_act_ext") else built.modules()
+    if any(isinstance(part, FusedLeakyReLU) for part in parts):
+        yield (
+            f"network_g.type {name} needs operators that BasicSR compiles only where its build "
+            "finds BASICSR_EXT=True in the environment; build it so, or take another network."
+        )
     model = model_of(options)
     restores = is_subclass(model, RestorationModel) and not is_subclass(model, PrompterModel)
     if built is not None and restores:
@@ -266,6 +274,8 @@ def _check_losses(options: Options) -> Problems:
         loss = yield from registered(LOSS_REGISTRY, loss_opt.get("type"), f"train.{option}.type")
         if loss is not None:
             losses[option] = loss
+            backbone = partial(perceptual_backbone.backbone_to_download, loss_opt)
+            yield from tried(backbone, f"train.{option}")
     if not is_subclass(model, RestorationModel):
         return  # BasicSR's other models have losses of their own
     has: tuple[str, ...] = getattr(model, "QUANTITIES", RESTORATION)
