@@ -35,6 +35,7 @@ def damaged_files(folder):
     torch.save([1, 2], folder / "list.pth")
     torch.save({"optimizer": {}}, folder / "no_weights.pth")
     torch.save({"params": {"lr": 1}}, folder / "numbers.pth")
+    torch.save({"params": {}}, folder / "nothing.pth")
     torch.save({"params": {"x.weight": torch.zeros(2)}}, folder / "foreign.pth")
 
 
@@ -55,6 +56,7 @@ def damaged_files(folder):
         ("list.pth", "holds a list"),
         ("no_weights.pth", "it has optimizer"),
         ("numbers.pth", "the content of 'params' is not a set of weights"),
+        ("nothing.pth", "'params' holds no weights"),
         ("foreign.pth", "of no network of this package"),
     ],
 )

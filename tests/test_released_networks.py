@@ -11,12 +11,14 @@ from spandrel_extra_arches import EXTRA_REGISTRY
 from spandrel_extra_arches.architectures.Restormer import Restormer as SpandrelRestormer
 from torch import Tensor, nn
 
+from constyle_arch import cli
 from constyle_arch.archs import NAFNet, Restormer
 from constyle_arch.archs.local_statistics import use_local_statistics
 from constyle_arch.checkpoints.conversion import convert
 from constyle_arch.checkpoints.detection import detect_network
 from constyle_arch.checkpoints.loading import load_network, own_names
 from constyle_arch.inference.restoring import restore
+from tests.shared import write_pairs
 
 SMALL_RESTORMER = {
     "dim": 8,
@@ -64,6 +66,19 @@ def test_restormer_restores_as_its_release(tmp_path, options):
     lq = torch.rand(2, options.get("inp_channels", 3), 24, 40)
     assert_restores_as(official, network, lq)
     assert restore(network, lq[0], tile=16, overlap=4).shape == (3 if len(lq[0]) > 1 else 1, 24, 40)
+    odd = lq[..., :19, :33]
+    whole = network(F.pad(odd, (0, 7, 0, 5), mode="reflect"))
+    torch.testing.assert_close(network(odd), whole[..., :19, :33])
+
+
+def test_dual_pixel_network_is_refused_for_photographs(tmp_path, capsys):
+    network = randomised(Restormer(**SMALL_RESTORMER, inp_channels=6, dual_pixel_task=True))
+    torch.save(network.state_dict(), tmp_path / "dual.pth")
+    data = write_pairs(tmp_path, 1)
+    arguments = ["-i", str(data / "lq"), "-o", str(tmp_path / "out")]
+    assert cli.main(["restore", *arguments, "--weights", str(tmp_path / "dual.pth")]) == 2
+    refused = "restores images of 6 channels, and photographs have 1 or 3; in Python, "
+    assert refused in capsys.readouterr().err
 
 
 def test_restormer_adds_the_result_to_the_input_only_where_their_channels_agree():

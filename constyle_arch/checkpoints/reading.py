@@ -60,6 +60,8 @@ def weights_in(content: Mapping[str, Any], path: str, key: str | None = None) ->
         isinstance(tensor, Tensor) for tensor in weights.values()
     ):
         raise CheckpointError(f"{path}: the content of {section!r} is not a set of weights.")
+    if not weights:
+        raise CheckpointError(f"{path}: {section!r} holds no weights. {ADVICE}")
     by_default = section == "params_ema" and key is None
     if by_default and _is_without_statistics(weights, content.get("params")):
         _warn_once(

@@ -10,7 +10,7 @@ from torch import nn
 from constyle_arch.allocator import give_freed_memory_back
 from constyle_arch.archs.layers import channels_of
 from constyle_arch.archs.local_statistics import depends_on_tiles
-from constyle_arch.errors import DataError, RunError, listed
+from constyle_arch.errors import CheckpointError, DataError, RunError, listed
 from constyle_arch.images import FloatImage, size_of
 from constyle_arch.inference.memory import fitting_tile, is_out_of_memory, smaller_tile
 from constyle_arch.inference.photographs.photograph import Photograph
@@ -46,6 +46,19 @@ class Restorer:
     say: Callable[[str], None] = print
     progress: bool | Callable[[int, int], object] = True
     _fitting: dict[tuple[int, ...], int | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse networks of images that no photograph is.
+
+        Raises:
+            CheckpointError: they have neither 1 channel nor 3.
+        """
+        channels = channels_of(self.network)
+        if channels not in (1, 3):
+            raise CheckpointError(
+                f"The network restores images of {channels} channels, and photographs have 1 or 3; "
+                f"in Python, constyle_arch.restore takes tensors of {channels}."
+            )
 
     def restored(self, photograph: Photograph) -> Photograph:
         """The restored photograph, with the alpha, profile and EXIF data of the degraded one.
