@@ -69,6 +69,10 @@ def test_step_that_memory_does_not_hold_is_computed_in_as_few_parts_as_fit(ten_p
         and "train.checkpointing: true" in found
     )
     assert list(cautions(options, step, 62 * GIGABYTE)) == []
+    options["model_type"] = "SRModel"  # which reads neither option
+    (found,) = cautions(options, step, 20 * GIGABYTE)
+    assert "free; set batch_size_per_gpu: 4 with" in found
+    assert "accumulate" not in found and "checkpointing" not in found
 
 
 @pytest.mark.parametrize(("optimizer", "rate"), [("AdamW", "0.0005"), ("SGD", "0.00025")])
