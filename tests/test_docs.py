@@ -96,6 +96,7 @@ def world(tmp_path_factory):
     tested = {key: value for key, value in options.items() if key not in ("train", "logger")}
     tested["datasets"] = {"test": options["datasets"]["val"]}
     tested["path"] = {"pretrain_network_g": "experiments/tiny"}
+    tested["val"] = tested["val"] | {"save_img": True}
     for command, written in (("train", options), ("test", tested)):
         result = run_with(command, written, world)
         assert result.returncode == 0, result.stderr[-2000:]

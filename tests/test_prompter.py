@@ -20,7 +20,7 @@ from constyle_arch.models.constyle_model import encoder_weights
 from tests.golden.formula_weights import formula_input, formula_tensor
 from tests.networks import GOLDEN, assert_agrees
 from tests.resuming import assert_same
-from tests.shared import trained, training_options
+from tests.shared import paired_dataset, trained, training_options
 
 CLASSES = 3
 DEGRADATIONS = [
@@ -201,6 +201,16 @@ def test_a_step_computes_the_papers_losses_until_their_iterations(prompter_model
             assert model.get_current_log()[name] == wanted, name
 
 
+@pytest.mark.parametrize("loss", ["class", "kl"])
+def test_the_losses_of_classes_can_be_left_out(prompter_model, loss):
+    model = prompter_model(**{f"{loss}_opt": None})
+    images = torch.rand(2, 4, 3, 32, 32)
+    model.feed_data({"lq": images[0], "gt": images[1], "class": torch.tensor([0, 2, 1, 1])})
+    model.optimize_parameters(1)
+    logged = {name for name in model.get_current_log() if name.startswith("l_")}
+    assert logged == {"l_contrastive", "l_content", "l_style", "l_class", "l_kl"} - {f"l_{loss}"}
+
+
 def test_classes_the_network_does_not_know_are_refused(prompter_model):
     model, images = prompter_model(), torch.rand(2, 3, 32, 32)
     with pytest.raises(OptionsError, match="num_classes is 3 and the images have more"):
@@ -232,7 +242,7 @@ def trained_and_resumed(cwd, options, processes):
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_both_stages_train_and_resume_exactly(images, ten_pairs, tmp_path, processes):
-    first = trained_and_resumed(tmp_path / "first", first_stage(images), processes)
+    first = trained_and_resumed(tmp_path / "first", first_stage(images, class_iter=5), processes)
     history = json.loads((first / "models" / "metrics_history.json").read_text())
     assert [record["iter"] for record in history] == [3, 6]
     for record in history:
@@ -241,6 +251,11 @@ def test_both_stages_train_and_resume_exactly(images, ten_pairs, tmp_path, proce
     prompter = first / "models" / "net_g_latest.pth"
     options = training_options(ten_pairs, total_iter=6, constyle_iter=0)
     options |= {"name": "second", "path": {"pretrain_constyle": str(prompter)}}
+    data = options["datasets"]["train"]
+    noise = {"type": "DegradedImageDataset", "dataroot_gt": str(images)}
+    noise["degradations"] = [{"type": "noise", "sigma": [0, 50]}]
+    sets = [{key: data.pop(key) for key in paired_dataset(ten_pairs)}, noise]
+    data |= {"name": "mixed", "type": "MixedDataset", "sets": sets, "balanced": processes > 1}
     for loss in ("contrastive_opt", "content_opt", "style_opt"):
         del options["train"][loss]
     second = trained_and_resumed(tmp_path / "second", options, processes)

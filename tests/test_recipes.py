@@ -293,6 +293,16 @@ def test_other_rows_of_the_papers_tables_train(home, name):
     assert (home / "experiments" / run / "models" / "net_g_latest.pth").is_file()
 
 
+def test_origin_conv_trains_as_the_table_says(home):
+    options = yaml.safe_load((OPTIONS / "any_v2_conv.yml").read_text())
+    options["name"], options["model_type"] = "origin_conv", "RestorationModel"
+    options["network_g"] = {"type": "OriginConv", "dim": 8}
+    del options["path"]["pretrain_constyle"], options["train"]["constyle_iter"]
+    (home / "origin_conv.yml").write_text(yaml.safe_dump(options))
+    train_shortly(home, home / "origin_conv")
+    assert (home / "experiments" / "origin_conv" / "models" / "net_g_latest.pth").is_file()
+
+
 def test_recipes_in_the_papers_tables_are_there():
     page = (REPOSITORY / "docs" / "how-it-works.md").read_text()
     patterns = re.findall(r"options/([^`\s]+\.yml)", page)
