@@ -298,6 +298,7 @@ def test_origin_conv_trains_as_the_table_says(home):
     options["name"], options["model_type"] = "origin_conv", "RestorationModel"
     options["network_g"] = {"type": "OriginConv", "dim": 8}
     del options["path"]["pretrain_constyle"], options["train"]["constyle_iter"]
+    options["datasets"] = {key: options["datasets"][key] for key in ("train", "val_1")}
     (home / "origin_conv.yml").write_text(yaml.safe_dump(options))
     train_shortly(home, home / "origin_conv")
     assert (home / "experiments" / "origin_conv" / "models" / "net_g_latest.pth").is_file()
