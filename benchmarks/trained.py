@@ -1,7 +1,7 @@
 """Adds a pretrained network to the package: weights in half precision, their checksum, the
 model card, README's table.
 
-  python -m benchmarks.trained denoise --training experiments/trained_denoise --commit COMMIT
+  python -m benchmarks.trained denoise --trainings experiments/trained_denoise --commit COMMIT
 
 Run it where `datasets/` has what `options/test/trained_NAME.yml` tests on.
 """
@@ -11,6 +11,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import textwrap
 import timeit
 from collections.abc import Callable
 from datetime import datetime
@@ -45,8 +46,9 @@ DATA = {
     "derain": "the 200 training pairs of Rain100L (Yang et al., 2017; no licence stated, for "
     "research), whose clean images are from the Berkeley Segmentation Data Set",
     "dehaze": "28 rooms of RESIDE SOTS indoor in 5 densities of haze each (Li et al., 2019; no "
-    "licence stated, for research), none of them tested on, and in equal share the photographs of "
-    "CBSD432 with haze added to each crop",
+    "licence stated, for research), none of them tested on; the same hazed again by `python -m "
+    "benchmarks.rehaze`, in other densities, tones and sizes; and the photographs of CBSD432 with "
+    "haze over an invented depth, 365 of them also over that of these rooms",
 }
 FAILURES = {
     "denoise": "Trained on Gaussian noise, independent for each pixel and channel. Noise that a "
@@ -91,7 +93,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("name", choices=TRAINED)
-    parser.add_argument("--training", type=Path, required=True, help="the experiment's folder")
+    parser.add_argument(
+        "--trainings",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="FOLDER",
+        help="the experiments' folders, if more than one in the order they continue one another",
+    )
     parser.add_argument(
         "--tlc", type=int, metavar="WINDOW", help="note this window of local statistics, in pixels"
     )
@@ -100,13 +109,13 @@ def main() -> None:
         "--machine", default="one core of a processor with AMX", help="that trained it"
     )
     args = parser.parse_args()
-    take_in(args.name, args.training, args.tlc)
+    take_in(args.name, args.trainings[-1], args.tlc)
     test = REPOSITORY / "options" / "test" / f"trained_{args.name}.yml"
     subprocess.run([sys.executable, "-m", "constyle_arch", "test", "-opt", str(test)], check=True)
     results = json.loads(
         Path("results", f"trained_{args.name}", "results.json").read_text(encoding="utf-8")
     )
-    card = model_card(args.name, args.training, results, args.commit, args.machine)
+    card = model_card(args.name, args.trainings, results, args.commit, args.machine)
     (FOLDER / f"{args.name}.md").write_text(card, encoding="utf-8")
     measured = json.loads(MEASURED.read_text(encoding="utf-8")) if MEASURED.is_file() else {}
     measured[args.name] = {
@@ -176,11 +185,15 @@ def take_in(name: str, training: Path, tlc: int | None) -> None:
 
 
 def model_card(
-    name: str, training: Path, results: dict[str, Any], commit: str, machine: str
+    name: str, trainings: list[Path], results: dict[str, Any], commit: str, machine: str
 ) -> str:
     """What the network is for, its scores, how it was trained and where it fails."""
-    options = read_option_file(str(next(training.glob("*.yml"))))
-    log = read_training_log(training)
+    recipes = []
+    for number, training in enumerate(trainings, start=1):
+        options = read_option_file(str(next(training.glob("*.yml"))))
+        file = f"options/trained_{name}{f'_{number}' if number > 1 else ''}.yml"
+        recipes.append(f"`{file}`: {options['train']['total_iter']} iterations")
+    log = read_training_log(trainings[-1])
     accuracy = [
         value
         for step, value in log.values["contrast_acc"].items()
@@ -200,9 +213,9 @@ def model_card(
         "network": f"{results['network']}, {results['parameters'] / 1e6:.3f} M parameters, "
         f"{results['gmacs']:.1f} GMACs for {side}×{side} pixels; weights in float16",
         "data": DATA[name],
-        "recipe": f"`options/trained_{name}.yml`: {options['train']['total_iter']} iterations, "
-        f"seed {options['manual_seed']}",
-        "time": f"{60 * hours(training):.0f} minutes on {machine}, shared with other work",
+        "recipe": f"{'; then '.join(recipes)}; seed {options['manual_seed']}",
+        "time": f"{60 * sum(map(hours, trainings)):.0f} minutes on {machine}, shared with other "
+        "work",
         "contrast": f"`contrast_acc` {fmean(accuracy):.2f} over the last fifth of the training",
         "commit": commit,
     }
@@ -216,9 +229,15 @@ def model_card(
         f"```\nbasicsr restore -i photo.jpg -o restored.jpg --weights {name}\n```\n\n"
         f"## Scores\n\nBy `basicsr test -opt options/test/trained_{name}.yml`; PSNR in dB:\n\n"
         f"{markdown_table(header, scores)}\n\n"
-        "## Training\n\n" + "".join(f"- {what}: {fact}\n" for what, fact in facts.items()) + f"\n"
-        f"## Where it fails\n\n{FAILURES[name]}\n"
+        "## Training\n\n"
+        + "".join(wrapped(f"- {what}: {fact}", indent="  ") for what, fact in facts.items())
+        + f"\n## Where it fails\n\n{wrapped(FAILURES[name])}"
     )
+
+
+def wrapped(paragraph: str, indent: str = "") -> str:
+    """A paragraph in lines as long as the repository's."""
+    return textwrap.fill(paragraph, 100, subsequent_indent=indent, break_on_hyphens=False) + "\n"
 
 
 def hours(training: Path) -> float:

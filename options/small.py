@@ -1,12 +1,12 @@
 """The small trainings: of the pretrained networks, and the demos."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import networks
 from parts import ALL_METRICS, adamw, logger, losses, metrics, test, training
-from tasks import Task, clean, degraded, mixed, noisy, pairs, sample
+from tasks import DataSet, Task, clean, degraded, mixed, noisy, paired, pairs, sample
 from writing import file_text, keys
 
 
@@ -23,6 +23,7 @@ class Training:
         network: its options.
         rate: the learning rate, as YAML has it.
         beta2: AdamW's, of the squares' average.
+        queue_size: of the contrast.
     """
 
     task: Task
@@ -35,62 +36,92 @@ class Training:
     network: Mapping[str, Any] = field(default_factory=lambda: networks.TRAINED)
     rate: str = "8e-4"
     beta2: float = 0.999
+    queue_size: int = 4096
+
+
+def rehazed(part: str) -> DataSet:
+    """Pairs that `python -m benchmarks.rehaze` writes."""
+    return paired(part, *(f"datasets/rehazed/{part}/{side}" for side in ("gt", "lq")))
 
 
 CBSD68 = clean("CBSD68", part="test")
 
+DENOISE = Training(
+    Task(
+        "denoising (σ from 0 to 50)",
+        noisy("CBSD432", clean("CBSD432"), [0, 50]),
+        val=(noisy("CBSD68-sigma25", CBSD68, 25),),
+        test=tuple(noisy(f"CBSD68-sigma{sigma}", CBSD68, sigma) for sigma in (15, 25, 50)),
+        needs=("CBSD432", "CBSD68"),
+    ),
+    iterations=13000,
+    constant=3000,
+)
+DERAIN = Training(
+    Task(
+        "deraining (light rain)",
+        pairs("Rain100L", "train"),
+        val=(pairs("Rain100L", "test"),),
+        test=(pairs("Rain100L", "test"),),
+        needs=("Rain100L",),
+    ),
+    iterations=10000,
+    constant=2000,
+    rotations=False,
+    metrics=ALL_METRICS,
+)
+HAZE = degraded("CBSD432", clean("CBSD432"), keys("type: haze, beta: [0, 2.5], airlight: [0.7, 1]"))
+ROOMS = pairs("SOTS-indoor", "train")
+DEHAZE = Training(
+    Task(
+        "dehazing (indoors above all)",
+        mixed("SOTS-indoor", ROOMS, HAZE),
+        val=(pairs("SOTS-indoor", "test"),),
+        test=(pairs("SOTS-indoor", "test"),),
+        needs=("SOTS-indoor", "CBSD432"),
+    ),
+    iterations=6500,
+    constant=1000,
+    gt_size=128,
+    batch_size=3,
+    rotations=False,
+    network=networks.TRAINED_DEHAZE,
+    rate="1e-3",
+    beta2=0.9,
+)
+LARGER_CROPS = replace(
+    DEHAZE,
+    iterations=1600,
+    constant=200,
+    gt_size=192,
+    batch_size=4,
+    rate="5e-4",
+    # the same room in other densities is the hardest negative: the fewer of them, the better
+    queue_size=64,
+)
+HAZED_AGAIN = replace(
+    LARGER_CROPS,
+    task=replace(
+        DEHAZE.task,
+        train=mixed(
+            "SOTS-indoor",
+            ROOMS,
+            rehazed("rooms"),
+            rehazed("photographs"),
+            HAZE,
+            weights=[3, 4, 2, 1],
+        ),
+    ),
+    iterations=1800,
+    constant=250,
+)
 TRAINED = {
-    "denoise": Training(
-        Task(
-            "denoising (σ from 0 to 50)",
-            noisy("CBSD432", clean("CBSD432"), [0, 50]),
-            val=(noisy("CBSD68-sigma25", CBSD68, 25),),
-            test=tuple(noisy(f"CBSD68-sigma{sigma}", CBSD68, sigma) for sigma in (15, 25, 50)),
-            needs=("CBSD432", "CBSD68"),
-        ),
-        iterations=13000,
-        constant=3000,
-    ),
-    "derain": Training(
-        Task(
-            "deraining (light rain)",
-            pairs("Rain100L", "train"),
-            val=(pairs("Rain100L", "test"),),
-            test=(pairs("Rain100L", "test"),),
-            needs=("Rain100L",),
-        ),
-        iterations=10000,
-        constant=2000,
-        rotations=False,
-        metrics=ALL_METRICS,
-    ),
-    "dehaze": Training(
-        Task(
-            "dehazing (indoors above all)",
-            mixed(
-                "SOTS-indoor",
-                pairs("SOTS-indoor", "train"),
-                degraded(
-                    "CBSD432",
-                    clean("CBSD432"),
-                    keys("type: haze, beta: [0, 2.5], airlight: [0.7, 1]"),
-                ),
-            ),
-            val=(pairs("SOTS-indoor", "test"),),
-            test=(pairs("SOTS-indoor", "test"),),
-            needs=("SOTS-indoor", "CBSD432"),
-        ),
-        iterations=6500,
-        constant=1000,
-        gt_size=128,
-        batch_size=3,
-        rotations=False,
-        network=networks.TRAINED_DEHAZE,
-        rate="1e-3",
-        beta2=0.9,
-    ),
+    "denoise": (DENOISE,),
+    "derain": (DERAIN,),
+    "dehaze": (DEHAZE, LARGER_CROPS, HAZED_AGAIN),
 }
-"""The pretrained networks, see `constyle_arch.checkpoints.trained`."""
+"""The pretrained networks, see `constyle_arch.checkpoints.trained`, each in trainings that continue
+one another."""
 
 
 def loader(gt_size: int, rotations: bool, batch_size: int, ratio: int) -> dict[str, Any]:
@@ -106,53 +137,63 @@ def loader(gt_size: int, rotations: bool, batch_size: int, ratio: int) -> dict[s
 
 
 TRAINING_OF_TRAINED = """\
-The training of the network `{task}` that comes with the package: {title}.
-  basicsr train -opt options/{name}.yml
-  basicsr test -opt options/test/{name}.yml
+{which} of the network `{task}` that comes with the package: {title}.
+  basicsr train -opt options/{file}.yml
+  basicsr test -opt options/test/trained_{task}.yml
 
 `basicsr prepare` writes the data sets ({needs});
-datasets/README.md says where they are from.
+datasets/README.md says where they are from{others}.
 `amp: bf16` is slow on processors that do not compute in bfloat16; leave it out there.
 """
 TEST_OF_TRAINED = """\
 The benchmarks of the network `{task}` that comes with the package.
-  basicsr test -opt options/test/{name}.yml
+  basicsr test -opt options/test/trained_{task}.yml
   basicsr test -opt FILE --force_yml path:pretrain_network_g=WEIGHTS    for your own training
 """
 
 
 def trained_files(task_name: str) -> dict[str, str]:
-    """The training of a pretrained network, and its benchmarks."""
-    one, name = TRAINED[task_name], f"trained_{task_name}"
-    options = training(
-        name,
-        one.network,
-        one.task.train,
-        one.task.val,
-        loader(one.gt_size, one.rotations, one.batch_size, 100),
-        train={
-            **keys(f"total_iter: {one.iterations}, ema_decay: 0.999, amp: bf16"),
-            **adamw(
-                one.rate,
-                one.constant,
-                one.iterations - one.constant,
-                floors=[float(one.rate), 0.000001],
-                beta2=one.beta2,
-            ),
-            "contrast": {"queue_size": 4096, "normalize": True},
-            **losses(0.01),
-        },
-        val={"val_freq": 2000, "save_img": False, "pictures": 0, "metrics": metrics("psnr")},
-        logger=logger(100, 1000, tensorboard=False),
-    )
+    """The trainings of a pretrained network, and its benchmarks."""
+    stages, files, weights = TRAINED[task_name], {}, None
+    for number, one in enumerate(stages, start=1):
+        name = f"trained_{task_name}" + (f"_{number}" if number > 1 else "")
+        options = training(
+            name,
+            one.network,
+            one.task.train,
+            one.task.val,
+            loader(one.gt_size, one.rotations, one.batch_size, 100),
+            weights=weights and {"pretrain_network_g": weights},
+            train={
+                **keys(f"total_iter: {one.iterations}, ema_decay: 0.999, amp: bf16"),
+                **adamw(
+                    one.rate,
+                    one.constant,
+                    one.iterations - one.constant,
+                    floors=[float(one.rate), 0.000001],
+                    beta2=one.beta2,
+                ),
+                "contrast": {"queue_size": one.queue_size, "normalize": True},
+                **losses(0.01),
+            },
+            val={"val_freq": 2000, "save_img": False, "pictures": 0, "metrics": metrics("psnr")},
+            logger=logger(100, 1000, tensorboard=False),
+        )
+        others = ", and `python -m benchmarks.rehaze` writes the others"
+        said = {
+            "which": "The training" if len(stages) == 1 else f"Training {number} of {len(stages)}",
+            "task": task_name,
+            "title": one.task.title,
+            "file": name,
+            "needs": ", ".join(map(str.lower, one.task.needs)),
+            "others": others if one is HAZED_AGAIN else "",
+        }
+        files[f"{name}.yml"] = file_text(TRAINING_OF_TRAINED.format(**said), options)
+        weights = f"experiments/{name}/models/net_g_latest.pth"
     val = {"save_img": False, "metrics": metrics(one.metrics)}
-    measured = test(name, one.network, one.task.test, val, weights=task_name)
-    needs = ", ".join(map(str.lower, one.task.needs))
-    said = {"name": name, "task": task_name, "title": one.task.title, "needs": needs}
-    return {
-        f"{name}.yml": file_text(TRAINING_OF_TRAINED.format(**said), options),
-        f"test/{name}.yml": file_text(TEST_OF_TRAINED.format(**said), measured),
-    }
+    measured = test(f"trained_{task_name}", one.network, one.task.test, val, weights=task_name)
+    text = file_text(TEST_OF_TRAINED.format(task=task_name), measured)
+    return files | {f"test/trained_{task_name}.yml": text}
 
 
 TRAINING_OF_DEMO = """\

@@ -1,21 +1,26 @@
 """The benchmarks run and count right; what they measure is nobody's pass or failure."""
 
 import re
+import subprocess
+import sys
 from contextlib import nullcontext
 from functools import partial
 from types import SimpleNamespace
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from benchmarks import gpu, networks, peers, photograph
+from benchmarks import gpu, networks, peers, photograph, rehaze
 from benchmarks.measuring import Subject, Variant, marks_of, own_process, prepare_process
 from benchmarks.networks import Measured, compare, growth_figure, growth_table
 from benchmarks.peers import AS_IT_COMES, KEPT, Compared, Pair, Task, allocators, rows
 from benchmarks.roofline import Ledger, Spent, row, traffic
 from benchmarks.scaling import sent
 from constyle_arch import archs
+from constyle_arch.data.degradations.weather import add_haze
 
 
 def test_traffic_counts_what_operators_read_and_write():
@@ -197,3 +202,29 @@ def test_growth_is_a_table_and_a_picture():
     assert len(lines) == 18
     assert list(lines[0].get_xdata()) == [64, 128]
     assert list(lines[0].get_ydata()) == [0.2, 0.5]
+
+
+def test_depth_of_a_room_is_found_and_hazes_it_again(tmp_path):
+    rng = np.random.default_rng(0)
+    clean = cv2.resize(rng.uniform(0.1, 0.7, (6, 8, 3)), (80, 60)).astype(np.float32)
+    clean[10:14, 20:24] = 1  # white: haze does not show
+    depth = np.linspace(0.2, 0.8, 80, dtype=np.float32) * np.ones((60, 1), np.float32)
+    room, photographs, out = (tmp_path / name for name in ("room", "photographs", "out"))
+    for folder in (room / "gt", room / "hazy", photographs):
+        folder.mkdir(parents=True)
+    cv2.imwrite(str(room / "gt" / "1400.png"), np.round(clean * 255))
+    cv2.imwrite(str(photographs / "boat.png"), np.round(clean[:40] * 255))
+    hazy = {}
+    for number, beta in rehaze.DENSITIES.items():
+        hazy[beta] = np.round(255 * add_haze(clean, depth, beta, 1)) / 255
+        cv2.imwrite(str(room / "hazy" / f"1400_{number}.png"), hazy[beta] * 255)
+
+    assert np.abs(rehaze.depth_of(clean, hazy.items()) - depth).max() < 0.02
+    command = [sys.executable, "-m", "benchmarks.rehaze", room, photographs, "--out", out]
+    subprocess.run(command, check=True)
+    for part, names in (("rooms", [f"1400_{n}" for n in range(16)]), ("photographs", ["boat"])):
+        for name in names:
+            gt, lq = (cv2.imread(str(out / part / side / f"{name}.png")) for side in ("gt", "lq"))
+            assert gt.shape == lq.shape
+            assert (lq.astype(int) >= gt.astype(int) - 1).mean() > 0.95  # haze is bright
+            assert lq.mean() > gt.mean() + 5

@@ -45,6 +45,11 @@ def home(tmp_path_factory):
             folder = home / "datasets" / "ImageNet" / part / f"n0000000{number}"
             folder.mkdir(parents=True)
             shutil.copy(home / "datasets" / "OTS" / "clear" / "0001.jpg", folder / "1.JPEG")
+    for part in ("rooms", "photographs"):
+        for side in ("gt", "lq"):
+            folder = home / "datasets" / "rehazed" / part / side
+            folder.mkdir(parents=True)
+            shutil.copy(home / "datasets" / "OTS" / "clear" / "0001.jpg", folder)
     prompter = home / "experiments" / "prompter" / "models" / "net_g_latest.pth"
     prompter.parent.mkdir(parents=True)
     torch.save({"params_ema": ARCH_REGISTRY.get("Prompter")().state_dict()}, prompter)
@@ -82,7 +87,8 @@ def test_every_task_and_network_has_a_file_to_train_and_one_to_test():
     named += [f"any_{network}" for network in (*NETWORKS[: len(ORIGINALS)], "v2_conv")]
     named += [f"trained_{name}" for name in TRAINED]
     wanted = {f"{folder}{name}.yml" for folder in ("", "test/") for name in named}
-    assert wanted | {"prompter.yml"} == set(RECIPES)
+    continued = {"trained_dehaze_2.yml", "trained_dehaze_3.yml"}
+    assert wanted | continued | {"prompter.yml"} == set(RECIPES)
 
 
 def test_recipes_have_the_values_that_are_said_to_differ_from_the_authors():
@@ -204,9 +210,10 @@ def test_file_can_be_run_on_data_laid_out_as_the_page_shows(
     options = read_option_file(OPTIONS / file)
     options |= {"is_train": "test/" not in file, "dist": False, "auto_resume": False, "num_gpu": 0}
     complete_datasets(options)
-    if options["path"]["pretrain_network_g"] not in TRAINED:
+    weights = options["path"]["pretrain_network_g"]
+    if weights not in TRAINED:
         options["network_g"] = narrowed(options["network_g"])
-    if not options["is_train"] and options["path"]["pretrain_network_g"] not in TRAINED:
+    if weights and weights not in TRAINED:
         options["path"]["pretrain_network_g"] = weights_of(options["network_g"])
     options["name"] += "_"  # of which there is no experiment yet
     check_options(options)
