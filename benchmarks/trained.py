@@ -58,7 +58,7 @@ FAILURES = {
     "lens and the mist of distant rain remain.",
     "dehaze": "Trained on the synthetic haze of 28 rooms and on haze over invented depths. "
     "Outdoors, under another light, colours may shift, and dense haze far away remains in part. "
-    "Thin haze may be taken for thicker haze.",
+    "Thin haze may be taken for thicker haze, and pale walls come out too dark.",
 }
 """What is known to go wrong."""
 
