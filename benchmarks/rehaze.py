@@ -19,6 +19,9 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from constyle_arch.data.degradations.weather import add_haze
+from constyle_arch.images import to_8_bit, to_float
+
 Image = NDArray[Any]
 
 DENSITIES = {k: (5 + k) / 6 for k in (1, 3, 5, 8, 10)}
@@ -70,14 +73,14 @@ def some_depth(depths: list[Image], rng: Generator) -> Image:
     return depths[rng.integers(len(depths))][:, :: rng.choice([-1, 1])]
 
 
-def write_pair(folder: Path, name: str, clean: Image, optical: Any, airlight: float) -> None:
+def write_pair(folder: Path, name: str, clean: Image, optical: Image, airlight: float) -> None:
     """Write a clean image and the same with haze of `optical` depth β·d."""
-    clean, transmission = np.round(clean * 255) / 255, np.exp(-optical)[..., None]
-    hazy = clean * transmission + airlight * (1 - transmission)
+    clean = to_8_bit(clean)
+    hazy = to_8_bit(add_haze(to_float(clean), optical, 1, airlight))
     for side, image in (("gt", clean), ("lq", hazy)):
         path = folder / side / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(path), np.round(image * 255).astype(np.uint8))
+        cv2.imwrite(str(path), image)
 
 
 def read(path: Path) -> Image:
@@ -85,7 +88,7 @@ def read(path: Path) -> Image:
     image = cv2.imread(str(path))
     if image is None:
         raise SystemExit(f"{path} is no image that OpenCV reads")
-    return image.astype(np.float32) / 255
+    return to_float(image)
 
 
 def files(folder: Path) -> list[Path]:
