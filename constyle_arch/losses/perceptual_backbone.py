@@ -1,6 +1,6 @@
 """The VGG network that BasicSR's `PerceptualLoss` compares images by."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ from basicsr.archs.vgg_arch import NAMES, VGG_PRETRAIN_PATH, insert_bn
 
 from constyle_arch.errors import OptionsError
 from constyle_arch.losses.options import loss_options
-from constyle_arch.torchvision_weights import download, file_of
+from constyle_arch.torchvision_weights import file_of
 
 
 def backbone_to_download(loss_opt: Mapping[str, Any]) -> Any:
@@ -38,12 +38,8 @@ def backbone_to_download(loss_opt: Mapping[str, Any]) -> Any:
     return None if Path(VGG_PRETRAIN_PATH).exists() or file_of(weights).is_file() else weights
 
 
-def download_backbones(train_opt: Mapping[str, Any]) -> None:
-    """Download what the losses of a training need, before it begins.
-
-    Raises:
-        RunError: a download fails.
-    """
+def downloads(train_opt: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What losses of a training would download now: the option that needs it, and the weights."""
     for name, loss_opt in loss_options(train_opt).items():
         if weights := backbone_to_download(loss_opt):
-            download(weights, f"train.{name}")
+            yield f"train.{name}", weights

@@ -5,7 +5,7 @@ downloads at its first use. What they learned beyond it comes with torchmetrics.
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from constyle_arch.errors import OptionsError, RunError
-from constyle_arch.torchvision_weights import download, file_of
+from constyle_arch.torchvision_weights import file_of
 
 BACKBONES = {"alex": "AlexNet_Weights", "vgg": "VGG16_Weights"}
 """What torchvision calls the weights."""
@@ -94,15 +94,11 @@ def backbone_to_download(metric_opt: Mapping[str, Any]) -> Any:
     return None if file_of(weights).is_file() else weights
 
 
-def download_backbones(metrics: Mapping[str, Any]) -> None:
-    """Download what `val.metrics` of a run need, before it begins.
-
-    Raises:
-        RunError: a download fails.
-    """
+def downloads(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What `val.metrics` of a run would download now: the option that needs it, and the weights."""
     for name, metric_opt in metrics.items():
         if weights := backbone_to_download(metric_opt):
-            download(weights, f"val.metrics.{name}")
+            yield f"val.metrics.{name}", weights
 
 
 def _check(better: str) -> None:

@@ -17,12 +17,13 @@ from constyle_arch.errors import RunError, listed
 from constyle_arch.files import save_bytes_atomically
 from constyle_arch.inference.memory import is_out_of_memory
 from constyle_arch.inference.restoring import tensors_not_finite
-from constyle_arch.metrics.perceptual import download_backbones
+from constyle_arch.metrics import perceptual
 from constyle_arch.options.schema import TrainingValidation
 from constyle_arch.reporting.complexity import count_gmacs, count_parameters
 from constyle_arch.reporting.pictures import Picture, comparison, encoded, stacked
 from constyle_arch.reporting.report import Benchmark, Results
 from constyle_arch.reporting.scores import INPUT, Row, means_of, text_table
+from constyle_arch.torchvision_weights import download
 from constyle_arch.training.metrics_history import MetricsHistory
 from constyle_arch.training.random_state import random_state_kept
 from constyle_arch.training.validation import Measured, measure
@@ -40,7 +41,7 @@ class Validations(BaseModel):  # type: ignore[misc]  # BasicSR publishes no type
     def prepare_validations(self, opt: Mapping[str, Any]) -> None:
         """Set up what validations and tests note, and read what was measured before."""
         self.metrics: dict[str, Any] = (opt.get("val") or {}).get("metrics") or {}
-        download_backbones(self.metrics)
+        download(perceptual.downloads(self.metrics))
         self.images_measured: dict[str, int] = {}
         self.not_finite: dict[str, int] = {}
         self.input_scores: dict[str, dict[str, float]] = {}

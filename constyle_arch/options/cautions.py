@@ -1,13 +1,12 @@
 """What does not stand against a run but is hardly meant: `basicsr check` says it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from constyle_arch.data.image_stores import as_list
 from constyle_arch.data.workers import available_cores
 from constyle_arch.losses import perceptual_backbone
-from constyle_arch.losses.options import loss_options
 from constyle_arch.metrics import perceptual
 from constyle_arch.models.restoration_model import RestorationModel
 from constyle_arch.options.lookup import Options, is_subclass, model_of
@@ -34,12 +33,10 @@ def cautions(
         gpus: of this machine.
     """
     yield from _same_places(options)
-    for name, metric_opt in ((options.get("val") or {}).get("metrics") or {}).items():
-        yield from _download(perceptual.backbone_to_download(metric_opt), f"val.metrics.{name}")
+    yield from _downloads(perceptual.downloads((options.get("val") or {}).get("metrics") or {}))
     if not options["is_train"]:
         return
-    for name, loss_opt in loss_options(options["train"]).items():
-        yield from _download(perceptual_backbone.backbone_to_download(loss_opt), f"train.{name}")
+    yield from _downloads(perceptual_backbone.downloads(options["train"]))
     train = Train.read(options["train"])
     yield from _schedule(train)
     workers, cores = options["datasets"]["train"]["num_worker_per_gpu"], available_cores()
@@ -58,8 +55,8 @@ def cautions(
         )
 
 
-def _download(weights: Any, needed_by: str) -> Iterator[str]:
-    if weights:
+def _downloads(needed: Iterable[tuple[str, Any]]) -> Iterator[str]:
+    for needed_by, weights in needed:
         yield (
             f"{needed_by}: the run begins with the download of {weights.url}, "
             f"{weights.meta['_file_size']:.0f} MiB."

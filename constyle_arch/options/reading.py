@@ -169,11 +169,12 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[Options, argpa
     from torch import distributed
 
     from constyle_arch.losses import perceptual_backbone
+    from constyle_arch.torchvision_weights import download
     from constyle_arch.training.resuming import start_of
 
     options, flags = read_checked_options(sys.argv[1:], is_train)
     if is_train:
-        perceptual_backbone.download_backbones(options["train"])
+        download(perceptual_backbone.downloads(options["train"]))
     launcher = _launcher(flags)
     if options["dist"]:
         settings = dict(options.get("dist_params") or {}) if launcher == "slurm" else {}
