@@ -32,6 +32,8 @@ from constyle_arch.allocator import keep_freed_memory
 NETWORKS = (*GUIDED, *GUIDED.values())
 LOSSES = 3
 """How many operators are listed for each pass."""
+COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
+"""Of operators that are made of others."""
 MOVES_NOTHING = (
     *("empty", "empty_like", "empty_strided"),
     *("new_empty", "new_empty_strided", "_unsafe_view"),
@@ -67,10 +69,10 @@ class Ledger(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call an operator and book it; one that is made of others, in inference mode, by those."""
-        with self:
-            result = func.decompose(*args, **(kwargs or {}))
-        if result is not NotImplemented:
-            return result
+        # func.decompose() would compute images' resizing by the compiler's indexing instead
+        if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), COMPOSITE.name):
+            with self:
+                return func._op_dk(COMPOSITE, *args, **(kwargs or {}))
         start = time.perf_counter()
         result = func(*args, **(kwargs or {}))
         seconds = time.perf_counter() - start

@@ -46,6 +46,13 @@ def test_least_time_of_an_operator_is_what_its_products_or_its_bytes_need(mode):
     assert ledger.spent["relu"].least == 4 * pixels * (8 + 8) / 1e6
 
 
+def test_resizing_is_one_operator_as_it_is_when_nothing_looks():
+    image = torch.rand(1, 3, 8, 8)
+    with torch.inference_mode(), Ledger() as ledger:
+        nn.functional.interpolate(image, scale_factor=2, mode="bilinear")
+    assert [*ledger.spent] == ["upsample_bilinear2d"]
+
+
 @pytest.mark.parametrize(
     "convolution", [nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.ConvTranspose2d(8, 4, 2, stride=2)]
 )
@@ -146,6 +153,13 @@ def test_peers_restore_alike_and_have_the_same_gradients(network):
         lengths.append(float(torch.cat([gradient.flatten() for gradient in gradients]).norm()))
     assert lengths[0] == pytest.approx(lengths[1], rel=1e-3)
     assert pair.memory(step, True) >= 0
+
+
+def test_a_photograph_is_restored_by_both_tile_by_tile(monkeypatch):
+    monkeypatch.setattr(peers, "TILE", 48)
+    seconds = peers.photographed("NAFNet", 48, 64)
+    assert [len(one) for one in seconds] == [2, 2]
+    assert min(*seconds[0], *seconds[1]) > 0
 
 
 def test_table_has_ratios_of_each_round_and_the_allocators_share():
