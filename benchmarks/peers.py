@@ -9,11 +9,15 @@ comes, to tell its share apart; memory is measured there, where what is freed is
 import ctypes
 import math
 import statistics
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+
+import torch
+from torch import Tensor, nn
 
 from benchmarks.measuring import (
     Subject,
@@ -25,10 +29,13 @@ from benchmarks.measuring import (
     resident_peak,
     write_part,
 )
+from constyle_arch.inference.restoring import restore
 
 PEERS = ("NAFNet", "Restormer")
 TOLERANCE = 1e-4
 TWELVE_MEGAPIXELS = (3000, 4000)
+TILE = 256
+"""In which a photograph is restored: no network takes 12 megapixels at once in 24 GiB."""
 KEPT, AS_IT_COMES = "float32", "float32, the C library's allocator"
 
 
@@ -49,7 +56,7 @@ class Task:
         return f"{'forward' if self.what == 'forward' else 'training step'}, {size}"
 
 
-def tasks(sides: list[int], step_side: int, *, compiled: bool, photograph: bool) -> Iterator[Task]:
+def tasks(sides: list[int], step_side: int, *, compiled: bool) -> Iterator[Task]:
     """The table's rows."""
     first, *others = sides
     if compiled:
@@ -57,8 +64,6 @@ def tasks(sides: list[int], step_side: int, *, compiled: bool, photograph: bool)
         return
     yield from (Task("forward", way, 1, first, first) for way in (KEPT, AS_IT_COMES, "bf16"))
     yield from (Task("forward", KEPT, 1, side, side) for side in others)
-    if photograph:
-        yield Task("forward", KEPT, 1, *TWELVE_MEGAPIXELS)
     yield from (Task("step", way, 2, step_side, step_side) for way in (KEPT, AS_IT_COMES, "bf16"))
 
 
@@ -109,6 +114,55 @@ class Pair:
 def pair_of(network: str) -> Pair:
     """The pair of a process."""
     return Pair(network)
+
+
+class InTurn(nn.Module):
+    """A network's pair: both restore each tile of a photograph, one after the other."""
+
+    def __init__(self, pair: Pair) -> None:
+        super().__init__()
+        self.pair = pair
+        self.seconds: tuple[list[float], list[float]] = ([], [])
+        task = Task("forward", KEPT, 1, TILE, TILE)
+        self.network = pair.subject(task, False).network  # whose device `restore` asks for
+
+    def forward(self, tile: Tensor) -> Tensor:
+        """What this package's network makes of `tile` (N, 3, H, W)."""
+        for seconds, peer in zip(self.seconds, (True, False), strict=True):
+            subject = self.pair.subject(Task("forward", KEPT, *tile[:, 0].shape), peer)
+            subject.lq = tile
+            start = time.perf_counter()
+            restored: Tensor = subject.forward()
+            seconds.append(time.perf_counter() - start)
+        return restored
+
+
+def photographed(network: str, height: int, width: int) -> tuple[list[float], list[float]]:
+    """Seconds of each tile of a photograph of noise, of the peer and of this package."""
+    both = InTurn(pair_of(network))
+    generator = torch.Generator().manual_seed(1)
+    restore(both, torch.rand(3, height, width, generator=generator), tile=TILE, progress=True)
+    return both.seconds
+
+
+def photograph_page(networks: list[str], height: int, width: int) -> Iterator[list[str]]:
+    """The part of RESULTS.md on a photograph, after each network."""
+    lines = [
+        f"{machine()}, spandrel {version('spandrel')}, spandrel_extra_arches "
+        f"{version('spandrel_extra_arches')}; a photograph of {width}×{height} pixels, noise, in "
+        f"tiles of {TILE} that overlap by 32, float32, both networks tile by tile in turn, memory "
+        "kept. ×: the median of each tile's ratio and its quartiles.",
+        "",
+        "| network | tiles | spandrel, s | this package, s | × |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for network in networks:
+        with own_process(prepare_process, True) as process:
+            seconds = process.submit(photographed, network, height, width).result()
+        theirs, own = map(sum, seconds)
+        tiles = len(seconds[0])
+        lines.append(f"| {network} | {tiles} | {theirs:.0f} | {own:.0f} | {quartiles(*seconds)} |")
+        yield lines
 
 
 def answer(network: str, what: str, task: Task, peer: bool) -> float:
@@ -233,11 +287,15 @@ def main() -> None:
         "--compile", action="store_true", help="compiled instead, which takes minutes to start"
     )
     parser.add_argument(
-        "--photograph", action="store_true", help="also 12 megapixels at once, which take minutes"
+        "--photograph", action="store_true", help="12 megapixels instead, which take an hour"
     )
     arguments = parser.parse_args()
+    if arguments.photograph:
+        for lines in photograph_page(arguments.networks, *TWELVE_MEGAPIXELS):
+            write_part(arguments.results, "peers' photograph", lines)
+        return
     sides = arguments.sides, arguments.step_side
-    wanted = [*tasks(*sides, compiled=arguments.compile, photograph=arguments.photograph)]
+    wanted = [*tasks(*sides, compiled=arguments.compile)]
     table, shares, differences = [], [], []
     for network in arguments.networks:
         results, difference = compare(network, wanted, arguments.rounds)

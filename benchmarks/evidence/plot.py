@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.evidence.report import against, difference, runs_of
 from benchmarks.evidence.rows import ROWS, TASKS
+from constyle_arch.reporting.figures import save_figure
 
 
 def draw(work: Path, task: str, file: Path) -> None:
@@ -31,4 +32,4 @@ def draw(work: Path, task: str, file: Path) -> None:
         panel.tick_params(labelsize=8)
     panels[0].set_yticks(range(len(rows)), [ROWS[row].title for row in rows])
     file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, metadata={"Date": None})
+    save_figure(figure, file)
