@@ -116,20 +116,25 @@ def pair_of(network: str) -> Pair:
     return Pair(network)
 
 
+def machine_and_peers() -> str:
+    """What a part of RESULTS.md begins with: the machine, and the versions of what is beside us."""
+    packages = ("spandrel", "spandrel_extra_arches")
+    return ", ".join([machine(), *(f"{package} {version(package)}" for package in packages)])
+
+
 class InTurn(nn.Module):
     """A network's pair: both restore each tile of a photograph, one after the other."""
 
     def __init__(self, pair: Pair) -> None:
         super().__init__()
-        self.pair = pair
-        self.seconds: tuple[list[float], list[float]] = ([], [])
         task = Task("forward", KEPT, 1, TILE, TILE)
-        self.network = pair.subject(task, False).network  # whose device `restore` asks for
+        self.subjects = [pair.subject(task, peer) for peer in (True, False)]
+        self.seconds: tuple[list[float], list[float]] = ([], [])
+        self.network = self.subjects[1].network  # whose device `restore` asks for
 
     def forward(self, tile: Tensor) -> Tensor:
         """What this package's network makes of `tile` (N, 3, H, W)."""
-        for seconds, peer in zip(self.seconds, (True, False), strict=True):
-            subject = self.pair.subject(Task("forward", KEPT, *tile[:, 0].shape), peer)
+        for subject, seconds in zip(self.subjects, self.seconds, strict=True):
             subject.lq = tile
             start = time.perf_counter()
             restored: Tensor = subject.forward()
@@ -148,8 +153,7 @@ def photographed(network: str, height: int, width: int) -> tuple[list[float], li
 def photograph_page(networks: list[str], height: int, width: int) -> Iterator[list[str]]:
     """The part of RESULTS.md on a photograph, after each network."""
     lines = [
-        f"{machine()}, spandrel {version('spandrel')}, spandrel_extra_arches "
-        f"{version('spandrel_extra_arches')}; a photograph of {width}×{height} pixels, noise, in "
+        f"{machine_and_peers()}; a photograph of {width}×{height} pixels, noise, in "
         f"tiles of {TILE} that overlap by 32, float32, both networks tile by tile in turn, memory "
         "kept. ×: the median of each tile's ratio and its quartiles.",
         "",
@@ -255,8 +259,7 @@ def allocators(network: str, results: dict[Task, Compared]) -> list[str]:
 def page(table: list[str], shares: list[str], differences: list[str], rounds: int) -> list[str]:
     """This benchmark's part of RESULTS.md."""
     lines = [
-        f"{machine()}, spandrel {version('spandrel')}, spandrel_extra_arches "
-        f"{version('spandrel_extra_arches')}; medians of {rounds} rounds. ×: spandrel's time over "
+        f"{machine_and_peers()}; medians of {rounds} rounds. ×: spandrel's time over "
         "this package's, the median of each round's ratio and its quartiles; both in one process, "
         "in turn, with one allocator: where no other is named it keeps what is freed. GiB: the "
         "most that one pass holds beyond weights and optimizer. The largest difference between "
