@@ -172,12 +172,17 @@ def copy_rate(device: str) -> float:
 
 
 def matrix_rate(device: str, dtype: Any) -> float:
-    """TFLOP/s of a product of two large square matrices."""
+    """TFLOP/s of a product of two large square matrices, by the faster of PyTorch's two ways.
+
+    Products and convolutions are computed by different libraries on CPUs.
+    """
     import torch
 
     side = 2048 if device == "cpu" else 8192
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    return 2 * side**3 / median_seconds(lambda: a @ b, device) / 1e12
+    pixels, weight = a.reshape(1, 32, -1, side).permute(0, 3, 1, 2), b[:, :, None, None]
+    ways = (lambda: a @ b, lambda: torch.nn.functional.conv2d(pixels, weight))
+    return 2 * side**3 / min(median_seconds(way, device) for way in ways) / 1e12
 
 
 def machine() -> str:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from constyle_arch.archs import ConStyle
+from constyle_arch.archs import ConStyle, layers
 from constyle_arch.archs.fused import use_fused
 from constyle_arch.archs.maxim_blocks import (
     GatingWeights,
@@ -38,6 +38,43 @@ def test_network_and_its_gradients_are_those_of_the_papers_equations(name, layou
         network.named_parameters(), by_equations.parameters(), strict=True
     ):
         assert (tensor.grad - other.grad).norm() <= 1e-9 * other.grad.norm(), parameter
+
+
+@pytest.mark.parametrize("slow", [False, True])
+@pytest.mark.parametrize(
+    ("channels", "bias", "gradients", "product"),
+    [
+        (8, True, True, True),
+        (8, False, False, True),
+        (8, True, False, False),
+        (300, True, False, True),
+    ],
+)
+def test_pointwise_is_a_convolution_computed_as_the_processor_likes_it(
+    monkeypatch, slow, channels, bias, gradients, product
+):
+    products = []
+    linear = nn.functional.linear
+    monkeypatch.setattr(layers, "products_are_slow", lambda: slow)
+    monkeypatch.setattr(
+        nn.functional, "linear", lambda *inputs: products.append(1) or linear(*inputs)
+    )
+    torch.manual_seed(0)
+    tensors = [torch.randn(2, channels, 5, 7).to(memory_format=torch.channels_last)]
+    tensors += [torch.randn(6, channels), *([torch.randn(6)] if bias else [])]
+    exact = [tensor.double().requires_grad_(gradients) for tensor in tensors]
+    tensors = [tensor.requires_grad_(gradients) for tensor in tensors]
+    with torch.set_grad_enabled(gradients):
+        result = layers.pointwise(*tensors)
+        expected = nn.functional.conv2d(exact[0], exact[1][:, :, None, None], *exact[2:])
+    assert bool(products) == (product and not slow)
+    torch.testing.assert_close(result.double(), expected, rtol=1e-5, atol=1e-4)
+    if gradients:
+        weights = torch.randn(expected.shape)
+        for output in (result, expected):
+            (output * weights).sum().backward()
+        for tensor, other in zip(tensors, exact, strict=True):
+            torch.testing.assert_close(tensor.grad.double(), other.grad, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize(("gradients", "equation"), [(False, True), (True, False)])

@@ -6,6 +6,7 @@ layout on to every feature. They compute the same in the other layout, only slow
 
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import Any
 
 import torch
@@ -63,14 +64,25 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """The 1×1 convolution of `x` (N, C, H, W) by `weight` (O, C).
 
     Channels-last, it is a matrix product. On CPUs that has the faster gradients; without gradients
-    it is slower where few channels get a bias, which a product copies first. Compilers and
-    exporters are given the convolution.
+    it is slower where few channels get a bias, which a product copies first. Compilers, exporters
+    and processors for which float32 products are slow are given the convolution.
     """
     faster = torch.is_grad_enabled() or bias is None or x.shape[1] > FEW_CHANNELS
     eager = x.is_cpu and not torch.compiler.is_compiling()
-    if faster and eager and x.is_contiguous(memory_format=torch.channels_last):
+    product = faster and eager and not (x.dtype == torch.float32 and products_are_slow())
+    if product and x.is_contiguous(memory_format=torch.channels_last):
         return F.linear(x.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
     return F.conv2d(x, weight[:, :, None, None], bias)
+
+
+@cache
+def products_are_slow() -> bool:
+    """Whether float32 products are slower than convolutions on this machine's processor: on AMD's.
+
+    PyTorch leaves such products to MKL, which is made for Intel's, and convolutions to oneDNN.
+    """
+    capabilities = getattr(torch.cpu, "get_capabilities", None)  # recent PyTorch has it
+    return capabilities is not None and "AMD" in capabilities().get("cpu_name", "")
 
 
 class Dense(nn.Linear):
