@@ -189,10 +189,10 @@ def model_card(
 ) -> str:
     """What the network is for, its scores, how it was trained and where it fails."""
     recipes = []
-    for number, training in enumerate(trainings, start=1):
+    for training in trainings:
         options = read_option_file(str(next(training.glob("*.yml"))))
-        file = f"options/trained_{name}{f'_{number}' if number > 1 else ''}.yml"
-        recipes.append(f"`{file}`: {options['train']['total_iter']} iterations")
+        iterations = options["train"]["total_iter"]
+        recipes.append(f"`options/{options['name']}.yml`: {iterations} iterations")
     log = read_training_log(trainings[-1])
     accuracy = [
         value

@@ -1,4 +1,4 @@
-"""Runs of two processes on the CPU."""
+"""Runs of two and four processes on the CPU."""
 
 import csv
 import json
@@ -30,21 +30,25 @@ from tests.shared import (
 DUMP_RANKS = REPOSITORY / "tests" / "dump_ranks.py"
 
 
-def test_two_processes_train_and_freeze_together(tmp_path, ten_pairs, two_pairs):
+@pytest.mark.parametrize("processes", [2, 4])
+def test_processes_train_and_freeze_together(processes, tmp_path, ten_pairs, two_pairs):
     options = training_options(ten_pairs, two_pairs, total_iter=6, constyle_iter=2)
-    home = trained(options, tmp_path, "--plugin", DUMP_RANKS, processes=2)
-    assert "Number of processes: 2" in log_of(home)
-    ranks = [torch.load(tmp_path / f"rank{rank}.pth", weights_only=True) for rank in (0, 1)]
-    # two iterations, two processes, four images each
-    assert int(ranks[0]["contrast"]["pointer"]) == 16
-    for part in ("queue", "pointer"):
-        assert torch.equal(ranks[0]["contrast"][part], ranks[1]["contrast"][part])
-    assert not torch.equal(ranks[0]["codes"], ranks[1]["codes"])
-    newest = ranks[0]["contrast"]["queue"][:, 8:16].T  # the second iteration's, rank after rank
-    torch.testing.assert_close(newest, torch.cat([ranks[0]["codes"], ranks[1]["codes"]]))
-    for part in ("net", "key_encoder"):  # with BatchNorm statistics, which are the first process's
-        for name, tensor in ranks[0][part].items():
-            assert torch.equal(tensor, ranks[1][part][name]), name
+    options["datasets"]["train"]["batch_size_per_gpu"] = 8 // processes
+    home = trained(options, tmp_path, "--plugin", DUMP_RANKS, processes=processes)
+    assert f"Number of processes: {processes}" in log_of(home)
+    first, *others = ranks = [
+        torch.load(tmp_path / f"rank{rank}.pth", weights_only=True) for rank in range(processes)
+    ]
+    assert int(first["contrast"]["pointer"]) == 16  # two iterations of eight images
+    newest = first["contrast"]["queue"][:, 8:16].T  # the second iteration's, rank after rank
+    torch.testing.assert_close(newest, torch.cat([rank["codes"] for rank in ranks]))
+    for other in others:
+        for part in ("queue", "pointer"):
+            assert torch.equal(first["contrast"][part], other["contrast"][part])
+        assert not torch.equal(first["codes"], other["codes"])
+        for part in ("net", "key_encoder"):  # with BatchNorm statistics, the first process's
+            for name, tensor in first[part].items():
+                assert torch.equal(tensor, other[part][name]), name
 
 
 def test_error_of_any_process_is_shown(tmp_path):
@@ -91,7 +95,7 @@ def test_shared_validation_gives_the_numbers_of_one_process(tmp_path, ten_pairs)
     assert {metric: float(rows[-1][metric]) for metric in ("psnr", "ssim")} == record["scores"]
 
 
-def test_two_processes_with_half_the_batch_train_as_one_does(tmp_path, ten_pairs):
+def test_processes_that_share_a_batch_train_as_one_does(tmp_path, ten_pairs):
     """Without BatchNorm and Gram matrices everything agrees, up to the rounding of sums in another
     order."""
     options = training_options(ten_pairs, total_iter=4, ema_decay=0)
@@ -99,18 +103,21 @@ def test_two_processes_with_half_the_batch_train_as_one_does(tmp_path, ten_pairs
     options["network_g"] = TINY_NAFNET
     options["train"]["optim_g"] = {"type": "SGD", "lr": 0.1, "momentum": 0.9}
     weights = []
-    for name, batch, processes in (("one", 4, 1), ("two", 2, 2)):
-        (tmp_path / name).mkdir()
-        options["datasets"]["train"]["batch_size_per_gpu"] = batch
-        home = trained(options, tmp_path / name, processes=processes)
+    for processes in (1, 2, 4):
+        folder = tmp_path / str(processes)
+        folder.mkdir()
+        options["datasets"]["train"]["batch_size_per_gpu"] = 4 // processes
+        home = trained(options, folder, processes=processes)
         weights.append(
             torch.load(home / "models" / "net_g_latest.pth", weights_only=True)["params"]
         )
     start = torch.load(home / "models" / "net_g_2.pth", weights_only=True)["params"]
-    moved = max(float((start[name] - weights[1][name]).abs().max()) for name in start)
+    of_one, *others = weights
+    moved = max(float((start[name] - of_one[name]).abs().max()) for name in start)
     assert moved > 1e-4
-    for name, tensor in weights[0].items():
-        torch.testing.assert_close(tensor, weights[1][name], atol=1e-6, rtol=1e-5)
+    for of_several in others:
+        for name, tensor in of_one.items():
+            torch.testing.assert_close(tensor, of_several[name], atol=1e-6, rtol=1e-5)
 
 
 def encode(rank, count, folder):
