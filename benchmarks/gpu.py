@@ -6,7 +6,6 @@ written after each; what needs compiling comes last, as far as time goes.
 """
 
 import multiprocessing
-import platform
 import statistics
 import time
 from collections import defaultdict
@@ -22,6 +21,7 @@ from benchmarks.measuring import (
     Subject,
     Variant,
     copy_rate,
+    machine,
     matrix_rate,
     parser_for,
     write_part,
@@ -205,13 +205,12 @@ def main(arguments: list[str] | None = None) -> None:
     sizes = chosen.batch, chosen.side, chosen.rounds, chosen.device
     peak, copying = matrix_rate(chosen.device, torch.bfloat16), copy_rate(chosen.device)
     empty_cache(chosen.device)
-    name = torch.cuda.get_device_name() if chosen.device == "cuda" else platform.processor()
     head = [
-        f"{name}, torch {torch.__version__}, Python {platform.python_version()}; `make "
-        f"benchmark-gpu`; medians of {chosen.rounds} rounds, batches of "
-        f"{chosen.batch}×{chosen.side}×{chosen.side}. bf16 matrix products of this card: "
-        f"{peak:.0f} TFLOP/s; copying {copying:.0f} GB/s. float32 is with TF32. ×: the first row's "
-        "time over this one's. Memory is what a step holds at most beyond weights and optimizer.",
+        f"{machine(chosen.device)}; `make benchmark-gpu`; medians of {chosen.rounds} rounds, "
+        f"batches of {chosen.batch}×{chosen.side}×{chosen.side}. bf16 matrix products of this "
+        f"card: {peak:.0f} TFLOP/s; copying {copying:.0f} GB/s. float32 is with TF32. ×: the first "
+        "row's time over this one's. Memory is what a step holds at most beyond weights and "
+        "optimizer.",
         "",
     ]
     variants = {

@@ -185,15 +185,17 @@ def matrix_rate(device: str, dtype: Any) -> float:
     return 2 * side**3 / min(median_seconds(way, device) for way in ways) / 1e12
 
 
-def machine() -> str:
-    """What a part of RESULTS.md begins with: threads, processor and versions."""
+def machine(device: str = "cpu") -> str:
+    """What a part of RESULTS.md begins with: the card, or threads and processor, and versions."""
     import torch
 
+    versions = f"torch {torch.__version__}, Python {platform.python_version()}"
+    if device == "cuda":
+        return f"{torch.cuda.get_device_name()}, {versions}"
     cpus = Path("/proc/cpuinfo")  # Linux
     lines = cpus.read_text().splitlines() if cpus.exists() else []
     names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     processor = next(names, platform.processor())
-    versions = f"torch {torch.__version__}, Python {platform.python_version()}"
     return f"{torch.get_num_threads()} threads of {processor}, {versions}"
 
 

@@ -9,7 +9,6 @@ disturbs the machine disturbs all; medians are compared.
 `benchmarks.gpu` is for GPUs.
 """
 
-import platform
 import statistics
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from benchmarks.measuring import (
     Subject,
     Variant,
     copy_rate,
+    machine,
     matrix_rate,
     own_process,
     parser_for,
@@ -208,18 +208,10 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--side", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--no-growth", action="store_true", help="leave the growth out")
     arguments = parser.parse_args()
-    name = (
-        torch.cuda.get_device_name()
-        if arguments.device == "cuda"
-        else f"{torch.get_num_threads()} CPU threads"
-    )
-    lines = [
-        f"{name}, torch {torch.__version__}, Python {platform.python_version()}; medians of "
-        f"{arguments.rounds} rounds."
-    ]
+    lines = [f"{machine(arguments.device)}; medians of {arguments.rounds} rounds."]
     lines += tables(arguments.batch, arguments.side, arguments.rounds, arguments.device)
     if not arguments.no_growth:
         grown = growth(1, arguments.device)

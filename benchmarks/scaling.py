@@ -141,7 +141,7 @@ def main() -> None:
         for line in measured_rows(network, arguments.counts, *sizes)
     ]
     lines = [
-        f"{arguments.device}; {machine()}; crops of {arguments.side}×{arguments.side}, a batch of "
+        f"{machine(arguments.device)}; crops of {arguments.side}×{arguments.side}, a batch of "
         f"{arguments.batch} for each process (weak) or for all together (strong); medians of "
         f"{arguments.rounds} steps. Threads of each process, on a CPU: "
         f"{threads_of(arguments.counts)}.",
