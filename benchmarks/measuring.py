@@ -4,7 +4,6 @@ import argparse
 import os
 import platform
 import resource
-import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -148,18 +147,18 @@ def resident_peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30  # bytes on macOS
 
 
-def median_seconds(run: Callable[[], object], device: str) -> float:
-    """How long `run` takes, after a first time that does not count."""
+def least_seconds(run: Callable[[], object], device: str) -> float:
+    """The shortest time that `run` takes: other programs only ever lengthen it."""
     import torch
 
     times = []
-    for _ in range(6):
+    for _ in range(20):
         start = time.perf_counter()
         run()
         if device != "cpu":
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
+    return min(times)
 
 
 def copy_rate(device: str) -> float:
@@ -168,7 +167,7 @@ def copy_rate(device: str) -> float:
 
     source = torch.ones(2**27 if device == "cpu" else 2**30, device=device)
     target = torch.empty_like(source)
-    return 2 * source.nbytes / median_seconds(lambda: target.copy_(source), device) / 1e9
+    return 2 * source.nbytes / least_seconds(lambda: target.copy_(source), device) / 1e9
 
 
 def matrix_rate(device: str, dtype: Any) -> float:
@@ -182,7 +181,7 @@ def matrix_rate(device: str, dtype: Any) -> float:
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     pixels, weight = a.reshape(1, 32, -1, side).permute(0, 3, 1, 2), b[:, :, None, None]
     ways = (lambda: a @ b, lambda: torch.nn.functional.conv2d(pixels, weight))
-    return 2 * side**3 / min(median_seconds(way, device) for way in ways) / 1e12
+    return 2 * side**3 / min(least_seconds(way, device) for way in ways) / 1e12
 
 
 def machine(device: str = "cpu") -> str:
