@@ -104,9 +104,12 @@ def run_with(
 
 
 def trained(options: dict[str, Any], cwd: Path, *flags: str | Path, processes: int = 1) -> Path:
-    """Train in `cwd` by the command, which must succeed; the experiment's folder."""
+    """Train in `cwd` by the command, which must succeed without a warning of Python's; the
+    experiment's folder.
+    """
     result = run_with("train", options, cwd, *flags, processes=processes)
     assert result.returncode == 0, result.stderr[-3000:]
+    assert "Warning: " not in result.stderr, result.stderr
     return cwd / "experiments" / options["name"]
 
 

@@ -1,6 +1,7 @@
 """Repairs of devices and process groups."""
 
 import os
+import warnings
 from datetime import timedelta
 from typing import Any
 
@@ -81,6 +82,8 @@ def model_to_device(self: BaseModel, net: nn.Module) -> nn.Module:
     net = net.to(self.device)
     if not self.opt["dist"]:
         return net
+    # of 1×1 kernels, whose strides may differ where their layout in memory does not
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     return DistributedDataParallel(
         net,
         device_ids=[torch.cuda.current_device()] if self.device.type == "cuda" else None,
