@@ -64,7 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
         added = commands.add_parser(
             name, help=command.HELP, description=command.__doc__, epilog=epilog
         )
-        added.set_defaults(run=command.run)
+        added.set_defaults(run=command.run, refuse=added.error)
         command.add_to(added)
     return parser
 
@@ -110,7 +110,9 @@ def _main(arguments: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     parsed = argparse.Namespace()
     try:
-        build_parser().parse_args(arguments, parsed)
+        _, unknown = build_parser().parse_known_args(arguments, parsed)
+        if unknown:  # refused with the command's usage; parse_args would show that of all
+            parsed.refuse(f"unrecognized arguments: {' '.join(unknown)}")
         parsed.arguments = arguments[1:]  # as they were given, for BasicSR
         return _run(parsed)
     except KeyboardInterrupt:

@@ -204,6 +204,14 @@ def test_errors_of_the_disk_are_one_line(monkeypatch, capsys, number, advice):
     )
 
 
+def test_unknown_flags_are_refused_with_their_commands_usage(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["export", "denoise", "denoise.onnx", "-o", "--halve"])
+    error = capsys.readouterr().err
+    assert error.startswith("usage: basicsr export ")
+    assert error.endswith("basicsr export: error: unrecognized arguments: -o --halve\n")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
